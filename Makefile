@@ -1,0 +1,30 @@
+# Needs git, make and python3 (3.11 or later) with pip. uv is fetched from the package index if it is not installed.
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+export HF_HUB_OFFLINE ?= 1
+export DVC_NO_ANALYTICS ?= 1
+
+.PHONY: demo test lint types format setup
+
+setup: $(UV)
+	$(UV) sync --quiet --frozen
+
+.tools/bin/uv:
+	python3 -m pip install --quiet --disable-pip-version-check --target .tools uv
+
+demo: setup
+	$(UV) run --no-sync dvc repro
+	@echo "The report is in data/report/index.html"
+
+test: setup
+	$(UV) run --no-sync pytest
+
+lint: setup
+	$(UV) run --no-sync ruff check .
+	$(UV) run --no-sync ruff format --check .
+
+types: setup
+	$(UV) run --no-sync mypy
+
+format: setup
+	$(UV) run --no-sync ruff check --fix .
+	$(UV) run --no-sync ruff format .

@@ -1,0 +1,91 @@
+"""Schemas of the Parquet tables that pass between stages; checked on write and on read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from cache.durable import new_file
+from cache.errors import UserError
+
+SCHEMA_VERSION = "1"
+_VERSION_KEY = "hearonce.schema"
+
+MEDIA = {
+    "media_id": pl.String,
+    "path": pl.String,
+    "digest": pl.String,
+    "duration_s": pl.Float64,
+    "has_audio": pl.Boolean,
+    "has_video": pl.Boolean,
+}
+CLIPS = {
+    "clip_id": pl.String,
+    "media_id": pl.String,
+    "media_path": pl.String,
+    "media_digest": pl.String,
+    "start_s": pl.Float64,
+    "stop_s": pl.Float64,
+}
+CAPTIONS = {"caption_id": pl.String, "text": pl.String, "source": pl.String}
+PAIRS = {"clip_id": pl.String, "caption_id": pl.String}
+AUDIO = {
+    "media_id": pl.String,
+    "digest": pl.String,
+    "recipe": pl.String,
+    "sample_rate": pl.Int64,
+    "channels": pl.Int64,
+    "n_samples": pl.Int64,
+}
+PROBLEMS = {"stage": pl.String, "id": pl.String, "path": pl.String, "reason": pl.String}
+RANKS = {
+    "subset": pl.String,
+    "direction": pl.String,
+    "query_id": pl.String,
+    "rank": pl.Float64,
+    "average_precision": pl.Float64,
+    "ndcg": pl.Float64,
+    "n_relevant": pl.Int64,
+    "n_items": pl.Int64,
+}
+
+Schema = dict[str, type[pl.DataType]]
+
+
+def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:
+    """Writes a table whole or not at all.
+
+    Raises:
+        ValueError: a column is missing, superfluous or of another type than the schema's.
+    """
+    if dict(frame.schema) != {name: kind() for name, kind in schema.items()}:
+        raise ValueError(f"{path}: columns {dict(frame.schema)} do not fit the schema {schema}")
+    with new_file(path) as temporary:
+        frame.write_parquet(temporary, metadata={_VERSION_KEY: SCHEMA_VERSION})
+
+
+def read_table(path: Path, schema: Schema) -> pl.DataFrame:
+    """Reads a table and checks it.
+
+    Raises:
+        UserError: the file is missing, no Parquet, of a newer version, or its columns do not fit.
+    """
+    try:
+        metadata = pl.read_parquet_metadata(path)
+        frame = pl.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`, or `dvc pull` if a colleague has made it.") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path} cannot be read as Parquet ({error}): delete it and run `dvc repro`.") from None
+    version = metadata.get(_VERSION_KEY, "0")
+    if not version.isdigit() or int(version) > int(SCHEMA_VERSION):
+        raise UserError(f"{path} has table version {version}, this hearonce reads up to {SCHEMA_VERSION}: update it.")
+    if dict(frame.schema) != {name: kind() for name, kind in schema.items()}:
+        raise UserError(f"{path} has columns {frame.columns}, expected {list(schema)}: run `dvc repro --force`.")
+    return frame
+
+
+def table(rows: list[dict], schema: Schema) -> pl.DataFrame:
+    """Builds a table from rows, empty ones included."""
+    return pl.DataFrame(rows, schema=schema)

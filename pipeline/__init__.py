@@ -1,0 +1,1 @@
+"""How a stage runs: configuration, media access, the incremental run, progress, problems and the command line."""

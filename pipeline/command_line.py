@@ -1,0 +1,82 @@
+"""The machinery of the `hearonce` command: subcommands loaded when called, errors as one sentence, exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from cache.errors import UserError
+from pipeline.problems import StrictStop
+from pipeline.suggest import did_you_mean
+
+EXIT_USER_ERROR = 2
+EXIT_PROBLEMS = 3
+EXIT_STRICT = 4
+EXIT_INTERRUPTED = 130
+
+
+def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
+    """A group whose subcommands are imported when they are needed.
+
+    Args:
+        commands: name -> `module:function`.
+    """
+
+    class LazyGroup(TyperGroup):
+        def list_commands(self, ctx: click.Context) -> list[str]:
+            return list(commands)
+
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+            if cmd_name not in commands:
+                return None
+            module, function = commands[cmd_name].split(":")
+            app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
+            app.command(cmd_name)(getattr(importlib.import_module(module), function))
+            return typer.main.get_command(app)
+
+        def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+            if args and not args[0].startswith("-") and args[0] not in commands:
+                raise UserError(f"No command {args[0]!r}: {did_you_mean(args[0], commands)} (`hearonce --help`)")
+            return super().resolve_command(ctx, args)
+
+    return LazyGroup
+
+
+def run(app: typer.Typer) -> None:
+    """Runs the command line and turns what went wrong into one sentence and an exit code.
+
+    Exit codes: 0 done, 2 a mistake of the user's, 3 done with problems (see the problems table), 4 stopped by the
+    first problem of a strict run, 130 interrupted.
+    """
+    try:
+        app()
+    except UserError as error:
+        _say(error)
+        sys.exit(EXIT_STRICT if isinstance(error, StrictStop) else EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        _say("interrupted; everything that was committed is kept, the next run goes on from there.")
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def finish(line: str, n_problems: int, keep_going: bool) -> None:
+    """Prints a stage's summary line; leaves with exit code 3 if there were problems, unless `keep_going`.
+
+    Under DVC a stage that leaves with an error has no outputs, therefore `dvc.yaml` keeps going and
+    `hearonce problems` gives the exit code afterwards.
+    """
+    print(line, flush=True)
+    if n_problems and not keep_going:
+        raise SystemExit(EXIT_PROBLEMS)
+
+
+def _say(message: object) -> None:
+    print(f"hearonce: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,233 @@
+"""Typed configuration: `params.yaml` says what a run takes in, `configs/` holds one YAML per thing a user names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cache.errors import UserError
+from pipeline.suggest import did_you_mean
+
+CONFIGS = Path("configs")
+PARAMS = Path("params.yaml")
+KINDS = {"corpora": "corpus", "encoders": "encoder", "experiments": "experiment"}
+
+
+class Settings(BaseModel):
+    """Base of all configuration records: frozen, and a key nobody knows is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusPlace(Settings):
+    """Where the files of a corpus lie on this machine.
+
+    Attributes:
+        media: folder of videos and sounds.
+        annotations: the caption file, or the folder of annotation files.
+    """
+
+    media: Path
+    annotations: Path
+
+
+class Embedding(Settings):
+    """One corpus embedded by one encoder."""
+
+    corpus: str
+    encoder: str
+
+
+class Scored(Settings):
+    """Which embeddings an experiment reads; the rest of it stands in `configs/experiments/`."""
+
+    corpus: str
+    encoder: str
+
+
+class Fused(Scored):
+    """An experiment on the sum of two encoders' similarities."""
+
+    second: str
+
+
+class Params(Settings):
+    """`params.yaml`: what a plain `dvc repro` runs."""
+
+    corpora: dict[str, CorpusPlace]
+    embeddings: dict[str, Embedding]
+    experiments: dict[str, Scored]
+    fusions: dict[str, Fused] = {}
+
+
+class AudioSettings(Settings):
+    """How sound tracks are extracted.
+
+    Attributes:
+        channels: `keep` all of them or mix them to `mono`.
+        bits: sample width of the FLAC files.
+    """
+
+    channels: Literal["keep", "mono"] = "keep"
+    bits: Literal[16, 24] = 16
+
+
+class CorpusConfig(Settings):
+    """`configs/corpora/NAME.yaml`.
+
+    Attributes:
+        reader: module of `stages/ingest/readers/` that understands the files.
+        window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
+        min_window_s: a shorter remainder joins the window before it.
+        captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
+            media (SRT, VTT), a `text` file beside each, or the `filename` itself.
+        audio: how sound tracks are extracted.
+    """
+
+    reader: str = "folder"
+    window_s: Annotated[float, Field(gt=0)] | None = 10.0
+    min_window_s: Annotated[float, Field(ge=0)] = 1.0
+    captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
+    audio: AudioSettings = AudioSettings()
+
+
+class ExperimentConfig(Settings):
+    """`configs/experiments/NAME.yaml`.
+
+    Attributes:
+        corpus: whose clips and captions are ranked.
+        encoders: one, or two whose similarities are added.
+        weights: one per encoder, for the weighted mean of the similarities; equal by default.
+        captions: caption source.
+        protocol: how numbers come from similarities.
+        subsets: files of `configs/subsets/<corpus>/`; `all` is always scored.
+        paper: published values by subset, direction and metric, shown beside ours.
+    """
+
+    corpus: str
+    encoders: Annotated[list[str], Field(min_length=1, max_length=2)]
+    weights: list[Annotated[float, Field(gt=0)]] | None = None
+    captions: str = "given"
+    protocol: Literal["paired-retrieval"] = "paired-retrieval"
+    subsets: list[str] = []
+    paper: dict[str, dict[str, dict[str, float]]] = {}
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        UserError: unreadable, no YAML, or no mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold `key: value` lines, found {type(data).__name__}.")
+    return data
+
+
+def validate(data: dict[str, Any], model: type[T], path: Path) -> T:
+    """Checks a mapping against a record.
+
+    Raises:
+        UserError: names the file, the key and what was meant or expected.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_sentence(error, model, path)) from None
+
+
+def load(path: Path, model: type[T]) -> T:
+    """Reads and checks a YAML file; see `read_yaml` and `validate`."""
+    return validate(read_yaml(path), model, path)
+
+
+def named(kind: str, name: str) -> Path:
+    """Path of `configs/<kind>/<name>.yaml`.
+
+    Raises:
+        UserError: there is none; says what may have been meant.
+    """
+    path = CONFIGS / kind / f"{name}.yaml"
+    if not path.is_file():
+        known = [one.stem for one in (CONFIGS / kind).glob("*.yaml")]
+        raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")
+    return path
+
+
+def load_params() -> Params:
+    """Reads `params.yaml` of the current directory."""
+    if not PARAMS.is_file():
+        raise UserError(f"{PARAMS} is missing here ({Path.cwd()}): run hearonce in the top folder of the project.")
+    return load(PARAMS, Params)
+
+
+def corpus_place(name: str) -> CorpusPlace:
+    """Where `params.yaml` says the files of a corpus lie."""
+    corpora = load_params().corpora
+    if name not in corpora:
+        raise UserError(f"No corpus {name!r} in {PARAMS}: {did_you_mean(name, corpora)}")
+    return corpora[name]
+
+
+def load_corpus(name: str) -> CorpusConfig:
+    """Reads `configs/corpora/<name>.yaml`."""
+    return load(named("corpora", name), CorpusConfig)
+
+
+def load_experiment(name: str) -> ExperimentConfig:
+    """Reads `configs/experiments/<name>.yaml` and checks that `params.yaml` feeds it the same embeddings.
+
+    Raises:
+        UserError: the two disagree, so DVC would watch other files than are scored.
+    """
+    path = named("experiments", name)
+    config = load(path, ExperimentConfig)
+    if config.weights is not None and len(config.weights) != len(config.encoders):
+        raise UserError(f"{path}: {len(config.weights)} weights for {len(config.encoders)} encoders.")
+    params = load_params()
+    wired = {**params.experiments, **params.fusions}.get(name)
+    if wired is None:
+        return config
+    encoders = [wired.encoder, wired.second] if isinstance(wired, Fused) else [wired.encoder]
+    if (wired.corpus, encoders) != (config.corpus, config.encoders):
+        raise UserError(
+            f"{PARAMS} runs experiment {name!r} on {wired.corpus} with {' + '.join(encoders)}, but {path} says "
+            f"{config.corpus} with {' + '.join(config.encoders)}: make them agree."
+        )
+    return config
+
+
+def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str:
+    parts = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown key {place!r}, {did_you_mean(str(item['loc'][-1]), _fields(model, item['loc']))}")
+        elif item["type"] == "missing":
+            parts.append(f"key {place!r} is missing.")
+        else:
+            parts.append(f"{place}: {item['msg']} (found {item['input']!r}).")
+    return f"{path}: {' '.join(parts)}"
+
+
+def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Field names that are allowed where an unknown key stands."""
+    current: Any = model
+    for part in place[:-1]:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[str(part)].annotation
+        elif getattr(current, "__args__", None):
+            current = current.__args__[-1]
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []

@@ -1,0 +1,223 @@
+"""The resumable run of an embedding stage: plan, decode ahead, encode, commit.
+
+It is handed what reads, what encodes and where rows go, and knows none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from cache.row_store import RowStore
+from pipeline.problems import Problems
+from pipeline.progress import progress
+from pipeline.summary import Summary
+
+COMMIT_ROWS = 4096
+COMMIT_SECONDS = 30.0
+ITEMS_AHEAD_PER_WORKER = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One wanted embedding.
+
+    Attributes:
+        id: clip or caption id.
+        key: row key, 16 bytes.
+        group: rows of one group are read together (a media file is opened once).
+        path: file to name in a problem.
+    """
+
+    id: str
+    key: bytes
+    group: str
+    path: str
+
+
+class Encoding(Protocol):
+    """What a loaded tower can do; see `stages/embed/encoder.py`."""
+
+    def prepare(self, item: Any, key: bytes) -> Any: ...
+
+    def encode(self, batch: Sequence[Any]) -> np.ndarray: ...
+
+
+Reader = Callable[[list[Row]], Iterable[tuple[Row, Any]]]
+"""Reads the items of one group of rows; an item may be an exception that says why it could not be read."""
+
+
+def embed_missing(
+    rows: Sequence[Row],
+    store: RowStore,
+    read: Reader,
+    load_tower: Callable[[], tuple[Encoding, Mapping[str, Any]]],
+    *,
+    problems: Problems,
+    summary: Summary,
+    batch_size: int = 16,
+    workers: int | None = None,
+) -> None:
+    """Computes and commits the rows that the store lacks.
+
+    Every committed batch is durable, so a run that is killed goes on where it stopped. A row that cannot be read
+    is recorded in `problems` and the run goes on.
+
+    Args:
+        rows: all wanted rows, in table order.
+        store: where rows are looked up and committed.
+        read: reads one group of rows; called in worker threads.
+        load_tower: loads the model and describes it for the provenance of the rows; not called when nothing is
+            missing.
+        problems: collects failures.
+        summary: counters and times.
+        batch_size: rows per encode call.
+        workers: decoding threads; the number of processors by default.
+    """
+    absent = set(store.missing([row.key for row in rows]))
+    first: dict[bytes, Row] = {}
+    for row in rows:
+        if row.key in absent:
+            first.setdefault(row.key, row)
+    todo = list(first.values())
+    summary.wanted += len(rows)
+    summary.found += sum(row.key not in absent for row in rows)
+    if not todo:
+        return
+    with summary.timed("load"):
+        tower, provenance = load_tower()
+    committer = _Committer(store, provenance, summary)
+    workers = workers or os.cpu_count() or 1
+    failures: dict[bytes, str] = {}
+    with progress(summary.label, len(todo)) as advance:
+        prepared = _prepared(todo, read, tower, summary, workers)
+        try:
+            for batch in _batches(prepared, batch_size, failures, advance):
+                with summary.timed("encode"):
+                    values = tower.encode([item for _, item in batch])
+                finite = np.isfinite(values).all(axis=1)
+                for (row, _), good in zip(batch, finite, strict=True):
+                    if not good:
+                        failures[row.key] = "the encoder gave a value that is not finite"
+                committer.add([row.key for (row, _), good in zip(batch, finite, strict=True) if good], values[finite])
+                advance(len(batch))
+        finally:
+            prepared.close()
+            committer.commit()
+    summary.computed += committer.rows
+    for row in rows:
+        if row.key in failures:
+            summary.failed += 1
+            problems.add(row.id, row.path, failures[row.key])
+
+
+class _Committer:
+    """Gathers rows and commits them every so many rows or seconds."""
+
+    def __init__(self, store: RowStore, provenance: Mapping[str, Any], summary: Summary) -> None:
+        self._store = store
+        self._provenance = provenance
+        self._summary = summary
+        self._keys: list[bytes] = []
+        self._values: list[np.ndarray] = []
+        self._last = time.monotonic()
+        self.rows = 0
+
+    def add(self, keys: list[bytes], values: np.ndarray) -> None:
+        self._keys.extend(keys)
+        self._values.append(values)
+        if len(self._keys) >= COMMIT_ROWS or time.monotonic() - self._last > COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        if self._keys:
+            with self._summary.timed("write"):
+                self._store.append(self._keys, np.concatenate(self._values), self._provenance)
+            self.rows += len(self._keys)
+        self._keys, self._values, self._last = [], [], time.monotonic()
+
+
+def _batches(
+    prepared: Iterable[tuple[Row, Any]], batch_size: int, failures: dict[bytes, str], advance: Callable[[int], None]
+) -> Iterator[list[tuple[Row, Any]]]:
+    batch: list[tuple[Row, Any]] = []
+    for row, item in prepared:
+        if isinstance(item, Exception):
+            failures[row.key] = reason(item)
+            advance(1)
+            continue
+        batch.append((row, item))
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def reason(error: Exception) -> str:
+    """One sentence for the problems table."""
+    text = " ".join(str(error).split())
+    return text if type(error).__name__ == "MediaError" else f"{type(error).__name__}: {text}"
+
+
+def _prepared(
+    todo: list[Row], read: Reader, tower: Encoding, summary: Summary, workers: int
+) -> Iterator[tuple[Row, Any]]:
+    """Reads and prepares groups in threads, a bounded number of items ahead of the consumer."""
+    groups: dict[str, list[Row]] = {}
+    for row in todo:
+        groups.setdefault(row.group, []).append(row)
+    ahead: queue.Queue[tuple[Row, Any] | None] = queue.Queue(ITEMS_AHEAD_PER_WORKER * workers)
+    stopped = threading.Event()
+
+    def hand_over(entry: tuple[Row, Any] | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ahead.put(entry, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work(group: list[Row]) -> None:
+        left = {row.key: row for row in group}
+        items = iter(read(group))
+        try:
+            while not stopped.is_set():
+                with summary.timed("decode"):
+                    entry = next(items, None)
+                    if entry is None:
+                        break
+                    row, item = entry
+                    if not isinstance(item, Exception):
+                        try:
+                            item = tower.prepare(item, row.key)
+                        except Exception as error:  # one clip must not stop the run
+                            item = error
+                left.pop(row.key, None)
+                hand_over((row, item))
+        except Exception as error:  # nor one file
+            for row in left.values():
+                hand_over((row, error))
+
+    def produce() -> None:
+        with ThreadPoolExecutor(workers, "decode") as pool:
+            pending = [pool.submit(work, group) for group in groups.values()]
+            for future in pending:
+                future.result()
+        hand_over(None)
+
+    producer = threading.Thread(target=produce, name="decode-all", daemon=True)
+    producer.start()
+    try:
+        while (entry := ahead.get()) is not None:
+            yield entry
+    finally:
+        stopped.set()
+        producer.join()

@@ -1,0 +1,46 @@
+"""From what an encoder says of itself to its fingerprint: files become digests of their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cache.digests import DigestMemory
+from cache.errors import UserError
+from cache.keys import fingerprint
+from cache.location import Store
+
+
+def fingerprint_of(identity: Mapping[str, Any], store: Store | None = None) -> tuple[str, dict[str, Any]]:
+    """Resolves an identity (see `Encoder.clip_identity`).
+
+    Args:
+        identity: nested mappings and lists of plain values and paths.
+        store: whose memory of digests serves; the default store if None.
+
+    Returns:
+        (fingerprint, the identity with each path replaced by the digest of the file's bytes).
+
+    Raises:
+        UserError: a file is missing.
+    """
+    memory = DigestMemory((store or Store.default()).digests)
+    try:
+        resolved = _resolve(dict(identity), memory)
+    finally:
+        memory.close()
+    return fingerprint(resolved), resolved
+
+
+def _resolve(value: Any, memory: DigestMemory) -> Any:
+    if isinstance(value, Path):
+        try:
+            return f"blake2b-128:{memory.digest(value)}"
+        except OSError as error:
+            raise UserError(f"The encoder needs {value}, which cannot be read: {error.strerror}.") from None
+    if isinstance(value, Mapping):
+        return {str(name): _resolve(one, memory) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolve(one, memory) for one in value]
+    return value

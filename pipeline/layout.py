@@ -1,0 +1,35 @@
+"""Where the outputs of the stages lie, as `dvc.yaml` names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DATA = Path("data")
+RESULTS = DATA / "results"
+REPORT = DATA / "report"
+PROBLEMS = DATA / "problems"
+
+
+def table(corpus: str, name: str) -> Path:
+    """A canonical table (`media`, `clips`, `captions`, `pairs`) made by ingest."""
+    return DATA / "tables" / corpus / f"{name}.parquet"
+
+
+def audio(corpus: str) -> Path:
+    """The manifest of extracted audio."""
+    return DATA / "audio" / f"{corpus}.parquet"
+
+
+def embeddings(corpus: str, encoder: str, modality: str) -> Path:
+    """An embedding artifact; `modality` is `clips` or `captions`."""
+    return DATA / "embeddings" / corpus / encoder / f"{modality}.zarr"
+
+
+def problems(corpus: str, stage: str) -> Path:
+    """The problems table of a stage run."""
+    return PROBLEMS / corpus / f"{stage}.parquet"
+
+
+def results(experiment: str) -> Path:
+    """Metrics, ranks and curves of an experiment."""
+    return RESULTS / experiment

@@ -1,0 +1,128 @@
+"""Sound: from any media file to FLAC once, and from FLAC to the segment and rate an encoder wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+import soxr
+from av.stream import Discard
+
+from pipeline.media.decoding import SoundDecoder
+from pipeline.media.errors import MediaError
+from pipeline.media.flac import MOST_CHANNELS, flac_file
+from pipeline.media.opening import best_audio, duration, first_bytes, open_media
+from pipeline.media.pcm import mix_to_mono
+from pipeline.media.timeline import Timeline
+from pipeline.media.times import sample_position, sample_span
+from pipeline.media.truncation import shortfall
+
+@dataclass(frozen=True)
+class AudioFile:
+    """An extracted sound track.
+
+    Attributes:
+        sample_rate: of the FLAC file.
+        channels: in it.
+        n_samples: per channel.
+        warning: what could not be decoded, or None.
+    """
+
+    sample_rate: int
+    channels: int
+    n_samples: int
+    warning: str | None = None
+
+
+def extract_audio(
+    source: Path, target: Path, channels: Literal["keep", "mono"] = "keep", bits: Literal[16, 24] = 16
+) -> AudioFile:
+    """Decodes the sound track of a media file once and writes it as FLAC, with bounded memory.
+
+    Sample 0 of the FLAC file is time 0 of the medium (its earliest sound or picture). Holes of more than 0.1 s in the
+    timestamps are filled with silence, overlaps of more than 0.1 s dropped. The same file gives the same bytes.
+
+    Args:
+        source: the media file.
+        target: the FLAC file; replaced if it exists.
+        channels: "keep" those of the source (more than 8 are mixed to one), or "mono", their mean.
+        bits: per sample; x * 2^(bits - 1) is rounded half to even and clipped.
+
+    Raises:
+        MediaError: there is no sound that can be decoded.
+        OSError: the target cannot be written.
+    """
+    with open_media(source) as container:
+        stream = best_audio(container)
+        length = duration(container, source)
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        decoder = SoundDecoder(container, stream)
+        blocks = decoder.blocks()
+        first = next(blocks, None)
+        if first is None:
+            raise MediaError(f"no sound could be decoded ({decoder.fault})" if decoder.fault else "zero duration")
+        native = first.samples.shape[1]
+        mixed = channels == "mono" or native > MOST_CHANNELS
+        timeline = Timeline(decoder.sample_rate, sample_position(length + 1, decoder.sample_rate))
+        with flac_file(target, decoder.sample_rate, 1 if mixed else native, bits) as writer:
+            for block in chain([first], blocks):
+                silence, drop = timeline.place(block.time_s, len(block.samples), block.lost)
+                writer.write_silence(silence)
+                if drop < len(block.samples):
+                    writer.write(mix_to_mono(block.samples[drop:]) if mixed else block.samples[drop:])
+            if timeline.position == 0:
+                raise MediaError("zero duration")
+        faults = [
+            _count(decoder.corrupt, "corrupt packet", "skipped"),
+            _count(timeline.jumps, "timestamp jump", "ignored"),
+            f"{timeline.holes / decoder.sample_rate:.2f} s missing, filled with silence" if timeline.holes else "",
+            shortfall(container, stream, source, Fraction(timeline.position, decoder.sample_rate)),
+            f"{native} channels mixed to one (FLAC holds {MOST_CHANNELS})" if channels == "keep" and mixed else "",
+        ]
+        warning = "; ".join(fault for fault in faults if fault) or None
+        return AudioFile(writer.sample_rate, 1 if mixed else native, writer.n_samples, warning)
+
+
+def _count(number: int, noun: str, verb: str) -> str:
+    return f"{number} {noun}{'s' * (number > 1)} {verb}" if number else ""
+
+
+def read_audio(flac: Path, start_s: float, stop_s: float, sample_rate: int) -> np.ndarray:
+    """Reads a clip from an extracted sound track: one channel (the mean) at the sample rate asked for.
+
+    Args:
+        flac: made by `extract_audio`.
+        start_s: start of the clip.
+        stop_s: end of the clip; clamped to the file.
+        sample_rate: of the result (soxr, high quality).
+
+    Returns:
+        float32 (n,), n = round(samples of the clip * sample_rate / rate of the file), at least 1.
+
+    Raises:
+        MediaError: the clip lies outside the file, or the file is missing or damaged.
+    """
+    try:
+        with soundfile.SoundFile(flac) as file:
+            first, last = sample_span(start_s, stop_s, file.samplerate, file.frames)
+            file.seek(first)
+            samples = file.read(last - first, dtype="float32", always_2d=True)
+            rate = file.samplerate
+    except soundfile.LibsndfileError as error:
+        first_bytes(flac)
+        raise MediaError(f"damaged FLAC file (libsndfile error {error.code})") from error
+    if len(samples) < last - first:
+        raise MediaError(f"truncated: {len(samples)} of {last - first} samples read")
+    mono = mix_to_mono(samples)[:, 0].astype(np.float32)
+    if rate == sample_rate:
+        return mono
+    wanted = max(round(Fraction(len(mono) * sample_rate, rate)), 1)
+    resampled = soxr.resample(mono, rate, sample_rate, quality="HQ")[:wanted]
+    return np.pad(resampled, (0, wanted - len(resampled)))

@@ -1,0 +1,130 @@
+"""Writing FLAC files that are complete or not there."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+import soxr
+
+from cache.durable import new_file
+from pipeline.media.pcm import quantise
+
+HIGHEST_RATE = 655350
+HIGHEST_ODD_RATE = 65535
+MOST_CHANNELS = 8
+
+
+def carried_rate(sample_rate: int) -> int:
+    """The sample rate itself if FLAC can carry it, else the nearest one below a whole fraction of it.
+
+    FLAC writes rates above 65535 in tens of hertz and none above 655350.
+    """
+    rate = sample_rate // -(-sample_rate // HIGHEST_RATE)
+    return rate - rate % 10 if rate > HIGHEST_ODD_RATE else rate
+
+
+class FlacWriter:
+    """Appends float samples to a FLAC file.
+
+    Args:
+        file: a binary file, open for reading and writing.
+        sample_rate: of the samples; one that FLAC cannot carry is resampled.
+        channels: at most 8.
+        bits: 16 or 24.
+    """
+
+    def __init__(self, file: io.BufferedRandom, sample_rate: int, channels: int, bits: Literal[16, 24]) -> None:
+        self.sample_rate = carried_rate(sample_rate)
+        self.n_samples = 0
+        self._bits = bits
+        self._channels = channels
+        self._resampler = None
+        if self.sample_rate != sample_rate:
+            self._resampler = soxr.ResampleStream(sample_rate, self.sample_rate, channels, dtype="float64")
+        self._sink = _Sink(file)
+        self._sound = soundfile.SoundFile(
+            self._sink, "w", self.sample_rate, channels, subtype=f"PCM_{bits}", format="FLAC"
+        )
+
+    def write(self, samples: np.ndarray, last: bool = False) -> None:
+        """Appends samples (n, channels); clips those beyond full scale."""
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples.astype(np.float64), last=last)
+            samples = samples.reshape(-1, self._channels)
+        self.n_samples += len(samples)
+        try:
+            self._sound.write(quantise(samples, self._bits))
+        finally:
+            self._sink.check()
+
+    def write_silence(self, n_samples: int) -> None:
+        """Appends silence, a second at a time."""
+        while n_samples > 0:
+            block = min(n_samples, self.sample_rate)
+            self.write(np.zeros((block, self._channels), np.float32))
+            n_samples -= block
+
+    def finish(self) -> None:
+        """Writes what is left."""
+        if self._resampler is not None:
+            self.write(np.zeros((0, self._channels)), last=True)
+        try:
+            self._sound.close()
+        finally:
+            self._sink.check()
+
+    def abandon(self) -> None:
+        """Lets go of the file after an error."""
+        with suppress(soundfile.SoundFileError):
+            self._sound.close()
+
+
+class _Sink:
+    """What libsndfile writes to. It keeps the error of a failed write, which libsndfile would not tell."""
+
+    def __init__(self, file: io.BufferedRandom) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._error = error
+            return 0
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+@contextmanager
+def flac_file(target: Path, sample_rate: int, channels: int, bits: Literal[16, 24]) -> Iterator[FlacWriter]:
+    """Opens a FLAC file for writing; it takes its name when it is complete and on the disk.
+
+    Raises:
+        OSError: it could not be written, e.g. because the disk is full.
+    """
+    with new_file(target) as temporary, open(temporary, "w+b") as file:
+        writer = FlacWriter(file, sample_rate, channels, bits)
+        try:
+            yield writer
+            writer.finish()
+            file.flush()
+        finally:
+            writer.abandon()

@@ -1,0 +1,162 @@
+"""The pictures of a video at given times, in one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Discard
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from pipeline.media.display import to_rgb
+from pipeline.media.errors import MediaError
+from pipeline.media.opening import best_video, open_media, time_zero
+
+AHEAD_S = 2.5
+"""A wanted time further ahead than this is sought rather than decoded up to, where no index tells better."""
+
+SLACK_S = 1e-6
+"""A frame this little after a wanted time still counts as shown: times are floats, timestamps are fractions."""
+
+
+def middle_times(start_s: float, stop_s: float, count: int) -> list[float]:
+    """The midpoints of `count` equal parts of a clip."""
+    if count < 1:
+        raise ValueError(f"count is {count}, it must be at least 1")
+    return [start_s + (stop_s - start_s) * (2 * part + 1) / (2 * count) for part in range(count)]
+
+
+def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the picture shown at each time, as RGB uint8 (height, width, 3) in display orientation.
+
+    The picture shown at a time is the last one whose timestamp is not after it; the first one before that; the last
+    one that can be decoded past the end. Pictures come in the order of their times. The file is opened once and read
+    forwards, with jumps over stretches in which nothing is wanted.
+
+    Args:
+        source: the video, or a still image.
+        times_s: seconds, in any order, from the earliest sound or picture of the file.
+        threads: of the decoder; one is best where many files are read at once.
+
+    Yields:
+        (index into `times_s`, picture); every picture is an array of its own.
+
+    Raises:
+        MediaError: there is no picture.
+    """
+    order = sorted(range(len(times_s)), key=lambda index: times_s[index])
+    if not order:
+        return
+    with open_media(source) as container:
+        pictures = _Pictures(container, threads)
+        reformatter = VideoReformatter()
+        shown: av.VideoFrame | None = None
+        image = np.empty(0, np.uint8)
+        for index in order:
+            frame = pictures.shown_at(times_s[index])
+            if frame is not shown:
+                shown, image = frame, to_rgb(frame, reformatter)
+                yield index, image
+            else:
+                yield index, image.copy()
+
+
+class _Pictures:
+    """A forward reader of a picture track that seeks where that is shorter."""
+
+    def __init__(self, container: InputContainer, threads: int) -> None:
+        self._container = container
+        self._stream = best_video(container)
+        self._stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
+        self._stream.codec_context.thread_count = threads
+        self._zero = time_zero(container)
+        self._period_s = 1 / float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        for other in container.streams:
+            if other.index != self._stream.index:
+                other.discard = Discard.all
+        self._can_seek = True
+        self._ahead_s = AHEAD_S
+        self._fault = ""
+        self._shown: av.VideoFrame | None = None
+        self._frames = self._decoded()
+        self._following = next(self._frames, None)
+
+    def shown_at(self, time_s: float) -> av.VideoFrame:
+        """The frame shown at a time that is not before the one asked for last."""
+        if self._following and self._worth_seeking(self._following[0], time_s):
+            self._seek(self._following[0], time_s)
+        while self._following and self._following[0] <= time_s + SLACK_S:
+            self._shown = self._following[1]
+            self._following = next(self._frames, None)
+        if self._shown is not None:
+            return self._shown
+        if self._following:
+            return self._following[1]
+        raise MediaError(f"no picture could be decoded ({self._fault or 'no data'})")
+
+    def _decoded(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Seconds and frames from where the file stands to the last that can be read; broken ones are left out."""
+        time_s = -self._period_s
+        for frame in self._readable():
+            if frame.pts is None or frame.time_base is None:
+                self._can_seek = False
+                time_s += self._period_s
+            else:
+                time_s = float(frame.pts * frame.time_base - self._zero)
+            yield time_s, frame
+
+    def _readable(self) -> Iterator[av.VideoFrame]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                self._fault = str(error.strerror)
+                return
+            try:
+                yield from packet.decode()
+            except EOFError:
+                return
+            except av.error.FFmpegError as error:
+                self._fault = str(error.strerror)
+
+    def _worth_seeking(self, reached_s: float, time_s: float) -> bool:
+        """Whether a keyframe is known, or likely, between the next frame and a time."""
+        if not self._can_seek or time_s <= reached_s:
+            return False
+        wanted, index = self._stamp(time_s), self._stream.index_entries
+        if len(index) > 1 and index[len(index) - 1].timestamp >= wanted:
+            keyframe = index.search_timestamp(wanted)
+            return keyframe >= 0 and index[keyframe].timestamp > self._stamp(reached_s)
+        return time_s - reached_s > self._ahead_s
+
+    def _seek(self, reached_s: float, time_s: float) -> None:
+        """Goes on at a keyframe not after the time: the nearest one, or ever earlier ones where that fails."""
+        back_s = 0.0
+        while True:
+            goal_s = time_s - back_s
+            try:
+                self._container.seek(self._stamp(max(goal_s, 0.0)), stream=self._stream)
+            except av.error.FFmpegError:
+                self._can_seek = False
+                return
+            self._frames = self._decoded()
+            self._following = next(self._frames, None)
+            if self._following and self._following[0] <= time_s + SLACK_S:
+                if self._following[0] <= reached_s:
+                    self._ahead_s = max(self._ahead_s, 2 * (time_s - self._following[0]))
+                return
+            if goal_s <= 0:
+                return
+            back_s = max(2.0, 4 * back_s)
+
+    def _stamp(self, time_s: float) -> int:
+        """A time as a timestamp of the stream."""
+        return int((Fraction(min(time_s, 1e7)) + self._zero) / Fraction(self._stream.time_base or 1))

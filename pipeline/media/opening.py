@@ -1,0 +1,205 @@
+"""Opening a media file, and the facts that all readers of it share: streams, time zero, length."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from pipeline.media.errors import MediaError
+
+av.logging.set_level(None)
+"""FFmpeg prints nothing; the reason of a failure is in the error it returns."""
+
+GUESSED_LENGTH = frozenset({"aac", "ac3", "eac3", "dts", "dtshd", "truehd", "loas", "mp3", "h264", "hevc", "m4v"})
+"""Formats without a header: FFmpeg guesses their length from the bit rate unless a table of contents says it."""
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[InputContainer]:
+    """Opens a file by its content, whatever its name.
+
+    Raises:
+        MediaError: it is missing, unreadable, empty or no media file.
+    """
+    head = first_bytes(path)
+    try:
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise MediaError(_why_not_media(path, head, error)) from error
+    with container:
+        if container.format.name == "tty":
+            raise MediaError("not a media file (text)")
+        yield container
+
+
+def first_bytes(path: Path) -> bytes:
+    """The start of a file.
+
+    Raises:
+        MediaError: it is missing, unreadable or empty.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise MediaError("is a directory")
+        if not stat.S_ISREG(mode):
+            raise MediaError("not a regular file")
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MediaError("file not found") from error
+    except PermissionError as error:
+        raise MediaError("no permission to read") from error
+    except OSError as error:
+        raise MediaError(f"cannot be read ({error.strerror})") from error
+    if not head:
+        raise MediaError("empty file (0 bytes)")
+    return head
+
+
+def _why_not_media(path: Path, head: bytes, error: av.error.FFmpegError) -> str:
+    if isinstance(error, PermissionError):
+        return "no permission to read"
+    if head[4:8] == b"ftyp" and b"moov" not in _boxes(path):
+        return "truncated: the index of the mp4 file (moov) is missing"
+    return f"not a media file ({error.strerror})"
+
+
+def _boxes(path: Path) -> set[bytes]:
+    """The names of the outermost boxes of an mp4 file."""
+    names = set()
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        position = 0
+        while position + 8 <= size:
+            file.seek(position)
+            header = file.read(16)
+            length = int.from_bytes(header[:4], "big")
+            if length == 1:
+                length = int.from_bytes(header[8:16], "big")
+            if position + length > size:
+                break
+            names.add(header[4:8])
+            if length < 8:
+                break
+            position += length
+    return names
+
+
+def best_audio(container: InputContainer) -> AudioStream:
+    """The sound track a player would choose.
+
+    Raises:
+        MediaError: there is none, or none that can be decoded.
+    """
+    if not container.streams.audio:
+        raise MediaError("no sound track")
+    best = container.streams.best("audio")
+    decodable = [stream for stream in (best, *container.streams.audio) if stream is not None and stream.codec_context]
+    if not decodable:
+        raise MediaError("no decoder for the sound track")
+    assert isinstance(decodable[0], AudioStream)
+    return decodable[0]
+
+
+def best_video(container: InputContainer) -> VideoStream:
+    """The picture track a player would choose; cover art does not count.
+
+    Raises:
+        MediaError: there is none, or none that can be decoded.
+    """
+    pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not pictures:
+        raise MediaError("no picture")
+    decodable = [stream for stream in pictures if stream.codec_context]
+    if not decodable:
+        raise MediaError("no decoder for the picture")
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) and best in decodable else decodable[0]
+
+
+def timed_streams(container: InputContainer) -> list[Stream]:
+    """The streams that make up the clock: sound and moving picture."""
+    return [
+        stream
+        for stream in container.streams
+        if stream.type in ("audio", "video") and not stream.disposition & Disposition.attached_pic
+    ]
+
+
+def time_zero(container: InputContainer) -> Fraction:
+    """The timestamp, in seconds, of the earliest sound or picture: second 0 for everyone who reads the file."""
+    starts = [
+        stream.start_time * stream.time_base
+        for stream in timed_streams(container)
+        if stream.start_time is not None and stream.time_base
+    ]
+    return min(starts, default=Fraction(0))
+
+
+def duration(container: InputContainer, path: Path) -> Fraction:
+    """Seconds from time zero to the end of the last stream, by the headers or else by counting packets."""
+    if container.duration is not None and not has_guessed_length(container, path):
+        return max(_header_duration(container), Fraction(0))
+    return packets_duration(path)
+
+
+def _header_duration(container: InputContainer) -> Fraction:
+    streams = timed_streams(container)
+    zero = time_zero(container)
+    ends = [
+        (stream.start_time or 0) * stream.time_base + stream.duration * stream.time_base - zero
+        for stream in streams
+        if stream.duration is not None and stream.time_base
+    ]
+    if streams and len(ends) == len(streams):
+        return max(ends)
+    return Fraction(container.duration or 0, av.time_base)
+
+
+def has_guessed_length(container: InputContainer, path: Path) -> bool:
+    """Whether FFmpeg computed the length from the bit rate because no header tells it."""
+    if container.format.name != "mp3":
+        return container.format.name in GUESSED_LENGTH
+    with open(path, "rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            tag_size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:10])))
+            file.seek(10 + tag_size)
+        start = head + file.read(4096)
+    return not any(mark in start for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def packets_duration(path: Path) -> Fraction:
+    """Seconds from time zero to the end of the last packet, read without decoding."""
+    with open_media(path) as container:
+        zero = time_zero(container)
+        streams = timed_streams(container)
+        ends = {stream.index: zero for stream in streams}
+        try:
+            for packet in container.demux(streams) if streams else ():
+                if packet.size:
+                    end = _packet_end(packet, ends[packet.stream_index])
+                    ends[packet.stream_index] = max(ends[packet.stream_index], end)
+        except av.error.FFmpegError:
+            pass
+        return max(ends.values(), default=zero) - zero
+
+
+def _packet_end(packet: av.Packet, previous: Fraction) -> Fraction:
+    time_base = Fraction(packet.time_base)
+    length = Fraction(packet.duration or 0) * time_base
+    if not length and isinstance(packet.stream, VideoStream):
+        rate = packet.stream.average_rate or packet.stream.guessed_rate
+        length = 1 / Fraction(rate) if rate else Fraction(0)
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return (stamp * time_base if stamp is not None else previous) + length

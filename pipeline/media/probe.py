@@ -1,0 +1,110 @@
+"""What a media file holds, by its headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from pipeline.media.display import turn_of
+from pipeline.media.errors import MediaError
+from pipeline.media.opening import best_audio, best_video, duration, open_media
+
+StreamT = TypeVar("StreamT", AudioStream, VideoStream)
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """The sound track.
+
+    Attributes:
+        sample_rate: in hertz.
+        channels: their number.
+        codec: FFmpeg's name of it.
+    """
+
+    sample_rate: int
+    channels: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class VideoTrack:
+    """The picture track.
+
+    Attributes:
+        width: in pixels, as stored (before the rotation).
+        height: in pixels, as stored.
+        rate: mean frames per second; 0 if unknown.
+        rotation: degrees clockwise (0, 90, 180, 270) that turn a stored frame for display.
+        codec: FFmpeg's name of it.
+    """
+
+    width: int
+    height: int
+    rate: float
+    rotation: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a media file holds.
+
+    Attributes:
+        duration_s: from the earliest sound or picture to the end of the last.
+        audio: the sound track, or None.
+        video: the picture track, or None. Cover art is none.
+    """
+
+    duration_s: float
+    audio: AudioTrack | None
+    video: VideoTrack | None
+
+
+def probe(path: Path) -> MediaInfo:
+    """Reads the headers of a file; all packets (without decoding) where they do not tell its length.
+
+    Raises:
+        MediaError: it is missing, unreadable, no media file, or zero seconds long.
+    """
+    with open_media(path) as container:
+        sound = _found(best_audio, container)
+        picture = _found(best_video, container)
+        if sound is None and picture is None:
+            raise MediaError("not a media file (no sound and no picture that can be decoded)")
+        seconds = float(duration(container, path))
+        if seconds <= 0:
+            raise MediaError("zero duration")
+        audio = AudioTrack(sound.rate, sound.channels, _codec(sound)) if sound else None
+        video = _video_track(container, picture) if picture else None
+        return MediaInfo(seconds, audio, video)
+
+
+def _found(find: Callable[[InputContainer], StreamT], container: InputContainer) -> StreamT | None:
+    try:
+        return find(container)
+    except MediaError:
+        return None
+
+
+def _codec(stream: AudioStream | VideoStream) -> str:
+    return stream.codec_context.codec.canonical_name
+
+
+def _video_track(container: InputContainer, stream: VideoStream) -> VideoTrack:
+    rate = stream.average_rate or stream.guessed_rate or 0
+    stream.codec_context.thread_count = 1
+    try:
+        first = next(islice(container.decode(stream), 1), None)
+    except av.error.FFmpegError:
+        first = None
+    rotation = turn_of(first).degrees if first is not None else 0
+    return VideoTrack(stream.width, stream.height, float(rate), rotation, _codec(stream))

@@ -1,0 +1,55 @@
+"""Whether a file was cut short: what its headers promise against what it holds."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from pipeline.media.opening import has_guessed_length, packets_duration, time_zero, timed_streams
+
+SHORTFALL_S = 0.15
+"""Sound that ends this much before the promised end is missing some; codecs pad by less."""
+
+STREAMED_RIFF = 0x7FFFF000
+"""Programs that write WAV into a pipe claim at least this many bytes."""
+
+
+def shortfall(container: InputContainer, stream: AudioStream, path: Path, decoded_s: Fraction) -> str:
+    """Says how much sound is missing at the end of the file; empty where none is."""
+    promised_s = _promised(container, stream, path)
+    if promised_s is None or decoded_s >= promised_s - SHORTFALL_S:
+        return ""
+    return f"truncated: {float(decoded_s):.1f} s of {float(promised_s):.1f} s decoded"
+
+
+def _promised(container: InputContainer, stream: AudioStream, path: Path) -> Fraction | None:
+    """Where the sound ends, in seconds from time zero, according to the headers; None if they do not say."""
+    if container.duration is None or has_guessed_length(container, path):
+        return None
+    if stream.duration is not None:
+        end = ((stream.start_time or 0) + stream.duration) * Fraction(stream.time_base or 0)
+        return (end - time_zero(container)) * _riff_part(path)
+    tagged = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tagged:
+        hours, minutes, seconds = (Fraction(part) for part in tagged.groups())
+        return hours * 3600 + minutes * 60 + seconds - time_zero(container)
+    whole = Fraction(container.duration, av.time_base)
+    if len(timed_streams(container)) == 1 or packets_duration(path) < whole - SHORTFALL_S:
+        return whole
+    return None
+
+
+def _riff_part(path: Path) -> Fraction:
+    """By what factor a WAV or AVI file is shorter than it says: FFmpeg takes the length of what is there."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    claimed = int.from_bytes(head[4:8], "little") + 8
+    size = path.stat().st_size
+    if head[:4] != b"RIFF" or not size < claimed < STREAMED_RIFF:
+        return Fraction(1)
+    return Fraction(claimed, size)

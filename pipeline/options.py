@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", envvar="HEARONCE_STRICT", help="Stop at the first problem instead of recording it."),
+]
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Leave with exit code 0 even if there were problems (for DVC).")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(envvar="HEARONCE_WORKERS", min=1, help="Decoding threads; one per processor by default."),
+]

@@ -1,0 +1,54 @@
+"""The one line a stage ends with: rows wanted, found, computed and failed, and where the time went."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Summary:
+    """Counters and stopwatches of one stage run.
+
+    Attributes:
+        label: stage and what it ran on.
+        wanted: rows the stage's output should have.
+        found: rows that the cache had already.
+        computed: rows made in this run.
+        failed: rows listed in the problems table.
+        note: anything else worth a word.
+    """
+
+    label: str
+    unit: str = "rows"
+    wanted: int = 0
+    found: int = 0
+    computed: int = 0
+    failed: int = 0
+    note: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Adds the time of a block to a part (`decode`, `encode`, `write`); threads add up."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - started
+
+    def line(self) -> str:
+        """The summary line."""
+        parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in self.seconds.items())
+        total = time.monotonic() - self._started
+        return (
+            f"{self.label}: {self.wanted} {self.unit} wanted, {self.found} found in cache, {self.computed} computed, "
+            f"{self.failed} failed; {parts + ', ' if parts else ''}total {total:.2f} s"
+            + (f"; {self.note}" if self.note else "")
+        )

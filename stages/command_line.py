@@ -1,0 +1,52 @@
+"""The `hearonce` command: its subcommands are the stages and a few tools around them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.command_line import lazy_group, run
+
+COMMANDS = {
+    "init": "stages.ingest.init:init",
+    "ingest": "stages.ingest.command:ingest",
+    "extract-audio": "stages.extract_audio.command:extract_audio",
+    "embed-clips": "stages.embed.command:embed_clips",
+    "embed-captions": "stages.embed.command:embed_captions",
+    "score": "stages.score.command:score",
+    "report": "stages.report.command:report",
+    "problems": "stages.report.problems:problems",
+    "encode": "stages.embed.encode_files:encode",
+}
+
+app = typer.Typer(
+    name="hearonce",
+    help="Retrieval between sound, video and language: decode once, embed once, score everything.",
+    cls=lazy_group(COMMANDS),
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"hearonce {version('hearonce')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run(app)

@@ -1,0 +1,1 @@
+"""Stage `embed`: clips and captions -> embedding caches. The encoders live here."""

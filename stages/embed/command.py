@@ -1,0 +1,143 @@
+"""`hearonce embed-clips|embed-captions CORPUS ENCODER`: missing rows into the row store, then the artifact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cache import tables as schemas
+from cache.artifact import write_artifact
+from cache.keys import caption_key
+from cache.location import Store
+from cache.row_store import RowStore
+from pipeline import layout
+from pipeline.audio_store import AudioStore
+from pipeline.command_line import finish
+from pipeline.config import corpus_place, load_corpus
+from pipeline.device import describe, pick_device
+from pipeline.embedding_run import Reader, Row, embed_missing
+from pipeline.fingerprints import fingerprint_of
+from pipeline.options import KeepGoing, Strict, Workers
+from pipeline.problems import Problems
+from pipeline.summary import Summary
+from stages.embed.clip_reader import Clip, ClipReader
+from stages.embed.encoder import AudioInput, Encoder
+from stages.embed.registry import load_encoder
+
+if TYPE_CHECKING:
+    from stages.embed.encoder import Tower
+
+CorpusName = Annotated[str, typer.Argument(help="A corpus of params.yaml.")]
+EncoderName = Annotated[str, typer.Argument(help="An encoder of configs/encoders/.")]
+Device = Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, cuda:1, ...; a GPU if any.")]
+BatchSize = Annotated[int, typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass.")]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How one run goes about it; none of these changes a result."""
+
+    strict: bool
+    keep_going: bool
+    workers: int | None
+    batch_size: int
+    device: str | None
+
+
+def embed_clips(
+    corpus: CorpusName,
+    encoder: EncoderName,
+    strict: Strict = False,
+    keep_going: KeepGoing = False,
+    workers: Workers = None,
+    batch_size: BatchSize = 16,
+    device: Device = None,
+) -> None:
+    """Embed the clips of a corpus; only what no run has embedded yet is computed."""
+    model = load_encoder(encoder)
+    place, config = corpus_place(corpus), load_corpus(corpus)
+    table = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS).to_dicts()
+    silent = 0
+    if isinstance(model.clip_input, AudioInput):
+        audible = set(schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"])
+        silent = sum(row["media_id"] not in audible for row in table)
+        table = [row for row in table if row["media_id"] in audible]
+    clips = [
+        Clip(r["clip_id"], place.media / r["media_path"], r["media_digest"], r["start_s"], r["stop_s"]) for r in table
+    ]
+    names = {clip.source: row["media_path"] for clip, row in zip(clips, table, strict=True)}
+    reader = ClipReader(model.clip_input, clips, AudioStore(Store.default(), config.audio), names)
+    note = f"{silent} clips of media without extracted sound left out" if silent else ""
+    options = RunOptions(strict, keep_going, workers, batch_size, device)
+    _embed(corpus, encoder, "clips", model, reader.rows, reader.read, options, note)
+
+
+def embed_captions(
+    corpus: CorpusName,
+    encoder: EncoderName,
+    strict: Strict = False,
+    keep_going: KeepGoing = False,
+    batch_size: BatchSize = 64,
+    device: Device = None,
+) -> None:
+    """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
+    model = load_encoder(encoder)
+    table = schemas.read_table(layout.table(corpus, "captions"), schemas.CAPTIONS).to_dicts()
+    texts = {caption_key(row["text"]): row["text"] for row in table}
+    rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
+
+    def read(group: list[Row]) -> Any:
+        return ((row, texts[row.key]) for row in group)
+
+    options = RunOptions(strict, keep_going, 1, batch_size, device)
+    _embed(corpus, encoder, "captions", model, rows, read, options)
+
+
+def _embed(
+    corpus: str,
+    name: str,
+    modality: str,
+    model: Encoder,
+    rows: list[Row],
+    read: Reader,
+    options: RunOptions,
+    note: str = "",
+) -> None:
+    """Runs one tower over the missing rows and writes the artifact."""
+    clips = modality == "clips"
+    fingerprint, identity = fingerprint_of(model.clip_identity() if clips else model.caption_identity())
+    store = RowStore(Store.default().rows, modality, fingerprint, model.dim, identity)
+    stage = f"embed_{modality}"
+    summary = Summary(f"{stage} {corpus} {name}", note=note)
+    problems = Problems(stage, options.strict)
+
+    def load_tower() -> tuple[Tower, dict[str, Any]]:
+        device = pick_device(options.device)
+        tower = model.load_clip_tower(device) if clips else model.load_caption_tower(device)
+        return tower, describe(device)
+
+    embed_missing(
+        rows,
+        store,
+        read,
+        load_tower,
+        problems=problems,
+        summary=summary,
+        batch_size=options.batch_size,
+        workers=options.workers,
+    )
+    absent = set(store.missing([row.key for row in rows]))
+    present = [row for row in rows if row.key not in absent]
+    with summary.timed("write"):
+        description = {"modality": modality, "encoder": name, "fingerprint": fingerprint}
+        write_artifact(
+            layout.embeddings(corpus, name, modality),
+            [row.id for row in present],
+            [row.key for row in present],
+            store,
+            description,
+        )
+        problems.write(layout.problems(corpus, f"{stage}.{name}"))
+    finish(summary.line(), len(problems), options.keep_going)

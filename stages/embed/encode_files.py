@@ -1,0 +1,125 @@
+"""One-off use, for notebooks and checks: the stages' preparation and encoding without DVC and without a cache."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from cache.digests import DigestMemory
+from cache.durable import new_file
+from cache.errors import UserError
+from cache.keys import caption_key
+from cache.location import Store
+from pipeline.audio_store import AudioStore
+from pipeline.config import AudioSettings
+from pipeline.device import pick_device
+from pipeline.media.errors import MediaError
+from pipeline.media.probe import probe
+from stages.embed.clip_reader import Clip, ClipReader
+from stages.embed.encoder import AudioInput, Encoder, Tower
+from stages.embed.registry import load_encoder
+
+
+class OpenEncoder:
+    """An encoder ready to use on files and strings.
+
+    Args:
+        encoder: from `load_encoder`.
+        device: `cpu`, `cuda`, ...; a GPU where there is one by default.
+    """
+
+    def __init__(self, encoder: Encoder, device: str | None = None) -> None:
+        self.encoder = encoder
+        self._device_name = device
+
+    @cached_property
+    def _clip_tower(self) -> Tower:
+        return self.encoder.load_clip_tower(pick_device(self._device_name))
+
+    @cached_property
+    def _caption_tower(self) -> Tower:
+        return self.encoder.load_caption_tower(pick_device(self._device_name))
+
+    def clips(self, files: Sequence[str | Path]) -> np.ndarray:
+        """Embeds whole videos or sounds.
+
+        Returns:
+            float32 array of shape (len(files), dim).
+
+        Raises:
+            UserError: a file lacks what the encoder listens to or looks at, or cannot be decoded.
+        """
+        rows = [self._clip(Path(file)) for file in files]
+        return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
+
+    def captions(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts: float32 (len(texts), dim)."""
+        tower = self._caption_tower if texts else None
+        rows = [tower.encode([tower.prepare(text, caption_key(text))])[0] for text in texts] if tower else []
+        return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
+
+    def _clip(self, file: Path) -> np.ndarray:
+        try:
+            info = probe(file)
+            missing = "sound track" if isinstance(self.encoder.clip_input, AudioInput) else "picture"
+            if (info.audio if missing == "sound track" else info.video) is None:
+                raise MediaError(f"no {missing}")
+            with tempfile.TemporaryDirectory() as scratch:
+                store = Store(Path(scratch))
+                memory = DigestMemory(store.digests)
+                clip = Clip(str(file), file, memory.digest(file), 0.0, info.duration_s)
+                memory.close()
+                reader = ClipReader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()), {})
+                row, item = next(iter(reader.read(reader.rows)))
+            if isinstance(item, Exception):
+                raise item
+            return self._clip_tower.encode([self._clip_tower.prepare(item, row.key)])[0]
+        except (MediaError, OSError) as error:
+            raise UserError(f"{file}: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def open_encoder(name: str, device: str | None = None, **overrides: Any) -> OpenEncoder:
+    """Opens `configs/encoders/<name>.yaml` for one-off use.
+
+    Args:
+        name: of the encoder.
+        device: `cpu`, `cuda`, ...
+        **overrides: options that replace those of the YAML, for example `checkpoint="mine.pt"`.
+    """
+    return OpenEncoder(load_encoder(name, overrides), device)
+
+
+def encode(
+    encoder: Annotated[str, typer.Option(help="An encoder of configs/encoders/.")],
+    out: Annotated[Path, typer.Option(help="NPZ file to write.")],
+    audio: Annotated[list[Path] | None, typer.Option(help="A sound file; may be repeated.")] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="A video file; may be repeated.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A caption; may be repeated.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Replaces the checkpoint of the YAML.")] = None,
+    device: Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...")] = None,
+) -> None:
+    """Embed a few files and texts without DVC and cache: arrays `audio`, `video`, `text` (n, dim) and their names."""
+    inputs: dict[str, list[str]] = {
+        "audio": [str(path) for path in audio or []],
+        "video": [str(path) for path in video or []],
+        "text": list(text or []),
+    }
+    if not any(inputs.values()):
+        raise UserError("Nothing to encode: give --audio, --video or --text.")
+    overrides = {} if checkpoint is None else {"checkpoint": checkpoint}
+    opened = open_encoder(encoder, device, **overrides)
+    arrays: dict[str, np.ndarray] = {}
+    for kind, names in inputs.items():
+        if names:
+            arrays[kind] = opened.captions(names) if kind == "text" else opened.clips(names)
+            arrays[f"{kind}_names"] = np.array(names)
+    with new_file(out) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    shapes = ", ".join(f"{kind} {arrays[kind].shape}" for kind in inputs if kind in arrays)
+    print(f"{out}: {shapes}")

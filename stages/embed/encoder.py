@@ -1,0 +1,111 @@
+"""The contract of an encoder: two towers, each a CPU half (`prepare`) and a device half (`encode`)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
+
+import numpy as np
+
+from pipeline.config import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+
+class EncoderConfig(Settings):
+    """One YAML under `configs/encoders/`; each family adds its own options.
+
+    Attributes:
+        family: module of `stages/embed/encoders/` that implements the encoder, with dashes for underscores.
+    """
+
+    family: str
+
+
+@dataclass(frozen=True)
+class AudioInput:
+    """A tower that listens: it is given float32 mono samples of shape (n,) in [-1, 1] at `sample_rate` Hz."""
+
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class FrameInput:
+    """A tower that looks: it is given uint8 RGB frames of shape (count, height, width, 3).
+
+    The frames lie in the middle of `count` equal parts of the clip, in the video's display orientation.
+    """
+
+    count: int
+
+
+class Tower(Protocol):
+    """A loaded model that turns items into embeddings."""
+
+    def prepare(self, item: Any, key: bytes) -> Any:
+        """Does the CPU half: features, crops, tokens. Runs in several threads at once and is deterministic.
+
+        Args:
+            item: what the tower's input asks for: samples, frames, or (caption tower) a string.
+            key: row key (16 bytes) from which any random draw is seeded.
+        """
+
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        """Does the device half for a list of prepared items.
+
+        A row does not depend on the other rows of its batch, up to float rounding.
+
+        Returns:
+            float32 array of shape (len(batch), dim).
+        """
+
+
+C = TypeVar("C", bound=EncoderConfig)
+
+
+class Encoder(ABC, Generic[C]):
+    """A named, cheap description of a model: constructing it loads no weights and imports no torch.
+
+    Subclass `Encoder[Config]`; the module offers the subclass as `ENCODER`.
+
+    Attributes:
+        config_class: the family's options, from the subclass's type argument.
+        clip_input: what the clip tower is given.
+        dim: length of an embedding, the same for clips and captions.
+    """
+
+    config_class: ClassVar[type[EncoderConfig]]
+    clip_input: AudioInput | FrameInput
+    dim: int
+
+    def __init_subclass__(cls) -> None:
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_args(base):
+                cls.config_class = get_args(base)[0]
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @abstractmethod
+    def clip_identity(self) -> Mapping[str, Any]:
+        """Everything that changes a clip embedding: options, versions and, as `Path`, the files it reads.
+
+        `pipeline` replaces each path by the digest of the file's bytes and hashes the whole into the
+        fingerprint, so neither a path, nor the device, nor a batch size belongs in here. Raise the number
+        under the key `version` when a change of the code changes the numbers.
+        """
+
+    @abstractmethod
+    def caption_identity(self) -> Mapping[str, Any]:
+        """The same for a caption embedding."""
+
+    @abstractmethod
+    def load_clip_tower(self, device: torch.device) -> Tower:
+        """Loads the clip tower onto the device."""
+
+    @abstractmethod
+    def load_caption_tower(self, device: torch.device) -> Tower:
+        """Loads the caption tower onto the device."""

@@ -1,0 +1,1 @@
+"""One module per family of encoders; each offers `ENCODER`, a subclass of `stages.embed.encoder.Encoder`."""

@@ -1,0 +1,1 @@
+"""Networks and weight readers that the encoders are built from."""

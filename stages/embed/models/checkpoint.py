@@ -1,0 +1,162 @@
+"""Strict loading of published PyTorch checkpoints.
+
+Nothing but tensors is ever unpickled (`weights_only`), every key has to fit, and a file that does not
+fit is refused with one error that lists all that is wrong with it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cache.errors import UserError
+
+WRAPPERS = ("state_dict", "model")
+"""Top-level names under which checkpoints keep their weights, the first that is there wins."""
+
+DISTRIBUTED_PREFIX = "module."
+"""What `DistributedDataParallel` puts before every key."""
+
+
+ZIP_START = b"PK\x03\x04"
+PICKLE_START = b"\x80"
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used; the message names the file, the fault and what to do."""
+
+
+def read_state_dict(path: Path, *, wrappers: Iterable[str] = WRAPPERS, hint: str = "") -> dict[str, Tensor]:
+    """Reads the weights of a checkpoint file onto the CPU.
+
+    Args:
+        path: a file written by `torch.save`: a state dict, or a dictionary that holds one.
+        wrappers: names under which the state dict may lie, in order of preference.
+        hint: one sentence added to the error when there is no such file (where to get it).
+
+    Returns:
+        The state dict without a `module.` prefix. Its tensors may be mapped from the file: copy
+        them (`load_strictly` does) rather than change them.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or something else than a checkpoint.
+    """
+    _check_file(path, hint)
+    holder = _torch_load(path)
+    if not isinstance(holder, Mapping):
+        raise CheckpointError(f"{path} holds a {type(holder).__name__}, not a dictionary of weights")
+    weights = _unwrap(holder, path, tuple(wrappers))
+    if all(key.startswith(DISTRIBUTED_PREFIX) for key in weights):
+        return {key.removeprefix(DISTRIBUTED_PREFIX): value for key, value in weights.items()}
+    return weights
+
+
+def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, architecture: str) -> None:
+    """Compares names and shapes with those of a model, and lists every difference in one error.
+
+    Raises:
+        CheckpointError: a key is missing, unexpected, or of another shape.
+    """
+    missing = [key for key in expected if key not in weights]
+    unexpected = [key for key in weights if key not in expected]
+    reshaped = [
+        f"{key}: {tuple(weights[key].shape)} in the file, {tuple(tensor.shape)} in the model"
+        for key, tensor in expected.items()
+        if key in weights and weights[key].shape != tensor.shape
+    ]
+    faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+    if any(lines for _, lines in faults):
+        listing = "".join(
+            f"\n{len(lines)} {name}:" + "".join(f"\n  {line}" for line in lines) for name, lines in faults if lines
+        )
+        raise CheckpointError(f"{path} is not a checkpoint of {architecture}{listing}")
+
+
+def load_strictly(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    architecture: str,
+    *,
+    skip: Callable[[str], bool] = lambda key: False,
+) -> None:
+    """Copies weights into a model after checking that every key of both fits.
+
+    Args:
+        model: the model to fill.
+        weights: what `read_state_dict` returned.
+        path: the file they came from, for the error.
+        architecture: what the model is, for the error.
+        skip: keys that are checked but not copied (parts that stay on the meta device).
+    """
+    check_fit(model.state_dict(), weights, path, architecture)
+    model.load_state_dict({key: weights[key] for key in weights if not skip(key)}, strict=False)
+
+
+def _check_file(path: Path, hint: str) -> None:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, not a checkpoint file")
+    if not path.exists():
+        raise CheckpointError(f"checkpoint not found: {path}" + (f". {hint}" if hint else ""))
+    with path.open("rb") as file:
+        head = file.read(64)
+    start = head.lstrip().lower()
+    if not head:
+        raise CheckpointError(f"{path} is empty: fetch it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull`")
+    if start.startswith((b"<!doctype", b"<html")):
+        raise CheckpointError(f"{path} is a web page, not a checkpoint: fetch the file itself")
+    if not head.startswith((ZIP_START, PICKLE_START)):
+        raise CheckpointError(f"{path} is not a PyTorch checkpoint: it starts with {head[:8]!r}")
+
+
+def _torch_load(path: Path) -> Any:
+    mapped = zipfile.is_zipfile(path)
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise CheckpointError(_load_fault(path, error)) from error
+
+
+def _load_fault(path: Path, error: Exception) -> str:
+    refused = [line.strip() for line in str(error).splitlines() if "Unsupported" in line]
+    if isinstance(error, pickle.UnpicklingError) and refused:
+        return (
+            f"{path} holds more than tensors, and what it holds is not unpickled because that could run code "
+            f"({refused[0]}). If you trust the file, rewrite it once: python -c "
+            "\"import torch; c = torch.load('IN', weights_only=False, map_location='cpu'); "
+            "torch.save(c.get('state_dict', c.get('model', c)), 'OUT')\""
+        )
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{path} is cut short or damaged ({path.stat().st_size} bytes): fetch it again ({reason})"
+
+
+def _unwrap(holder: Mapping[Any, Any], path: Path, wrappers: tuple[str, ...]) -> dict[str, Tensor]:
+    found = next((name for name in wrappers if isinstance(holder.get(name), Mapping)), None)
+    weights = dict(holder if found is None else holder[found])
+    if weights and all(isinstance(value, Tensor) for value in weights.values()):
+        return weights
+    names = ", ".join(str(key) for key in list(weights)[:8]) or "nothing"
+    place = "at its top level" if found is None else f"under {found!r}"
+    raise CheckpointError(f"{path} has no state dict {place} (looked under {', '.join(wrappers)}; it holds: {names})")
+
+
+def _numpy_globals() -> list[Any]:
+    """Harmless numpy scalars that training loops leave beside the weights (a best loss, a metric)."""
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [np.dtype, *kinds, *((scalar, name) for name in names)]

@@ -1,0 +1,88 @@
+"""all-MiniLM-L6-v2, a sentence encoder: mean of the token vectors, normalised to length 1, 384-d."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch.nn import functional
+from transformers import BertConfig, BertModel
+
+from stages.embed.models.checkpoint import load_strictly
+from stages.embed.models.wheel_files import WeightsError
+
+DIM = 384
+MAX_TOKENS = 256  # sentence_bert_config.json
+BATCH = 64  # texts per pass, where texts share passes
+
+
+class MiniLM:
+    """Tokenizer and network of a local all-MiniLM-L6-v2 folder.
+
+    Args:
+        folder: holds ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+        device: where the network computes.
+
+    Raises:
+        UserError: a file is missing or damaged, or the weights are another network's.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        try:
+            self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            config = BertConfig.from_json_file(str(folder / "config.json"))
+            state = load_file(folder / "model.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise WeightsError(f"{folder} is not a readable MiniLM folder: {error}") from error
+        except Exception as error:  # tokenizers raises bare Exception for a bad file
+            if type(error) is not Exception:
+                raise
+            raise WeightsError(f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}") from error
+        state.pop("embeddings.position_ids", None)  # a constant, which newer BertModels compute
+        self.network = BertModel(config, add_pooling_layer=True)
+        load_strictly(self.network, state, folder / "model.safetensors", "the network of its config.json")
+        self.network.to(self.device).eval()  # type: ignore[arg-type]
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(MAX_TOKENS)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit-length vectors of texts, in their order.
+
+        On the CPU each text goes through the network on its own, so that its vector does not depend
+        on the texts beside it, not in a single bit. Elsewhere texts of similar length share passes,
+        and a vector moves by less than 1e-6 with its company.
+
+        Args:
+            texts: any strings; an empty one has a vector too, that of the two special tokens.
+
+        Returns:
+            (len(texts), 384) float32.
+        """
+        return self._encode(texts, 1 if self.device.type == "cpu" else BATCH)
+
+    def encode_list(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of a fixed list (class names): passes are shared on every device, several times faster."""
+        return self._encode(texts, BATCH)
+
+    def _encode(self, texts: Sequence[str], batch: int) -> np.ndarray:
+        tokens = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        vectors = np.empty((len(tokens), DIM), np.float32)
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            vectors[rows] = self._vectors([tokens[i] for i in rows])
+        return vectors
+
+    @torch.inference_mode()
+    def _vectors(self, tokens: list[list[int]]) -> np.ndarray:
+        longest = max(len(ids) for ids in tokens)
+        padded = torch.tensor([ids + [0] * (longest - len(ids)) for ids in tokens], device=self.device)
+        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in tokens], device=self.device)
+        hidden = self.network(input_ids=padded, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(2).to(hidden.dtype)
+        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        return functional.normalize(mean, dim=1).cpu().numpy()

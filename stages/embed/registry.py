@@ -1,0 +1,40 @@
+"""Encoders by name: a YAML under `configs/encoders/` and a module under `stages/embed/encoders/`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cache.errors import UserError
+from pipeline.config import named, read_yaml, validate
+from pipeline.suggest import did_you_mean
+from stages.embed.encoder import Encoder
+
+FAMILIES = Path(__file__).parent / "encoders"
+
+
+def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encoder:
+    """The encoder that `configs/encoders/<name>.yaml` describes; no weights are loaded.
+
+    Args:
+        name: file name without suffix.
+        overrides: options that replace those of the YAML.
+
+    Raises:
+        UserError: no such encoder, family or option.
+    """
+    path = named("encoders", name)
+    options = read_yaml(path)
+    family = str(options.get("family", "")).replace("-", "_")
+    known = [one.stem for one in FAMILIES.glob("*.py") if one.stem != "__init__"]
+    if family not in known:
+        names = [one.replace("_", "-") for one in known]
+        raise UserError(f"{path}: no encoder family {options.get('family')!r}, {did_you_mean(family, names)}")
+    encoder_class: type[Encoder] = importlib.import_module(f"stages.embed.encoders.{family}").ENCODER
+    fields = encoder_class.config_class.model_fields
+    for option in overrides or {}:
+        if option not in fields:
+            raise UserError(f"Encoder {name!r} has no option {option!r}; its options: {', '.join(sorted(fields))}.")
+    return encoder_class(validate({**options, **(overrides or {})}, encoder_class.config_class, path))

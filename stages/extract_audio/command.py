@@ -1,0 +1,83 @@
+"""`hearonce extract-audio CORPUS`: sound tracks into the store, their manifest as the stage's output."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import typer
+
+from cache import tables as schemas
+from cache.location import Store
+from pipeline import layout
+from pipeline.audio_store import AudioStore, recipe
+from pipeline.command_line import finish
+from pipeline.config import corpus_place, load_corpus
+from pipeline.media.audio import AudioFile
+from pipeline.media.errors import MediaError
+from pipeline.options import KeepGoing, Strict, Workers
+from pipeline.problems import Problems
+from pipeline.progress import progress
+from pipeline.summary import Summary
+
+
+def extract_audio(
+    corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
+    strict: Strict = False,
+    keep_going: KeepGoing = False,
+    workers: Workers = None,
+) -> None:
+    """Extract the sound track of each medium of a corpus, once."""
+    place, config = corpus_place(corpus), load_corpus(corpus)
+    media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
+    store = AudioStore(Store.default(), config.audio)
+    problems = Problems("extract_audio", strict)
+    summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
+    rows = media.to_dicts()
+    present = {row["digest"]: store.find(row["digest"]) for row in rows}
+    todo = {row["digest"]: row for row in rows if present[row["digest"]] is None and row["has_audio"]}
+    summary.found = sum(present[row["digest"]] is not None for row in rows)
+
+    def extract(row: dict) -> AudioFile | str:
+        try:
+            with summary.timed("decode"):
+                return store.ensure(row["digest"], place.media / row["path"])
+        except MediaError as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+
+    made: dict[str, AudioFile | str] = {}
+    with progress(summary.label, len(todo), "media") as advance, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for row, result in zip(todo.values(), pool.map(extract, todo.values()), strict=True):
+            made[row["digest"]] = result
+            if isinstance(result, str) and strict:
+                pool.shutdown(cancel_futures=True)
+                problems.add(row["media_id"], row["path"], result)
+            advance()
+
+    manifest = []
+    for row in rows:
+        audio = present[row["digest"]] or made.get(row["digest"], "no sound track")
+        if isinstance(audio, str):
+            problems.add(row["media_id"], row["path"], audio)
+            summary.failed += 1
+            continue
+        if audio.warning:
+            problems.add(row["media_id"], row["path"], audio.warning)
+        manifest.append(
+            {
+                "media_id": row["media_id"],
+                "digest": row["digest"],
+                "recipe": recipe(config.audio),
+                "sample_rate": audio.sample_rate,
+                "channels": audio.channels,
+                "n_samples": audio.n_samples,
+            }
+        )
+    summary.computed = sum(isinstance(result, AudioFile) for result in made.values())
+    with summary.timed("write"):
+        schemas.write_table(schemas.table(manifest, schemas.AUDIO), schemas.AUDIO, layout.audio(corpus))
+        problems.write(layout.problems(corpus, "extract_audio"))
+    finish(summary.line(), len(problems), keep_going)

@@ -1,0 +1,1 @@
+"""Stage `ingest`: media and annotation files of a corpus -> canonical tables."""

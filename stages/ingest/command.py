@@ -1,0 +1,100 @@
+"""`hearonce ingest CORPUS`: media and annotation files -> media, clips, captions and pairs tables."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cache import tables as schemas
+from cache.digests import DigestMemory
+from cache.errors import UserError
+from cache.location import Store
+from pipeline import layout
+from pipeline.command_line import finish
+from pipeline.config import CorpusConfig, CorpusPlace, corpus_place, load_corpus
+from pipeline.media.errors import MediaError
+from pipeline.media.probe import probe
+from pipeline.options import KeepGoing, Strict
+from pipeline.problems import Problems
+from pipeline.progress import progress
+from pipeline.suggest import did_you_mean
+from pipeline.summary import Summary
+from stages.ingest.annotations import Annotations
+from stages.ingest.tables import Medium, build
+
+READERS = Path(__file__).parent / "readers"
+
+
+def ingest(
+    corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
+    strict: Strict = False,
+    keep_going: KeepGoing = False,
+) -> None:
+    """Read a corpus's media and annotation files into tables."""
+    place, config = corpus_place(corpus), load_corpus(corpus)
+    summary = Summary(f"ingest {corpus}", unit="media")
+    problems = Problems("ingest", strict)
+    annotations = _read(place, config)
+    for id, path, reason in annotations.faults:
+        problems.add(id, path, reason)
+    media = _open_media(annotations, place, problems, summary)
+    tables = build(annotations, media, config, problems)
+    with summary.timed("write"):
+        for name, schema in (
+            ("media", schemas.MEDIA),
+            ("clips", schemas.CLIPS),
+            ("captions", schemas.CAPTIONS),
+            ("pairs", schemas.PAIRS),
+        ):
+            schemas.write_table(schemas.table(getattr(tables, name), schema), schema, layout.table(corpus, name))
+        problems.write(layout.problems(corpus, "ingest"))
+    summary.failed = len(problems)
+    summary.note = f"{len(tables.clips)} clips, {len(tables.captions)} captions" + (
+        f"; {annotations.note}" if annotations.note else ""
+    )
+    if not tables.clips:
+        raise UserError(f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).")
+    finish(summary.line(), len(problems), keep_going)
+
+
+def _read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
+    known = [path.stem for path in READERS.glob("*.py") if path.stem != "__init__"]
+    if config.reader not in known:
+        raise UserError(f"No corpus reader {config.reader!r}: {did_you_mean(config.reader, known)}")
+    return importlib.import_module(f"stages.ingest.readers.{config.reader}").read(place, config)
+
+
+def _open_media(
+    annotations: Annotations, place: CorpusPlace, problems: Problems, summary: Summary
+) -> dict[Path, Medium]:
+    """Digests and probes each medium once, in parallel."""
+    memory = DigestMemory(Store.default().digests)
+    paths = list(dict.fromkeys(segment.media for segment in annotations.segments))
+    summary.wanted = len(paths)
+    opened: dict[Path, Medium] = {}
+
+    def open_one(path: Path) -> Medium | str:
+        try:
+            with summary.timed("read"):
+                info = probe(place.media / path)
+                return Medium(memory.digest(place.media / path), info)
+        except MediaError as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+
+    with progress(summary.label, len(paths), "media") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, medium in zip(paths, pool.map(open_one, paths), strict=True):
+            if isinstance(medium, str):
+                problems.add(path.as_posix(), path, medium)
+            else:
+                opened[path] = medium
+            advance()
+    memory.close()
+    summary.computed = len(opened)
+    return opened

@@ -1,0 +1,137 @@
+"""`hearonce init FOLDER`: starter configuration for a folder of one's own media."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ruamel.yaml import YAML
+
+from cache.durable import new_file
+from cache.errors import UserError
+from pipeline.config import CONFIGS, PARAMS, CorpusConfig, CorpusPlace, load_params
+from pipeline.media.errors import MediaError
+from pipeline.media.probe import probe
+from stages.ingest import listing, subtitles
+from stages.ingest.readers.folder import media_files, read
+
+AUDIO_ENCODER, VISUAL_ENCODER = "yamnet-minilm", "efficientnet-minilm"
+N_PROBED = 20
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of videos and sounds.")],
+    name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="CSV, TSV or JSONL with columns file, caption and optionally start, stop.")
+    ] = None,
+    window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
+) -> None:
+    """Write starter configs for a folder of your own media and add it to params.yaml."""
+    params = load_params()
+    corpus = name or re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "mine"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", corpus):
+        raise UserError(f"{corpus!r} is no name for a corpus: use small letters, digits and dashes.")
+    config_path = CONFIGS / "corpora" / f"{corpus}.yaml"
+    if corpus in params.corpora or config_path.exists():
+        raise UserError(f"There is a corpus {corpus!r} already: choose another with --name, or edit {config_path}.")
+    files = media_files(folder)
+    if not files:
+        raise UserError(f"{folder} holds no media file (by suffix): nothing to set up.")
+
+    origin, annotations = _find_captions(folder, files, captions)
+    config = CorpusConfig(captions_from=origin, window_s=window)
+    place = CorpusPlace(media=folder, annotations=annotations or config_path)
+    found = read(place, config)
+    n_captions = sum(len(segment.captions) for segment in found.segments)
+    sound, picture = _tracks(folder, [segment.media for segment in found.segments] or files)
+    encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
+    if not encoders:
+        raise UserError(f"None of the first {N_PROBED} media files of {folder} can be opened: nothing to set up.")
+    experiments = {f"{corpus}-{kind}": [one] for kind, one in (("audio", AUDIO_ENCODER), ("visual", VISUAL_ENCODER)) if one in encoders}
+    fusions = {f"{corpus}-both": encoders} if len(encoders) == 2 else {}
+
+    _dump({"reader": "folder", "captions_from": origin, "window_s": window, "min_window_s": 1.0,
+           "audio": {"channels": "keep", "bits": 16}}, config_path, f"Media and captions of {folder.name}.")
+    for experiment, used in {**experiments, **fusions}.items():
+        _dump({"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval", "subsets": []},
+              CONFIGS / "experiments" / f"{experiment}.yaml", "Add names of files in configs/subsets/ to `subsets`.")
+    subsets = CONFIGS / "subsets" / corpus
+    subsets.mkdir(parents=True, exist_ok=True)
+    (subsets / "README").write_text("One NAME.txt per subset: a clip id or a media file name on each line.\n")
+    _extend_params(corpus, place, encoders, experiments, fusions)
+
+    where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
+        origin, "the file names")
+    print(f"{len(files)} media files, {n_captions} captions from {where}.")
+    print(f"Wrote {config_path}, {len(experiments) + len(fusions)} experiments and params.yaml. Now: uv run dvc repro")
+
+
+def _find_captions(folder: Path, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
+    """Where the captions are: (`captions_from`, annotation file if there is one)."""
+    if captions is not None:
+        if not captions.is_file():
+            raise UserError(f"The caption file {captions} does not exist.")
+        if captions.suffix.lower() in subtitles.SUFFIXES:
+            return "subtitles", captions
+        if captions.suffix.lower() not in listing.SUFFIXES:
+            raise UserError(f"{captions}: captions come as {', '.join(listing.SUFFIXES + subtitles.SUFFIXES)}.")
+        return "listing", captions
+    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").is_file()]
+    if listings:
+        return "listing", listings[0]
+    beside = {one.suffix.lower() for file in files for one in (folder / file).parent.glob(f"{_escape(file.stem)}.*")}
+    if beside & set(subtitles.SUFFIXES):
+        return "subtitles", None
+    return ("text" if ".txt" in beside else "filename"), None
+
+
+def _escape(stem: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", stem)
+
+
+def _tracks(folder: Path, files: list[Path]) -> tuple[bool, bool]:
+    """Whether any of the first few media has sound, and picture."""
+    sound = picture = False
+    for file in files[:N_PROBED]:
+        try:
+            info = probe(folder / file)
+        except (MediaError, OSError):
+            continue
+        sound, picture = sound or info.audio is not None, picture or info.video is not None
+    return sound, picture
+
+
+def _dump(data: dict[str, Any], path: Path, remark: str) -> None:
+    yaml = YAML()
+    yaml.default_flow_style = None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(f"# {remark}\n")
+        yaml.dump(data, file)
+
+
+def _extend_params(
+    corpus: str,
+    place: CorpusPlace,
+    encoders: list[str],
+    experiments: dict[str, list[str]],
+    fusions: dict[str, list[str]],
+) -> None:
+    """Adds the corpus to params.yaml; comments and order of what stands there are kept."""
+    yaml = YAML()
+    yaml.width = 120
+    data = yaml.load(PARAMS.read_text(encoding="utf-8"))
+    additions: dict[str, dict[str, Any]] = {
+        "corpora": {corpus: {"media": place.media.as_posix(), "annotations": place.annotations.as_posix()}},
+        "embeddings": {f"{corpus}-{one}": {"corpus": corpus, "encoder": one} for one in encoders},
+        "experiments": {one: {"corpus": corpus, "encoder": used[0]} for one, used in experiments.items()},
+        "fusions": {one: {"corpus": corpus, "encoder": used[0], "second": used[1]} for one, used in fusions.items()},
+    }
+    for section, entries in additions.items():
+        if entries:
+            data.setdefault(section, {}).update(entries)
+    with new_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yaml.dump(data, file)

@@ -1,0 +1,1 @@
+"""One module per kind of corpus: each offers `read(place, config) -> Annotations`."""

@@ -1,0 +1,1 @@
+"""Stage `report`: metrics of all experiments -> one HTML page."""

@@ -1,0 +1,45 @@
+"""`hearonce report`: the results of all experiments as one HTML page."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from cache.durable import new_file
+from cache.errors import UserError
+from pipeline import layout
+from pipeline.config import load_params
+from pipeline.summary import Summary
+from stages.report.clip_sound import snippet
+from stages.report.page import render
+from stages.report.problems import read_problems
+from stages.report.results import read_result
+
+PAGE = "index.html"
+
+
+def report() -> None:
+    """Show the results of all experiments of params.yaml on one page."""
+    params = load_params()
+    names = [name for name in [*params.experiments, *params.fusions] if layout.results(name).is_dir()]
+    if not names:
+        raise UserError("There are no results yet: run `dvc repro`.")
+    summary = Summary("report", unit="experiments", wanted=len(names))
+    with summary.timed("read"):
+        results = [read_result(layout.results(name), snippet) for name in names]
+        problems = [
+            {**row, "path": f"{row['corpus']}: {row['path']}" if row["path"] else row["corpus"]}
+            for row in read_problems(layout.PROBLEMS)
+        ]
+    with summary.timed("write"):
+        corpora = ", ".join(dict.fromkeys(result.corpus for result in results))
+        page = render(
+            results,
+            problems,
+            f"hearonce: {corpora}",
+            {"hearonce": version("hearonce"), "corpora": corpora},
+        )
+        with new_file(layout.REPORT / PAGE) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    summary.computed = len(results)
+    summary.note = str(layout.REPORT / PAGE)
+    print(summary.line(), flush=True)

@@ -1,0 +1,119 @@
+"""Score tables: which columns an experiment has, and how its numbers are written."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""By subset, direction and metric. R@k are percent, mAP and nDCG fractions."""
+
+DIRECTIONS = {"text_to_clip": "Text → clip", "clip_to_text": "Clip → text"}
+WHOLE = "all"
+"""The subset that stands first."""
+SIZES = {"n_queries": "Queries", "n_items": "Items"}
+
+
+class Metric(NamedTuple):
+    """How a metric is shown: its decimals, its better end, and what it means."""
+
+    decimals: int
+    arrow: str
+    meaning: str
+
+
+METRICS = {
+    "R@1": Metric(1, "↑", "Recall at 1: of 100 queries, how many find a right answer in first place."),
+    "R@5": Metric(1, "↑", "The same among the first five places."),
+    "R@10": Metric(1, "↑", "The same among the first ten places."),
+    "MedR": Metric(
+        1,
+        "↓",
+        "Median rank: half of the queries find their best right answer at this place or before. 1 is best.",
+    ),
+    "MeanR": Metric(1, "↓", "Mean rank of the best right answer. A few bad misses move it far."),
+    "mAP": Metric(
+        3,
+        "↑",
+        "Mean average precision, 0 to 1: how far up all right answers of a query stand, not just the first.",
+    ),
+    "nDCG": Metric(
+        3,
+        "↑",
+        "Normalised discounted cumulative gain, 0 to 1: partly right answers count in part, "
+        "higher places count more. Looks at as many places as a query has relevant items; with "
+        "only one, it equals recall at 1.",
+    ),
+    "accuracy": Metric(1, "↑", "Multiple choice: of 100 questions, how many pick the right clip of those offered."),
+}
+
+
+class Line(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+        kind: "value", "chance" or "paper".
+        subset: which the numbers are of.
+        numbers: one for each column.
+        sizes: queries and items; empty below a value.
+    """
+
+    kind: str
+    subset: str
+    numbers: list[str]
+    sizes: list[str]
+
+
+def direction_name(direction: str) -> str:
+    """What the page calls a direction."""
+    return DIRECTIONS.get(direction, direction.replace("_", " "))
+
+
+def arranged(scores: Scores) -> Scores:
+    """The same scores, the subset `all` first and directions in the order of DIRECTIONS."""
+
+    def directions(names: Iterable[str]) -> list[str]:
+        return sorted(names, key=lambda name: list(DIRECTIONS).index(name) if name in DIRECTIONS else len(DIRECTIONS))
+
+    return {
+        subset: {direction: scores[subset][direction] for direction in directions(scores[subset])}
+        for subset in sorted(scores, key=lambda name: name != WHOLE)
+    }
+
+
+def columns(scores: Scores) -> list[str]:
+    """The metrics of an experiment: known ones in their order, then others as they come."""
+    given = dict.fromkeys(m for subset in scores.values() for row in subset.values() for m in row)
+    known = [name for name in METRICS if name in given]
+    return known + [name for name in given if name not in METRICS and name not in SIZES]
+
+
+def arrow(metric: str) -> str:
+    """Up or down, whichever is better; empty where unknown."""
+    return METRICS[metric].arrow if metric in METRICS else ""
+
+
+def lines(direction: str, metrics: Sequence[str], scores: Scores, chance: Scores, paper: Scores) -> list[Line]:
+    """The rows of one direction: for each subset its numbers, chance level and published values."""
+    rows = []
+    for subset, by_direction in scores.items():
+        if direction not in by_direction:
+            continue
+        own = by_direction[direction]
+        sizes = [f"{own[size]:,.0f}" if size in own else "–" for size in SIZES]
+        rows.append(Line("value", subset, _numbers(metrics, own), sizes))
+        for kind, beside in (("chance", chance), ("paper", paper)):
+            numbers = beside.get(subset, {}).get(direction, {})
+            if any(metric in numbers for metric in metrics):
+                rows.append(Line(kind, subset, _numbers(metrics, numbers), [""] * len(SIZES)))
+    return rows
+
+
+def number(metric: str, value: float | None) -> str:
+    """A number as written in a table; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{METRICS[metric].decimals}f}" if metric in METRICS else f"{value:.3g}"
+
+
+def _numbers(metrics: Sequence[str], row: Mapping[str, float]) -> list[str]:
+    return [number(metric, row.get(metric)) for metric in metrics]

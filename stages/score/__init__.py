@@ -1,0 +1,1 @@
+"""Stage `score`: tables + embedding caches -> metrics of one experiment. Loads no model and no torch."""
