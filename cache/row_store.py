@@ -152,9 +152,7 @@ class RowStore:
                 ) from None
         return rows
 
-    def append(
-        self, keys: Sequence[bytes], values: np.ndarray, provenance: Mapping[str, Any] | None = None
-    ) -> None:
+    def append(self, keys: Sequence[bytes], values: np.ndarray, provenance: Mapping[str, Any] | None = None) -> None:
         """Commits a batch: when this returns, the rows are on the disk and visible to everybody.
 
         Args:

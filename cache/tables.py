@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,9 @@ from cache.errors import UserError
 SCHEMA_VERSION = "1"
 _VERSION_KEY = "hearonce.schema"
 
-MEDIA = {
+Schema = Mapping[str, type[pl.DataType]]
+
+MEDIA: Schema = {
     "media_id": pl.String,
     "path": pl.String,
     "digest": pl.String,
@@ -20,7 +23,7 @@ MEDIA = {
     "has_audio": pl.Boolean,
     "has_video": pl.Boolean,
 }
-CLIPS = {
+CLIPS: Schema = {
     "clip_id": pl.String,
     "media_id": pl.String,
     "media_path": pl.String,
@@ -28,9 +31,9 @@ CLIPS = {
     "start_s": pl.Float64,
     "stop_s": pl.Float64,
 }
-CAPTIONS = {"caption_id": pl.String, "text": pl.String, "source": pl.String}
-PAIRS = {"clip_id": pl.String, "caption_id": pl.String}
-AUDIO = {
+CAPTIONS: Schema = {"caption_id": pl.String, "text": pl.String, "source": pl.String}
+PAIRS: Schema = {"clip_id": pl.String, "caption_id": pl.String}
+AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,
     "recipe": pl.String,
@@ -38,8 +41,8 @@ AUDIO = {
     "channels": pl.Int64,
     "n_samples": pl.Int64,
 }
-PROBLEMS = {"stage": pl.String, "id": pl.String, "path": pl.String, "reason": pl.String}
-RANKS = {
+PROBLEMS: Schema = {"stage": pl.String, "id": pl.String, "path": pl.String, "reason": pl.String}
+RANKS: Schema = {
     "subset": pl.String,
     "direction": pl.String,
     "query_id": pl.String,
@@ -49,8 +52,6 @@ RANKS = {
     "n_relevant": pl.Int64,
     "n_items": pl.Int64,
 }
-
-Schema = dict[str, type[pl.DataType]]
 
 
 def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:
@@ -88,4 +89,4 @@ def read_table(path: Path, schema: Schema) -> pl.DataFrame:
 
 def table(rows: list[dict], schema: Schema) -> pl.DataFrame:
     """Builds a table from rows, empty ones included."""
-    return pl.DataFrame(rows, schema=schema)
+    return pl.DataFrame(rows, schema=dict(schema))

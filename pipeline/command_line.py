@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -30,10 +29,10 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
     """
 
     class LazyGroup(TyperGroup):
-        def list_commands(self, ctx: click.Context) -> list[str]:
+        def list_commands(self, ctx: Any) -> list[str]:
             return list(commands)
 
-        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
             if cmd_name not in commands:
                 return None
             module, function = commands[cmd_name].split(":")
@@ -41,7 +40,7 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
             app.command(cmd_name)(getattr(importlib.import_module(module), function))
             return typer.main.get_command(app)
 
-        def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             if args and not args[0].startswith("-") and args[0] not in commands:
                 raise UserError(f"No command {args[0]!r}: {did_you_mean(args[0], commands)} (`hearonce --help`)")
             return super().resolve_command(ctx, args)

@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -46,9 +46,11 @@ class Row:
 class Encoding(Protocol):
     """What a loaded tower can do; see `stages/embed/encoder.py`."""
 
-    def prepare(self, item: Any, key: bytes) -> Any: ...
+    def prepare(self, item: Any, key: bytes) -> Any:
+        """The half that runs in the reading threads."""
 
-    def encode(self, batch: Sequence[Any]) -> np.ndarray: ...
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        """The half that runs on the device: float32 (len(batch), dim)."""
 
 
 Reader = Callable[[list[Row]], Iterable[tuple[Row, Any]]]
@@ -170,7 +172,7 @@ def reason(error: Exception) -> str:
 
 def _prepared(
     todo: list[Row], read: Reader, tower: Encoding, summary: Summary, workers: int
-) -> Iterator[tuple[Row, Any]]:
+) -> Generator[tuple[Row, Any], None, None]:
     """Reads and prepares groups in threads, a bounded number of items ahead of the consumer."""
     groups: dict[str, list[Row]] = {}
     for row in todo:

@@ -14,7 +14,8 @@ LOG_EVERY_S = 10.0
 class Advance(Protocol):
     """Called with the number of rows that are done."""
 
-    def __call__(self, rows: int = 1) -> None: ...
+    def __call__(self, rows: int = 1) -> None:
+        """Some rows are done."""
 
 
 @contextmanager

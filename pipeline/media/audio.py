@@ -11,16 +11,19 @@ from typing import Literal
 import numpy as np
 import soundfile
 import soxr
-from av.stream import Discard
+from numpy.typing import NDArray
 
-from pipeline.media.decoding import SoundDecoder
+from pipeline.media.decoding import read_only
 from pipeline.media.errors import MediaError
 from pipeline.media.flac import MOST_CHANNELS, flac_file
-from pipeline.media.opening import best_audio, duration, first_bytes, open_media
+from pipeline.media.length import WITHOUT_HEADER, duration
+from pipeline.media.opening import best_audio, first_bytes, open_media
 from pipeline.media.pcm import mix_to_mono
+from pipeline.media.sound import SoundDecoder
 from pipeline.media.timeline import Timeline
 from pipeline.media.times import sample_position, sample_span
 from pipeline.media.truncation import shortfall
+
 
 @dataclass(frozen=True)
 class AudioFile:
@@ -60,23 +63,22 @@ def extract_audio(
     with open_media(source) as container:
         stream = best_audio(container)
         length = duration(container, source)
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = Discard.all
+        read_only(container, stream)
         decoder = SoundDecoder(container, stream)
         blocks = decoder.blocks()
         first = next(blocks, None)
         if first is None:
             raise MediaError(f"no sound could be decoded ({decoder.fault})" if decoder.fault else "zero duration")
-        native = first.samples.shape[1]
-        mixed = channels == "mono" or native > MOST_CHANNELS
-        timeline = Timeline(decoder.sample_rate, sample_position(length + 1, decoder.sample_rate))
-        with flac_file(target, decoder.sample_rate, 1 if mixed else native, bits) as writer:
+        native = first.values.shape[1]
+        too_many = channels == "keep" and native > MOST_CHANNELS
+        limit = sample_position(length + 1, decoder.sample_rate)
+        timeline = Timeline(decoder.sample_rate, limit, counted=container.format.name in WITHOUT_HEADER)
+        with flac_file(target, decoder.sample_rate, native, channels == "mono" or too_many, bits) as writer:
             for block in chain([first], blocks):
-                silence, drop = timeline.place(block.time_s, len(block.samples), block.lost)
-                writer.write_silence(silence)
-                if drop < len(block.samples):
-                    writer.write(mix_to_mono(block.samples[drop:]) if mixed else block.samples[drop:])
+                silence, drop = timeline.place(block.start, len(block.values), block.lost)
+                if silence:
+                    writer.write_silence(silence)
+                writer.write(block.values[drop:] if drop else block.values)
             if timeline.position == 0:
                 raise MediaError("zero duration")
         faults = [
@@ -84,17 +86,17 @@ def extract_audio(
             _count(timeline.jumps, "timestamp jump", "ignored"),
             f"{timeline.holes / decoder.sample_rate:.2f} s missing, filled with silence" if timeline.holes else "",
             shortfall(container, stream, source, Fraction(timeline.position, decoder.sample_rate)),
-            f"{native} channels mixed to one (FLAC holds {MOST_CHANNELS})" if channels == "keep" and mixed else "",
+            f"{native} channels mixed to one (FLAC holds {MOST_CHANNELS})" if too_many else "",
         ]
         warning = "; ".join(fault for fault in faults if fault) or None
-        return AudioFile(writer.sample_rate, 1 if mixed else native, writer.n_samples, warning)
+        return AudioFile(writer.sample_rate, writer.channels, writer.n_samples, warning)
 
 
 def _count(number: int, noun: str, verb: str) -> str:
     return f"{number} {noun}{'s' * (number > 1)} {verb}" if number else ""
 
 
-def read_audio(flac: Path, start_s: float, stop_s: float, sample_rate: int) -> np.ndarray:
+def read_audio(flac: Path, start_s: float, stop_s: float, sample_rate: int) -> NDArray[np.float32]:
     """Reads a clip from an extracted sound track: one channel (the mean) at the sample rate asked for.
 
     Args:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from pipeline.media.errors import MediaError
+
+Picture = NDArray[np.uint8]
+"""(height, width, 3), red, green, blue."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Turn:
             return 270 if self.flip_y else 90
         return 180 if self.flip_y else 0
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
+    def apply(self, image: Picture) -> Picture:
         """Turns an image (height, width, channels)."""
         turned = image.transpose(1, 0, 2) if self.transpose else image
         return np.ascontiguousarray(turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
@@ -49,7 +53,7 @@ def turn_of(frame: av.VideoFrame) -> Turn:
     return Turn(False, flip_x=across_x < 0, flip_y=down_y < 0)
 
 
-def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Picture:
     """The displayed picture as uint8 (height, width, 3); colours by the frame's own matrix and range.
 
     Raises:
@@ -59,4 +63,4 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         converted = reformatter.reformat(frame, format="rgb24", threads=1)
     except av.error.FFmpegError as error:
         raise MediaError(f"no conversion to RGB from {frame.format.name} ({error.strerror})") from error
-    return turn_of(frame).apply(converted.to_ndarray())
+    return turn_of(frame).apply(np.asarray(converted.to_ndarray(), np.uint8))

@@ -13,11 +13,13 @@ import soundfile
 import soxr
 
 from cache.durable import new_file
-from pipeline.media.pcm import quantise
+from pipeline.media.pcm import Samples, mix_to_mono, quantise, to_floats
 
 HIGHEST_RATE = 655350
 HIGHEST_ODD_RATE = 65535
 MOST_CHANNELS = 8
+BLOCK = 1 << 16
+"""Samples per channel that are converted and written at a time."""
 
 
 def carried_rate(sample_rate: int) -> int:
@@ -30,50 +32,74 @@ def carried_rate(sample_rate: int) -> int:
 
 
 class FlacWriter:
-    """Appends float samples to a FLAC file.
+    """Appends decoded samples to a FLAC file.
 
     Args:
         file: a binary file, open for reading and writing.
         sample_rate: of the samples; one that FLAC cannot carry is resampled.
-        channels: at most 8.
+        channels: of the samples; at most 8 unless they are mixed.
+        mono: write the mean of the channels.
         bits: 16 or 24.
+
+    Attributes:
+        sample_rate: of the FLAC file.
+        channels: in it.
+        n_samples: written so far, complete after `finish`.
     """
 
-    def __init__(self, file: io.BufferedRandom, sample_rate: int, channels: int, bits: Literal[16, 24]) -> None:
+    def __init__(
+        self, file: io.BufferedRandom, sample_rate: int, channels: int, mono: bool, bits: Literal[16, 24]
+    ) -> None:
         self.sample_rate = carried_rate(sample_rate)
+        self.channels = 1 if mono else channels
         self.n_samples = 0
         self._bits = bits
-        self._channels = channels
+        self._pending: list[Samples] = []
+        self._pending_samples = 0
         self._resampler = None
         if self.sample_rate != sample_rate:
-            self._resampler = soxr.ResampleStream(sample_rate, self.sample_rate, channels, dtype="float64")
+            self._resampler = soxr.ResampleStream(sample_rate, self.sample_rate, self.channels, dtype="float64")
         self._sink = _Sink(file)
         self._sound = soundfile.SoundFile(
-            self._sink, "w", self.sample_rate, channels, subtype=f"PCM_{bits}", format="FLAC"
+            self._sink, "w", self.sample_rate, self.channels, subtype=f"PCM_{bits}", format="FLAC"
         )
 
-    def write(self, samples: np.ndarray, last: bool = False) -> None:
-        """Appends samples (n, channels); clips those beyond full scale."""
+    def write(self, values: Samples) -> None:
+        """Appends samples as a decoder made them, (n, channels); clips those beyond full scale."""
+        self._pending.append(values)
+        self._pending_samples += len(values)
+        if self._pending_samples >= BLOCK:
+            self._flush()
+
+    def write_silence(self, n_samples: int) -> None:
+        """Appends silence, in blocks."""
+        self._flush()
+        while n_samples > 0:
+            block = min(n_samples, BLOCK)
+            self._write_floats(np.zeros((block, self.channels), np.float32))
+            n_samples -= block
+
+    def _flush(self) -> None:
+        if self._pending:
+            samples = to_floats(np.concatenate(self._pending))
+            self._pending, self._pending_samples = [], 0
+            self._write_floats(mix_to_mono(samples) if self.channels == 1 else samples)
+
+    def _write_floats(self, samples: Samples, last: bool = False) -> None:
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(samples.astype(np.float64), last=last)
-            samples = samples.reshape(-1, self._channels)
+            samples = samples.reshape(-1, self.channels)
         self.n_samples += len(samples)
         try:
             self._sound.write(quantise(samples, self._bits))
         finally:
             self._sink.check()
 
-    def write_silence(self, n_samples: int) -> None:
-        """Appends silence, a second at a time."""
-        while n_samples > 0:
-            block = min(n_samples, self.sample_rate)
-            self.write(np.zeros((block, self._channels), np.float32))
-            n_samples -= block
-
     def finish(self) -> None:
         """Writes what is left."""
+        self._flush()
         if self._resampler is not None:
-            self.write(np.zeros((0, self._channels)), last=True)
+            self._write_floats(np.zeros((0, self.channels)), last=True)
         try:
             self._sound.close()
         finally:
@@ -114,14 +140,14 @@ class _Sink:
 
 
 @contextmanager
-def flac_file(target: Path, sample_rate: int, channels: int, bits: Literal[16, 24]) -> Iterator[FlacWriter]:
+def flac_file(target: Path, sample_rate: int, channels: int, mono: bool, bits: Literal[16, 24]) -> Iterator[FlacWriter]:
     """Opens a FLAC file for writing; it takes its name when it is complete and on the disk.
 
     Raises:
         OSError: it could not be written, e.g. because the disk is full.
     """
     with new_file(target) as temporary, open(temporary, "w+b") as file:
-        writer = FlacWriter(file, sample_rate, channels, bits)
+        writer = FlacWriter(file, sample_rate, channels, mono, bits)
         try:
             yield writer
             writer.finish()

@@ -9,11 +9,10 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Discard
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
-from pipeline.media.display import to_rgb
+from pipeline.media.decoding import decoded, read_only
+from pipeline.media.display import Picture, to_rgb
 from pipeline.media.errors import MediaError
 from pipeline.media.opening import best_video, open_media, time_zero
 
@@ -31,7 +30,7 @@ def middle_times(start_s: float, stop_s: float, count: int) -> list[float]:
     return [start_s + (stop_s - start_s) * (2 * part + 1) / (2 * count) for part in range(count)]
 
 
-def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Iterator[tuple[int, Picture]]:
     """Yields the picture shown at each time, as RGB uint8 (height, width, 3) in display orientation.
 
     The picture shown at a time is the last one whose timestamp is not after it; the first one before that; the last
@@ -76,9 +75,7 @@ class _Pictures:
         self._stream.codec_context.thread_count = threads
         self._zero = time_zero(container)
         self._period_s = 1 / float(self._stream.average_rate or self._stream.guessed_rate or 25)
-        for other in container.streams:
-            if other.index != self._stream.index:
-                other.discard = Discard.all
+        read_only(container, self._stream)
         self._can_seek = True
         self._ahead_s = AHEAD_S
         self._fault = ""
@@ -102,30 +99,15 @@ class _Pictures:
     def _decoded(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Seconds and frames from where the file stands to the last that can be read; broken ones are left out."""
         time_s = -self._period_s
-        for frame in self._readable():
-            if frame.pts is None or frame.time_base is None:
-                self._can_seek = False
-                time_s += self._period_s
-            else:
-                time_s = float(frame.pts * frame.time_base - self._zero)
-            yield time_s, frame
-
-    def _readable(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                self._fault = str(error.strerror)
-                return
-            try:
-                yield from packet.decode()
-            except EOFError:
-                return
-            except av.error.FFmpegError as error:
-                self._fault = str(error.strerror)
+        for frames, fault in decoded(self._container, self._stream):
+            self._fault = fault or self._fault
+            for frame in frames:
+                if frame.pts is None or frame.time_base is None:
+                    self._can_seek = False
+                    time_s += self._period_s
+                else:
+                    time_s = float(frame.pts * frame.time_base - self._zero)
+                yield time_s, frame
 
     def _worth_seeking(self, reached_s: float, time_s: float) -> bool:
         """Whether a keyframe is known, or likely, between the next frame and a time."""

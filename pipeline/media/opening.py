@@ -1,4 +1,4 @@
-"""Opening a media file, and the facts that all readers of it share: streams, time zero, length."""
+"""Opening a media file, and the facts that all readers of it share: streams and time zero."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from pipeline.media.errors import MediaError
 
 av.logging.set_level(None)
 """FFmpeg prints nothing; the reason of a failure is in the error it returns."""
-
-GUESSED_LENGTH = frozenset({"aac", "ac3", "eac3", "dts", "dtshd", "truehd", "loas", "mp3", "h264", "hevc", "m4v"})
-"""Formats without a header: FFmpeg guesses their length from the bit rate unless a table of contents says it."""
 
 
 @contextmanager
@@ -144,62 +141,3 @@ def time_zero(container: InputContainer) -> Fraction:
         if stream.start_time is not None and stream.time_base
     ]
     return min(starts, default=Fraction(0))
-
-
-def duration(container: InputContainer, path: Path) -> Fraction:
-    """Seconds from time zero to the end of the last stream, by the headers or else by counting packets."""
-    if container.duration is not None and not has_guessed_length(container, path):
-        return max(_header_duration(container), Fraction(0))
-    return packets_duration(path)
-
-
-def _header_duration(container: InputContainer) -> Fraction:
-    streams = timed_streams(container)
-    zero = time_zero(container)
-    ends = [
-        (stream.start_time or 0) * stream.time_base + stream.duration * stream.time_base - zero
-        for stream in streams
-        if stream.duration is not None and stream.time_base
-    ]
-    if streams and len(ends) == len(streams):
-        return max(ends)
-    return Fraction(container.duration or 0, av.time_base)
-
-
-def has_guessed_length(container: InputContainer, path: Path) -> bool:
-    """Whether FFmpeg computed the length from the bit rate because no header tells it."""
-    if container.format.name != "mp3":
-        return container.format.name in GUESSED_LENGTH
-    with open(path, "rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":
-            tag_size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:10])))
-            file.seek(10 + tag_size)
-        start = head + file.read(4096)
-    return not any(mark in start for mark in (b"Xing", b"Info", b"VBRI"))
-
-
-def packets_duration(path: Path) -> Fraction:
-    """Seconds from time zero to the end of the last packet, read without decoding."""
-    with open_media(path) as container:
-        zero = time_zero(container)
-        streams = timed_streams(container)
-        ends = {stream.index: zero for stream in streams}
-        try:
-            for packet in container.demux(streams) if streams else ():
-                if packet.size:
-                    end = _packet_end(packet, ends[packet.stream_index])
-                    ends[packet.stream_index] = max(ends[packet.stream_index], end)
-        except av.error.FFmpegError:
-            pass
-        return max(ends.values(), default=zero) - zero
-
-
-def _packet_end(packet: av.Packet, previous: Fraction) -> Fraction:
-    time_base = Fraction(packet.time_base)
-    length = Fraction(packet.duration or 0) * time_base
-    if not length and isinstance(packet.stream, VideoStream):
-        rate = packet.stream.average_rate or packet.stream.guessed_rate
-        length = 1 / Fraction(rate) if rate else Fraction(0)
-    stamp = packet.pts if packet.pts is not None else packet.dts
-    return (stamp * time_base if stamp is not None else previous) + length

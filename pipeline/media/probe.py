@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 
 from pipeline.media.display import turn_of
 from pipeline.media.errors import MediaError
-from pipeline.media.opening import best_audio, best_video, duration, open_media
+from pipeline.media.length import duration
+from pipeline.media.opening import best_audio, best_video, open_media
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 

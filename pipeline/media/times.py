@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 from pipeline.media.errors import MediaError
 
@@ -61,4 +62,4 @@ def fixed_windows(duration_s: float, window_s: float, min_last_s: float) -> list
     joined = remainder <= 1e-9 * duration_s or remainder < min_last_s
     count = max(whole if joined else whole + 1, 1)
     edges = [number * window_s for number in range(count)] + [duration_s]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

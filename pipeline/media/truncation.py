@@ -10,7 +10,8 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from pipeline.media.opening import has_guessed_length, packets_duration, time_zero, timed_streams
+from pipeline.media.length import has_guessed_length, packets_duration
+from pipeline.media.opening import time_zero, timed_streams
 
 SHORTFALL_S = 0.15
 """Sound that ends this much before the promised end is missing some; codecs pad by less."""

@@ -50,21 +50,38 @@ def init(
     encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
     if not encoders:
         raise UserError(f"None of the first {N_PROBED} media files of {folder} can be opened: nothing to set up.")
-    experiments = {f"{corpus}-{kind}": [one] for kind, one in (("audio", AUDIO_ENCODER), ("visual", VISUAL_ENCODER)) if one in encoders}
+    experiments = {
+        f"{corpus}-{kind}": [one]
+        for kind, one in (("audio", AUDIO_ENCODER), ("visual", VISUAL_ENCODER))
+        if one in encoders
+    }
     fusions = {f"{corpus}-both": encoders} if len(encoders) == 2 else {}
 
-    _dump({"reader": "folder", "captions_from": origin, "window_s": window, "min_window_s": 1.0,
-           "audio": {"channels": "keep", "bits": 16}}, config_path, f"Media and captions of {folder.name}.")
+    _dump(
+        {
+            "reader": "folder",
+            "captions_from": origin,
+            "window_s": window,
+            "min_window_s": 1.0,
+            "audio": {"channels": "keep", "bits": 16},
+        },
+        config_path,
+        f"Media and captions of {folder.name}.",
+    )
     for experiment, used in {**experiments, **fusions}.items():
-        _dump({"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval", "subsets": []},
-              CONFIGS / "experiments" / f"{experiment}.yaml", "Add names of files in configs/subsets/ to `subsets`.")
+        _dump(
+            {"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval", "subsets": []},
+            CONFIGS / "experiments" / f"{experiment}.yaml",
+            "Add names of files in configs/subsets/ to `subsets`.",
+        )
     subsets = CONFIGS / "subsets" / corpus
     subsets.mkdir(parents=True, exist_ok=True)
     (subsets / "README").write_text("One NAME.txt per subset: a clip id or a media file name on each line.\n")
     _extend_params(corpus, place, encoders, experiments, fusions)
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
-        origin, "the file names")
+        origin, "the file names"
+    )
     print(f"{len(files)} media files, {n_captions} captions from {where}.")
     print(f"Wrote {config_path}, {len(experiments) + len(fusions)} experiments and params.yaml. Now: uv run dvc repro")
 

@@ -32,9 +32,7 @@ class Tables:
     pairs: list[dict] = field(default_factory=list)
 
 
-def build(
-    annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems
-) -> Tables:
+def build(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> Tables:
     """Makes clips of segments, cuts long media without times into windows, and joins captions by their text.
 
     Args:
@@ -61,7 +59,9 @@ def build(
             problems.add(_clip_id(segment, segment.start_s, segment.stop_s), segment.media, _at(segment, reason))
             continue
         for start, stop in _spans(segment, medium.info.duration_s, config):
-            whole = segment.start_s is None and segment.stop_s is None and (start, stop) == (0.0, medium.info.duration_s)
+            whole = (
+                segment.start_s is None and segment.stop_s is None and (start, stop) == (0.0, medium.info.duration_s)
+            )
             clip_id = segment.media.as_posix() if whole else _clip_id(segment, start, stop)
             clips.setdefault(
                 clip_id,

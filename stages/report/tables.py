@@ -1,7 +1,7 @@
 """Score tables: which columns an experiment has, and how its numbers are written."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -71,11 +71,9 @@ def direction_name(direction: str) -> str:
 def arranged(scores: Scores) -> Scores:
     """The same scores, the subset `all` first and directions in the order of DIRECTIONS."""
 
-    def directions(names: Iterable[str]) -> list[str]:
-        return sorted(names, key=lambda name: list(DIRECTIONS).index(name) if name in DIRECTIONS else len(DIRECTIONS))
-
+    places = {name: place for place, name in enumerate(DIRECTIONS)}
     return {
-        subset: {direction: scores[subset][direction] for direction in directions(scores[subset])}
+        subset: dict(sorted(scores[subset].items(), key=lambda entry: places.get(entry[0], len(places))))
         for subset in sorted(scores, key=lambda name: name != WHOLE)
     }
 

@@ -58,7 +58,9 @@ def score(experiment: Annotated[str, typer.Argument(help="An experiment of confi
             np.savez(file, **heatmap(inputs))  # type: ignore[arg-type]
     summary.wanted = summary.computed = len(results[ALL]["text_to_clip"].queries)
     values, chance = (getattr(results[ALL]["text_to_clip"], one) for one in ("values", "chance"))
-    summary.note = ", ".join(f"{name} {values[name]:.1f} (chance {chance[name]:.1f})" for name in ("R@1", "R@10", "MedR"))
+    summary.note = ", ".join(
+        f"{name} {values[name]:.1f} (chance {chance[name]:.1f})" for name in ("R@1", "R@10", "MedR")
+    )
     print(summary.line(), flush=True)
 
 
@@ -98,7 +100,7 @@ def _ranks(inputs: Inputs, results: Results) -> pl.DataFrame:
                 "n_relevant": one.n_relevant.astype(np.int64),
                 "n_items": [one.n_items] * len(one.queries),
             }
-            parts.append(pl.DataFrame(columns, schema=schemas.RANKS))
+            parts.append(pl.DataFrame(columns, schema=dict(schemas.RANKS)))
     return pl.concat(parts)
 
 

@@ -177,7 +177,7 @@ def _chance_ndcg(relevancy: Array) -> NDArray[np.float64]:
     discount_sums = np.concatenate([[0], np.cumsum(_discounts(relevancy.shape[1]))])
     for rows in row_blocks(*relevancy.shape):
         block = np.asarray(relevancy[rows], np.float64)
-        gain = block.mean(axis=1) * discount_sums[np.count_nonzero(block, axis=1)]
+        gain = block.sum(axis=1) / max(block.shape[1], 1) * discount_sums[np.count_nonzero(block, axis=1)]
         ideal = _ideal_gain(block)
         np.divide(gain, ideal, out=result[rows], where=ideal != 0)
     return result

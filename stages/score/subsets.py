@@ -43,7 +43,9 @@ def read_subset(corpus: str, name: str, clip_ids: Sequence[str]) -> set[str]:
         if not wanted or wanted.startswith("#"):
             continue
         if wanted not in known_ids and wanted not in of_media:
-            raise UserError(f"{path} line {number}: no clip {wanted!r} in {corpus!r}, {did_you_mean(wanted, known_ids)}")
+            raise UserError(
+                f"{path} line {number}: no clip {wanted!r} in {corpus!r}, {did_you_mean(wanted, known_ids)}"
+            )
         chosen.update([wanted] if wanted in known_ids else of_media[wanted])
     if not chosen:
         raise UserError(f"{path} names no clip.")

@@ -34,13 +34,12 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be used; the message names the file, the fault and what to do."""
 
 
-def read_state_dict(path: Path, *, wrappers: Iterable[str] = WRAPPERS, hint: str = "") -> dict[str, Tensor]:
+def read_state_dict(path: Path, *, wrappers: Iterable[str] = WRAPPERS) -> dict[str, Tensor]:
     """Reads the weights of a checkpoint file onto the CPU.
 
     Args:
         path: a file written by `torch.save`: a state dict, or a dictionary that holds one.
         wrappers: names under which the state dict may lie, in order of preference.
-        hint: one sentence added to the error when there is no such file (where to get it).
 
     Returns:
         The state dict without a `module.` prefix. Its tensors may be mapped from the file: copy
@@ -49,7 +48,7 @@ def read_state_dict(path: Path, *, wrappers: Iterable[str] = WRAPPERS, hint: str
     Raises:
         CheckpointError: the file is missing, cut short, or something else than a checkpoint.
     """
-    _check_file(path, hint)
+    _check_file(path)
     holder = _torch_load(path)
     if not isinstance(holder, Mapping):
         raise CheckpointError(f"{path} holds a {type(holder).__name__}, not a dictionary of weights")
@@ -101,11 +100,11 @@ def load_strictly(
     model.load_state_dict({key: weights[key] for key in weights if not skip(key)}, strict=False)
 
 
-def _check_file(path: Path, hint: str) -> None:
+def _check_file(path: Path) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint file")
     if not path.exists():
-        raise CheckpointError(f"checkpoint not found: {path}" + (f". {hint}" if hint else ""))
+        raise CheckpointError(f"checkpoint not found: {path}")
     with path.open("rb") as file:
         head = file.read(64)
     start = head.lstrip().lower()

@@ -7,7 +7,7 @@ for three tokenizers when it is imported, and draws its random chunks from numpy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -63,6 +63,11 @@ class MelScale:
     mel_bins: int = 64
     fmin: float = 50
     fmax: float = 14000
+
+    @classmethod
+    def of(cls, audio_cfg: Any) -> MelScale:
+        """The settings that a model of the package was made for."""
+        return cls(**{field.name: getattr(audio_cfg, field.name) for field in fields(cls)})
 
 
 def quantise_int16(waveform: Samples) -> Samples:

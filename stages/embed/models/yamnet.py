@@ -115,6 +115,7 @@ class YamNet(nn.Module):
         self.classifier = nn.Linear(CHANNELS[-1], CLASSES)
 
     def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores and embeddings of log-mel patches."""
         embeddings = self.layers(patches.unsqueeze(1)).mean(dim=(2, 3))
         return self.classifier(embeddings).sigmoid(), embeddings
 

@@ -1,0 +1,118 @@
+"""The sound of a file, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from pipeline.media.decoding import decoded
+from pipeline.media.opening import time_zero
+from pipeline.media.pcm import Samples, frame_values
+from pipeline.media.timeline import SampleClock
+
+Kind = tuple[int, str, str]
+"""Sample rate, channel layout, sample format."""
+
+UNSAFE_PLANES = 8
+"""PyAV 18 looks for a null pointer after the last plane of a frame; from eight planes on there is none."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Decoded samples.
+
+    Attributes:
+        start: the sample position that the timestamp says; None if there is no timestamp.
+        values: as the decoder made them, (n, channels).
+        lost: something before it could not be decoded.
+    """
+
+    start: int | None
+    values: Samples
+    lost: bool
+
+
+class SoundDecoder:
+    """Decodes a sound track once, from start to end.
+
+    What cannot be decoded is left out. Where the track changes its sample rate or channels on the way, the rest is
+    converted to those of the first block.
+
+    Attributes:
+        sample_rate: of all blocks; known after the first.
+        corrupt: packets that could not be decoded.
+        fault: FFmpeg's words for the last of them.
+    """
+
+    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
+        self.sample_rate = 0
+        self.corrupt = 0
+        self.fault = ""
+        self._container = container
+        self._stream = stream
+        self._zero = time_zero(container)
+        self._clocks: dict[Fraction, SampleClock] = {}
+        stream.codec_context.thread_count = 1
+        if stream.codec_context.name == "flac":
+            stream.codec_context.options = {"err_detect": "crccheck+explode"}
+
+    def blocks(self) -> Iterator[Block]:
+        """Yields the sound in the order of the file."""
+        target: Kind | None = None
+        resampler: av.AudioResampler | None = None
+        resampled: Kind | None = None
+        for frame, lost in self._frames():
+            kind = (frame.sample_rate, frame.layout.name, frame.format.name)
+            if target is None:
+                target = _readable(frame)
+                self.sample_rate = frame.sample_rate
+            if resampler is not None and kind != resampled:
+                yield from self._blocks(resampler.resample(None), lost=False)
+                resampler = None
+            if kind == target:
+                yield from self._blocks([frame], lost)
+                continue
+            if resampler is None:
+                rate, layout, format_name = target
+                resampler = av.AudioResampler(format_name, layout, rate)
+                resampled = kind
+            yield from self._blocks(resampler.resample(frame), lost)
+        if resampler is not None:
+            yield from self._blocks(resampler.resample(None), lost=False)
+
+    def _blocks(self, frames: list[av.AudioFrame], lost: bool) -> Iterator[Block]:
+        for frame in frames:
+            yield Block(self._start(frame), frame_values(frame), lost)
+            lost = False
+
+    def _start(self, frame: av.AudioFrame) -> int | None:
+        if frame.pts is None or not frame.time_base:
+            return None
+        clock = self._clocks.get(frame.time_base)
+        if clock is None:
+            clock = SampleClock(frame.time_base, self._zero, self.sample_rate)
+            self._clocks[frame.time_base] = clock
+        return clock.position(frame.pts)
+
+    def _frames(self) -> Iterator[tuple[av.AudioFrame, bool]]:
+        lost = False
+        for frames, fault in decoded(self._container, self._stream):
+            if fault:
+                self.corrupt += 1
+                self.fault = fault
+                lost = True
+            for frame in frames:
+                if frame.samples:
+                    yield frame, lost
+                    lost = False
+
+
+def _readable(frame: av.AudioFrame) -> Kind:
+    """The frame's own kind, or one that can be read where PyAV would run over the end of its planes."""
+    too_many = frame.format.is_planar and frame.layout.nb_channels >= UNSAFE_PLANES
+    return frame.sample_rate, frame.layout.name, frame.format.packed.name if too_many else frame.format.name

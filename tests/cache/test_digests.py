@@ -1,0 +1,32 @@
+import os
+
+import pytest
+
+from cache.digests import DigestMemory
+
+
+def test_digest_follows_the_bytes_not_the_name(tmp_path):
+    memory = DigestMemory(tmp_path / "digests.sqlite")
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "b").write_bytes(b"two")
+    first = memory.digest(tmp_path / "a")
+    assert len(first) == 32
+    assert first != memory.digest(tmp_path / "b")
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert memory.digest(tmp_path / "c") == first
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"one")
+    first = DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "a")
+    monkeypatch.setattr("cache.digests.hashlib.file_digest", lambda *_: pytest.fail("read again"))
+    assert DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "a") == first
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    memory = DigestMemory(tmp_path / "digests.sqlite")
+    (tmp_path / "a").write_bytes(b"one")
+    first = memory.digest(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"two")
+    os.utime(tmp_path / "a", ns=(1, 1))
+    assert memory.digest(tmp_path / "a") != first

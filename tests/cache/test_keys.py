@@ -1,0 +1,52 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.keys import KEY_BYTES, caption_key, clip_key, fingerprint, pack
+
+seconds = st.floats(0, 1e6, allow_nan=False)
+DIGEST = "00" * 16
+
+
+def test_keys_do_not_change_between_versions():
+    # A change here makes every cache in the world worthless: it needs a very good reason.
+    assert clip_key(DIGEST, 0.0, 1.5).hex() == "11596b532c8ec2dff2c1fc2c83a96d6b"
+    assert clip_key(DIGEST, 0.0, 1.5, "flac16-keep-1").hex() == "9326fc96adcaf79009ff55232cab6399"
+    assert caption_key("a dog barks").hex() == "64e5376476f65f2643c5f7c1b1c2915e"
+    assert fingerprint({"version": 1, "top_k": 10}) == "f3274a20fef70a9e38e6637312260fab"
+
+
+@given(seconds, seconds, seconds, seconds)
+def test_clip_keys_differ_exactly_when_the_segments_do(a, b, c, d):
+    assert (clip_key(DIGEST, a, b) == clip_key(DIGEST, c, d)) == ((a, b) == (c, d))
+
+
+@given(st.text(), st.text())
+def test_caption_keys_differ_exactly_when_the_texts_do(a, b):
+    assert (caption_key(a) == caption_key(b)) == (a == b)
+
+
+def test_a_caption_never_has_the_key_of_a_clip():
+    assert caption_key('["x"]') != clip_key("x", 0, 1)
+
+
+def test_whole_seconds_may_be_given_as_integers():
+    assert clip_key(DIGEST, 0, 2) == clip_key(DIGEST, 0.0, 2.0)
+
+
+def test_fingerprint_does_not_depend_on_the_order_of_options():
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_fingerprint_refuses_what_has_no_canonical_form():
+    with pytest.raises(ValueError):
+        fingerprint({"a": float("nan")})
+
+
+def test_pack():
+    keys = [caption_key(str(i)) for i in range(5)]
+    packed = pack(keys)
+    assert packed.shape == (5, KEY_BYTES)
+    assert [row.tobytes() for row in packed] == keys
+    assert pack([]).shape == (0, KEY_BYTES)

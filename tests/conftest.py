@@ -1,0 +1,25 @@
+"""A project to run stages in: the real configs over an empty store, in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `configs/` (without the demo's media) and a `params.yaml` without corpora; the current one."""
+    root = tmp_path / "project"
+    shutil.copytree(REPOSITORY / "configs", root / "configs", ignore=shutil.ignore_patterns("media"))
+    (root / "params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
+    monkeypatch.chdir(root)
+    for variable in ("HEARONCE_STORE", "HEARONCE_STRICT", "HEARONCE_WORKERS", "HEARONCE_DEVICE"):
+        monkeypatch.delenv(variable, raising=False)
+    return root

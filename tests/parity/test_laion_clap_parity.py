@@ -1,0 +1,202 @@
+"""LAION-CLAP against the original code (audio_egovlp) and against `laion_clap` 1.1.7, with the same filled weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity.fill import fill_array, sine_mix
+
+from stages.embed.encoders.laion_clap import ENCODER, Config
+from stages.embed.models import laion_clap
+from stages.embed.models.checkpoint import CheckpointError
+from stages.embed.models.clap_towers import CaptionTower
+
+FOLDER = Path(__file__).parent / "golden"
+GOLDEN = np.load(FOLDER / "laion_clap_fusion.npz")
+RECIPE = json.loads((FOLDER / "laion_clap_fusion.json").read_text())
+KEYS = json.loads((FOLDER / "keys_laion_clap_fusion.json").read_text())["keys"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A file like the published `630k-audioset-fusion-best.pt`: same wrapper, keys and shapes, known weights."""
+    built = laion_clap.build("HTSAT-tiny", True, laion_clap.text_config(None), text_is_wanted=False).state_dict()
+    weights = {}
+    for key, shape, kind in KEYS:
+        filled = None if kind != "float32" or "stft." in key else fill_array(key, shape)
+        weights[f"module.{key}"] = built[key] if filled is None else torch.from_numpy(filled)
+    weights["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
+    path = tmp_path_factory.mktemp("clap") / "630k-audioset-fusion-best.pt"
+    torch.save({"epoch": 7, "name": "filled", "best": np.float64(0.5), "state_dict": weights}, path)
+    del weights
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="session")
+def towers(checkpoint):
+    """Clip towers with other options over one loaded model."""
+    tower = ENCODER(Config(family="laion-clap", checkpoint=checkpoint)).load_clip_tower(CPU)
+
+    def with_options(**options):
+        defaults = {"seed": 0, "fuse_short": True, "antialias": False, "quantise_int16": False}
+        return type(tower)(tower._model, **{**defaults, **options})
+
+    return with_options
+
+
+def views(tower, name, seed=0):
+    """The golden clip `name` with the chunks that the original drew for it."""
+    picks = iter(RECIPE[name]["picks_front_mid_back"])
+    return tower.views(sine_mix(RECIPE[name]["n"], 48_000, seed), lambda positions: next(picks))
+
+
+def agree(ours, golden, atol=1e-4):
+    np.testing.assert_allclose(ours, golden, rtol=0, atol=atol)
+    cosine = (ours * golden).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(golden, axis=-1)
+    assert cosine.min() >= 0.9999
+
+
+def test_every_official_key_is_there():
+    model = laion_clap.build("HTSAT-tiny", True, laion_clap.text_config(None), text_is_wanted=False)
+    state = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert state == {key: shape for key, shape, _ in KEYS}
+
+
+@pytest.mark.parametrize("name", ["3.3s", "4s", "10s", "10s+200", "10.02s", "14s", "25s"])
+def test_a_clip_as_the_reference_embeds_it(towers, name):
+    tower = towers()
+    clip = views(tower, name)
+    assert clip.longer == RECIPE[name]["longer"]
+    agree(tower.encode([clip]), GOLDEN[f"audio_{name}"])
+
+
+@pytest.mark.parametrize("name", ["14s", "25s"])
+def test_antialias_is_that_of_current_torchvision(towers, name):
+    tower = towers(antialias=True)
+    agree(tower.encode([views(tower, name)]), GOLDEN[f"audio_{name}_antialias1"])
+
+
+def test_quantised_samples(towers):
+    tower = towers(quantise_int16=True)
+    agree(tower.encode([views(tower, "4s")]), GOLDEN["audio_4s_quantised"], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["4s", "10s", "14s"])
+def test_a_clip_as_the_package_embeds_it(towers, name):
+    tower = towers(fuse_short=False, quantise_int16=True)
+    agree(tower.encode([views(tower, name)]), GOLDEN[f"pip_audio_{name}"])
+
+
+def test_a_mixed_batch_of_the_reference(towers):
+    tower = towers(fuse_short=False)  # beside a longer clip, the reference does not fuse the short ones either
+    batch = [views(tower, "4s"), views(tower, "14s"), views(tower, "10s", seed=3)]
+    agree(tower.encode(batch), GOLDEN["audio_batch_short_long_exact"])
+
+
+@pytest.mark.parametrize("fuse_short", [True, False])
+def test_a_row_does_not_depend_on_its_batch(towers, fuse_short):
+    tower = towers(fuse_short=fuse_short)
+    names = ["4s", "14s", "10s", "25s", "3.3s"]
+    clips = [views(tower, name) for name in names]
+    alone = np.concatenate([tower.encode([clip]) for clip in clips])
+    short = [clip for clip in clips if not clip.longer]
+    assert alone.dtype == np.float32 and alone.shape == (5, 512)
+    np.testing.assert_allclose(tower.encode(clips), alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(tower.encode(clips[::-1]), alone[::-1], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(tower.encode(short), alone[[not clip.longer for clip in clips]], rtol=0, atol=1e-5)
+    assert np.abs(alone[0] - GOLDEN["audio_4s" if fuse_short else "pip_audio_4s"]).max() < 1e-4
+
+
+def test_fusion_of_short_clips_is_no_small_matter(towers):
+    fused, plain = towers(), towers(fuse_short=False)
+    difference = np.abs(fused.encode([views(fused, "4s")]) - plain.encode([views(plain, "4s")])).max()
+    assert difference == pytest.approx(RECIPE["pip_laion_clap"]["4s_pip_vs_ref_maxabs"], abs=1e-3)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(48_000, np.float32), np.ones(1, np.float32)], ids=["silence", "1 sample"])
+def test_odd_clips_give_finite_unit_rows(towers, samples):
+    tower = towers()
+    row = tower.encode([tower.prepare(samples, bytes(16))])
+    assert np.linalg.norm(row) == pytest.approx(1, abs=1e-5)
+
+
+def test_chunks_depend_on_key_and_seed_alone(towers):
+    samples = sine_mix(672_000, 48_000, 0)
+    first = towers().prepare(samples, b"a" * 16)
+    towers().prepare(samples, b"b" * 16)
+    np.testing.assert_array_equal(towers().prepare(samples, b"a" * 16).mel, first.mel)
+    for tower, key in ((towers(), b"b" * 16), (towers(seed=1), b"a" * 16)):
+        assert not torch.equal(tower.prepare(samples, key).mel, first.mel)
+
+
+@pytest.fixture(scope="session")
+def caption_tower(checkpoint, tmp_path_factory):
+    folder = tokenizer_folder(tmp_path_factory.mktemp("roberta"))
+    return ENCODER(Config(family="laion-clap", checkpoint=checkpoint, text_model=str(folder))).load_caption_tower(CPU)
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Files of a byte-level BPE like roberta-base's, without merges, and roberta-base's configuration."""
+    marks = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
+    printable = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
+    vocabulary = {**marks, **{letter: len(marks) + i for i, letter in enumerate(printable)}, "<mask>": 50264}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "roberta", "architectures": ["RobertaForMaskedLM"], **laion_clap.ROBERTA_BASE})
+    )
+    return folder
+
+
+def test_captions_as_the_reference_embeds_them(caption_tower):
+    ids, mask = torch.from_numpy(GOLDEN["ids"]), torch.from_numpy(GOLDEN["mask"])
+    agree(caption_tower.encode_ids(ids, mask), GOLDEN["text"])
+    agree(caption_tower.encode([row[kept.bool()] for row, kept in zip(ids, mask, strict=True)]), GOLDEN["text"])
+
+
+def test_a_caption_does_not_depend_on_its_batch(caption_tower):
+    texts = ["a dog", "", "rain falls on a tin roof while somebody whistles, far away", "naïve 犬"]
+    prepared = [caption_tower.prepare(text, bytes(16)) for text in texts]
+    assert prepared[1].tolist() == [0, 2]
+    alone = np.concatenate([caption_tower.encode([tokens]) for tokens in prepared])
+    np.testing.assert_allclose(caption_tower.encode(prepared), alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-5)
+
+
+def test_a_very_long_caption_is_cut(caption_tower):
+    tokens = caption_tower.prepare("a" * 3000, bytes(16))
+    assert len(tokens) == 512 and tokens[-1] == 2
+    assert np.isfinite(caption_tower.encode([tokens])).all()
+
+
+def test_a_tokenizer_of_another_model_is_refused(caption_tower):
+    class Other:
+        bos_token_id, pad_token_id, eos_token_id = 101, 0, 102
+
+        def __len__(self):
+            return 30522
+
+    with pytest.raises(CheckpointError, match="use the files of roberta-base"):
+        CaptionTower(caption_tower._model, Other(), 512)
+
+
+def test_a_checkpoint_of_another_architecture_lists_its_keys(checkpoint):
+    encoder = ENCODER(Config(family="laion-clap", checkpoint=checkpoint, fusion=False))
+    with pytest.raises(CheckpointError, match="not a checkpoint of LAION-CLAP HTSAT-tiny without fusion") as caught:
+        encoder.load_clip_tower(CPU)
+    extra = [key for key, _, _ in KEYS if "mel_conv2d" in key or "fusion_model" in key]
+    assert str(caught.value).splitlines()[1:] == [f"{len(extra)} unexpected:", *(f"  {key}" for key in extra)]
+    with pytest.raises(CheckpointError, match="of another shape"):
+        ENCODER(encoder.config.model_copy(update={"amodel": "HTSAT-base", "fusion": True})).load_clip_tower(CPU)
+
+
+def test_a_truncated_checkpoint(checkpoint, tmp_path):
+    path = tmp_path / "cut.pt"
+    with checkpoint.open("rb") as whole:
+        path.write_bytes(whole.read(1_000_000))
+    with pytest.raises(CheckpointError, match=r"cut\.pt is cut short or damaged"):
+        ENCODER(Config(family="laion-clap", checkpoint=path)).load_clip_tower(CPU)

@@ -1,0 +1,26 @@
+import pytest
+
+from cache.errors import UserError
+from cache.location import Store
+from pipeline.fingerprints import fingerprint_of
+
+
+def test_bytes_count_and_paths_do_not(tmp_path):
+    store = Store(tmp_path / "store")
+    (tmp_path / "a.pt").write_bytes(b"weights")
+    (tmp_path / "b.pt").write_bytes(b"weights")
+    (tmp_path / "c.pt").write_bytes(b"other")
+    prints = [fingerprint_of({"version": 1, "files": {"weights": tmp_path / f"{name}.pt"}}, store)[0] for name in "abc"]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_paths_are_resolved_in_lists_too(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"weights")
+    _, identity = fingerprint_of({"files": [tmp_path / "a.pt", 1]}, Store(tmp_path / "store"))
+    assert identity["files"][0].startswith("blake2b-128:")
+    assert identity["files"][1] == 1
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"needs .*none\.pt, which cannot be read: No such file"):
+        fingerprint_of({"weights": tmp_path / "none.pt"}, Store(tmp_path / "store"))

@@ -1,0 +1,253 @@
+"""The encoder `laion-clap` without its weights: YAML, identity, features, tokenizer, and no network."""
+
+import json
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from huggingface_hub.errors import LocalEntryNotFoundError
+from parity.fill import fill_array, sine_mix
+from pydantic import ValidationError
+
+from cache.errors import UserError
+from stages.embed.encoder import AudioInput
+from stages.embed.encoders.laion_clap import ENCODER, Config
+from stages.embed.models import clap_audio, clap_towers, laion_clap
+from stages.embed.models.checkpoint import CheckpointError
+from stages.embed.models.clap_audio import MelScale
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = yaml.safe_load((ROOT / "configs" / "encoders" / "laion-clap.yaml").read_text())
+LENGTH = 480_000
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "some.pt"
+    path.write_bytes(b"weights")
+    return path
+
+
+@pytest.fixture
+def text_folder(tmp_path):
+    folder = tmp_path / "roberta"
+    folder.mkdir()
+    words = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "ab"]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\na b\n")
+    (folder / "config.json").write_text(json.dumps({"model_type": "roberta", **laion_clap.ROBERTA_BASE}))
+    return folder
+
+
+def encoder(**options):
+    return ENCODER(Config(**{**OPTIONS, **options}))
+
+
+def test_the_yaml_states_every_option_with_its_default():
+    assert set(OPTIONS) == set(Config.model_fields)
+    defaults = {name: field.default for name, field in Config.model_fields.items() if not field.is_required()}
+    assert {name: OPTIONS[name] for name in defaults} == defaults
+
+
+def test_what_it_takes_and_gives():
+    assert encoder().dim == 512
+    assert encoder().clip_input == AudioInput(48_000)
+
+
+@pytest.mark.parametrize("options", [{"max_tokens": 513}, {"max_tokens": 2}, {"fuse": True}, {"seed": "x"}])
+def test_wrong_options_are_refused(options):
+    with pytest.raises(ValidationError):
+        encoder(**options)
+
+
+def test_clip_identity(checkpoint):
+    base = encoder(checkpoint=checkpoint).clip_identity()
+    assert base["checkpoint"] == checkpoint and isinstance(base["version"], int)
+    for option in (
+        {"seed": 1},
+        {"fuse_short": False},
+        {"antialias": True},
+        {"quantise_int16": True},
+        {"fusion": False},
+        {"amodel": "HTSAT-base"},
+    ):
+        assert encoder(checkpoint=checkpoint, **option).clip_identity() != base
+    for option in ({"text_model": "other"}, {"max_tokens": 77}):
+        assert encoder(checkpoint=checkpoint, **option).clip_identity() == base
+
+
+def test_options_of_fusion_do_not_count_without_it(checkpoint):
+    plain = encoder(checkpoint=checkpoint, fusion=False).clip_identity()
+    assert encoder(checkpoint=checkpoint, fusion=False, fuse_short=False, antialias=True).clip_identity() == plain
+
+
+def test_caption_identity(checkpoint, text_folder):
+    base = encoder(checkpoint=checkpoint).caption_identity()
+    assert base["checkpoint"] == checkpoint and base["text"] == "roberta-base"
+    assert encoder(checkpoint=checkpoint, seed=5, fuse_short=False).caption_identity() == base
+    assert encoder(checkpoint=checkpoint, max_tokens=77).caption_identity() != base
+    files = encoder(checkpoint=checkpoint, text_model=str(text_folder)).caption_identity()["text"]
+    assert files == {name: text_folder / name for name in ("config.json", "vocab.json", "merges.txt")}
+
+
+def test_identity_needs_no_torch(checkpoint, text_folder):
+    code = (
+        "import sys\n"
+        "from stages.embed.encoders.laion_clap import ENCODER, Config\n"
+        "one = ENCODER(Config(family='laion-clap', checkpoint=sys.argv[1], text_model=sys.argv[2]))\n"
+        "one.clip_identity(), one.caption_identity()\n"
+        "print(sorted({'torch', 'transformers', 'torchaudio', 'huggingface_hub', 'laion_clap'} & set(sys.modules)))"
+    )
+    assert run(code, checkpoint, text_folder) == "[]"
+
+
+def test_the_network_is_not_asked(text_folder):
+    """Neither by the import, nor for the networks, nor for the tokenizer of a local folder."""
+    code = (
+        "import socket, sys\n"
+        "from pathlib import Path\n"
+        "def refuse(*_, **__): raise SystemExit('the network was asked')\n"
+        "socket.getaddrinfo = socket.socket.connect = refuse\n"
+        "from stages.embed.models import clap_towers, laion_clap\n"
+        "folder = Path(sys.argv[1])\n"
+        "model = laion_clap.build('HTSAT-tiny', True, laion_clap.text_config(folder), text_is_wanted=False)\n"
+        "ids = clap_towers.load_tokenizer(str(folder))('ab').input_ids\n"
+        "print(ids, 'laion_clap' in sys.modules, model.text_branch.config.layer_norm_eps)"
+    )
+    assert run(code, text_folder) == "[0, 6, 2] False 1e-05"
+
+
+def run(code, *arguments):
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("what", ["clip_identity", "caption_identity"])
+def test_a_missing_checkpoint_says_where_to_get_it(tmp_path, what):
+    with pytest.raises(UserError, match=r"not found: .*none\.pt.*huggingface\.co/lukewys.*`checkpoint`"):
+        getattr(encoder(checkpoint=tmp_path / "none.pt"), what)()
+
+
+def test_a_hub_id_without_network_says_what_to_put_where(monkeypatch, checkpoint):
+    def offline(*_, **__):
+        raise LocalEntryNotFoundError("no connection and not in the cache")
+
+    monkeypatch.setattr(clap_towers, "hf_hub_download", offline)
+    with pytest.raises(CheckpointError, match=r"'roberta-base' is neither .*vocab\.json, merges\.txt.*`text_model`"):
+        encoder(checkpoint=checkpoint).load_caption_tower(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("gone", ["vocab.json", "merges.txt"])
+def test_a_folder_without_tokenizer_files_is_refused(text_folder, gone):
+    (text_folder / gone).unlink()
+    with pytest.raises(CheckpointError, match=f"lacks {gone}"):
+        clap_towers.load_tokenizer(str(text_folder))
+
+
+def test_damaged_text_files(text_folder):
+    (text_folder / "vocab.json").write_text('{"<s>": 0, ')
+    with pytest.raises(CheckpointError, match="no usable RoBERTa tokenizer"):
+        clap_towers.load_tokenizer(str(text_folder))
+    for content in ("{", "[]"):
+        (text_folder / "config.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"config\.json, which describes the text branch, cannot be read"):
+            laion_clap.text_config(text_folder)
+    (text_folder / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CheckpointError, match="'bert': the text branch is a RoBERTa"):
+        laion_clap.text_config(text_folder)
+
+
+def test_an_unknown_audio_model():
+    with pytest.raises(CheckpointError, match=r"no audio model 'HTSAT-huge'; it has HTSAT-base, HTSAT-large"):
+        laion_clap.build("HTSAT-huge", True, laion_clap.text_config(None), text_is_wanted=False)
+
+
+def first(positions):
+    return positions[0]
+
+
+@pytest.mark.parametrize(("samples", "repeats"), [(1, LENGTH), (158_400, 3), (240_000, 2), (300_000, 1), (LENGTH, 1)])
+def test_short_clips_are_repeated_whole(samples, repeats):
+    waveform = torch.arange(1, samples + 1, dtype=torch.float32)
+    padded = clap_audio.repeat_pad(waveform, LENGTH)
+    assert len(padded) == LENGTH
+    assert torch.equal(padded[: samples * repeats], waveform.repeat(repeats))
+    assert not padded[samples * repeats :].any()
+
+
+def test_an_empty_clip_is_refused():
+    with pytest.raises(ValueError, match="at least one sample"):
+        clap_audio.repeat_pad(torch.zeros(0), LENGTH)
+
+
+@pytest.mark.parametrize("seconds", [10.02, 14, 25, 100])
+def test_a_long_clip_gives_four_views(seconds):
+    waveform = torch.from_numpy(sine_mix(int(seconds * 48_000), 48_000))
+    offered = []
+
+    def last(positions):
+        offered.append(list(positions))
+        return positions[-1]
+
+    seen = clap_audio.fusion_views(waveform, LENGTH, last, MelScale(), antialias=False)
+    mel = clap_audio.log_mel(waveform, MelScale())
+    assert seen.longer and seen.mel.shape == (4, 1001, 64)
+    assert list(chain(*offered)) == list(range(len(mel) - 1000))
+    for view, positions in zip(seen.mel[1:], offered, strict=True):
+        assert torch.equal(view, mel[positions[-1] : positions[-1] + 1001])
+
+
+@pytest.mark.parametrize(("total", "starts"), [(1002, [0, 1, 0]), (1003, [0, 1, 2]), (1004, [0, 2, 3])])
+def test_barely_longer_clips_reuse_the_first_chunk(total, starts):
+    assert clap_audio.chunk_starts(total, 1001, first) == starts
+
+
+@pytest.mark.parametrize("samples", [1_200_000, 2_047 * 480, 2_048 * 480, 4_096 * 480 - 1])
+def test_blocks_of_frames_join_without_a_seam(samples, monkeypatch):
+    waveform = torch.from_numpy(sine_mix(samples, 48_000))
+    joined = clap_audio.log_mel(waveform, MelScale())
+    monkeypatch.setattr(clap_audio, "BLOCK_FRAMES", 10**9)
+    whole = clap_audio.log_mel(waveform, MelScale())
+    assert whole.shape == (samples // 480 + 1, 64)
+    torch.testing.assert_close(joined, whole, rtol=0, atol=1e-4)
+
+
+def test_quantised_samples_are_clipped_and_truncated():
+    given = np.array([-2, -1, -0.5, 0, 1.9 / 32767, 0.5, 1, 2], np.float32)
+    integers = clap_audio.quantise_int16(given) * 32767
+    np.testing.assert_allclose(integers, [-32767, -32767, -16383, 0, 1, 16383, 32767, 32767], atol=1e-2)
+
+
+def test_draws_follow_key_and_seed_and_never_change():
+    def draws(key, seed):
+        draw = clap_audio.seeded_draw(key, seed)
+        return [draw(range(1000)) for _ in range(3)]
+
+    assert draws(bytes(16), 0) == draws(bytes(16), 0) == [216, 269, 840]
+    assert len({tuple(draws(key, seed)) for key in (bytes(16), b"k" * 16) for seed in (-1, 0, 1)}) == 6
+
+
+def test_without_fusion_a_drawn_crop_is_heard():
+    model = laion_clap.build("HTSAT-tiny", False, laion_clap.text_config(None), text_is_wanted=False)
+    model.text_branch = None
+    for key, value in model.state_dict().items():
+        filled = None if "stft." in key or not value.is_floating_point() else fill_array(key, value.shape)
+        if filled is not None:
+            value.copy_(torch.from_numpy(filled))
+    tower = clap_towers.WaveformTower(model.eval().requires_grad_(False), seed=0, quantise_int16=False)
+    long, short = sine_mix(700_000, 48_000), sine_mix(100_000, 48_000)
+    crop = tower.prepare(long, b"a" * 16)
+    start = clap_audio.seeded_draw(b"a" * 16, 0)(range(220_001))
+    np.testing.assert_array_equal(crop, long[start : start + LENGTH])
+    assert not torch.equal(crop, tower.prepare(long, b"b" * 16))
+    batch = [crop, tower.prepare(short, bytes(16))]
+    rows = tower.encode(batch)
+    assert rows.shape == (2, 512) and rows.dtype == np.float32
+    np.testing.assert_allclose(rows, np.concatenate([tower.encode([one]) for one in batch]), rtol=0, atol=1e-5)

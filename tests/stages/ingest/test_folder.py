@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from cache.errors import UserError
+from pipeline.config import CorpusConfig, CorpusPlace
+from stages.ingest.readers.folder import media_files, read
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b dog.mp4", "a.WAV", "sub/c.mkv", ".hidden.mp4", ".git/x.mp4", "notes.pdf"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def read_folder(folder, annotations="config.yaml", **config):
+    return read(CorpusPlace(media=folder, annotations=folder / annotations), CorpusConfig(**config))
+
+
+def test_media_are_found_by_suffix_in_a_stable_order(folder):
+    assert [path.as_posix() for path in media_files(folder)] == ["a.WAV", "b dog.mp4", "sub/c.mkv"]
+    with pytest.raises(UserError, match="does not exist"):
+        media_files(folder / "none")
+
+
+def test_captions_from_file_names(folder):
+    found = read_folder(folder, captions_from="filename")
+    assert [one.captions for one in found.segments] == [("a",), ("b dog",), ("c",)]
+
+
+def test_captions_from_text_files(folder):
+    (folder / "b dog.txt").write_text("a dog barks\n\na dog\na dog\n")
+    found = read_folder(folder, captions_from="text")
+    assert [one.captions for one in found.segments] == [(), ("a dog barks", "a dog"), ()]
+
+
+def test_captions_from_subtitles(folder):
+    (folder / "b dog.en.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nwoof\n")
+    (folder / "a.vtt").write_text("broken")
+    found = read_folder(folder, captions_from="subtitles")
+    assert [(one.media.name, one.captions, one.start_s) for one in found.segments] == [
+        ("a.WAV", (), None),
+        ("b dog.mp4", ("woof",), 1.0),
+        ("c.mkv", (), None),
+    ]
+    assert found.faults[0][0] == "a.WAV" and "no subtitle cue" in found.faults[0][2]
+
+
+def test_subtitles_may_lie_elsewhere(folder):
+    (folder / "subtitles").mkdir()
+    for place in ("subtitles", "subtitles/c.srt"):
+        (folder / "subtitles" / "c.srt").write_text("00:00:01,000 --> 00:00:02,000\nwoof\n")
+        found = read_folder(folder, place, captions_from="subtitles")
+        assert found.segments[2].captions == ("woof",)
+
+
+def test_a_listing_chooses_the_media(folder):
+    (folder / "captions.csv").write_text("file,caption\nsub/c.mkv,a cat\nnone.mp4,gone\n")
+    found = read_folder(folder, "captions.csv")
+    assert [one.media for one in found.segments] == [Path("sub/c.mkv"), Path("none.mp4")]
+    assert found.note.startswith("2 media files in")
+
+
+def test_no_listing_is_said(folder):
+    with pytest.raises(UserError, match=r"config\.yaml is no caption listing .*captions_from"):
+        read_folder(folder)

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from media_samples import numbered_frames, tone, write_media
+
+from cache.errors import UserError
+from pipeline.config import load_corpus, load_experiment, load_params
+from stages.ingest.init import init
+
+PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+
+
+@pytest.fixture
+def videos(project):
+    (project / "params.yaml").write_text(PARAMS)
+    folder = project / "My Videos"
+    folder.mkdir()
+    write_media(folder / "dog.mp4", samples=tone(1, 16000), sample_rate=16000, frames=numbered_frames(25))
+    write_media(folder / "cat.wav", samples=tone(1, 16000), sample_rate=16000)
+    return folder
+
+
+def start(folder, **options):
+    init(folder, **{"name": None, "captions": None, "window": 10.0, **options})
+
+
+def test_a_folder_becomes_a_corpus_with_experiments(videos, capsys):
+    start(videos)
+    params = load_params()
+    assert params.corpora["my-videos"].media == videos
+    assert set(params.experiments) == {"my-videos-audio", "my-videos-visual"}
+    assert set(params.fusions) == {"my-videos-both"}
+    assert {one.encoder for one in params.embeddings.values()} == {"yamnet-minilm", "efficientnet-minilm"}
+    assert load_corpus("my-videos").captions_from == "filename"
+    for name in ("my-videos-audio", "my-videos-visual", "my-videos-both"):
+        assert load_experiment(name).corpus == "my-videos"
+    assert "# a remark that stays" in Path("params.yaml").read_text()
+    assert "2 media files, 2 captions from the file names" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "origin"),
+    [
+        ("captions.csv", "file,caption\ndog.mp4,a dog\n", "listing"),
+        ("dog.srt", "00:00:00,000 --> 00:00:01,000\nwoof\n", "subtitles"),
+        ("dog.txt", "a dog barks\n", "text"),
+    ],
+)
+def test_captions_are_found(videos, name, text, origin):
+    (videos / name).write_text(text)
+    start(videos, name="mine")
+    assert load_corpus("mine").captions_from == origin
+    assert load_corpus("mine").audio.bits == 16
+
+
+def test_sound_alone_gets_no_visual_experiment(videos):
+    (videos / "dog.mp4").unlink()
+    start(videos)
+    params = load_params()
+    assert set(params.experiments) == {"my-videos-audio"}
+    assert params.fusions == {}
+
+
+def test_a_second_time_is_refused_and_nothing_is_overwritten(videos):
+    start(videos)
+    before = yaml.safe_load(Path("params.yaml").read_text())
+    with pytest.raises(UserError, match="There is a corpus 'my-videos' already"):
+        start(videos)
+    assert yaml.safe_load(Path("params.yaml").read_text()) == before
+
+
+def test_mistakes_are_said(videos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no media file"):
+        start(tmp_path / "empty")
+    with pytest.raises(UserError, match="does not exist"):
+        start(tmp_path / "none")
+    with pytest.raises(UserError, match=r"captions\.xlsx: captions come as"):
+        (videos / "captions.xlsx").touch()
+        start(videos, captions=videos / "captions.xlsx")
+    with pytest.raises(UserError, match="is no name for a corpus"):
+        start(videos, name="Über Videos")
