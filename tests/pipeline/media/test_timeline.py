@@ -90,6 +90,14 @@ def test_a_wild_timestamp_does_not_fill_the_disk():
     assert timeline.jumps == 2
 
 
+def test_holes_do_not_pile_up_without_end():
+    timeline = Timeline(RATE, FAR)
+    for block in range(100):
+        timeline.place(block * 600 * RATE, RATE)
+    assert timeline.jumps > 90
+    assert timeline.position < 2 * 3600 * RATE
+
+
 def test_counted_timestamps_matter_after_a_loss_alone():
     timeline = Timeline(RATE, FAR, counted=True)
     timeline.place(0, 1000)
