@@ -220,7 +220,7 @@ def test_all_of_the_sound_is_broken(tmp_path):
     ],
 )
 def test_whatever_bytes_are_wrong(tmp_path, ending, options):
-    """Reading works or raises a MediaError. 40,000 more of these were run while this was written."""
+    """Reading works or raises a MediaError."""
     whole = write_media(
         tmp_path / f"whole{ending}",
         samples=noise(1, 16000),
