@@ -23,7 +23,7 @@ AHEAD_S = 2.5
 NEAR_S = 0.25
 """A wanted time closer than this is decoded up to in any case."""
 
-SLACK_S = 0.0
+SLACK_S = 1e-6
 """A frame this little after a wanted time still counts as shown: times are floats, timestamps are fractions."""
 
 

@@ -6,10 +6,12 @@ from pipeline.media.opening import best_audio, open_media
 
 
 def test_other_streams_are_not_read(tmp_path):
-    path = write_media(tmp_path / "a.mp4", samples=noise(2, 48000), frames=numbered_frames(50))
+    path = write_media(tmp_path / "a.mp4", samples=noise(20, 48000), frames=numbered_frames(500))
     with open_media(path) as container:
         read_only(container, container.streams.audio[0])
-        assert {packet.stream.type for packet in container.demux() if packet.size} == {"audio"}
+        read = [packet.stream.type for packet in container.demux() if packet.size]
+    assert read.count("audio") > 900
+    assert read.count("video") < 100, "only what was read to find out what the file holds"
 
 
 def test_a_broken_packet_is_a_fault_and_decoding_goes_on(tmp_path):
