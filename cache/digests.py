@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 DIGEST_BYTES = 16
 
 
 class DigestMemory:
-    """A small SQLite table of digests. Safe to share between processes; losing it costs only time."""
+    """A small SQLite table of digests. Safe to share between threads and processes; losing it costs only time."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
-        self._connection.execute(
+        self._lock = threading.Lock()
+        # In autocommit mode: each statement is a transaction of its own.
+        self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+        self._execute(
             "CREATE TABLE IF NOT EXISTS digests ("
             "path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT)"
         )
@@ -29,22 +32,25 @@ class DigestMemory:
         """
         absolute = os.path.abspath(path)
         before = os.stat(absolute)
-        row = self._connection.execute(
+        rows = self._execute(
             "SELECT digest FROM digests WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
             (absolute, before.st_size, before.st_mtime_ns, before.st_ino),
-        ).fetchone()
-        if row:
-            return row[0]
+        )
+        if rows:
+            return rows[0][0]
         with open(absolute, "rb") as file:
             value = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
         after = os.stat(absolute)
         if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
-            with self._connection:
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)",
-                    (absolute, after.st_size, after.st_mtime_ns, after.st_ino, value),
-                )
+            self._execute(
+                "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)",
+                (absolute, after.st_size, after.st_mtime_ns, after.st_ino, value),
+            )
         return value
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[str, ...]]:
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
 
     def close(self) -> None:
         """Closes the table."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STORE_VARIABLE = "HEARONCE_STORE"
+WORKING_TREE_STORE = Path(".hearonce")
 
 
 @dataclass(frozen=True)
@@ -14,15 +15,17 @@ class Store:
     """The folders of one store.
 
     Attributes:
-        root: `$HEARONCE_STORE`, or `.hearonce` in the working tree.
+        root: `$HEARONCE_STORE`, which a team may share, or `.hearonce` in the working tree.
+        local: what is of this machine alone; `root` if None.
     """
 
     root: Path
+    local: Path | None = None
 
     @classmethod
     def default(cls) -> Store:
         """The store this process works with."""
-        return cls(Path(os.environ.get(STORE_VARIABLE) or ".hearonce"))
+        return cls(Path(os.environ.get(STORE_VARIABLE) or WORKING_TREE_STORE), WORKING_TREE_STORE)
 
     @property
     def rows(self) -> Path:
@@ -37,4 +40,4 @@ class Store:
     @property
     def digests(self) -> Path:
         """Remembered digests of files of this machine."""
-        return self.root / "digests.sqlite"
+        return (self.local or self.root) / "digests.sqlite"

@@ -104,6 +104,7 @@ class ExperimentConfig(Settings):
         captions: caption source.
         protocol: how numbers come from similarities.
         subsets: files of `configs/subsets/<corpus>/`; `all` is always scored.
+        note: a remark that the report shows.
         paper: published values by subset, direction and metric, shown beside ours.
     """
 
@@ -113,6 +114,7 @@ class ExperimentConfig(Settings):
     captions: str = "given"
     protocol: Literal["paired-retrieval"] = "paired-retrieval"
     subsets: list[str] = []
+    note: str = ""
     paper: dict[str, dict[str, dict[str, float]]] = {}
 
 

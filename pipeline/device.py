@@ -21,6 +21,8 @@ def pick_device(name: str | None = None) -> torch.device:
     Raises:
         UserError: that device is not here.
     """
+    # Before torch loads its OpenMP: threads that wait by spinning make a shared machine several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     name = name or os.environ.get(DEVICE_VARIABLE)

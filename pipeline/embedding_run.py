@@ -114,6 +114,9 @@ def embed_missing(
             with summary.timed("write"):
                 writer.commit()
     summary.computed += writer.committed
+    same = sum(row.key in absent for row in rows) - len(todo)
+    if same:
+        summary.note = "; ".join(filter(None, [summary.note, f"{same} rows the same as another"]))
     for row in rows:
         if row.key in failures:
             summary.failed += 1

@@ -17,20 +17,35 @@ def read_only(container: InputContainer, stream: Stream) -> None:
             other.discard = Discard.all
 
 
+def packets(container: InputContainer, streams: list[Stream]) -> Iterator[tuple[av.Packet | None, str]]:
+    """Reads packets from where the file stands to the last that can be read; the empty ones at the end flush decoders.
+
+    Yields:
+        (packet, ""), or at last (None, fault) where reading ended in an error, in FFmpeg's words.
+    """
+    source = container.demux(streams)
+    while True:
+        try:
+            packet = next(source)
+        except StopIteration:
+            return
+        except IndexError:  # PyAV at the end of a file in which new streams turned up on the way
+            return
+        except av.error.FFmpegError as error:
+            yield None, str(error.strerror)
+            return
+        yield packet, ""
+
+
 def decoded(container: InputContainer, stream: Stream) -> Iterator[tuple[list[Any], str]]:
     """Decodes packet by packet from where the file stands to the last that can be read.
 
     Yields:
         (frames, fault): the fault in FFmpeg's words where a packet could not be decoded, else empty.
     """
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError as error:
-            yield [], str(error.strerror)
+    for packet, fault in packets(container, [stream]):
+        if packet is None:
+            yield [], fault
             return
         try:
             yield packet.decode(), ""

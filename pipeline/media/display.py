@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.sidedata.sidedata import SideDataContainer
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline.media.errors import MediaError
 
 Picture = NDArray[np.uint8]
 """(height, width, 3), red, green, blue."""
+
+RESERVED_MATRIX = 3
+"""A colour matrix that means nothing, yet some files name it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Turn:
 
 def turn_of(frame: av.VideoFrame) -> Turn:
     """The turn that a frame's display matrix asks for, to the nearest quarter."""
-    matrix = frame.side_data.get("DISPLAYMATRIX") if frame.rotation or len(frame.side_data) else None
+    # frame.side_data would do, but frame and container then hold each other, and memory waits for the cycle collector.
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")
     if matrix is None:
         return Turn()
     across_x, across_y, _, down_x, down_y = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
@@ -54,13 +59,14 @@ def turn_of(frame: av.VideoFrame) -> Turn:
 
 
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Picture:
-    """The displayed picture as uint8 (height, width, 3); colours by the frame's own matrix and range.
+    """The displayed picture; colours by the frame's own matrix and range.
 
     Raises:
-        MediaError: the pixel format has no conversion to RGB.
+        MediaError: there is no conversion to RGB for its pixel format or colour matrix.
     """
+    matrix = Colorspace.ITU601 if frame.colorspace == RESERVED_MATRIX else None
     try:
-        converted = reformatter.reformat(frame, format="rgb24", threads=1)
+        converted = reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, threads=1)
     except av.error.FFmpegError as error:
         raise MediaError(f"no conversion to RGB from {frame.format.name} ({error.strerror})") from error
     return turn_of(frame).apply(np.asarray(converted.to_ndarray(), np.uint8))

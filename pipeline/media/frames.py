@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from pipeline.media.decoding import decoded, read_only
@@ -18,6 +19,9 @@ from pipeline.media.opening import best_video, open_media, time_zero
 
 AHEAD_S = 2.5
 """A wanted time further ahead than this is sought rather than decoded up to, where no index tells better."""
+
+NEAR_S = 0.25
+"""A wanted time closer than this is decoded up to in any case."""
 
 SLACK_S = 1e-6
 """A frame this little after a wanted time still counts as shown: times are floats, timestamps are fractions."""
@@ -47,12 +51,14 @@ def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Ite
 
     Raises:
         MediaError: there is no picture.
+        ValueError: a time is no finite number.
     """
+    if not all(map(math.isfinite, times_s)):
+        raise ValueError("times must be finite")
     order = sorted(range(len(times_s)), key=lambda index: times_s[index])
     if not order:
         return
-    with open_media(source) as container:
-        pictures = _Pictures(container, threads)
+    with closing(_Pictures(source, threads)) as pictures:
         reformatter = VideoReformatter()
         shown: av.VideoFrame | None = None
         image = np.empty(0, np.uint8)
@@ -68,20 +74,32 @@ def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Ite
 class _Pictures:
     """A forward reader of a picture track that seeks where that is shorter."""
 
-    def __init__(self, container: InputContainer, threads: int) -> None:
-        self._container = container
-        self._stream = best_video(container)
-        self._stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
-        self._stream.codec_context.thread_count = threads
-        self._zero = time_zero(container)
-        self._period_s = 1 / float(self._stream.average_rate or self._stream.guessed_rate or 25)
-        read_only(container, self._stream)
+    def __init__(self, source: Path, threads: int) -> None:
+        self._source = source
+        self._threads = threads
+        self._file = ExitStack()
         self._can_seek = True
         self._ahead_s = AHEAD_S
         self._fault = ""
         self._shown: av.VideoFrame | None = None
+        self._open()
+
+    def _open(self) -> None:
+        """Stands at the start of the file."""
+        self._file.close()
+        self._container = self._file.enter_context(open_media(self._source))
+        self._stream = best_video(self._container)
+        self._stream.codec_context.thread_type = "NONE" if self._threads == 1 else "AUTO"
+        self._stream.codec_context.thread_count = self._threads
+        self._zero = time_zero(self._container)
+        self._period_s = 1 / float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        read_only(self._container, self._stream)
         self._frames = self._decoded()
         self._following = next(self._frames, None)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
     def shown_at(self, time_s: float) -> av.VideoFrame:
         """The frame shown at a time that is not before the one asked for last."""
@@ -111,7 +129,7 @@ class _Pictures:
 
     def _worth_seeking(self, reached_s: float, time_s: float) -> bool:
         """Whether a keyframe is known, or likely, between the next frame and a time."""
-        if not self._can_seek or time_s <= reached_s:
+        if not self._can_seek or time_s - reached_s < NEAR_S:
             return False
         wanted, index = self._stamp(time_s), self._stream.index_entries
         if len(index) > 1 and index[len(index) - 1].timestamp >= wanted:
@@ -120,12 +138,14 @@ class _Pictures:
         return time_s - reached_s > self._ahead_s
 
     def _seek(self, reached_s: float, time_s: float) -> None:
-        """Goes on at a keyframe not after the time: the nearest one, or ever earlier ones where that fails."""
+        """Goes on at a keyframe not after the time: the nearest, else ever earlier ones, else the start of the file."""
         back_s = 0.0
         while True:
             goal_s = time_s - back_s
+            if goal_s <= 0:
+                return self._open()
             try:
-                self._container.seek(self._stamp(max(goal_s, 0.0)), stream=self._stream)
+                self._container.seek(self._stamp(goal_s), stream=self._stream)
             except av.error.FFmpegError:
                 self._can_seek = False
                 return
@@ -134,8 +154,6 @@ class _Pictures:
             if self._following and self._following[0] <= time_s + SLACK_S:
                 if self._following[0] <= reached_s:
                     self._ahead_s = max(self._ahead_s, 2 * (time_s - self._following[0]))
-                return
-            if goal_s <= 0:
                 return
             back_s = max(2.0, 4 * back_s)
 

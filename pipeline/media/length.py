@@ -9,6 +9,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from pipeline.media.decoding import packets
 from pipeline.media.opening import open_media, time_zero, timed_streams
 
 WITHOUT_HEADER = frozenset({"aac", "ac3", "eac3", "dts", "dtshd", "truehd", "loas", "mp3", "h264", "hevc", "m4v"})
@@ -54,13 +55,10 @@ def packets_duration(path: Path) -> Fraction:
         zero = time_zero(container)
         streams = timed_streams(container)
         ends = {stream.index: zero for stream in streams}
-        try:
-            for packet in container.demux(streams) if streams else ():
-                if packet.size:
-                    end = _packet_end(packet, ends[packet.stream_index])
-                    ends[packet.stream_index] = max(ends[packet.stream_index], end)
-        except av.error.FFmpegError:
-            pass
+        for packet, _ in packets(container, streams) if streams else ():
+            if packet is not None and packet.size:
+                index = packet.stream_index
+                ends[index] = max(ends[index], _packet_end(packet, ends[index]))
         return max(ends.values(), default=zero) - zero
 
 

@@ -56,6 +56,7 @@ class SoundDecoder:
         self._container = container
         self._stream = stream
         self._zero = time_zero(container)
+        self._lost = False
         self._clocks: dict[Fraction, SampleClock] = {}
         stream.codec_context.thread_count = 1
         if stream.codec_context.name == "flac":
@@ -72,7 +73,7 @@ class SoundDecoder:
                 target = _readable(frame)
                 self.sample_rate = frame.sample_rate
             if resampler is not None and kind != resampled:
-                yield from self._blocks(resampler.resample(None), lost=False)
+                yield from self._blocks(self._convert(resampler, None), lost=False)
                 resampler = None
             if kind == target:
                 yield from self._blocks([frame], lost)
@@ -81,9 +82,22 @@ class SoundDecoder:
                 rate, layout, format_name = target
                 resampler = av.AudioResampler(format_name, layout, rate)
                 resampled = kind
-            yield from self._blocks(resampler.resample(frame), lost)
+            yield from self._blocks(self._convert(resampler, frame), lost)
         if resampler is not None:
-            yield from self._blocks(resampler.resample(None), lost=False)
+            yield from self._blocks(self._convert(resampler, None), lost=False)
+
+    def _convert(self, resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+        try:
+            return list(resampler.resample(frame))
+        except av.error.FFmpegError as error:
+            self._note(str(error.strerror) if frame else "")
+            return []
+
+    def _note(self, fault: str) -> None:
+        if fault:
+            self.corrupt += 1
+            self.fault = fault
+            self._lost = True
 
     def _blocks(self, frames: list[av.AudioFrame], lost: bool) -> Iterator[Block]:
         for frame in frames:
@@ -100,16 +114,12 @@ class SoundDecoder:
         return clock.position(frame.pts)
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, bool]]:
-        lost = False
         for frames, fault in decoded(self._container, self._stream):
-            if fault:
-                self.corrupt += 1
-                self.fault = fault
-                lost = True
+            self._note(fault)
             for frame in frames:
                 if frame.samples:
+                    lost, self._lost = self._lost, False
                     yield frame, lost
-                    lost = False
 
 
 def _readable(frame: av.AudioFrame) -> Kind:

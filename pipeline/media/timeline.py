@@ -11,8 +11,8 @@ TOLERANCE_S = 0.1
 LOST_TOLERANCE_S = 0.001
 """The same where something before could not be decoded: the hole it left is kept."""
 
-LONGEST_HOLE_S = 3600.0
-"""A jump ahead further than this is no hole but a clock gone wild."""
+MOST_HOLES_S = 3600.0
+"""Holes may take up as much time as the sound before them and this. A jump ahead beyond it is a clock gone wild."""
 
 RESET_S = 10.0
 """A jump back further than this is no overlap but a clock that starts again; what follows is contiguous."""
@@ -97,7 +97,8 @@ class Timeline:
             self._shift -= drift
             return 0, 0
         starts_again = self.position > 0 and drift < -RESET_S * self._sample_rate
-        gone_wild = drift > LONGEST_HOLE_S * self._sample_rate or self.position + drift > self._limit
+        most_holes = MOST_HOLES_S * self._sample_rate + self.position - self.holes
+        gone_wild = self.holes + drift > most_holes or self.position + drift > self._limit
         if starts_again or gone_wild:
             self._shift -= drift
             self.jumps += 1

@@ -24,7 +24,9 @@ def shortfall(container: InputContainer, stream: AudioStream, path: Path, decode
     """Says how much sound is missing at the end of the file; empty where none is."""
     promised_s = _promised(container, stream, path)
     if promised_s is None or decoded_s >= promised_s - SHORTFALL_S:
-        return ""
+        promised_s = decoded_s * _riff_part(path)
+        if decoded_s >= promised_s - SHORTFALL_S:
+            return ""
     return f"truncated: {float(decoded_s):.1f} s of {float(promised_s):.1f} s decoded"
 
 
@@ -34,7 +36,7 @@ def _promised(container: InputContainer, stream: AudioStream, path: Path) -> Fra
         return None
     if stream.duration is not None:
         end = ((stream.start_time or 0) + stream.duration) * Fraction(stream.time_base or 0)
-        return (end - time_zero(container)) * _riff_part(path)
+        return end - time_zero(container)
     tagged = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if tagged:
         hours, minutes, seconds = (Fraction(part) for part in tagged.groups())
@@ -46,7 +48,7 @@ def _promised(container: InputContainer, stream: AudioStream, path: Path) -> Fra
 
 
 def _riff_part(path: Path) -> Fraction:
-    """By what factor a WAV or AVI file is shorter than it says: FFmpeg takes the length of what is there."""
+    """By what factor a WAV or AVI file is shorter than it says, where FFmpeg took the length of what is there."""
     with open(path, "rb") as file:
         head = file.read(8)
     claimed = int.from_bytes(head[4:8], "little") + 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,6 +79,7 @@ def init(
     subsets.mkdir(parents=True, exist_ok=True)
     (subsets / "README").write_text("One NAME.txt per subset: a clip id or a media file name on each line.\n")
     _extend_params(corpus, place, encoders, experiments, fusions)
+    _keep_dvc_from_unreadable(folder, files)
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
@@ -119,6 +121,28 @@ def _tracks(folder: Path, files: list[Path]) -> tuple[bool, bool]:
             continue
         sound, picture = sound or info.audio is not None, picture or info.video is not None
     return sound, picture
+
+
+def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
+    """DVC reads every file of a folder that it watches and stops at one it may not read; ours is then never asked."""
+    unreadable = [folder / file for file in files if not os.access(folder / file, os.R_OK)]
+    if not unreadable:
+        return
+    root = Path.cwd().resolve()
+    inside = [path.resolve().relative_to(root) for path in unreadable if path.resolve().is_relative_to(root)]
+    if inside:
+        with Path(".dvcignore").open("a", encoding="utf-8") as file:
+            file.writelines(f"/{_ignore_pattern(path)}\n" for path in inside)
+        print(f"{len(inside)} files cannot be read; DVC would stop at them, so .dvcignore names them.")
+    if len(inside) < len(unreadable):
+        first = next(path for path in unreadable if not path.resolve().is_relative_to(root))
+        print(
+            f"{first} cannot be read: DVC stops at such a file. Make it readable, or move it away, before `dvc repro`."
+        )
+
+
+def _ignore_pattern(path: Path) -> str:
+    return re.sub(r"([\[\]*?!#])", r"\\\1", path.as_posix())
 
 
 def _dump(data: dict[str, Any], path: Path, remark: str) -> None:

@@ -80,7 +80,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             return
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            names = _canonical(reader.fieldnames or [], path)
+            names = _canonical(list(reader.fieldnames or []), path)
             for row in reader:
                 yield f"row {reader.line_num}", {names[k]: v or "" for k, v in row.items() if k in names}
     except OSError as error:

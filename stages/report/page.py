@@ -58,6 +58,7 @@ class ExperimentResult:
             `tables.METRICS`, or others, which stand after them; `n_queries` and `n_items` are the
             sizes. The subset `all`, or else the first, is the one the overview shows.
         chance: numbers of random rankings, in the shape of `metrics`; what is missing is left out.
+        note: a remark of the one who configured it.
         paper: published numbers, in the same shape and units.
         heatmap: similarities (captions x clips), ordered so that matches lie on the diagonal.
         caption_labels, clip_labels: names of its rows and columns, shown under the pointer.
@@ -72,6 +73,7 @@ class ExperimentResult:
     protocol: str
     metrics: Scores
     chance: Scores = field(default_factory=dict)
+    note: str = ""
     paper: Scores = field(default_factory=dict)
     heatmap: NDArray[np.float32] | None = field(default=None, repr=False)
     caption_labels: Sequence[str] = ()

@@ -42,6 +42,7 @@ def read_result(folder: Path, snippet: Snippet) -> ExperimentResult:
         protocol=details["protocol"],
         metrics=_numbers(metrics, details["counts"]),
         chance=_numbers(details["chance"]),
+        note=details["note"],
         paper=details["paper"],
         heatmap=similarity["sims"],
         caption_labels=similarity["captions"].tolist(),

@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,6 +22,15 @@ def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
     first = DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "a")
     monkeypatch.setattr("cache.digests.hashlib.file_digest", lambda *_: pytest.fail("read again"))
     assert DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "a") == first
+
+
+def test_many_threads_share_a_memory(tmp_path):
+    memory = DigestMemory(tmp_path / "digests.sqlite")
+    for number in range(200):
+        (tmp_path / str(number)).write_bytes(b"%d" % (number % 7))
+    with ThreadPoolExecutor(8) as pool:
+        digests = list(pool.map(memory.digest, [tmp_path / str(number) for number in range(200)]))
+    assert len(set(digests)) == 7
 
 
 def test_a_changed_file_is_read_again(tmp_path):

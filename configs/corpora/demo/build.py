@@ -143,9 +143,9 @@ SUBSET_TEXT = {
 
 
 def subset_txt(items: list[Item], subset: str) -> str:
-    """The text of one subset list: one slug per line."""
-    slugs = [item.slug for item in items if item.subset == subset]
-    return "\n".join([f"# {SUBSET_TEXT[subset]}", *slugs]) + "\n"
+    """The text of one subset list: one clip id, here the file name, per line."""
+    clips = [item.file for item in items if item.subset == subset]
+    return "\n".join([f"# {SUBSET_TEXT[subset]}", *clips]) + "\n"
 
 
 ATTRIBUTION_HEAD = """\

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_a_second_time_is_refused_and_nothing_is_overwritten(videos):
     with pytest.raises(UserError, match="There is a corpus 'my-videos' already"):
         start(videos)
     assert yaml.safe_load(Path("params.yaml").read_text()) == before
+
+
+def test_files_that_dvc_may_not_read_are_kept_from_it(videos, monkeypatch, capsys):
+    readable = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "cat [1].wav" and readable(path, mode))
+    (videos / "cat.wav").rename(videos / "cat [1].wav")
+    start(videos)
+    assert Path(".dvcignore").read_text() == "/My Videos/cat \\[1\\].wav\n"
+    assert "1 files cannot be read" in capsys.readouterr().out
 
 
 def test_mistakes_are_said(videos, tmp_path):

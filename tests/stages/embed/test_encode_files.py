@@ -1,0 +1,71 @@
+"""One-off use gives what the stages give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_samples import numbered_frames, tone, write_media
+
+from cache.artifact import Artifact
+from cache.errors import UserError
+from pipeline import layout
+from stages.embed.command import embed_captions, embed_clips
+from stages.embed.encode_files import encode, open_encoder
+from stages.extract_audio.command import extract_audio
+from stages.ingest.command import ingest
+from stages.ingest.init import init
+
+TEXTS = ["a steady tone", "silence"]
+
+
+@pytest.fixture
+def videos(project):
+    folder = project / "videos"
+    folder.mkdir()
+    for name, hertz in (("a steady tone", 300.0), ("silence", 0.0)):
+        samples = tone(1.5, 22050, hertz, channels=2)
+        write_media(folder / f"{name}.mp4", samples=samples, sample_rate=22050, frames=numbered_frames(40))
+    init(folder, name="mine", captions=None, window=10.0)
+    ingest("mine")
+    extract_audio("mine")
+    return folder
+
+
+@pytest.mark.parametrize("encoder", ["yamnet-minilm", "efficientnet-minilm"])
+def test_files_and_stages_give_the_same_embeddings(videos, encoder):
+    embed_clips("mine", encoder, device="cpu")
+    embed_captions("mine", encoder, device="cpu")
+    clips = Artifact(layout.embeddings("mine", encoder, "clips"))
+    captions = Artifact(layout.embeddings("mine", encoder, "captions"))
+    option = "audio" if encoder == "yamnet-minilm" else "video"
+    encode(encoder, Path("out/emb.npz"), text=TEXTS, device="cpu", **{option: [videos / one for one in clips.ids]})
+    with np.load("out/emb.npz") as stored:
+        np.testing.assert_allclose(stored[option], clips.numpy(), atol=1e-5)
+        np.testing.assert_allclose(stored["text"], captions.numpy(), atol=1e-5)
+        assert stored["text_names"].tolist() == TEXTS
+        assert stored[option].shape == (2, 384)
+
+
+def test_from_python_in_three_lines(videos):
+    encoder = open_encoder("yamnet-minilm", device="cpu")
+    similarity = encoder.captions(["a dog barks"]) @ encoder.clips([videos / "silence.mp4"]).T
+    assert similarity.shape == (1, 1)
+    assert encoder.clips([]).shape == encoder.captions([]).shape == (0, 384)
+
+
+def test_mistakes_are_named(videos):
+    with pytest.raises(UserError, match="Nothing to encode"):
+        encode("yamnet-minilm", Path("emb.npz"))
+    with pytest.raises(UserError, match="has no option 'checkpoint'"):
+        encode("yamnet-minilm", Path("emb.npz"), text=["x"], checkpoint=Path("x.pt"))
+    write_media(videos / "mute.mp4", frames=numbered_frames(10))
+    write_media(videos / "blind.wav", samples=tone(1, 16000), sample_rate=16000)
+    with pytest.raises(UserError, match=r"mute\.mp4: no sound track\."):
+        encode("yamnet-minilm", Path("emb.npz"), video=[videos / "mute.mp4"], device="cpu")
+    with pytest.raises(UserError, match=r"blind\.wav: no picture\."):
+        encode("efficientnet-minilm", Path("emb.npz"), audio=[videos / "blind.wav"], device="cpu")
+    with pytest.raises(UserError, match=r"none\.wav: file not found"):
+        encode("yamnet-minilm", Path("emb.npz"), audio=[videos / "none.wav"], device="cpu")
+    with pytest.raises(UserError, match="Device 'cuda:99' cannot be used"):
+        encode("yamnet-minilm", Path("emb.npz"), text=["x"], device="cuda:99")
+    assert not Path("emb.npz").exists()

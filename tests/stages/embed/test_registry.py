@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from cache.errors import UserError
+from stages.embed.encoder import AudioInput, FrameInput
+from stages.embed.registry import FAMILIES, load_encoder
+
+
+def test_every_shipped_encoder_is_described(project):
+    for path in Path("configs/encoders").glob("*.yaml"):
+        encoder = load_encoder(path.stem)
+        assert encoder.dim > 0
+        assert isinstance(encoder.clip_input, AudioInput | FrameInput)
+
+
+def test_every_family_has_an_encoder_class(project):
+    assert {"yamnet_minilm", "efficientnet_minilm", "laion_clap"} <= {path.stem for path in FAMILIES.glob("*.py")}
+
+
+def test_options_can_be_replaced(project):
+    assert load_encoder("yamnet-minilm", {"top_k": 3}).config.top_k == 3
+    with pytest.raises(UserError, match="has no option 'topk'"):
+        load_encoder("yamnet-minilm", {"topk": 3})
+
+
+def test_mistakes_are_named(project):
+    with pytest.raises(UserError, match=r"No encoder 'yamnet-minlm' .*did you mean 'yamnet-minilm'\?"):
+        load_encoder("yamnet-minlm")
+    Path("configs/encoders/mine.yaml").write_text("family: yamnet_minlm\n")
+    with pytest.raises(UserError, match=r"no encoder family 'yamnet_minlm', did you mean 'yamnet-minilm'\?"):
+        load_encoder("mine")
+    Path("configs/encoders/mine.yaml").write_text("top_k: 3\n")
+    with pytest.raises(UserError, match="no encoder family None"):
+        load_encoder("mine")
+    text = Path("configs/encoders/yamnet-minilm.yaml").read_text()
+    Path("configs/encoders/mine.yaml").write_text(text.replace("top_k", "topk"))
+    with pytest.raises(UserError, match=r"unknown key 'topk', did you mean 'top_k'\?"):
+        load_encoder("mine")

@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache import tables
+from cache.artifact import write_artifact
+from cache.errors import UserError
+from cache.keys import caption_key
+from cache.row_store import RowStore
+from pipeline import layout
+from stages.score.command import score
+
+DIM = 16
+N = 12
+
+
+def write_embeddings(encoder: str, ids: dict[str, list[str]], vectors: dict[str, np.ndarray]) -> None:
+    for modality in ("clips", "captions"):
+        store = RowStore(Path("store"), modality, encoder.encode().hex().ljust(32, "0"), DIM)
+        keys = [caption_key(modality + one) for one in ids[modality]]
+        store.append(keys, vectors[modality])
+        description = {"modality": modality, "encoder": encoder, "fingerprint": ""}
+        write_artifact(layout.embeddings("mine", encoder, modality), ids[modality], keys, store, description)
+
+
+@pytest.fixture
+def corpus(project):
+    clips = [f"{i}.mp4" for i in range(N)]
+    captions = [f"c{i}" for i in range(N)]
+    clip_rows = [
+        {"clip_id": one, "media_id": one, "media_path": one, "media_digest": "", "start_s": 0.0, "stop_s": 1.0}
+        for one in clips
+    ]
+    caption_rows = [{"caption_id": one, "text": f"text {one}", "source": "given"} for one in captions]
+    pairs = [{"clip_id": clip, "caption_id": caption} for clip, caption in zip(clips, captions, strict=True)]
+    for name, rows, schema in (
+        ("clips", clip_rows, tables.CLIPS),
+        ("captions", caption_rows, tables.CAPTIONS),
+        ("pairs", pairs, tables.PAIRS),
+    ):
+        tables.write_table(tables.table(rows, schema), schema, layout.table("mine", name))
+    random = np.random.default_rng(0)
+    truth = random.standard_normal((N, DIM)).astype(np.float32)
+    for encoder, noise in (("good", 0.1), ("poor", 3.0)):
+        vectors = {
+            name: truth + noise * random.standard_normal((N, DIM)).astype(np.float32) for name in ("clips", "captions")
+        }
+        write_embeddings(encoder, {"clips": clips, "captions": captions}, vectors)
+    Path("configs/subsets/mine").mkdir()
+    Path("configs/subsets/mine/few.txt").write_text("".join(f"{i}.mp4\n" for i in range(5)))
+    return clips
+
+
+def run(text: str, name: str = "mine") -> dict:
+    Path(f"configs/experiments/{name}.yaml").write_text(text)
+    score(name)
+    return json.loads((layout.results(name) / "metrics.json").read_text())
+
+
+def test_metrics_ranks_details_and_curve_are_written(corpus):
+    metrics = run("corpus: mine\nencoders: [good]\nsubsets: [few]\n")
+    assert metrics["all"]["text_to_clip"]["R@1"] == 100.0
+    ranks = tables.read_table(layout.results("mine") / "ranks.parquet", tables.RANKS)
+    assert len(ranks) == 2 * (N + 5)
+    details = json.loads((layout.results("mine") / "details.json").read_text())
+    assert details["chance"]["few"]["text_to_clip"]["R@1"] == pytest.approx(20.0)
+    assert details["counts"]["few"]["clip_to_text"] == {"n_queries": 5, "n_items": 5}
+    assert len(details["examples"]) == 10
+    curve = (layout.results("mine") / "recall.csv").read_text().splitlines()
+    assert curve[0] == "k,text_to_clip,clip_to_text"
+    assert curve[-1] == f"{N},100.0000,100.0000"
+
+
+def test_the_same_inputs_give_the_same_bytes(corpus):
+    run("corpus: mine\nencoders: [poor]\n")
+    before = {path.name: path.read_bytes() for path in layout.results("mine").iterdir()}
+    run("corpus: mine\nencoders: [poor]\n")
+    assert {path.name: path.read_bytes() for path in layout.results("mine").iterdir()} == before
+
+
+def test_two_encoders_are_fused_by_weight(corpus):
+    alone = run("corpus: mine\nencoders: [good]\n", "one")
+    nearly_alone = run("corpus: mine\nencoders: [good, poor]\nweights: [1, 1e-9]\n", "two")
+    mixed = run("corpus: mine\nencoders: [good, poor]\nweights: [1e-9, 1]\n", "three")
+    assert alone["all"]["text_to_clip"] == nearly_alone["all"]["text_to_clip"]
+    assert mixed["all"]["text_to_clip"]["MeanR"] > alone["all"]["text_to_clip"]["MeanR"]
+
+
+def test_clips_that_were_not_embedded_are_left_out_and_counted(corpus):
+    write_embeddings(
+        "part",
+        {"clips": ["0.mp4", "1.mp4"], "captions": ["c0", "c1", "c2"]},
+        {"clips": np.eye(2, DIM, dtype=np.float32), "captions": np.eye(3, DIM, dtype=np.float32)},
+    )
+    metrics = run("corpus: mine\nencoders: [part]\n")
+    details = json.loads((layout.results("mine") / "details.json").read_text())
+    assert details["n_clips_missing"] == N - 2
+    assert details["counts"]["all"]["text_to_clip"] == {"n_queries": 2, "n_items": 2}
+    assert metrics["all"]["text_to_clip"]["R@1"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("corpus: mine\nencoders: [none]\n", "is missing: run `dvc repro`"),
+        ("corpus: mine\nencoders: [good]\ncaptions: gpt\n", "no caption source 'gpt'"),
+        ("corpus: mine\nencoders: [good]\nsubsets: [fw]\n", "did you mean 'few'"),
+    ],
+)
+def test_mistakes_are_named(corpus, text, message):
+    with pytest.raises(UserError, match=message):
+        run(text)
