@@ -3,18 +3,22 @@
 Layout, for reading without this code::
 
     clips.h5
-        (512 bytes)     user block: `hearonce hdf5 crc32c <8 hex digits>`, the CRC-32C of all that follows it
+        (512 bytes)     user block: `hearonce hdf5 size <bytes> crc32c <8 hex digits>`, of the whole file and of what
+                        follows the block
         attribute       hearonce: the description as JSON, as in the Zarr format
         keys, values, offsets, side.<name>: the arrays of `row_group`, in chunks with Fletcher-32
         ids             UTF-8 strings of the length of the longest
 
 Fletcher-32 guards the chunks and HDF5's own checksums the metadata of its 1.10 format; the user block guards the rest,
-so that `verify` finds any flipped bit. There are no timestamps: the same rows give the same bytes.
+so that `verify` finds any flipped bit. Fletcher-32 of zeros is zero, and HDF5 reads past a cut file as zeros: so the
+size is checked on opening, and the whole file once when a chunk reads as nothing but zeros. There are no timestamps:
+the same rows give the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ from cache.row_format import RowFormat
 from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
 
 USER_BLOCK = 512
-_MAGIC = b"hearonce hdf5 crc32c "
+_MAGIC = b"hearonce hdf5 size "
 _BROKEN = (OSError, RuntimeError, ValueError, KeyError, TypeError)  # what h5py raises on damaged bytes
 
 
@@ -75,8 +79,9 @@ class Hdf5GroupWriter(RowGroupWriter):
             if self._filled[name] != shape[0]:
                 raise ValueError(f"{self._path}: {self._filled[name]} of the {shape[0]} rows of {name}")
         self._file.close()
+        block = _user_block(self._path)
         with open(self._path, "r+b") as file:
-            file.write(_MAGIC + b"%08x\n" % _checksum(self._path))
+            file.write(block)
 
     def abandon(self) -> None:
         """Closes the file after an error."""
@@ -100,8 +105,9 @@ def _within(chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
 class Hdf5Array:
     """One dataset."""
 
-    def __init__(self, dataset: Any, file: str) -> None:
+    def __init__(self, dataset: Any, file: str, check_file: Callable[[], bool]) -> None:
         self._dataset = dataset
+        self._check_file = check_file
         self._file = file
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype = np.dtype(dataset.dtype)
@@ -111,9 +117,18 @@ class Hdf5Array:
         """Rows start to stop."""
         stop = self.shape[0] if stop is None else stop
         try:
-            return np.asarray(self._dataset[start:stop])
+            block = np.asarray(self._dataset[start:stop])
         except _BROKEN:
             raise DamageError(self._damages(start // self._chunk, -(-stop // self._chunk))) from None
+        if not len(block):
+            return block
+        raw = np.ascontiguousarray(block).view(np.uint8).reshape(len(block), -1)
+        for row in (start, *range(start - start % self._chunk + self._chunk, stop, self._chunk)):
+            if not raw[row - start].any() and not raw[row - start : row - start + self._chunk].any():
+                if self._check_file():
+                    break
+                raise DamageError([Damage(self._file, (row, min(stop, row + self._chunk)), "has lost its bytes")])
+        return block
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Rows by number, in the order asked for."""
@@ -162,22 +177,26 @@ class Hdf5Group(RowGroup):
     def __init__(self, path: str, source: Any) -> None:
         self.path = path
         self._source = source
+        self._whole: bool | None = None
         self._name = path.rstrip("/").rsplit("/", 1)[-1]
         try:
             self._file = h5py.File(source, "r")
             data = bytes(self._file.attrs["hearonce"]) if "hearonce" in self._file.attrs else None
+            size = _size(source)
         except _BROKEN as error:
             if _is_ours(source):
                 raise DamageError([Damage(self._name, None, f"cannot be read ({error})")]) from None
             raise UserError(f"{path} is no embedding cache of hearonce.") from None
         if data is None:
             raise UserError(f"{path} is no embedding cache of hearonce.")
+        if not _header(source).startswith(_MAGIC + b"%d " % size):
+            raise DamageError([Damage(self._name, None, f"has {size} bytes, not as many as were written")])
         self._describe(documents.opened(data, self._name), "embedding cache")
 
     def array(self, name: str) -> StoredArray:
         """See `RowGroup.array`."""
         try:
-            return Hdf5Array(self._file[name], self._name)
+            return Hdf5Array(self._file[name], self._name, self._is_whole)
         except _BROKEN as error:
             raise DamageError([Damage(self._name, (0, len(self)), f"has lost its array {name} ({error})")]) from None
 
@@ -194,9 +213,15 @@ class Hdf5Group(RowGroup):
                 found += self.rows_of_frames(broken) if name == "values" else broken
             except DamageError as error:
                 found += error.damages
-        if not found and not _checksum_holds(self._source):
+        if not found and not self._is_whole():
             found.append(Damage(self._name, None, "does not match its checksum, outside of all rows"))
         return found
+
+    def _is_whole(self) -> bool:
+        """Whether the file is, to the last byte, what was written; looked at once."""
+        if self._whole is None:
+            self._whole = _header(self._source) == _user_block(self._source).ljust(USER_BLOCK, b"\0")
+        return self._whole
 
 
 def _is_ours(source: Any) -> bool:
@@ -211,8 +236,12 @@ def _header(source: Any) -> bytes:
         return file.read(USER_BLOCK)
 
 
-def _checksum_holds(source: Any) -> bool:
-    return _header(source) == (_MAGIC + b"%08x\n" % _checksum(source)).ljust(USER_BLOCK, b"\0")
+def _user_block(source: Any) -> bytes:
+    return _MAGIC + b"%d crc32c %08x\n" % (_size(source), _checksum(source))
+
+
+def _size(source: Any) -> int:
+    return int(source.seek(0, 2)) if hasattr(source, "seek") else os.path.getsize(source)
 
 
 def _checksum(source: Any) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cache import documents
 from cache import keys as row_keys
-from cache.errors import Damage, UserError
+from cache.errors import Damage, DamageError, UserError
 from cache.row_format import RowFormat
 from cache.rows import Rows, frames_of
 
@@ -150,15 +150,19 @@ class RowGroup(ABC):
         return self.array(name).take(index) if self.lenient else getattr(self, name)[index]
 
     def rows_of_frames(self, damages: Sequence[Damage]) -> list[Damage]:
-        """Damaged frames of `values` of ragged rows as the rows they belong to."""
-        if self.offsets is None:
+        """Damaged frames of `values` of ragged rows as the rows they belong to: all, if the offsets are damaged too."""
+        if not self.format.ragged or not damages:
             return list(damages)
         found = []
+        try:
+            offsets = self.array("offsets").read()
+        except (DamageError, FileNotFoundError):
+            return [Damage(one.file, one.rows and (0, len(self)), one.reason) for one in damages]
         for damage in damages:
             rows = damage.rows
             if rows is not None:
-                first = int(np.searchsorted(self.offsets[1:], rows[0], side="right"))
-                rows = (first, int(np.searchsorted(self.offsets[:-1], rows[1], side="left")))
+                first = int(np.searchsorted(offsets[1:], rows[0], side="right"))
+                rows = (first, int(np.searchsorted(offsets[:-1], rows[1], side="left")))
             found.append(Damage(damage.file, rows, damage.reason))
         return found
 

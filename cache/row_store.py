@@ -116,6 +116,7 @@ class RowStore:
         store.check_same(row_format, fingerprint)
         if identity and not store.description["identity"]:
             store.segments.write_description(describe_store(modality, fingerprint, row_format, identity))
+            store = cls(place)
         store.segments.clean()
         return store
 

@@ -167,11 +167,8 @@ class ZarrGroup(RowGroup):
             broken = self.array(name).damages()
             if name == "offsets":
                 broken = [_rows_of_offsets(one, len(self)) for one in broken]
-            elif name == "values" and self.format.ragged:
-                try:
-                    broken = self.rows_of_frames(broken)
-                except DamageError:
-                    broken = [Damage(one.file, (0, len(self)), one.reason) for one in broken]
+            elif name == "values":
+                broken = self.rows_of_frames(broken)
             found += broken
         return found
 
