@@ -1,128 +1,200 @@
-"""Level two: the rows of one corpus, encoder and modality in table order, as one deterministic Zarr v3 group.
+"""Level two: the rows of one corpus, encoder and modality in table order, read lazily whatever their format.
 
-Layout, for reading without this code::
-
-    clips.zarr/
-        zarr.json   attributes: hearonce = {schema, modality, encoder, fingerprint}
-        values      float32 (n, dim), chunks of about 1 MiB with CRC-32C inside shards of about 32 MiB
-        ids         string (n,), clip_id or caption_id, chunks of 65,536 with CRC-32C
-        keys        uint8 (n, 16), row keys
-
-The same rows give the same bytes on every machine: nothing in here knows a date, a host or a path.
+`zarr_group` and `hdf5_group` say how the two formats lie on the disk; the same rows give the same bytes on every
+machine: nothing in there knows a date, a host or a path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec
 
-from cache import keys as row_keys
-from cache.durable import new_directory
-from cache.errors import UserError
-from cache.row_store import RowStore
+from cache.errors import Damage, DamageError, UserError
+from cache.places import LocalPlace, place_of
+from cache.row_format import RowFormat
+from cache.row_group import RowGroup, rows_per_block
+from cache.rows import Rows
+from cache.zarr_group import ZarrGroup
 
-SCHEMA_VERSION = 1
-CHUNK_BYTES = 1 << 20
-KEY_CHUNK_BYTES = 1 << 16
-SHARD_BYTES = 32 << 20
-IDS_PER_CHUNK = 1 << 16
+if TYPE_CHECKING:
+    import dask.array
+    import torch
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".he5")
+
+
+def open_artifact(path: Path | str, filesystem: Any = None) -> Artifact:
+    """Opens an embedding cache lazily, Zarr or HDF5.
+
+    Args:
+        path: local path, or any URL of fsspec.
+        filesystem: fsspec file system that `path` lies in, for example DVC's.
+
+    Raises:
+        UserError: it is missing, something else, damaged, or of another version.
+    """
+    place = place_of(path, filesystem)
+    if place.names() and not isinstance(place, LocalPlace) and str(path).endswith(HDF5_SUFFIXES):
+        return Artifact(_open_hdf5(place, str(path)))
+    if isinstance(place, LocalPlace) and place.path.is_file():
+        return Artifact(_open_hdf5(place, str(place)))
+    try:
+        return Artifact(ZarrGroup(place))
+    except DamageError as error:
+        raise _damaged(str(place), error) from None
+    except FileNotFoundError:
+        if place.names():
+            raise UserError(f"{place} is no embedding cache of hearonce.") from None
+        raise UserError(f"{place} is missing: run `dvc repro`, or `dvc pull` if a colleague has made it.") from None
+
+
+def _open_hdf5(place: Any, path: str) -> RowGroup:
+    from cache.hdf5_group import Hdf5Group  # h5py is only loaded by those who use it
+
+    source = place.path if isinstance(place, LocalPlace) else place.filesystem.open(place.path, "rb")
+    try:
+        return Hdf5Group(path, source)
+    except DamageError as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: str, error: DamageError) -> DamageError:
+    return DamageError(error.damages, f"{path} is damaged", "delete it and run `dvc repro`")
 
 
 class Artifact:
-    """A finished embedding cache, opened lazily.
+    """A finished embedding cache.
 
     Attributes:
-        values: zarr array, float32 (n, dim); read by slicing.
+        path: where it lies.
+        format: of its rows.
         description: modality, encoder, fingerprint.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            group = zarr.open_group(path, mode="r")
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing: run `dvc repro`, or `dvc pull` if a colleague has made it.") from None
-        description = group.attrs.get("hearonce")
-        if not isinstance(description, dict):
-            raise UserError(f"{path} is no embedding cache of hearonce.")
-        if int(description["schema"]) > SCHEMA_VERSION:
-            raise UserError(f"{path} has version {description['schema']}, this hearonce reads up to {SCHEMA_VERSION}.")
-        self.description: dict[str, Any] = description
+    def __init__(self, group: RowGroup) -> None:
         self._group = group
-        self.values: Any = group["values"]
+        self.path = group.path
+        self.format: RowFormat = group.format
+        self.description: Mapping[str, Any] = MappingProxyType(group.description)
 
-    @property
+    def __len__(self) -> int:
+        return len(self._group)
+
+    @cached_property
     def ids(self) -> list[str]:
         """Clip or caption id of each row."""
-        return [str(one) for one in np.asarray(self._group["ids"][...]).tolist()]  # type: ignore[index]
+        with self._naming_damage():
+            return self._group.ids()
 
     @property
     def keys(self) -> np.ndarray:
         """Row key of each row, uint8 (n, 16)."""
-        return np.asarray(self._group["keys"][...])  # type: ignore[index]
+        with self._naming_damage():
+            return self._group.keys
 
-    def __len__(self) -> int:
-        return int(self.values.shape[0])
+    @property
+    def offsets(self) -> np.ndarray | None:
+        """Where each ragged row begins in the values, int64 (n + 1,); None for rows of one length."""
+        with self._naming_damage():
+            return self._group.offsets
+
+    @cached_property
+    def side(self) -> Mapping[str, np.ndarray]:
+        """The numbers beside the rows, each (n,)."""
+        with self._naming_damage():
+            return {name: self._group.array(f"side.{name}").read() for name in self.format.side}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, dim), or (frames of all rows, dim) when ragged."""
+        return self._values.shape[0], self.format.dim
 
     def numpy(self) -> np.ndarray:
-        """All rows, float32 (n, dim).
+        """All values in `shape`; bfloat16 as float32.
 
         Raises:
             UserError: a chunk does not match its checksum.
         """
+        with self._naming_damage():
+            return self.format.decode(self._values.read())
+
+    def torch(self) -> torch.Tensor:
+        """All values in `shape`, in the dtype of the format."""
+        with self._naming_damage():
+            return self.format.as_torch(self._values.read())
+
+    def dask(self, block_bytes: int = 32 << 20) -> dask.array.Array:
+        """All values in `shape`, read a block at a time when computed; bfloat16 as float32."""
+        import dask.array
+
+        rows = max(1, block_bytes // self.format.row_bytes)
+        return dask.array.from_array(_Lazy(self), chunks=(rows, self.format.dim), asarray=True, name=False)
+
+    def __getitem__(self, selection: Any) -> np.ndarray | list[np.ndarray]:
+        """Rows by slice, list or mask: (selected, dim), or a list of (frames, dim) when ragged; one row by number."""
+        if isinstance(selection, (int, np.integer)):
+            return self.row(int(selection))
+        return self.rows(selection).numpy()
+
+    def row(self, i: int) -> np.ndarray:
+        """One row: (dim,), or (frames, dim) when ragged.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        return self.rows([range(len(self))[i]]).row(0)
+
+    def rows(self, selection: Any = slice(None)) -> Rows:
+        """Rows by slice, list or mask, with keys and side values, as stored."""
+        with self._naming_damage():
+            if isinstance(selection, slice):
+                start, stop, step = selection.indices(len(self))
+                if step == 1:
+                    return self._group.rows(start, max(start, stop))
+            return self._group.take(np.arange(len(self))[selection])
+
+    def blocks(self, rows: int | None = None) -> Iterator[Rows]:
+        """All rows in order, some at a time; by default about 32 MiB."""
+        step = rows or rows_per_block(self.format, len(self), self.shape[0])
+        for start in range(0, len(self), step):
+            yield self.rows(slice(start, start + step))
+
+    def verify(self) -> list[Damage]:
+        """Reads everything and lists what is damaged, with the rows it touches."""
+        return self._group.damages()
+
+    @property
+    def _values(self) -> Any:
+        return self._group.array("values")
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
         try:
-            return np.asarray(self.values[...])
-        except (ValueError, OSError, RuntimeError) as error:
-            raise UserError(f"{self.path} is damaged ({error}): delete it and run `dvc repro`.") from None
+            yield
+        except DamageError as error:
+            raise _damaged(self.path, error) from None
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} lacks {error.filename or error}: delete it and run `dvc repro`.") from None
 
 
-def _rows_of(n_bytes: int, row_bytes: int) -> int:
-    """Rows that fill about n_bytes, a power of two so that shards are whole numbers of chunks."""
-    return 1 << max(0, (n_bytes // max(1, row_bytes)).bit_length() - 1)
+class _Lazy:
+    """What Dask slices."""
 
+    ndim = 2
 
-def write_artifact(
-    path: Path, ids: Sequence[str], keys: Sequence[bytes], rows: RowStore, description: Mapping[str, Any]
-) -> None:
-    """Writes the rows of `keys` in order, whole or not at all.
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self.shape = artifact.shape
+        self.dtype = artifact.format.decode(np.zeros((0, 1), artifact.format.storage)).dtype
 
-    Args:
-        path: folder to make; what stood there is replaced, never written into.
-        ids: clip or caption id of each row.
-        keys: row key of each row; all present in `rows`.
-        rows: where the values come from.
-        description: modality, encoder and fingerprint; nothing that differs between machines.
-    """
-    with new_directory(path) as folder:
-        attributes = {"hearonce": {"schema": SCHEMA_VERSION, **description}}
-        group = zarr.create_group(folder, attributes=attributes)
-        values = _create(group, "values", (len(ids), rows.dim), "float32", CHUNK_BYTES)
-        packed = _create(group, "keys", (len(ids), row_keys.KEY_BYTES), "uint8", KEY_CHUNK_BYTES)
-        names = group.create_array(
-            "ids", shape=(len(ids),), dtype=str, chunks=(IDS_PER_CHUNK,), compressors=[Crc32cCodec()]
-        )
-        if ids:
-            names[...] = np.array(ids, dtype=object)
-            packed[...] = row_keys.pack(keys)
-        step = values.shards[0]
-        for start in range(0, len(ids), step):
-            values[start : start + step] = rows.read(keys[start : start + step])
-
-
-def _create(group: zarr.Group, name: str, shape: tuple[int, int], dtype: str, chunk_bytes: int) -> Any:
-    row_bytes = shape[1] * np.dtype(dtype).itemsize
-    return group.create_array(
-        name,
-        shape=shape,
-        dtype=dtype,
-        chunks=(_rows_of(chunk_bytes, row_bytes), shape[1]),
-        shards=(_rows_of(SHARD_BYTES, row_bytes), shape[1]),
-        serializer=BytesCodec(),
-        compressors=[Crc32cCodec()],
-        fill_value=0,
-    )
+    def __getitem__(self, selection: tuple[slice, slice]) -> np.ndarray:
+        start, stop, step = selection[0].indices(self.shape[0])
+        with self._artifact._naming_damage():
+            stored = self._artifact._values.read(start, stop)
+        return self._artifact.format.decode(stored)[::step, selection[1]]

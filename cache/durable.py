@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+
+from cache.errors import writing
+
+FORGOTTEN_SECONDS = 24 * 3600.0
+"""After this long without a change, what a writer on another machine has begun counts as abandoned."""
 
 
 def sync_directory(path: Path) -> None:
@@ -31,25 +40,97 @@ def sync_tree(path: Path) -> None:
         sync_directory(Path(folder))
 
 
+@cache
+def _machine() -> str:
+    """Names this boot of this machine (or container), within which a process id means something."""
+    parts = [socket.gethostname()]
+    for source in (Path("/proc/sys/kernel/random/boot_id").read_text, lambda: os.readlink("/proc/self/ns/pid")):
+        try:
+            parts.append(source())
+        except OSError:
+            continue
+    return hashlib.blake2b("|".join(parts).encode(), digest_size=4).hexdigest()
+
+
+def _temporary(scratch: Path, name: str) -> Path:
+    """A path for something unfinished, which says whose it is."""
+    return scratch / f".{name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.part"
+
+
+def clean_abandoned(scratch: Path, name: str = "") -> None:
+    """Removes what dead writers have left unfinished in a folder; never what a living one may still be writing.
+
+    Args:
+        scratch: the folder.
+        name: only what was to become this file or folder; everything by default.
+    """
+    for path in scratch.glob(f".{name}.*.part" if name else ".*.part"):
+        machine, pid, _ = (path.name.removesuffix(".part").rsplit(".", 1)[-1] + "--").split("-")[:3]
+        if machine == _machine() and pid.isdigit():
+            dead = not _alive(int(pid))
+        else:
+            dead = time.time() - _last_change(path) > FORGOTTEN_SECONDS
+        if dead:
+            remove(path)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _last_change(path: Path) -> float:
+    newest = 0.0
+    for one in (path, *path.rglob("*")):
+        try:
+            newest = max(newest, one.stat().st_mtime)
+        except OSError:
+            continue
+    return newest
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same directory; on success it is synced and takes the place of `path`.
 
     The old file, if any, is replaced, never written into: it may be a link into DVC's cache.
+
+    Raises:
+        UserError: the disk is full or read-only, or the folder is gone; nothing is written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.part"
-    try:
-        yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clean_abandoned(path.parent, path.name)
+        temporary = _temporary(path.parent, path.name)
         try:
-            os.fsync(descriptor)
+            yield temporary
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if path.is_dir() and not path.is_symlink():
+                os.rename(path, displaced := _temporary(path.parent, path.name))
+                os.rename(temporary, path)
+                remove(displaced)
+            else:
+                os.replace(temporary, path)
+            sync_directory(path.parent)
         finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-        sync_directory(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+            remove(temporary)
 
 
 @contextmanager
@@ -57,20 +138,29 @@ def new_directory(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     """Yields a temporary directory; on success it is synced and renamed to `path`, replacing what stood there.
 
     Args:
-        path: the final place.
+        path: the final place; its folder is made if there is none, unless `scratch` is given.
         scratch: where the temporary directory stands, on the same file system; beside `path` by default.
+
+    Raises:
+        UserError: the disk is full or read-only, or the folder is gone; nothing is written.
     """
-    scratch = scratch or path.parent
-    scratch.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = scratch / f".{path.name}.{uuid.uuid4().hex[:12]}.part"
-    temporary.mkdir()
-    try:
-        yield temporary
-        sync_tree(temporary)
-        if path.exists():
-            shutil.rmtree(path)
-        os.rename(temporary, path)
-        sync_directory(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(path):
+        path.parent.mkdir(parents=scratch is None, exist_ok=True)
+        if scratch is None:
+            scratch = path.parent
+            clean_abandoned(scratch, path.name)
+        scratch.mkdir(exist_ok=True)
+        temporary = _temporary(scratch, path.name)
+        temporary.mkdir()
+        try:
+            yield temporary
+            sync_tree(temporary)
+            if path.exists() or path.is_symlink():
+                os.rename(path, displaced := _temporary(scratch, path.name))
+                os.rename(temporary, path)
+                remove(displaced)
+            else:
+                os.rename(temporary, path)
+            sync_directory(path.parent)
+        finally:
+            remove(temporary)

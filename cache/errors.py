@@ -1,5 +1,74 @@
-"""The one error a user's mistake or a damaged cache raises: a clear sentence, never a traceback."""
+"""The errors a user's mistake or a damaged cache raises: one clear sentence, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 
 class UserError(Exception):
     """What is wrong, where, and what to do about it, in one sentence. The command line prints it and exits with 2."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One damaged place of a store or artifact.
+
+    Attributes:
+        file: the file, relative to the store or artifact.
+        rows: first and one-past-last row that cannot be trusted, counted within the segment or artifact; None when
+            no row is affected (the file describes rows that are all intact).
+        reason: what was found.
+        keys: row keys (16 bytes each) of those rows, as far as they are known.
+    """
+
+    file: str
+    rows: tuple[int, int] | None
+    reason: str
+    keys: tuple[bytes, ...] = ()
+
+    def __str__(self) -> str:
+        if self.rows is None:
+            return f"{self.file} {self.reason}"
+        first, last = self.rows[0], self.rows[1] - 1
+        return f"{self.file} (row{f' {first}' if first == last else f's {first} to {last}'}) {self.reason}"
+
+
+class DamageError(UserError):
+    """Bytes on the disk are not those that were written.
+
+    Attributes:
+        damages: every damaged place that was met.
+    """
+
+    def __init__(self, damages: Sequence[Damage], where: str = "", remedy: str = "") -> None:
+        self.damages = tuple(damages)
+        more = f" and {len(self.damages) - 1} more places" if len(self.damages) > 1 else ""
+        super().__init__(f"{where}{': ' if where else ''}{self.damages[0]}{more}{': ' if remedy else ''}{remedy}.")
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run again",
+    errno.EFBIG: "the file would exceed the size that this system or session allows (see `ulimit -f`)",
+    errno.EROFS: "the disk is read-only: choose another place, for example with $HEARONCE_STORE",
+    errno.EACCES: "permission is denied: ask the owner for write access or choose another place",
+    errno.EPERM: "permission is denied: ask the owner for write access or choose another place",
+    errno.ENOENT: "it has vanished: was a disk unmounted or a folder deleted? Bring it back and run again",
+    errno.EEXIST: "a file stands where a folder is needed: move it away and run again",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it away and run again",
+}
+
+
+@contextmanager
+def writing(place: object) -> Iterator[None]:
+    """Turns the operating system's refusals to write into one sentence about `place`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the operating system's
+            raise
+        why = _REASONS.get(error.errno, f"{error.strerror or error}")
+        raise UserError(f"{place} was not written: {why}.") from error

@@ -47,6 +47,35 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return _hash("encoder", identity).hex()
 
 
-def pack(keys: Sequence[bytes]) -> np.ndarray:
-    """Stacks n keys into a uint8 array of shape (n, 16)."""
+Keys = Sequence[bytes] | np.ndarray
+"""n row keys: 16 bytes each, or packed as uint8 (n, 16)."""
+
+
+def pack(keys: Keys) -> np.ndarray:
+    """Stacks n keys into a uint8 array of shape (n, 16); an array that is one already is not copied."""
+    if isinstance(keys, np.ndarray):
+        return np.ascontiguousarray(keys, np.uint8).reshape(-1, KEY_BYTES)
     return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
+
+
+def unpack(packed: np.ndarray) -> list[bytes]:
+    """The keys of a uint8 array (n, 16) as 16 bytes each."""
+    return np.ascontiguousarray(packed).view(f"V{KEY_BYTES}").ravel().tolist()
+
+
+def halves(packed: np.ndarray) -> np.ndarray:
+    """The keys of a uint8 array (n, 16) as two numbers each, uint64 (n, 2), not copied."""
+    return np.ascontiguousarray(packed).view(np.uint64).reshape(-1, 2)
+
+
+def first_duplicate(packed: np.ndarray) -> int | None:
+    """Position of the first key that has come before, None if all are distinct."""
+    high = np.sort(halves(packed)[:, 0])
+    if not (high[1:] == high[:-1]).any():
+        return None
+    seen: set[bytes] = set()
+    for i, key in enumerate(unpack(packed)):
+        if key in seen:
+            return i
+        seen.add(key)
+    return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.summary import Summary
 
-COMMIT_ROWS = 4096
-COMMIT_SECONDS = 30.0
 ITEMS_AHEAD_PER_WORKER = 8
 
 
@@ -96,9 +93,9 @@ def embed_missing(
         return
     with summary.timed("load"):
         tower, provenance = load_tower()
-    committer = _Committer(store, provenance, summary)
     workers = workers or os.cpu_count() or 1
     failures: dict[bytes, str] = {}
+    writer = store.writer(provenance)
     with progress(summary.label, len(todo)) as advance:
         prepared = _prepared(todo, read, tower, summary, workers)
         try:
@@ -109,12 +106,14 @@ def embed_missing(
                 for (row, _), good in zip(batch, finite, strict=True):
                     if not good:
                         failures[row.key] = "the encoder gave a value that is not finite"
-                committer.add([row.key for (row, _), good in zip(batch, finite, strict=True) if good], values[finite])
+                with summary.timed("write"):
+                    writer.add([row.key for (row, _), good in zip(batch, finite, strict=True) if good], values[finite])
                 advance(len(batch))
         finally:
             prepared.close()
-            committer.commit()
-    summary.computed += committer.rows
+            with summary.timed("write"):
+                writer.commit()
+    summary.computed += writer.committed
     same = sum(row.key in absent for row in rows) - len(todo)
     if same:
         summary.note = "; ".join(filter(None, [summary.note, f"{same} rows the same as another"]))
@@ -122,32 +121,6 @@ def embed_missing(
         if row.key in failures:
             summary.failed += 1
             problems.add(row.id, row.path, failures[row.key])
-
-
-class _Committer:
-    """Gathers rows and commits them every so many rows or seconds."""
-
-    def __init__(self, store: RowStore, provenance: Mapping[str, Any], summary: Summary) -> None:
-        self._store = store
-        self._provenance = provenance
-        self._summary = summary
-        self._keys: list[bytes] = []
-        self._values: list[np.ndarray] = []
-        self._last = time.monotonic()
-        self.rows = 0
-
-    def add(self, keys: list[bytes], values: np.ndarray) -> None:
-        self._keys.extend(keys)
-        self._values.append(values)
-        if len(self._keys) >= COMMIT_ROWS or time.monotonic() - self._last > COMMIT_SECONDS:
-            self.commit()
-
-    def commit(self) -> None:
-        if self._keys:
-            with self._summary.timed("write"):
-                self._store.append(self._keys, np.concatenate(self._values), self._provenance)
-            self.rows += len(self._keys)
-        self._keys, self._values, self._last = [], [], time.monotonic()
 
 
 def _batches(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cache import tables as schemas
-from cache.artifact import write_artifact
+from cache.artifact_writer import write_artifact
 from cache.keys import caption_key
 from cache.location import Store
+from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.audio_store import AudioStore
@@ -109,7 +110,7 @@ def _embed(
     """Runs one tower over the missing rows and writes the artifact."""
     clips = modality == "clips"
     fingerprint, identity = fingerprint_of(model.clip_identity() if clips else model.caption_identity())
-    store = RowStore(Store.default().rows, modality, fingerprint, model.dim, identity)
+    store = RowStore.ensure(Store.default().rows, modality, fingerprint, RowFormat(model.dim), identity)
     stage = f"embed_{modality}"
     summary = Summary(f"{stage} {corpus} {name}", note=note)
     problems = Problems(stage, options.strict)

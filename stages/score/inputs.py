@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import tables as schemas
-from cache.artifact import Artifact
+from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config import ExperimentConfig
@@ -51,7 +51,7 @@ def read_inputs(config: ExperimentConfig) -> Inputs:
     texts = dict(captions.filter(captions["source"] == config.captions).select("caption_id", "text").iter_rows())
     clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
     opened = [
-        tuple(Artifact(layout.embeddings(config.corpus, name, kind)) for kind in ("captions", "clips"))
+        tuple(open_artifact(layout.embeddings(config.corpus, name, kind)) for kind in ("captions", "clips"))
         for name in config.encoders
     ]
     caption_rows = [{one: row for row, one in enumerate(caption.ids)} for caption, _ in opened]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cache.keys import caption_key
+from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline.embedding_run import Row, embed_missing
 from pipeline.media.errors import MediaError
@@ -34,7 +35,7 @@ def make_rows(numbers, per_group=5):
 
 
 def run(tmp_path, rows, read=None, strict=False, **options):
-    store = RowStore(tmp_path, "clips", "ab" * 16, 2)
+    store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
     tower, problems, summary = CountingTower(), Problems("embed_clips", strict), Summary("test")
 
     def read_numbers(group):
@@ -63,7 +64,7 @@ def test_only_what_is_missing_is_computed(tmp_path):
 
 def test_nothing_missing_loads_no_model(tmp_path):
     run(tmp_path, make_rows(range(3)))
-    store = RowStore(tmp_path, "clips", "ab" * 16, 2)
+    store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
     embed_missing(make_rows(range(3)), store, pytest.fail, pytest.fail, problems=Problems("x"), summary=Summary("test"))
 
 
@@ -98,7 +99,7 @@ def test_one_bad_row_and_one_bad_file_stop_nothing(tmp_path):
 def test_a_strict_run_stops_but_keeps_what_it_computed(tmp_path):
     with pytest.raises(StrictStop, match=r"m2\.mp4: ValueError: thirteen"):
         run(tmp_path, make_rows(range(20)), strict=True)
-    store = RowStore(tmp_path, "clips", "ab" * 16, 2)
+    store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
     assert len(store) == 18
 
 
@@ -109,7 +110,7 @@ def test_an_interrupted_run_keeps_what_it_computed_and_ends_its_threads(tmp_path
                 raise KeyboardInterrupt
             return super().encode(batch)
 
-    store = RowStore(tmp_path, "clips", "ab" * 16, 2)
+    store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
     rows = make_rows(range(200, 600))
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
@@ -122,7 +123,7 @@ def test_an_interrupted_run_keeps_what_it_computed_and_ends_its_threads(tmp_path
             summary=Summary("test"),
             batch_size=4,
         )
-    assert len(RowStore(tmp_path, "clips", "ab" * 16, 2)) == 8
+    assert len(RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))) == 8
     assert threading.active_count() == before
 
 
@@ -145,7 +146,7 @@ def test_reading_stays_a_bounded_number_of_items_ahead(tmp_path):
                 most = max(most, ahead)
             yield row, 1
 
-    store = RowStore(tmp_path, "clips", "ab" * 16, 2)
+    store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
     embed_missing(
         make_rows(range(1000, 2000), per_group=1000),
         store,

@@ -1,0 +1,86 @@
+"""Writes artifacts, from a row store or from one another, whole or not at all and a block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cache import keys as row_keys
+from cache.artifact import HDF5_SUFFIXES, Artifact
+from cache.durable import new_directory, new_file
+from cache.errors import UserError
+from cache.row_format import RowFormat
+from cache.row_store import RowStore
+from cache.rows import Rows
+from cache.zarr_group import ZarrGroupWriter
+
+
+def write_artifact(
+    path: Path, ids: Sequence[str], keys: row_keys.Keys, rows: RowStore, description: Mapping[str, Any]
+) -> None:
+    """Writes the rows of `keys` in order, whole or not at all.
+
+    Args:
+        path: folder to make, or HDF5 file when it ends in `.h5` or `.hdf5`; what stood there is replaced, never
+            written into.
+        ids: clip or caption id of each row.
+        keys: row key of each row; all present in `rows`.
+        rows: where the values come from.
+        description: modality, encoder and fingerprint; nothing that differs between machines.
+
+    Raises:
+        KeyError: a key has no row.
+        UserError: the store is damaged, or the disk is full or read-only; no artifact is left.
+    """
+    write_blocks(path, rows.format, ids, rows.frames(keys), rows.blocks(keys), description)
+
+
+def convert(artifact: Artifact, path: Path) -> None:
+    """Writes an artifact in the other (or the same) format, without loss: and back gives the original bytes.
+
+    Args:
+        artifact: the rows.
+        path: as of `write_artifact`.
+    """
+    write_blocks(path, artifact.format, artifact.ids, artifact.shape[0], artifact.blocks(), artifact.description)
+
+
+def write_blocks(
+    path: Path,
+    row_format: RowFormat,
+    ids: Sequence[str],
+    frames: int,
+    blocks: Iterable[Rows],
+    description: Mapping[str, Any],
+) -> None:
+    """Writes rows that come in the blocks of `RowStore.blocks` or `Artifact.blocks`; others change HDF5's bytes.
+
+    Args:
+        path: as of `write_artifact`.
+        row_format: of the rows.
+        ids: of all rows.
+        frames: of all rows together; their number when they are not ragged.
+        blocks: the rows.
+        description: of the artifact.
+    """
+    path = Path(path)
+    if path.suffix in HDF5_SUFFIXES:
+        from cache.hdf5_group import Hdf5GroupWriter
+
+        with new_file(path) as file:
+            _fill(Hdf5GroupWriter(file, row_format, len(ids), frames, description, ids), blocks)
+        return
+    if path.suffix and path.suffix != ".zarr":
+        raise UserError(f"{path} was not written: an embedding cache ends in .zarr, {' or '.join(HDF5_SUFFIXES[:2])}.")
+    with new_directory(path) as folder:
+        _fill(ZarrGroupWriter(folder, row_format, len(ids), frames, description, ids), blocks)
+
+
+def _fill(writer: Any, blocks: Iterable[Rows]) -> None:
+    try:
+        for rows in blocks:
+            writer.append(rows)
+        writer.close()
+    finally:
+        writer.abandon()

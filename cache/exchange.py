@@ -1,0 +1,120 @@
+"""Rows between stores, and between people: merge two stores, export rows with their ids and keys, import them again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache import feature_files
+from cache import keys as row_keys
+from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
+from cache.artifact_writer import convert, write_artifact
+from cache.errors import UserError, writing
+from cache.places import RemotePlace, place_of
+from cache.row_format import RowFormat
+from cache.row_store import RowStore
+from cache.rows import Rows
+
+FORMATS = ("zarr", "hdf5", *feature_files.FORMATS)
+_SUFFIXES = {"zarr": (".zarr",), "hdf5": HDF5_SUFFIXES, **{name: (f".{name}",) for name in feature_files.FORMATS}}
+
+
+def merge(source: RowStore, target: RowStore) -> int:
+    """Adds to one store the rows of another that it lacks, with their provenance.
+
+    Returns:
+        Number of rows added.
+
+    Raises:
+        UserError: the stores are of different encoders or formats, or the source is damaged.
+    """
+    target.check_same(source.format, source.description["fingerprint"])
+    added = 0
+    for group in list(source.groups.values()):
+        absent = target.missing(group.keys)
+        with target.writer(group.description.get("provenance")) as writer:
+            for rows in source.blocks(absent):
+                writer.add_rows(rows)
+        added += writer.committed
+    return added
+
+
+def export(source: Artifact | RowStore, path: Path, format: str | None = None) -> None:
+    """Writes rows with their ids and keys into one file or folder that stands for itself.
+
+    Args:
+        source: an artifact, or a store; the ids of a store's rows are their keys in hex.
+        path: file to make (folder for `zarr`); replaced whole.
+        format: one of `FORMATS`; by the suffix of the path if None.
+
+    Raises:
+        UserError: the format is unknown, the source is damaged or the disk refuses; nothing is left behind.
+    """
+    path = Path(path)
+    format = format or _format_of(path)
+    if format not in FORMATS:
+        raise UserError(f"Rows are exported as {', '.join(FORMATS)}, not as {format!r}.")
+    if format in ("zarr", "hdf5") and path.suffix not in _SUFFIXES[format]:
+        raise UserError(f"{path} was not written: for {format} let the name end in {_SUFFIXES[format][0]}.")
+    if isinstance(source, Artifact):
+        if format in ("zarr", "hdf5"):
+            convert(source, path)
+        else:
+            feature_files.write(source, path, format)
+        return
+    keys = source.keys()
+    ids = [key.hex() for key in row_keys.unpack(keys)]
+    if format in ("zarr", "hdf5"):
+        write_artifact(path, ids, keys, source, source.description)
+        return
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            write_artifact(Path(folder) / "rows.zarr", ids, keys, source, source.description)
+            feature_files.write(open_artifact(Path(folder) / "rows.zarr"), path, format)
+
+
+def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
+    """Adds the rows of an exported file, or of an artifact, that the store lacks.
+
+    Returns:
+        Number of rows added.
+
+    Raises:
+        UserError: the file is of another encoder or format, damaged, or no such file; nothing wrong is written.
+    """
+    name, description, row_format, blocks = _opened(source)
+    fingerprint = description.get("fingerprint")
+    if not isinstance(fingerprint, str):
+        raise UserError(f"{name} does not say which encoder made it (no fingerprint), so its rows cannot be used.")
+    try:
+        store.check_same(row_format, fingerprint)
+    except UserError as error:
+        raise UserError(f"{name} was not imported: {error}") from None
+    added = 0
+    for rows in blocks:
+        absent = set(store.missing(rows.keys))
+        first = {key: i for i, key in reversed(list(enumerate(row_keys.unpack(rows.keys)))) if key in absent}
+        store.append_rows(rows.take(np.array(sorted(first.values()), np.int64)), {"imported": Path(name).name})
+        added += len(first)
+    return added
+
+
+def _opened(source: Artifact | Path | str) -> tuple[str, dict[str, Any], RowFormat, Iterator[Rows]]:
+    if not isinstance(source, Artifact):
+        format = _format_of(source)
+        if format in feature_files.FORMATS:
+            if isinstance(place_of(source), RemotePlace):
+                raise UserError(f"{source} is a URL: only Zarr and HDF5 are imported from there, so download it first.")
+            return feature_files.read(Path(source), format)
+        source = open_artifact(source)
+    return str(source.path), dict(source.description), source.format, source.blocks()
+
+
+def _format_of(path: Path | str) -> str:
+    suffix = Path(str(path)).suffix
+    return next((name for name, suffixes in _SUFFIXES.items() if suffix in suffixes), suffix)

@@ -1,0 +1,199 @@
+"""Feature files as others publish them: npz, Parquet, safetensors; ids and keys travel with the values.
+
+Each carries the arrays of `row_group` and a JSON text `hearonce` with description and format. numpy and Parquet have
+no bfloat16 and few readers of Parquet know float16, so these become float32 there, which loses nothing; import makes
+them what they were. npz and safetensors are written a block at a time, Parquet in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cache import keys as row_keys
+from cache.artifact import Artifact
+from cache.durable import new_file
+from cache.errors import UserError
+from cache.row_format import RowFormat
+from cache.row_group import check_schema, describe
+from cache.rows import Rows
+
+FORMATS = ("npz", "parquet", "safetensors")
+Opened = tuple[str, dict[str, Any], RowFormat, Iterator[Rows]]
+
+_SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_SAFETENSORS_OTHER = {"uint8": "U8", "int32": "I32", "int64": "I64", "float32": "F32", "float64": "F64"}
+
+
+def write(artifact: Artifact, path: Path, format: str) -> None:
+    """Writes an artifact's rows into one file, whole or not at all."""
+    writers = {"npz": _write_npz, "parquet": _write_parquet, "safetensors": _write_safetensors}
+    with new_file(path) as temporary:
+        writers[format](artifact, temporary)
+
+
+def read(path: Path, format: str) -> Opened:
+    """Reads such a file.
+
+    Returns:
+        (its path, description, format, the rows).
+
+    Raises:
+        UserError: it is missing, cannot be read, or was not exported by hearonce.
+    """
+    readers: Mapping[str, Callable[[Path], tuple[str | None, dict[str, Any]]]] = {
+        "npz": _read_npz,
+        "parquet": _read_parquet,
+        "safetensors": _read_safetensors,
+    }
+    try:
+        text, columns = readers[format](path)
+        if text is None:
+            raise UserError(f"{path} does not say which encoder made its rows (no entry `hearonce`): export it anew.")
+        found = json.loads(text)
+        check_schema(found, path, "feature file")
+        row_format = RowFormat.from_json(found["format"])
+        values = columns["values"]
+        if row_format.ragged and not isinstance(values, list):
+            values = np.split(values, columns["offsets"][1:-1]) if len(columns["keys"]) else []
+        side = {name: columns[f"side.{name}"] for name in row_format.side}
+        rows = _parts(row_format, columns["keys"], values, side, str(path))
+        return str(path), {k: v for k, v in found.items() if k not in ("schema", "format", "rows")}, row_format, rows
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing.") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, pl.exceptions.PolarsError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} cannot be read as {format} of hearonce ({reason}): get it again.") from None
+
+
+def _parts(row_format: RowFormat, keys: np.ndarray, values: Any, side: dict[str, Any], where: str) -> Iterator[Rows]:
+    """Rows in blocks in which no key comes twice, as artifacts may have it."""
+    first = np.unique(row_keys.halves(keys), axis=0, return_index=True)[1] if len(keys) else np.zeros(0, np.int64)
+    first.sort()
+    chosen = [values[i] for i in first] if row_format.ragged else values[first]
+    beside = {name: column[first] for name, column in side.items()}
+    yield Rows.of(row_format, keys[first], chosen, beside, where=where)
+
+
+def _text(artifact: Artifact) -> str:
+    described = describe(artifact.format, len(artifact), artifact.description)
+    return json.dumps({k: v for k, v in described.items() if k != "hearonce_crc32c"}, sort_keys=True)
+
+
+def _small(artifact: Artifact) -> dict[str, np.ndarray]:
+    """All arrays but the values and the ids."""
+    arrays = {"keys": artifact.keys}
+    if artifact.offsets is not None:
+        arrays["offsets"] = artifact.offsets
+    return {**arrays, **{f"side.{name}": column for name, column in artifact.side.items()}}
+
+
+def _write_npz(artifact: Artifact, path: Path) -> None:
+    ids = np.array(artifact.ids, dtype=np.str_) if artifact.ids else np.zeros(0, "U1")
+    arrays = {"hearonce": np.array(_text(artifact)), "ids": ids, **_small(artifact)}
+    kind = artifact.format.decode(np.zeros((0, 1), artifact.format.storage)).dtype
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": artifact.shape}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        with archive.open(zipfile.ZipInfo("values.npy"), "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
+            for rows in artifact.blocks():
+                file.write(np.ascontiguousarray(artifact.format.decode(rows.values)).data)
+
+
+def _read_npz(path: Path) -> tuple[str | None, dict[str, Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        columns = {name: archive[name] for name in archive.files}
+    return (str(columns["hearonce"]) if "hearonce" in columns else None), columns
+
+
+def _write_parquet(artifact: Artifact, path: Path) -> None:
+    row = pl.Array(pl.Float32, artifact.format.dim)
+    frames = []
+    for block in artifact.blocks():
+        values = pl.Series(artifact.format.decode(block.values).astype(np.float32), dtype=row)
+        if block.offsets is not None:
+            owner = np.repeat(np.arange(len(block), dtype=np.int64), np.diff(block.offsets))
+            grouped = pl.DataFrame({"owner": owner, "values": values}).group_by("owner", maintain_order=True).all()
+            every = pl.DataFrame({"owner": np.arange(len(block), dtype=np.int64)})
+            joined = every.join(grouped, on="owner", how="left", maintain_order="left")
+            values = joined["values"].fill_null(pl.Series([[]], dtype=pl.List(row)))
+        columns = {"key": pl.Series(row_keys.unpack(block.keys), dtype=pl.Binary), "values": values}
+        frames.append(pl.DataFrame({**columns, **{f"side.{name}": column for name, column in block.side.items()}}))
+    kinds: dict[str, Any] = {"key": pl.Binary, "values": pl.List(row) if artifact.format.ragged else row}
+    none = pl.DataFrame(schema=kinds) if not frames else frames.pop(0)
+    table = pl.concat([none, *frames]).insert_column(0, pl.Series("id", artifact.ids, dtype=pl.String))
+    table.write_parquet(path, metadata={"hearonce": _text(artifact)})
+
+
+def _read_parquet(path: Path) -> tuple[str | None, dict[str, Any]]:
+    text = pl.read_parquet_metadata(path).get("hearonce")
+    if text is None:
+        return None, {}
+    row_format = RowFormat.from_json(json.loads(text)["format"])
+    table = pl.read_parquet(path)
+    columns: dict[str, Any] = {name: table[name].to_numpy() for name in table.columns if name.startswith("side.")}
+    columns.update({f"side.{name}": np.zeros(0) for name in row_format.side if f"side.{name}" not in columns})
+    columns["keys"] = row_keys.pack(table["key"].to_list())
+    values = table["values"]
+    if row_format.ragged:
+        columns["offsets"] = np.concatenate([[0], np.cumsum(values.list.len().to_numpy(), dtype=np.int64)])
+        values = values.filter(values.list.len() > 0).explode()
+    columns["values"] = values.to_numpy().reshape(-1, row_format.dim)
+    return text, columns
+
+
+def _write_safetensors(artifact: Artifact, path: Path) -> None:
+    ids = np.frombuffer(json.dumps(artifact.ids).encode(), np.uint8)
+    small = {"ids": ids, **_small(artifact)}
+    # The values come first: readers want tensors aligned, and a row of ids may have any length.
+    order = ["values", *sorted(small, key=lambda name: -small[name].dtype.itemsize)]
+    header: dict[str, Any] = {"__metadata__": {"hearonce": _text(artifact)}}
+    at = 0
+    for name in order:
+        kind = _SAFETENSORS[artifact.format.dtype] if name == "values" else _SAFETENSORS_OTHER[small[name].dtype.name]
+        shape = artifact.shape if name == "values" else small[name].shape
+        size = artifact.shape[0] * artifact.format.row_bytes if name == "values" else small[name].nbytes
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for rows in artifact.blocks():
+            file.write(np.ascontiguousarray(rows.values).data)
+        for name in order[1:]:
+            file.write(np.ascontiguousarray(small[name]).data)
+
+
+def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError("its header is longer than the file")
+        header = json.loads(file.read(length))
+    text = header.get("__metadata__", {}).get("hearonce")
+    if text is None:
+        return None, {}
+    row_format = RowFormat.from_json(json.loads(text)["format"])
+    numbers = {kind: name for name, kind in _SAFETENSORS_OTHER.items()}
+    columns = {}
+    for name, tensor in header.items():
+        if name in ("__metadata__", "ids"):
+            continue
+        kind = row_format.storage if name == "values" else np.dtype(numbers[tensor["dtype"]])
+        if name == "values" and tensor["dtype"] != _SAFETENSORS[row_format.dtype]:
+            raise ValueError(f"its values are {tensor['dtype']}, not {row_format.dtype}")
+        start, stop = tensor["data_offsets"]
+        data = np.fromfile(path, np.uint8, stop - start, offset=8 + length + start)
+        columns[name] = data.view(kind).reshape(tensor["shape"])
+    columns["values"] = row_format.decode(columns["values"])
+    return text, columns

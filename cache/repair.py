@@ -1,0 +1,155 @@
+"""Finding damage in a row store, and dropping exactly the rows it touched, so that the next run computes them again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache import keys as row_keys
+from cache.array_spec import ArraySpec
+from cache.errors import Damage, DamageError, UserError
+from cache.maintenance import replace
+from cache.places import LocalPlace, Place, RemotePlace, place_of
+from cache.row_format import RowFormat
+from cache.row_group import describe, layout
+from cache.row_store import RowStore, describe_store
+from cache.segments import Segments
+from cache.zarr_group import ZarrGroup, group_document
+
+
+def verify(path: Path | str, filesystem: Any = None) -> list[Damage]:
+    """Reads a whole row store and lists what is damaged, with the keys of the rows as far as they are known.
+
+    Raises:
+        UserError: the path holds no row store, or one of another version.
+    """
+    place = place_of(path, filesystem)
+    found: list[Damage] = []
+    row_format: RowFormat | None
+    try:
+        row_format = RowStore(place).format
+    except DamageError as error:
+        found += error.damages
+        row_format = _recovered_format(place)
+    if row_format is not None:
+        segments = Segments(place)
+        for name in segments.names():
+            found += _examine(segments.place(name), name, row_format)[1]
+    return found
+
+
+def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
+    """Drops the rows that are damaged, a whole chunk's rows where one bit is wrong, and keeps all others.
+
+    Args:
+        path: of the store, or its URL.
+        dry_run: only say what would be dropped.
+
+    Returns:
+        What was found, as `verify` has it.
+
+    Raises:
+        UserError: no segment is intact enough to tell what the store holds, or the disk is full.
+    """
+    place = place_of(path)
+    found: list[Damage] = []
+    try:
+        store = RowStore(place)
+    except DamageError as error:
+        found += error.damages
+        if dry_run:
+            return verify(path)
+        _restore_description(place)
+        store = RowStore(place)
+    for name in store.segments.names():
+        group, damages = _examine(store.segments.place(name), name, store.format)
+        found += damages
+        if not damages or dry_run:
+            continue
+        if group is None:
+            store.segments.discard(name)
+            continue
+        healthy = np.ones(len(group), bool)
+        for damage in damages:
+            if damage.rows is not None:
+                healthy[damage.rows[0] : damage.rows[1]] = False
+        lenient = ZarrGroup(store.segments.place(name), "segment", group.document)
+        replace(store, {name: lenient}, {name: np.flatnonzero(healthy)})
+    return found
+
+
+def _examine(place: Place, name: str, row_format: RowFormat) -> tuple[ZarrGroup | None, list[Damage]]:
+    """A segment, reconstructed where its description is damaged, and everything wrong with it."""
+    found: list[Damage] = []
+    group: ZarrGroup | None
+    try:
+        group = ZarrGroup(place, "segment")
+    except (DamageError, FileNotFoundError) as error:
+        reason = error.damages[0].reason if isinstance(error, DamageError) else "is missing"
+        found.append(Damage("zarr.json", None, reason))
+        group = _reconstructed(place, row_format)
+        if group is None:
+            found.append(Damage("zarr.json", None, "cannot be reconstructed: all rows of the segment are lost"))
+    if group is not None:
+        found += [_with_keys(one, group) for one in group.damages()]
+    return group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found]
+
+
+def _with_keys(damage: Damage, group: ZarrGroup) -> Damage:
+    if damage.rows is None:
+        return damage
+    try:
+        keys = group.array("keys").take(np.arange(*damage.rows))
+    except (DamageError, FileNotFoundError):
+        return damage
+    return Damage(damage.file, damage.rows, damage.reason, tuple(row_keys.unpack(keys)))
+
+
+def _reconstructed(place: Place, row_format: RowFormat) -> ZarrGroup | None:
+    """Opens a segment whose own zarr.json is damaged, from those of its arrays."""
+    specs: dict[str, ArraySpec] = {}
+    for name in layout(row_format, 0, 0):
+        try:
+            spec = ArraySpec.from_document(json.loads(place.child(name).read("zarr.json")))
+        except (ValueError, FileNotFoundError):
+            return None
+        if spec is None:
+            return None
+        specs[name] = spec
+    n = specs["keys"].shape[0]
+    if {name: (spec.shape, spec.dtype) for name, spec in specs.items()} != layout(
+        row_format, n, specs["values"].shape[0]
+    ):
+        return None
+    description = describe(row_format, n, {"provenance": {"note": "the description was damaged and reconstructed"}})
+    metadata = {name: spec.document() for name, spec in specs.items()}
+    return ZarrGroup(place, "segment", group_document(description, metadata))
+
+
+def _recovered_format(place: LocalPlace | RemotePlace) -> RowFormat | None:
+    owner = _owner(place)
+    return owner[2] if owner else None
+
+
+def _owner(place: LocalPlace | RemotePlace) -> tuple[str, str, RowFormat] | None:
+    """Modality, fingerprint and format of a store, from any intact segment."""
+    segments = Segments(place)
+    for name in segments.names():
+        try:
+            group = segments.open(name)
+        except (UserError, FileNotFoundError):
+            continue
+        if group is not None:
+            return group.description["modality"], group.description["fingerprint"], group.format
+    return None
+
+
+def _restore_description(place: LocalPlace | RemotePlace) -> None:
+    owner = _owner(place)
+    if owner is None:
+        raise UserError(f"{place} has a damaged store.json and no intact segment: delete it and run again.")
+    modality, fingerprint, row_format = owner
+    Segments(place).write_description(describe_store(modality, fingerprint, row_format, {}))

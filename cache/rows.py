@@ -1,0 +1,188 @@
+"""Rows in memory, as they pass between stores, artifacts and exchange files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cache import keys as row_keys
+from cache.errors import UserError
+from cache.row_format import RowFormat
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n rows with their keys.
+
+    Attributes:
+        format: of the rows.
+        keys: uint8 (n, 16).
+        values: as stored (`RowFormat.storage`): (n, dim), or all frames of ragged rows one after another.
+        offsets: int64 (n + 1,), where each ragged row begins in `values`; None for rows of one length.
+        side: one number per row under each name of the format.
+    """
+
+    format: RowFormat
+    keys: np.ndarray
+    values: np.ndarray
+    offsets: np.ndarray | None = None
+    side: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        row_format: RowFormat,
+        keys: row_keys.Keys,
+        values: Any,
+        side: Mapping[str, Any] | None = None,
+        *,
+        where: str = "The batch",
+    ) -> Rows:
+        """Checks a batch and brings it into the stored form.
+
+        Args:
+            row_format: what the rows must be.
+            keys: one per row, distinct.
+            values: (n, dim) array or tensor; for a ragged format a sequence of n arrays (frames, dim).
+            side: name -> n numbers, for exactly the names of the format.
+            where: subject of the sentence when something is wrong.
+
+        Raises:
+            UserError: a wrong dimension, a row that is not finite, a key given twice, missing side values.
+        """
+        packed = row_keys.pack(keys)
+        n = len(packed)
+        offsets = None
+        if row_format.ragged:
+            parts = [row_format.encode(one) for one in values]
+            wrong = next((i for i, one in enumerate(parts) if one.ndim != 2 or one.shape[1] != row_format.dim), None)
+            if wrong is not None:
+                raise UserError(
+                    f"{where} was refused: row {wrong} has shape {parts[wrong].shape}, expected "
+                    f"(frames, {row_format.dim})."
+                )
+            if len(parts) != n:
+                raise UserError(f"{where} was refused: {len(parts)} rows came with {n} keys.")
+            offsets = np.zeros(n + 1, np.int64)
+            np.cumsum([len(one) for one in parts], out=offsets[1:])
+            stored = np.concatenate(parts) if parts else np.zeros((0, row_format.dim), row_format.storage)
+        else:
+            stored = row_format.encode(values)
+            if stored.shape != (n, row_format.dim) and not (n == 0 and stored.size == 0):
+                raise UserError(
+                    f"{where} was refused: its values have shape {stored.shape}, expected {(n, row_format.dim)}."
+                )
+            stored = stored.reshape(n, row_format.dim)
+        given = side or {}
+        if set(given) != set(row_format.side):
+            raise UserError(
+                f"{where} was refused: it has side values {sorted(given)}, expected {sorted(row_format.side)}."
+            )
+        beside = {name: _side_values(given[name], kind, n, name, where) for name, kind in row_format.side.items()}
+        rows = cls(row_format, packed, stored, offsets, beside)
+        rows._check(where)
+        return rows
+
+    def _check(self, where: str) -> None:
+        bad = self.format.not_finite(self.values)
+        if bad.any():
+            first = int(np.argmax(bad))
+            row = first if self.offsets is None else int(np.searchsorted(self.offsets, first, side="right") - 1)
+            raise UserError(
+                f"{where} was refused: row {row} (key {self.keys[row].tobytes().hex()}) is not finite in "
+                f"{self.format.dtype}."
+            )
+        self.check_distinct(where)
+
+    def check_distinct(self, where: str) -> None:
+        """Refuses rows of which two have the same key.
+
+        Raises:
+            UserError: two have.
+        """
+        again = row_keys.first_duplicate(self.keys)
+        if again is not None:
+            raise UserError(f"{where} was refused: it holds key {self.keys[again].tobytes().hex()} twice.")
+
+    @classmethod
+    def join(cls, row_format: RowFormat, parts: Sequence[Rows]) -> Rows:
+        """All rows of the parts, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        offsets = None
+        if row_format.ragged:
+            lengths = [np.diff(part.offsets) for part in parts if part.offsets is not None]
+            offsets = np.zeros(sum(map(len, parts)) + 1, np.int64)
+            np.cumsum(np.concatenate([*lengths, np.zeros(0, np.int64)]), out=offsets[1:])
+        none = np.zeros((0, row_format.dim), row_format.storage)
+        return cls(
+            row_format,
+            np.concatenate([row_keys.pack([]), *(part.keys for part in parts)]),
+            np.concatenate([none, *(part.values for part in parts)]),
+            offsets,
+            {
+                name: np.concatenate([np.zeros(0, kind), *(part.side[name] for part in parts)])
+                for name, kind in row_format.side.items()
+            },
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return int(self.values.nbytes)
+
+    def take(self, index: np.ndarray) -> Rows:
+        """The rows at these positions, in that order."""
+        offsets, values = None, None
+        if self.offsets is None:
+            values = self.values[index]
+        else:
+            offsets, frames = frames_of(self.offsets[:-1][index], self.offsets[1:][index])
+            values = self.values[frames]
+        side = {name: column[index] for name, column in self.side.items()}
+        return Rows(self.format, self.keys[index], values, offsets, side)
+
+    def row(self, i: int) -> np.ndarray:
+        """One row for computing: (dim,) or (frames, dim); bfloat16 as float32."""
+        part = self.values[i] if self.offsets is None else self.values[self.offsets[i] : self.offsets[i + 1]]
+        return self.format.decode(part)
+
+    def numpy(self) -> np.ndarray | list[np.ndarray]:
+        """Values for computing: (n, dim), or a list of (frames, dim) when ragged; bfloat16 as float32."""
+        if self.offsets is None:
+            return self.format.decode(self.values)
+        return [self.row(i) for i in range(len(self))]
+
+    def torch(self) -> torch.Tensor | list[torch.Tensor]:
+        """Values as tensors of the format's dtype, in the shapes of `numpy`, sharing memory."""
+        tensor = self.format.as_torch(self.values)
+        if self.offsets is None:
+            return tensor
+        return list(tensor.split(np.diff(self.offsets).tolist()))
+
+
+def frames_of(starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets (n + 1,) of ragged rows put one after another, and the positions of all their frames."""
+    lengths = stops - starts
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets, np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+
+
+def _side_values(given: Any, kind: str, n: int, name: str, where: str) -> np.ndarray:
+    column = np.asarray(given)
+    if column.shape != (n,) or column.dtype.kind not in "biuf" or not np.isfinite(column).all():
+        raise UserError(f"{where} was refused: side value {name!r} needs {n} finite numbers.")
+    converted = column.astype(np.dtype(kind).newbyteorder("<"))
+    if not np.array_equal(converted.astype(column.dtype), column) and np.dtype(kind).kind in "iu":
+        raise UserError(f"{where} was refused: side value {name!r} does not fit {kind}.")
+    return converted

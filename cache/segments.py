@@ -1,0 +1,148 @@
+"""The segments of a row store: immutable row groups that appear whole, wherever the store lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cache.durable import clean_abandoned, new_directory, new_file
+from cache.errors import UserError, writing
+from cache.places import LocalPlace, Place, RemotePlace
+from cache.zarr_group import ZarrGroup
+
+_SUFFIX = ".zarr"
+
+
+class Segments:
+    """The folder of a store's segments.
+
+    On a local disk a segment appears by a rename, after all its bytes are synced. An object store has no rename;
+    there a segment counts once its zarr.json is there, which is uploaded last.
+
+    Args:
+        place: of the store.
+    """
+
+    def __init__(self, place: LocalPlace | RemotePlace) -> None:
+        self._store = place
+        self._place = place.child("segments")
+
+    def names(self) -> list[str]:
+        """Names of the committed segments, oldest first."""
+        return [name for name in self._place.names() if name.endswith(_SUFFIX)]
+
+    def place(self, name: str) -> Place:
+        """Folder of a segment."""
+        return self._place.child(name)
+
+    def open(self, name: str) -> ZarrGroup | None:
+        """Opens a segment; None if it is not committed (any more).
+
+        Raises:
+            DamageError: its description does not match its checksum.
+            FileNotFoundError: its description is lost.
+        """
+        try:
+            return ZarrGroup(self._place.child(name), "segment")
+        except FileNotFoundError:
+            if isinstance(self._place, RemotePlace) or name not in self.names():
+                return None
+            raise
+
+    @contextmanager
+    def new(self, after: str | None = None) -> Iterator[Path]:
+        """Yields an empty folder to write a segment into; on success the segment is committed.
+
+        Args:
+            after: name of the segment whose place in time the new one takes; now by default.
+
+        Raises:
+            UserError: the store has vanished, the disk is full or read-only; nothing becomes visible.
+        """
+        stamp = after.split("-")[0] if after else f"{time.time_ns():020d}"
+        name = f"{stamp}-{uuid.uuid4().hex[:12]}{_SUFFIX}"
+        self.check_there()
+        if isinstance(self._place, LocalPlace):
+            with new_directory(self._place.path / name, self._scratch) as folder:
+                yield folder
+                self.check_there()
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+            self._upload(Path(temporary), name)
+
+    def discard(self, name: str) -> None:
+        """Removes a segment: at once for all readers, then its bytes."""
+        if isinstance(self._place, LocalPlace):
+            with writing(self._store):
+                self._scratch.mkdir(exist_ok=True)
+                gone = self._scratch / f".{name}.{uuid.uuid4().hex[:12]}.part"
+                try:
+                    os.rename(self._place.path / name, gone)
+                except FileNotFoundError:  # another process has removed it
+                    return
+                shutil.rmtree(gone, ignore_errors=True)
+            return
+        filesystem, path = self._place.filesystem, f"{self._place.path}/{name}"
+        if filesystem.exists(f"{path}/zarr.json"):
+            filesystem.rm(f"{path}/zarr.json")
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+
+    def clean(self) -> None:
+        """Removes what dead writers left unfinished."""
+        if isinstance(self._place, LocalPlace):
+            clean_abandoned(self._scratch)
+
+    def check_there(self) -> None:
+        """Refuses to write into a store that has vanished, which would make a new, empty one in its place.
+
+        Raises:
+            UserError: it has.
+        """
+        if "store.json" not in self._store.names():
+            raise UserError(
+                f"{self._store} has vanished: was a disk unmounted or the store deleted? Nothing was written; "
+                "bring it back and run again."
+            )
+
+    def nbytes(self, name: str) -> int:
+        """Bytes of a segment on the disk."""
+        if isinstance(self._place, LocalPlace):
+            files = (self._place.path / name).rglob("*")
+            return sum(one.stat().st_size for one in files if one.is_file())
+        return int(self._place.filesystem.du(f"{self._place.path}/{name}"))
+
+    def write_description(self, data: bytes) -> None:
+        """Writes the store's store.json, whole or not at all."""
+        if isinstance(self._store, LocalPlace):
+            with new_file(self._store.path / "store.json") as temporary:
+                temporary.write_bytes(data)
+            return
+        with writing(self._store):
+            self._store.filesystem.makedirs(self._store.path, exist_ok=True)
+            self._store.filesystem.pipe_file(f"{self._store.path}/store.json", data)
+
+    @property
+    def _scratch(self) -> Path:
+        assert isinstance(self._store, LocalPlace)
+        return self._store.path / "scratch"
+
+    def _upload(self, folder: Path, name: str) -> None:
+        assert isinstance(self._place, RemotePlace)
+        filesystem, target = self._place.filesystem, f"{self._place.path}/{name}"
+        files = sorted(one.relative_to(folder) for one in folder.rglob("*") if one.is_file())
+        files.sort(key=lambda one: one == Path("zarr.json"))
+        try:
+            with writing(target):
+                for one in files:
+                    filesystem.makedirs(f"{target}/{one.parent}", exist_ok=True)
+                    filesystem.put_file(str(folder / one), f"{target}/{one}")
+        except NotImplementedError:
+            raise UserError(f"{self._store} can be read but not written: choose a local store and merge it.") from None

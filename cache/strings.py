@@ -1,0 +1,99 @@
+"""Arrays of strings as Zarr v3 has them: `vlen-utf8`, one chunk a file, each with its CRC-32C.
+
+A chunk is the number of strings, then each one's length in bytes and its UTF-8, all lengths as little-endian uint32.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from google_crc32c import value as crc32c
+
+from cache import documents
+from cache.errors import Damage, DamageError, UserError
+from cache.places import Place
+
+STRINGS_PER_CHUNK = 1 << 16
+_UINT32 = struct.Struct("<I")
+
+
+def document(n: int) -> dict[str, Any]:
+    """Zarr metadata of n strings."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [n],
+        "data_type": "string",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [STRINGS_PER_CHUNK]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": "",
+        "codecs": [{"name": "vlen-utf8", "configuration": {}}, {"name": "crc32c"}],
+        "attributes": {},
+        "storage_transformers": [],
+    }
+
+
+def utf8(strings: Sequence[str]) -> list[bytes]:
+    """The strings as UTF-8.
+
+    Raises:
+        UserError: one cannot be stored in every format (NUL characters, lone surrogates).
+    """
+    try:
+        encoded = [one.encode() for one in strings]
+    except UnicodeEncodeError as error:
+        raise UserError(f"The id {error.object!r} is no valid Unicode text: rename it.") from None
+    bad = next((one for one in encoded if b"\0" in one), None)
+    if bad is not None:
+        raise UserError(f"The id {bad.decode()!r} holds a NUL character: rename it.")
+    return encoded
+
+
+def write_strings(folder: Path, strings: Sequence[str]) -> None:
+    """Writes them as an array in a new folder."""
+    folder.mkdir()
+    (folder / "zarr.json").write_bytes(documents.plain(document(len(strings))))
+    for number, start in enumerate(range(0, len(strings), STRINGS_PER_CHUNK)):
+        encoded = utf8(strings[start : start + STRINGS_PER_CHUNK])
+        parts = [_UINT32.pack(STRINGS_PER_CHUNK)]
+        for one in encoded:
+            parts += (_UINT32.pack(len(one)), one)
+        parts.append(_UINT32.pack(0) * (STRINGS_PER_CHUNK - len(encoded)))
+        data = b"".join(parts)
+        (folder / f"c.{number}").write_bytes(data + _UINT32.pack(crc32c(data)))
+
+
+def read_strings(place: Place, n: int, name: str) -> list[str]:
+    """Reads n strings.
+
+    Raises:
+        DamageError: a chunk does not match its checksum or is gone.
+    """
+    found: list[str] = []
+    damages = []
+    for number, start in enumerate(range(0, n, STRINGS_PER_CHUNK)):
+        stop = min(n, start + STRINGS_PER_CHUNK)
+        try:
+            found += _decode(place.read(f"c.{number}"), stop - start)
+        except FileNotFoundError:
+            damages.append(Damage(f"{name}/c.{number}", (start, stop), "is missing"))
+        except ValueError as error:
+            damages.append(Damage(f"{name}/c.{number}", (start, stop), str(error)))
+    if damages:
+        raise DamageError(damages)
+    return found
+
+
+def _decode(data: bytes, n: int) -> list[str]:
+    if len(data) < 8 or crc32c(data[:-4]) != _UINT32.unpack(data[-4:])[0]:
+        raise ValueError("does not match its checksum")
+    strings, at = [], 4
+    unpack = _UINT32.unpack_from
+    for _ in range(n):
+        stop = at + 4 + unpack(data, at)[0]
+        strings.append(str(data[at + 4 : stop], "utf-8"))
+        at = stop
+    return strings

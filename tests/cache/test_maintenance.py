@@ -1,0 +1,106 @@
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cache_samples import FINGERPRINT, FORMATS, assert_rows, batch, files, keys, open_store
+
+from cache.errors import UserError
+from cache.maintenance import Change, compact, gc
+from cache.row_store import RowStore
+
+ROW = FORMATS[0]
+
+
+@pytest.mark.parametrize("row_format", FORMATS, ids=str)
+@pytest.mark.parametrize("where", ["disk", "url"])
+def test_compact_and_gc_keep_what_they_should(tmp_path, row_format, where):
+    store = open_store(tmp_path if where == "disk" else f"memory://{tmp_path.name}", row_format)
+    for first in range(0, 20, 4):
+        store.append(*batch(row_format, *range(first, first + 6)), provenance={"device": "cpu"})
+    late = open_store(tmp_path if where == "disk" else f"memory://{tmp_path.name}", row_format)
+    change = compact(store)
+    assert (change.segments_before, change.segments_after, change.rows_removed) == (5, 1, 8)
+    assert [group.description["provenance"] for group in store.groups.values()] == [{"device": "cpu"}]
+    assert_rows(late, *reversed(range(22)))
+    assert compact(store) == Change()
+    change = gc(store, keys(*range(0, 22, 2)))
+    assert (change.segments_before, change.segments_after, change.rows_removed) == (1, 1, 11)
+    assert store.missing(keys(*range(22))) == keys(*range(1, 22, 2))
+    assert_rows(store, *range(0, 22, 2))
+    assert gc(store, []).segments_after == 0
+    assert len(store) == 0
+
+
+def test_the_first_commit_still_wins_after_compact(tmp_path):
+    store = open_store(tmp_path)
+    store.append(*batch(ROW, 1))
+    store.append(*batch(ROW, *range(100, 160)))
+    store.append(keys(1, 2), batch(ROW, 9, 2)[1])
+    store.append(keys(2, 3), batch(ROW, 9, 3)[1], provenance={"device": "cuda"})
+    compact(store, segment_bytes=200)
+    assert_rows(store, 1, 2, 3)
+    assert len(store.segments.names()) == 3
+    compact(store)
+    assert_rows(store, 1, 2, 3)
+    (group,) = store.groups.values()
+    assert group.description["provenance"] == {"merged": [{}, {"merged": [{}, {"device": "cuda"}]}]}
+
+
+def test_dry_runs_write_nothing(tmp_path):
+    store = open_store(tmp_path)
+    store.append(*batch(ROW, 1, 2))
+    store.append(*batch(ROW, 2, 3))
+    before = {path: path.read_bytes() for path in files(tmp_path)}
+    assert compact(store, dry_run=True).rows_removed == 1
+    assert gc(store, keys(1), dry_run=True).rows_removed == 3
+    assert {path: path.read_bytes() for path in files(tmp_path)} == before
+
+
+def test_a_compact_that_meets_damage_removes_nothing(tmp_path):
+    store = open_store(tmp_path)
+    store.append(*batch(ROW, 1, 2))
+    store.append(*batch(ROW, 3))
+    shard = sorted(Path(store.path).glob("segments/*/values/c.*"))[1]
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="hearonce cache repair"):
+        compact(store)
+    assert len(store.segments.names()) == 2
+    assert list(Path(store.path).glob("scratch/.*")) == []
+    assert_rows(store, 1, 2)
+
+
+def _compact_forever(path):
+    store = RowStore.open(path)
+    while True:
+        compact(store)
+        time.sleep(0.005)
+
+
+def _append_all(root, first):
+    store = open_store(root)
+    for number in range(first, first + 120, 3):
+        store.append(*batch(ROW, *range(number, number + 6)))
+
+
+def test_writers_readers_and_two_compactors_at_once_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("fork")
+    reader = open_store(tmp_path)
+    reader.append(*batch(ROW, *range(500, 600)))
+    compactors = [context.Process(target=_compact_forever, args=(reader.path,), daemon=True) for _ in range(2)]
+    writers = [context.Process(target=_append_all, args=(tmp_path, first)) for first in (0, 60)]
+    for process in compactors + writers:
+        process.start()
+    while any(process.is_alive() for process in writers):
+        assert_rows(reader, *np.random.default_rng(0).integers(500, 600, 50).tolist())
+    for process in compactors:
+        assert process.is_alive()
+        process.kill()
+        process.join()
+    assert [process.exitcode for process in writers] == [0, 0]
+    store = RowStore.open(reader.path)
+    assert store.description["fingerprint"] == FINGERPRINT
+    assert_rows(store, *range(183), *range(500, 600))
+    compact(store)
+    assert len(store) == len(store.index.packed) == 283
