@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache.errors import UserError
+
 STORE_VARIABLE = "HEARONCE_STORE"
 WORKING_TREE_STORE = Path(".hearonce")
 
@@ -25,6 +27,11 @@ class Store:
     @classmethod
     def default(cls) -> Store:
         """The store this process works with."""
+        if "://" in os.environ.get(STORE_VARIABLE, ""):
+            raise UserError(
+                f"{STORE_VARIABLE} is a URL, but runs write into their store, which takes a folder: mount it, or share "
+                "rows with `dvc push` or `hearonce cache merge`."
+            )
         return cls(Path(os.environ.get(STORE_VARIABLE) or WORKING_TREE_STORE), WORKING_TREE_STORE)
 
     @property

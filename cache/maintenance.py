@@ -8,14 +8,21 @@ before find the old segments gone, look again, and go on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from cache import keys as row_keys
+from cache.errors import UserError
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
 from cache.zarr_group import ZarrGroup
+
+
+class SegmentGone(Exception):
+    """Another process has merged or removed a segment while we were reading it."""
+
 
 COMPACT_BYTES = 1 << 30
 """Segments are merged up to this size of their values."""
@@ -49,9 +56,12 @@ def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMP
     names = list(store.groups)
     kept = dict(zip(names, np.split(first, store.index.first[1:-1]), strict=True)) if names else {}
     change = Change()
-    for run in _runs(store, names, segment_bytes):
-        if len(run) > 1 or not kept[run[0]].all():
-            change = _rewrite(store, {name: kept[name] for name in run}, change, dry_run)
+    try:
+        for run in _runs(store, names, segment_bytes):
+            if len(run) > 1 or not kept[run[0]].all():
+                change = _rewrite(store, {name: kept[name] for name in run}, change, dry_run)
+    except SegmentGone:  # it is being compacted already
+        store.refresh()
     return change
 
 
@@ -67,7 +77,12 @@ def gc(store: RowStore, keep: row_keys.Keys, *, dry_run: bool = False) -> Change
     for name, group in store.groups.items():
         kept = np.fromiter((key in wanted for key in row_keys.unpack(group.keys)), bool, len(group))
         if not kept.all():
-            change = _rewrite(store, {name: kept}, change, dry_run)
+            try:
+                change = _rewrite(store, {name: kept}, change, dry_run)
+            except SegmentGone:
+                raise UserError(
+                    f"{store.path} is being tidied by another process: run again when that is done."
+                ) from None
     return change
 
 
@@ -87,6 +102,22 @@ def _runs(store: RowStore, names: list[str], limit: int) -> Iterator[list[str]]:
 
 
 def _rewrite(store: RowStore, kept: dict[str, np.ndarray], change: Change, dry_run: bool) -> Change:
+    with _noticing_gone(store, list(kept)):
+        return _rewritten(store, kept, change, dry_run)
+
+
+@contextmanager
+def _noticing_gone(store: RowStore, names: list[str]) -> Iterator[None]:
+    """Tells a segment that another process has removed from one that has lost a file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if set(names) <= set(store.segments.names()):
+            raise UserError(f"{error.filename} is missing: run `hearonce cache repair {store.path}`.") from None
+        raise SegmentGone from None
+
+
+def _rewritten(store: RowStore, kept: dict[str, np.ndarray], change: Change, dry_run: bool) -> Change:
     groups = {name: store.groups[name] for name in kept}
     index = {name: np.flatnonzero(mask) for name, mask in kept.items()}
     n = sum(map(len, index.values()))
@@ -119,7 +150,9 @@ def replace(store: RowStore, groups: dict[str, ZarrGroup], index: dict[str, np.n
             for name, group in groups.items():
                 with store.naming_damage(name):
                     for part in _blocks(group, index[name]):
-                        writer.append(group.take(part))
+                        with _noticing_gone(store, [name]):
+                            rows = group.take(part)
+                        writer.append(rows)
     for name in groups:
         store.segments.discard(name)
     store.refresh()
