@@ -79,15 +79,13 @@ def test_a_reverted_change_comes_back_from_the_run_cache(clone):
     assert "is cached - skipping run, checking out outputs" in clone.output
 
 
-@pytest.mark.parametrize("link", ["hardlink", "symlink"])
+@pytest.mark.parametrize("link", ["hardlink", "symlink", "reflink,copy"])
 def test_linked_outputs_leave_the_cache_of_dvc_intact(clone, link):
     clone.run("dvc", "config", "cache.type", link)
     clone.run("dvc", "checkout", "--relink", "-q")
     clone.add_video("cat-meow", "a cat meows")
     clone.repro()
-    config = clone.root / "configs/encoders/yamnet-minilm.yaml"
-    config.write_text(config.read_text().replace("top_k: 10", "top_k: 9"))
-    clone.repro()
+    assert clone.computed("embed_clips") == 1
     objects = [path for path in (clone.root / ".dvc/cache/files/md5").glob("??/*") if path.is_file()]
     assert len(objects) > 20
     for path in objects:
