@@ -6,7 +6,7 @@ import pytest
 from bad_media import make_bad_media
 
 from cache import tables
-from cache.artifact import Artifact
+from cache.artifact import open_artifact
 from pipeline import layout
 from pipeline.problems import StrictStop
 from stages.embed.command import embed_clips
@@ -36,9 +36,9 @@ def test_each_kind_of_bad_media_is_said_once_and_the_rest_is_embedded(expected):
         assert reason in found[name][0], (name, found[name])
 
     ingested = {name for name, (_, stage) in expected.items() if stage != "ingest"}
-    heard = Artifact(layout.embeddings("mine", "yamnet-minilm", "clips")).ids
+    heard = open_artifact(layout.embeddings("mine", "yamnet-minilm", "clips")).ids
     assert set(heard) == ingested - {"no_sound_track.mp4"}
-    seen = Artifact(layout.embeddings("mine", "efficientnet-minilm", "clips")).ids
+    seen = open_artifact(layout.embeddings("mine", "efficientnet-minilm", "clips")).ids
     without_picture = {name for name in ingested if expected[name][1] == "embed_clips"} | {"truncated.wav"}
     assert set(seen) == ingested - without_picture
     one_sample = tables.read_table(layout.audio("mine"), tables.AUDIO).filter(media_id="one_sample.wav")

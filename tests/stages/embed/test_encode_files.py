@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from media_samples import numbered_frames, tone, write_media
 
-from cache.artifact import Artifact
+from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from stages.embed.command import embed_captions, embed_clips
@@ -35,8 +35,8 @@ def videos(project):
 def test_files_and_stages_give_the_same_embeddings(videos, encoder):
     embed_clips("mine", encoder, device="cpu")
     embed_captions("mine", encoder, device="cpu")
-    clips = Artifact(layout.embeddings("mine", encoder, "clips"))
-    captions = Artifact(layout.embeddings("mine", encoder, "captions"))
+    clips = open_artifact(layout.embeddings("mine", encoder, "clips"))
+    captions = open_artifact(layout.embeddings("mine", encoder, "captions"))
     option = "audio" if encoder == "yamnet-minilm" else "video"
     encode(encoder, Path("out/emb.npz"), text=TEXTS, device="cpu", **{option: [videos / one for one in clips.ids]})
     with np.load("out/emb.npz") as stored:

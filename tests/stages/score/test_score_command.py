@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from cache import tables
-from cache.artifact import write_artifact
+from cache.artifact_writer import write_artifact
 from cache.errors import UserError
 from cache.keys import caption_key
+from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from stages.score.command import score
@@ -18,7 +19,7 @@ N = 12
 
 def write_embeddings(encoder: str, ids: dict[str, list[str]], vectors: dict[str, np.ndarray]) -> None:
     for modality in ("clips", "captions"):
-        store = RowStore(Path("store"), modality, encoder.encode().hex().ljust(32, "0"), DIM)
+        store = RowStore.ensure("store", modality, encoder.encode().hex().ljust(32, "0"), RowFormat(DIM))
         keys = [caption_key(modality + one) for one in ids[modality]]
         store.append(keys, vectors[modality])
         description = {"modality": modality, "encoder": encoder, "fingerprint": ""}
