@@ -49,7 +49,7 @@ class Turn:
 def turn_of(frame: av.VideoFrame) -> Turn:
     """The turn that a frame's display matrix asks for, to the nearest quarter."""
     # frame.side_data would do, but frame and container then hold each other, and memory waits for the cycle collector.
-    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # PyAV's stub lacks it
     if matrix is None:
         return Turn()
     across_x, across_y, _, down_x, down_y = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])

@@ -82,6 +82,8 @@ class _Pictures:
         self._ahead_s = AHEAD_S
         self._fault = ""
         self._shown: av.VideoFrame | None = None
+        self._following: tuple[float, av.VideoFrame] | None = None
+        self._frames: Iterator[tuple[float, av.VideoFrame]] = iter(())
         self._open()
 
     def _open(self) -> None:
@@ -98,7 +100,9 @@ class _Pictures:
         self._following = next(self._frames, None)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file and lets go of its frames."""
+        self._frames = iter(())
+        self._shown = self._following = None
         self._file.close()
 
     def shown_at(self, time_s: float) -> av.VideoFrame:

@@ -21,6 +21,7 @@ from pipeline.device import describe, pick_device
 from pipeline.embedding_run import Reader, Row, embed_missing
 from pipeline.fingerprints import fingerprint_of
 from pipeline.options import KeepGoing, Strict, Workers
+from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
 from pipeline.summary import Summary
 from stages.embed.clip_reader import Clip, ClipReader
@@ -119,6 +120,11 @@ def _embed(
         tower = model.load_clip_tower(device) if clips else model.load_caption_tower(device)
         return tower, describe(device)
 
+    out = layout.embeddings(corpus, name, modality)
+    with summary.timed("warm"):
+        warmed = warm(store, out, fingerprint, [row.key for row in rows])
+    if warmed:
+        summary.note = "; ".join(filter(None, [summary.note, f"{warmed} rows from the artifact in dvc.lock"]))
     embed_missing(
         rows,
         store,
@@ -134,7 +140,7 @@ def _embed(
     with summary.timed("write"):
         description = {"modality": modality, "encoder": name, "fingerprint": fingerprint}
         write_artifact(
-            layout.embeddings(corpus, name, modality),
+            out,
             [row.id for row in present],
             [row.key for row in present],
             store,

@@ -83,8 +83,9 @@ class Encoder(ABC, Generic[C]):
 
     def __init_subclass__(cls) -> None:
         for base in getattr(cls, "__orig_bases__", ()):
-            if get_args(base):
-                cls.config_class = get_args(base)[0]
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, EncoderConfig):
+                    cls.config_class = argument
 
     def __init__(self, config: C) -> None:
         self.config = config

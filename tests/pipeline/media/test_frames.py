@@ -1,3 +1,4 @@
+import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -109,6 +110,7 @@ def test_any_times_in_any_order(film_mp4, times):
 
 def test_a_frame_is_shown_from_its_own_time_on(film_mp4):
     assert numbers(film_mp4, [2 - 1e-3, 2.0, 2.039, 2.04]) == [49, 50, 50, 51]
+    assert numbers(film_mp4, [np.nextafter(2.0, 0.0)]) == [50], "times are floats: a hair too early is on time"
     exact = [number * float(Fraction(1, 25)) for number in range(COUNT)]
     assert numbers(film_mp4, exact) == list(range(COUNT))
 
@@ -285,6 +287,21 @@ def test_the_file_is_closed_when_the_reader_stops_early(film_mp4):
     for _ in range(5):
         next(read_frames(film_mp4, [0.0, 1.0, 2.0]))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_frames_are_freed_without_the_cycle_collector(film_mp4):
+    def alive():
+        return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        assert sum(1 for _ in read_frames(film_mp4, middle_times(0, 20, 200))) == 200
+        next(read_frames(film_mp4, [0.0, 1.0, 2.0]))
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 def test_many_files_at_once(film_mp4):

@@ -157,10 +157,11 @@ def test_any_name_opens(tmp_path, name):
     assert probe(path).duration_s == 1
 
 
-def test_a_relative_path_opens(tmp_path, monkeypatch):
-    write_media(tmp_path / "a.wav", samples=tone(1, 8000), sample_rate=8000)
+@pytest.mark.parametrize("name", ["a.wav", "x:y.wav", "concat:a.wav", "-i.wav"])
+def test_a_relative_path_opens(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    assert probe(Path("a.wav")).duration_s == 1
+    write_media(tmp_path / "plain.wav", samples=tone(1, 8000), sample_rate=8000).rename(name)
+    assert probe(Path(name)).duration_s == 1
 
 
 def test_tags_that_are_no_utf8_do_not_matter(tmp_path):
