@@ -32,7 +32,7 @@ def merge(source: RowStore, target: RowStore) -> int:
     Raises:
         UserError: the stores are of different encoders or formats, or the source is damaged.
     """
-    target.check_same(source.format, source.description["fingerprint"])
+    target.check_same(source.format, source.description.fingerprint)
     added = 0
     for group in list(source.groups.values()):
         absent = target.missing(group.keys)
@@ -67,14 +67,15 @@ def export(source: Artifact | RowStore, path: Path, format: str | None = None) -
             feature_files.write(source, path, format)
         return
     keys = source.keys()
+    description = {"modality": source.description.modality, "fingerprint": source.description.fingerprint}
     ids = [key.hex() for key in row_keys.unpack(keys)]
     if format in ("zarr", "hdf5"):
-        write_artifact(path, ids, keys, source, source.description)
+        write_artifact(path, ids, keys, source, description)
         return
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            write_artifact(Path(folder) / "rows.zarr", ids, keys, source, source.description)
+            write_artifact(Path(folder) / "rows.zarr", ids, keys, source, description)
             feature_files.write(open_artifact(Path(folder) / "rows.zarr"), path, format)
 
 

@@ -18,7 +18,7 @@ the same rows give the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from google_crc32c import extend
 from cache import documents, strings
 from cache.array_spec import ARTIFACT_SHARD_BYTES, ROWS_PER_CHUNK, ArraySpec
 from cache.errors import Damage, DamageError, UserError
+from cache.hdf5_array import BROKEN, Hdf5Array
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
 
 USER_BLOCK = 512
 _MAGIC = b"hearonce hdf5 size "
-_BROKEN = (OSError, RuntimeError, ValueError, KeyError, TypeError)  # what h5py raises on damaged bytes
 
 
 class Hdf5GroupWriter(RowGroupWriter):
@@ -102,66 +102,6 @@ def _within(chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
 
 
-class Hdf5Array:
-    """One dataset."""
-
-    def __init__(self, dataset: Any, file: str, check_file: Callable[[], bool]) -> None:
-        self._dataset = dataset
-        self._check_file = check_file
-        self._file = file
-        self.shape: tuple[int, ...] = dataset.shape
-        self.dtype = np.dtype(dataset.dtype)
-        self._chunk = dataset.chunks[0] if dataset.chunks else max(1, self.shape[0])
-
-    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows start to stop."""
-        stop = self.shape[0] if stop is None else stop
-        try:
-            block = np.asarray(self._dataset[start:stop])
-        except _BROKEN:
-            raise DamageError(self._damages(start // self._chunk, -(-stop // self._chunk))) from None
-        if not len(block):
-            return block
-        raw = np.ascontiguousarray(block).view(np.uint8).reshape(len(block), -1)
-        for row in (start, *range(start - start % self._chunk + self._chunk, stop, self._chunk)):
-            if not raw[row - start].any() and not raw[row - start : row - start + self._chunk].any():
-                if self._check_file():
-                    break
-                raise DamageError([Damage(self._file, (row, min(stop, row + self._chunk)), "has lost its bytes")])
-        return block
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Rows by number, in the order asked for."""
-        rows = np.asarray(rows, np.int64)
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            return self.read(int(rows[0]), int(rows[-1]) + 1)
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        if not len(rows):
-            return out
-        order = np.argsort(rows, kind="stable")
-        numbers = rows[order]
-        chunks, starts = np.unique(numbers // self._chunk, return_index=True)
-        for chunk, a, b in zip(chunks.tolist(), starts, [*starts[1:], len(rows)], strict=True):
-            first = chunk * self._chunk
-            block = self.read(first, min(self.shape[0], first + self._chunk))
-            out[order[a:b]] = block[numbers[a:b] - first]
-        return out
-
-    def damages(self) -> list[Damage]:
-        """Reads everything and lists what does not match its checksum."""
-        return self._damages(0, -(-self.shape[0] // self._chunk))
-
-    def _damages(self, first: int, last: int) -> list[Damage]:
-        found = []
-        for chunk in range(first, last):
-            rows = (chunk * self._chunk, min(self.shape[0], (chunk + 1) * self._chunk))
-            try:
-                _ = self._dataset[rows[0] : rows[1]]
-            except _BROKEN:
-                found.append(Damage(self._file, rows, f"does not match its checksum in {self._dataset.name[1:]}"))
-        return found
-
-
 class Hdf5Group(RowGroup):
     """An HDF5 file of ours.
 
@@ -183,7 +123,7 @@ class Hdf5Group(RowGroup):
             self._file = h5py.File(source, "r")
             data = bytes(self._file.attrs["hearonce"]) if "hearonce" in self._file.attrs else None
             size = _size(source)
-        except _BROKEN as error:
+        except BROKEN as error:
             if _is_ours(source):
                 raise DamageError([Damage(self._name, None, f"cannot be read ({error})")]) from None
             raise UserError(f"{path} is no embedding cache of hearonce.") from None
@@ -197,7 +137,7 @@ class Hdf5Group(RowGroup):
         """See `RowGroup.array`."""
         try:
             return Hdf5Array(self._file[name], self._name, self._is_whole)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise DamageError([Damage(self._name, (0, len(self)), f"has lost its array {name} ({error})")]) from None
 
     def ids(self) -> list[str]:

@@ -7,7 +7,7 @@ before find the old segments gone, look again, and go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,17 +15,19 @@ import numpy as np
 
 from cache import keys as row_keys
 from cache.errors import UserError
+from cache.key_index import KeyIndex
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
 from cache.zarr_group import ZarrGroup
 
-
-class SegmentGone(Exception):
-    """Another process has merged or removed a segment while we were reading it."""
-
-
 COMPACT_BYTES = 1 << 30
 """Segments are merged up to this size of their values."""
+
+
+Plan = dict[str, np.ndarray]
+"""Segments to rewrite as one, oldest first, with the rows to keep of each: bool (rows,)."""
+
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,25 @@ class Change:
     bytes_before: int = 0
 
 
+class Superseded(Exception):
+    """Segments that were to be rewritten are gone: another process has just done so."""
+
+
 def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMPACT_BYTES) -> Change:
     """Merges neighbouring small segments into few big ones, and drops all copies of a row but the first.
 
     Raises:
         UserError: a segment is damaged (repair first), or the disk is full; no row is lost.
     """
-    store.refresh()
-    first = store.index.first_rows()
-    names = list(store.groups)
-    kept = dict(zip(names, np.split(first, store.index.first[1:-1]), strict=True)) if names else {}
-    change = Change()
-    try:
-        for run in _runs(store, names, segment_bytes):
-            if len(run) > 1 or not kept[run[0]].all():
-                change = _rewrite(store, {name: kept[name] for name in run}, change, dry_run)
-    except SegmentGone:  # it is being compacted already
-        store.refresh()
-    return change
+
+    def plan() -> list[Plan]:
+        first = store.catalog.index.first_rows()
+        names = list(store.groups)
+        kept = dict(zip(names, np.split(first, store.catalog.index.first[1:-1]), strict=False))
+        runs = _runs(store, names, segment_bytes)
+        return [{name: kept[name] for name in run} for run in runs if len(run) > 1 or not kept[run[0]].all()]
+
+    return _carry_out(store, plan, dry_run)
 
 
 def gc(store: RowStore, keep: row_keys.Keys, *, dry_run: bool = False) -> Change:
@@ -71,19 +74,79 @@ def gc(store: RowStore, keep: row_keys.Keys, *, dry_run: bool = False) -> Change
     Raises:
         UserError: a segment is damaged (repair first), or the disk is full; no kept row is lost.
     """
-    store.refresh()
-    wanted = {bytes(key) for key in (row_keys.unpack(keep) if isinstance(keep, np.ndarray) else keep)}
+    wanted = KeyIndex([row_keys.pack(keep)])
+
+    def plan() -> list[Plan]:
+        kept = {name: wanted.find(group.keys) >= 0 for name, group in store.groups.items()}
+        return [{name: mask} for name, mask in kept.items() if not mask.all()]
+
+    return _carry_out(store, plan, dry_run)
+
+
+def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str, np.ndarray]) -> None:
+    """Writes some rows of some segments as one new segment, then removes those.
+
+    Args:
+        store: the store.
+        groups: segments by name, oldest first.
+        index: the rows to keep of each.
+
+    Raises:
+        Superseded: one of the segments is gone; nothing was written.
+    """
+    n = sum(map(len, index.values()))
+    if n:
+        with _noticing_others():
+            frames = sum(group.frames(index[name]) for name, group in groups.items())
+        sources = [group.description.get("provenance", {}) for group in groups.values()]
+        distinct = [one for i, one in enumerate(sources) if one not in sources[:i]]
+        provenance = distinct[0] if len(distinct) == 1 else {"merged": distinct}
+        with store.new_segment(n, frames, provenance, after=next(iter(groups))) as writer:
+            for name, group in groups.items():
+                for part in _blocks(group, index[name]):
+                    with _noticing_others(), store.catalog.naming_damage(name):
+                        rows = group.take(part)
+                    writer.append(rows)
+    for name in groups:
+        store.segments.discard(name)
+    store.catalog.stale = True
+
+
+def _carry_out(store: RowStore, plan: Callable[[], list[Plan]], dry_run: bool) -> Change:
     change = Change()
-    for name, group in store.groups.items():
-        kept = np.fromiter((key in wanted for key in row_keys.unpack(group.keys)), bool, len(group))
-        if not kept.all():
-            try:
-                change = _rewrite(store, {name: kept}, change, dry_run)
-            except SegmentGone:
-                raise UserError(
-                    f"{store.path} is being tidied by another process: run again when that is done."
-                ) from None
-    return change
+    for _ in range(_ATTEMPTS):
+        store.refresh()
+        groups = dict(store.groups)
+        try:
+            for kept in plan():
+                change = _rewrite(store, groups, kept, change, dry_run)
+            return change
+        except Superseded:
+            continue
+    raise UserError(f"{store.path} is being tidied by another process: run again when that has finished.")
+
+
+def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, change: Change, dry_run: bool) -> Change:
+    index = {name: np.flatnonzero(mask) for name, mask in kept.items()}
+    n = sum(map(len, index.values()))
+    with _noticing_others():
+        nbytes = sum(store.segments.nbytes(name) for name in kept)
+    if not dry_run:
+        replace(store, {name: groups[name] for name in kept}, index)
+    return Change(
+        change.segments_before + len(kept),
+        change.segments_after + (n > 0),
+        change.rows_removed + sum(map(len, kept.values())) - n,
+        change.bytes_before + nbytes,
+    )
+
+
+@contextmanager
+def _noticing_others() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Superseded from error
 
 
 def _runs(store: RowStore, names: list[str], limit: int) -> Iterator[list[str]]:
@@ -99,71 +162,6 @@ def _runs(store: RowStore, names: list[str], limit: int) -> Iterator[list[str]]:
         total += size
     if run:
         yield run
-
-
-def _rewrite(store: RowStore, kept: dict[str, np.ndarray], change: Change, dry_run: bool) -> Change:
-    with _noticing_gone(store, list(kept)):
-        return _rewritten(store, kept, change, dry_run)
-
-
-@contextmanager
-def _noticing_gone(store: RowStore, names: list[str]) -> Iterator[None]:
-    """Tells a segment that another process has removed from one that has lost a file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        if set(names) <= set(store.segments.names()):
-            raise UserError(f"{error.filename} is missing: run `hearonce cache repair {store.path}`.") from None
-        raise SegmentGone from None
-
-
-def _rewritten(store: RowStore, kept: dict[str, np.ndarray], change: Change, dry_run: bool) -> Change:
-    groups = {name: store.groups[name] for name in kept}
-    index = {name: np.flatnonzero(mask) for name, mask in kept.items()}
-    n = sum(map(len, index.values()))
-    done = Change(
-        change.segments_before + len(kept),
-        change.segments_after + (n > 0),
-        change.rows_removed + sum(map(len, kept.values())) - n,
-        change.bytes_before + sum(store.segments.nbytes(name) for name in kept),
-    )
-    if not dry_run:
-        replace(store, groups, index)
-    return done
-
-
-def replace(store: RowStore, groups: dict[str, ZarrGroup], index: dict[str, np.ndarray]) -> None:
-    """Writes some rows of some segments as one new segment, then removes those.
-
-    Args:
-        store: the store.
-        groups: segments by name, oldest first.
-        index: the rows to keep of each.
-    """
-    n = sum(map(len, index.values()))
-    if n:
-        frames = sum(frames_in(group, index[name]) for name, group in groups.items())
-        sources = [group.description.get("provenance", {}) for group in groups.values()]
-        distinct = [one for i, one in enumerate(sources) if one not in sources[:i]]
-        provenance = distinct[0] if len(distinct) == 1 else {"merged": distinct}
-        with store.new_segment(n, frames, provenance, after=next(iter(groups))) as writer:
-            for name, group in groups.items():
-                with store.naming_damage(name):
-                    for part in _blocks(group, index[name]):
-                        with _noticing_gone(store, [name]):
-                            rows = group.take(part)
-                        writer.append(rows)
-    for name in groups:
-        store.segments.discard(name)
-    store.refresh()
-
-
-def frames_in(group: ZarrGroup, index: np.ndarray) -> int:
-    """Frames of these rows together; their number when rows are not ragged."""
-    if not group.format.ragged:
-        return len(index)
-    offsets = group.array("offsets")
-    return int((offsets.take(index + 1) - offsets.take(index)).sum())
 
 
 def _blocks(group: ZarrGroup, index: np.ndarray) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 from cache import keys as row_keys
 from cache.array_spec import ArraySpec
 from cache.errors import Damage, DamageError, UserError
-from cache.maintenance import replace
+from cache.maintenance import Superseded, replace
 from cache.places import LocalPlace, Place, RemotePlace, place_of
 from cache.row_format import RowFormat
 from cache.row_group import describe, layout
-from cache.row_store import RowStore, describe_store
+from cache.row_store import RowStore
 from cache.segments import Segments
+from cache.store_description import StoreDescription
 from cache.zarr_group import ZarrGroup, group_document
 
 
@@ -33,11 +35,12 @@ def verify(path: Path | str, filesystem: Any = None) -> list[Damage]:
         row_format = RowStore(place).format
     except DamageError as error:
         found += error.damages
-        row_format = _recovered_format(place)
+        recovered = _recovered_description(place)
+        row_format = recovered.format if recovered else None
     if row_format is not None:
         segments = Segments(place)
         for name in segments.names():
-            found += _examine(segments.place(name), name, row_format)[1]
+            found += _examine(segments, name, row_format)[1]
     return found
 
 
@@ -62,10 +65,15 @@ def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
         found += error.damages
         if dry_run:
             return verify(path)
-        _restore_description(place)
+        recovered = _recovered_description(place)
+        if recovered is None:
+            raise UserError(
+                f"{place} has a damaged store.json and no intact segment: delete it and run again."
+            ) from None
+        Segments(place).write_description(recovered.to_bytes())
         store = RowStore(place)
     for name in store.segments.names():
-        group, damages = _examine(store.segments.place(name), name, store.format)
+        group, damages = _examine(store.segments, name, store.format)
         found += damages
         if not damages or dry_run:
             continue
@@ -77,12 +85,14 @@ def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
             if damage.rows is not None:
                 healthy[damage.rows[0] : damage.rows[1]] = False
         lenient = ZarrGroup(store.segments.place(name), "segment", group.document)
-        replace(store, {name: lenient}, {name: np.flatnonzero(healthy)})
+        with suppress(Superseded):  # another process has just merged or repaired it
+            replace(store, {name: lenient}, {name: np.flatnonzero(healthy)})
     return found
 
 
-def _examine(place: Place, name: str, row_format: RowFormat) -> tuple[ZarrGroup | None, list[Damage]]:
+def _examine(segments: Segments, name: str, row_format: RowFormat) -> tuple[ZarrGroup | None, list[Damage]]:
     """A segment, reconstructed where its description is damaged, and everything wrong with it."""
+    place = segments.place(name)
     found: list[Damage] = []
     group: ZarrGroup | None
     try:
@@ -95,6 +105,8 @@ def _examine(place: Place, name: str, row_format: RowFormat) -> tuple[ZarrGroup 
             found.append(Damage("zarr.json", None, "cannot be reconstructed: all rows of the segment are lost"))
     if group is not None:
         found += [_with_keys(one, group) for one in group.damages()]
+    if found and name not in segments.names():  # another process has just merged it into another
+        return None, []
     return group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found]
 
 
@@ -129,13 +141,8 @@ def _reconstructed(place: Place, row_format: RowFormat) -> ZarrGroup | None:
     return ZarrGroup(place, "segment", group_document(description, metadata))
 
 
-def _recovered_format(place: LocalPlace | RemotePlace) -> RowFormat | None:
-    owner = _owner(place)
-    return owner[2] if owner else None
-
-
-def _owner(place: LocalPlace | RemotePlace) -> tuple[str, str, RowFormat] | None:
-    """Modality, fingerprint and format of a store, from any intact segment."""
+def _recovered_description(place: LocalPlace | RemotePlace) -> StoreDescription | None:
+    """Whose rows a store holds, from any intact segment."""
     segments = Segments(place)
     for name in segments.names():
         try:
@@ -143,13 +150,5 @@ def _owner(place: LocalPlace | RemotePlace) -> tuple[str, str, RowFormat] | None
         except (UserError, FileNotFoundError):
             continue
         if group is not None:
-            return group.description["modality"], group.description["fingerprint"], group.format
+            return StoreDescription(group.description["modality"], group.description["fingerprint"], group.format)
     return None
-
-
-def _restore_description(place: LocalPlace | RemotePlace) -> None:
-    owner = _owner(place)
-    if owner is None:
-        raise UserError(f"{place} has a damaged store.json and no intact segment: delete it and run again.")
-    modality, fingerprint, row_format = owner
-    Segments(place).write_description(describe_store(modality, fingerprint, row_format, {}))

@@ -137,6 +137,12 @@ class RowGroup(ABC):
         side = {name: self.array(f"side.{name}").read(start, stop) for name in self.format.side}
         return Rows(self.format, self.keys[start:stop], self.array("values").read(first, last), offsets, side)
 
+    def frames(self, index: np.ndarray) -> int:
+        """Frames of these rows together; their number when rows are not ragged."""
+        if not self.format.ragged:
+            return len(index)
+        return int((self._some("offsets", index + 1) - self._some("offsets", index)).sum())
+
     def take(self, index: np.ndarray) -> Rows:
         """Rows by number, in the order asked for."""
         index = np.asarray(index, np.int64)

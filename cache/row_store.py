@@ -13,79 +13,59 @@ writer makes segments of its own, and a key that two writers computed reads as o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache import documents
 from cache import keys as row_keys
-from cache.errors import Damage, DamageError, UserError
-from cache.key_index import KeyIndex
+from cache.catalog import Catalog, damaged_store
+from cache.errors import DamageError, UserError
 from cache.places import LocalPlace, RemotePlace, place_of
 from cache.row_format import RowFormat
-from cache.row_group import SCHEMA_VERSION, check_schema, rows_per_block
+from cache.row_group import rows_per_block
 from cache.row_writer import RowWriter
 from cache.rows import Rows
 from cache.segments import Segments
+from cache.store_description import StoreDescription
 from cache.zarr_group import ZarrGroup, ZarrGroupWriter
 
 if TYPE_CHECKING:
     import torch
 
 
-def describe_store(modality: str, fingerprint: str, row_format: RowFormat, identity: Mapping[str, Any]) -> bytes:
-    """What stands in a store's store.json."""
-    return documents.sealed(
-        {
-            "schema": SCHEMA_VERSION,
-            "modality": modality,
-            "fingerprint": fingerprint,
-            "format": row_format.to_json(),
-            "identity": dict(identity),
-            documents.CHECKSUM: "00000000",
-        }
-    )
-
-
 class RowStore:
     """The rows of one modality and fingerprint; `ensure` makes one, `open` looks at one.
 
+    Args:
+        place: folder of the store.
+
     Attributes:
         path: folder or URL.
+        description: modality, fingerprint, format, identity.
         format: of every row.
-        description: modality, fingerprint, identity (what the fingerprint was made of).
         segments: where the rows lie.
+        catalog: which rows the segments hold.
+
+    Raises:
+        UserError: it is no row store, of another version, or its description is damaged.
     """
 
     def __init__(self, place: LocalPlace | RemotePlace) -> None:
         self.path = str(place)
         try:
-            data = place.read("store.json")
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{place} is no row store of hearonce (it has no store.json).") from None
-        try:
-            found = documents.opened(data, "store.json")
+            self.description = StoreDescription.read(place)
         except DamageError as error:
-            raise self._damaged(error.damages) from None
-        check_schema(found, f"{place}/store.json", "row store")
-        self.format = RowFormat.from_json(found["format"])
-        self.description = {name: found[name] for name in ("modality", "fingerprint", "identity")}
+            raise damaged_store(self.path, error.damages) from None
+        self.format = self.description.format
         self.segments = Segments(place)
-        self._groups: dict[str, ZarrGroup] = {}
-        self._index: KeyIndex | None = None
-        self._stale = False
+        self.catalog = Catalog(self.path, self.segments, self.format)
 
     @classmethod
     def open(cls, path: Path | str, filesystem: Any = None) -> RowStore:
-        """Opens an existing store by its folder or fsspec URL.
-
-        Raises:
-            UserError: it is no row store, of another version, or its description is damaged.
-        """
+        """Opens an existing store by its folder or fsspec URL; raises as the class does."""
         return cls(place_of(path, filesystem))
 
     @classmethod
@@ -110,13 +90,14 @@ class RowStore:
             UserError: the store holds rows of another format or fingerprint, is of another version, or cannot be made.
         """
         place = place_of(root).child(f"{modality}-{fingerprint}")
+        described = StoreDescription(modality, fingerprint, row_format, identity or {})
         if "store.json" not in place.names():
-            Segments(place).write_description(describe_store(modality, fingerprint, row_format, identity or {}))
+            Segments(place).write_description(described.to_bytes())
         store = cls(place)
         store.check_same(row_format, fingerprint)
-        if identity and not store.description["identity"]:
-            store.segments.write_description(describe_store(modality, fingerprint, row_format, identity))
-            store = cls(place)
+        if identity and not store.description.identity:  # lost in a repair
+            store.segments.write_description(described.to_bytes())
+            store.description = described
         store.segments.clean()
         return store
 
@@ -126,9 +107,9 @@ class RowStore:
         Raises:
             UserError: they are of another format or fingerprint.
         """
-        if self.description["fingerprint"] != fingerprint:
+        if self.description.fingerprint != fingerprint:
             raise UserError(
-                f"{self.path} holds rows of fingerprint {self.description['fingerprint']}, not of {fingerprint}: "
+                f"{self.path} holds rows of fingerprint {self.description.fingerprint}, not of {fingerprint}: "
                 "rows of different encoders are never mixed."
             )
         if self.format != row_format:
@@ -136,51 +117,24 @@ class RowStore:
 
     def refresh(self) -> None:
         """Looks again which segments are committed (other writers may have added or merged some)."""
-        self.segments.check_there()
-        groups: dict[str, ZarrGroup] = {}
-        for name in self.segments.names():
-            try:
-                group = self._groups.get(name) or self.segments.open(name)
-                if group is not None:
-                    _ = group.keys
-                    groups[name] = group
-            except DamageError as error:
-                raise self._damaged(error.damages, name) from None
-            except FileNotFoundError as error:
-                if name in self.segments.names():
-                    file = str(error.filename or error).removeprefix(f"{self.segments.place(name)}/")
-                    raise self._damaged([Damage(file, None, "is missing")], name) from None
-        if self._index is None or list(groups) != list(self._groups):
-            self._index = KeyIndex([group.keys for group in groups.values()])
-            for group, start, stop in zip(groups.values(), self._index.first[:-1], self._index.first[1:], strict=True):
-                group.keys = self._index.packed[start:stop]
-        self._groups, self._stale = groups, False
-
-    @property
-    def index(self) -> KeyIndex:
-        """All keys, as last looked at."""
-        if self._index is None or self._stale:
-            self.refresh()
-        assert self._index is not None
-        return self._index
+        self.catalog.refresh()
 
     @property
     def groups(self) -> dict[str, ZarrGroup]:
         """Segments by name, oldest first, as last looked at."""
-        _ = self.index
-        return self._groups
+        return self.catalog.groups
 
     def __len__(self) -> int:
         """Number of rows, a key written twice counted once."""
-        return int(np.count_nonzero(self.index.first_rows()))
+        return int(np.count_nonzero(self.catalog.index.first_rows()))
 
     def keys(self) -> np.ndarray:
         """The key of every row, in the order of commits: uint8 (n, 16)."""
-        return self.index.packed[self.index.first_rows()]
+        return self.catalog.index.packed[self.catalog.index.first_rows()]
 
     def missing(self, keys: row_keys.Keys) -> list[bytes]:
         """The keys that have no row yet, each once, in the order given."""
-        absent = np.flatnonzero(self.index.find(keys) < 0)
+        absent = np.flatnonzero(self.catalog.index.find(keys) < 0)
         if isinstance(keys, np.ndarray):
             return list(dict.fromkeys(row_keys.unpack(keys[absent])))
         return list(dict.fromkeys(keys[i] for i in absent.tolist()))
@@ -203,26 +157,11 @@ class RowStore:
 
     def read_rows(self, keys: row_keys.Keys) -> Rows:
         """Rows in the order of the keys, with side values; raises as `read` does."""
-        for _ in range(5):
-            try:
-                return self._read(keys)
-            except FileNotFoundError as error:  # another process has merged segments since we looked
-                before = list(self._groups)
-                self.refresh()
-                if list(self._groups) == before:
-                    file = str(error.filename).removeprefix(f"{self.path}/")
-                    raise self._damaged([Damage(file, None, "is missing")]) from None
-        raise UserError(f"{self.path} keeps changing while it is read: run again.")
+        return self.catalog.read(keys)
 
     def frames(self, keys: row_keys.Keys) -> int:
         """Frames of all these rows together; their number when rows are not ragged."""
-        if not self.format.ragged:
-            return len(keys)
-        return sum(
-            int((group.offsets[local + 1] - group.offsets[local]).sum())
-            for group, local, _ in self._located(keys)
-            if group.offsets is not None
-        )
+        return self.catalog.frames(keys) if self.format.ragged else len(keys)
 
     def blocks(self, keys: row_keys.Keys | None = None) -> Iterator[Rows]:
         """Rows in the order of the keys (by default every row once, in the order of commits), 32 MiB at a time."""
@@ -272,8 +211,11 @@ class RowStore:
             provenance: written beside the rows.
             after: name of the segment whose place in time it takes.
         """
-        owner = {name: self.description[name] for name in ("modality", "fingerprint")}
-        attributes = {**owner, "provenance": dict(provenance or {})}
+        attributes = {
+            "modality": self.description.modality,
+            "fingerprint": self.description.fingerprint,
+            "provenance": dict(provenance or {}),
+        }
         with self.segments.new(after) as folder:
             writer = ZarrGroupWriter(folder, self.format, n, frames, attributes)
             try:
@@ -281,52 +223,8 @@ class RowStore:
                 writer.close()
             finally:
                 writer.abandon()
-        self._stale = True
+        self.catalog.stale = True
 
     def writer(self, provenance: Mapping[str, Any] | None = None, **limits: Any) -> RowWriter:
         """Gathers rows and commits them in batches; see `RowWriter`."""
         return RowWriter(self, provenance or {}, **limits)
-
-    def _located(self, keys: row_keys.Keys) -> list[tuple[ZarrGroup, np.ndarray, np.ndarray]]:
-        """Per segment: its group, the rows wanted of it, and where they go."""
-        index = self.index
-        position = index.find(keys)
-        if (position < 0).any():
-            raise KeyError(f"{self.path} lacks {int((position < 0).sum())} of {len(keys)} rows")
-        segment = np.searchsorted(index.first, position, side="right") - 1
-        order = np.argsort(segment, kind="stable")
-        cuts = np.searchsorted(segment[order], np.arange(len(self._groups) + 1))
-        groups = list(self._groups.values())
-        return [
-            (groups[i], position[order[a:b]] - index.first[i], order[a:b])
-            for i, (a, b) in enumerate(pairwise(cuts))
-            if a < b
-        ]
-
-    def _read(self, keys: row_keys.Keys) -> Rows:
-        parts, places = [], []
-        for group, local, place in self._located(keys):
-            with self.naming_damage(group.path.rstrip("/").rsplit("/", 1)[-1]):
-                parts.append(group.take(local))
-            places.append(place)
-        rows = Rows.join(self.format, parts)
-        place = np.concatenate([np.zeros(0, np.int64), *places])
-        if (np.diff(place) == 1).all():
-            return rows
-        back = np.empty(len(place), np.int64)
-        back[place] = np.arange(len(place))
-        return rows.take(back)
-
-    @contextmanager
-    def naming_damage(self, segment: str) -> Iterator[None]:
-        """Says in which segment of which store damage was met, and what to do."""
-        try:
-            yield
-        except DamageError as error:
-            raise self._damaged(error.damages, segment) from None
-
-    def _damaged(self, damages: Sequence[Damage], segment: str | None = None) -> DamageError:
-        prefix = f"segments/{segment}/" if segment else ""
-        named = [Damage(prefix + one.file, one.rows, one.reason, one.keys) for one in damages]
-        remedy = f"run `hearonce cache repair {self.path}`; only the damaged rows are embedded anew"
-        return DamageError(named, self.path, remedy)

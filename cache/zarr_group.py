@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from cache import documents, strings
-from cache.array_reader import PlainArray, ShardedArray
+from cache.array_reader import ShardedArray
 from cache.array_spec import ARTIFACT_SHARD_BYTES, SEGMENT_SHARD_BYTES, ArraySpec
 from cache.array_writer import ArrayWriter
 from cache.errors import Damage, DamageError, UserError
 from cache.places import Place
+from cache.plain_array import PlainArray
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
 

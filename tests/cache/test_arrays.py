@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import array_reader
-from cache.array_reader import PlainArray, ShardedArray
+from cache.array_reader import ShardedArray
 from cache.array_spec import ArraySpec
 from cache.array_writer import ArrayWriter
 from cache.errors import DamageError
 from cache.places import LocalPlace, place_of
+from cache.plain_array import PlainArray
 from cache.strings import document, read_strings, write_strings
 
 DTYPES = ["uint8", "<u2", "<f2", "<f4", "<f8", "<i8"]

@@ -100,7 +100,7 @@ def test_writers_readers_and_two_compactors_at_once_lose_nothing(tmp_path):
         process.join()
     assert [process.exitcode for process in writers] == [0, 0]
     store = RowStore.open(reader.path)
-    assert store.description["fingerprint"] == FINGERPRINT
+    assert store.description.fingerprint == FINGERPRINT
     assert_rows(store, *range(183), *range(500, 600))
     compact(store)
-    assert len(store) == len(store.index.packed) == 283
+    assert len(store) == len(store.catalog.index.packed) == 283

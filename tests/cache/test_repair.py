@@ -13,7 +13,7 @@ from cache.row_format import RowFormat
 from cache.row_store import RowStore
 
 FORMATS = [RowFormat(64, "float16", False, {"level": "int32"}), RowFormat(64, "float16", True, {"level": "int32"})]
-N = 700
+N = 600
 
 
 def flip(data: bytearray, draw: random.Random) -> None:
@@ -96,6 +96,15 @@ def test_one_flipped_bit_costs_one_chunk_and_is_named(tmp_path):
     assert_rows(store, *range(N))
 
 
+def test_damaged_keys_in_every_segment_do_not_keep_one_another_from_repair(tmp_path):
+    path = make(tmp_path, FORMATS[0])
+    open_store(tmp_path, FORMATS[0]).append(*batch(FORMATS[0], 1000))
+    for keys_of in sorted(path.glob("segments/*/keys/c.0.0"))[:3]:
+        keys_of.write_bytes(bytes(keys_of.stat().st_size))
+    assert len(repair(path)) == 3
+    assert unpack(RowStore.open(path).keys()) == keys(1000)
+
+
 def test_several_damages_at_once(tmp_path):
     path = make(tmp_path, FORMATS[1])
     first, second, third = sorted(path.glob("segments/*"))
@@ -110,7 +119,7 @@ def test_several_damages_at_once(tmp_path):
     repair(path)
     store = open_store(tmp_path, FORMATS[1])
     assert store.missing(keys(*range(N))) == keys(*range(401))
-    assert store.description["identity"] == {"version": 1}
+    assert store.description.identity == {"version": 1}
     assert_rows(store, *range(401, N))
 
 

@@ -19,7 +19,7 @@ N = 12
 
 def write_embeddings(encoder: str, ids: dict[str, list[str]], vectors: dict[str, np.ndarray]) -> None:
     for modality in ("clips", "captions"):
-        store = RowStore.ensure(Path("store"), modality, encoder.encode().hex().ljust(32, "0"), RowFormat(DIM))
+        store = RowStore.ensure("store", modality, encoder.encode().hex().ljust(32, "0"), RowFormat(DIM))
         keys = [caption_key(modality + one) for one in ids[modality]]
         store.append(keys, vectors[modality])
         description = {"modality": modality, "encoder": encoder, "fingerprint": ""}

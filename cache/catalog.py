@@ -1,0 +1,153 @@
+"""Which rows a store's segments hold, as last looked at: the one place that knows both the segments and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from cache import keys as row_keys
+from cache.errors import Damage, DamageError, UserError
+from cache.key_index import KeyIndex
+from cache.row_format import RowFormat
+from cache.rows import Rows
+from cache.segments import Segments
+from cache.zarr_group import ZarrGroup
+
+T = TypeVar("T")
+
+_LOOKS = 5  # at a store that others compact meanwhile
+
+
+def damaged_store(path: str, damages: Sequence[Damage], segment: str | None = None) -> DamageError:
+    """The error that names damage in a store, and what to do about it."""
+    prefix = f"segments/{segment}/" if segment else ""
+    named = [Damage(prefix + one.file, one.rows, one.reason, one.keys) for one in damages]
+    return DamageError(named, path, f"run `hearonce cache repair {path}`; only the damaged rows are embedded anew")
+
+
+class Catalog:
+    """Segments are immutable, so what was read of one stays true; only which there are may change.
+
+    Args:
+        path: of the store, for messages.
+        segments: of the store.
+        row_format: of its rows.
+    """
+
+    def __init__(self, path: str, segments: Segments, row_format: RowFormat) -> None:
+        self._path = path
+        self._segments = segments
+        self._format = row_format
+        self._groups: dict[str, ZarrGroup] = {}
+        self._index: KeyIndex | None = None
+        self.stale = True
+
+    @property
+    def index(self) -> KeyIndex:
+        """All keys."""
+        if self._index is None or self.stale:
+            self.refresh()
+        assert self._index is not None
+        return self._index
+
+    @property
+    def groups(self) -> dict[str, ZarrGroup]:
+        """Segments by name, oldest first."""
+        _ = self.index
+        return self._groups
+
+    def refresh(self) -> None:
+        """Looks again which segments are committed.
+
+        Raises:
+            UserError: the store has vanished, or the description or keys of a segment are damaged.
+        """
+        self._segments.check_there()
+        groups: dict[str, ZarrGroup] = {}
+        for name in self._segments.names():
+            try:
+                with self.naming_damage(name):
+                    group = self._groups.get(name) or self._segments.open(name)
+                    if group is not None:
+                        _ = group.keys
+                        groups[name] = group
+            except FileNotFoundError as error:
+                if name in self._segments.names():  # or else another process has just merged it into another
+                    file = str(error.filename or error).removeprefix(f"{self._segments.place(name)}/")
+                    raise damaged_store(self._path, [Damage(file, None, "is missing")], name) from None
+        if self._index is None or list(groups) != list(self._groups):
+            self._index = KeyIndex([group.keys for group in groups.values()])
+            for group, (start, stop) in zip(groups.values(), pairwise(self._index.first), strict=True):
+                group.keys = self._index.packed[start:stop]
+        self._groups, self.stale = groups, False
+
+    def read(self, keys: row_keys.Keys) -> Rows:
+        """Rows in the order of the keys.
+
+        Raises:
+            KeyError: a key has no row.
+            UserError: a segment is damaged.
+        """
+        return self._looking_again(lambda: self._read(keys))
+
+    def frames(self, keys: row_keys.Keys) -> int:
+        """Frames of these rows together; raises as `read` does."""
+        return self._looking_again(
+            lambda: sum(self._groups[name].frames(local) for name, local, _ in self.locate(keys))
+        )
+
+    def locate(self, keys: row_keys.Keys) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Per segment: its name, the rows wanted of it, and where they go.
+
+        Raises:
+            KeyError: a key has no row.
+        """
+        position = self.index.find(keys)
+        if (position < 0).any():
+            raise KeyError(f"{self._path} lacks {int((position < 0).sum())} of {len(keys)} rows")
+        segment = np.searchsorted(self.index.first, position, side="right") - 1
+        order = np.argsort(segment, kind="stable")
+        cuts = np.searchsorted(segment[order], np.arange(len(self._groups) + 1))
+        return [
+            (name, position[order[a:b]] - first, order[a:b])
+            for name, first, (a, b) in zip(self._groups, self.index.first[:-1], pairwise(cuts), strict=True)
+            if a < b
+        ]
+
+    def _looking_again(self, read: Callable[[], T]) -> T:
+        for _ in range(_LOOKS):
+            try:
+                return read()
+            except FileNotFoundError as error:  # another process has merged segments since we looked
+                before = list(self._groups)
+                self.refresh()
+                if list(self._groups) == before:
+                    file = str(error.filename).removeprefix(f"{self._path}/")
+                    raise damaged_store(self._path, [Damage(file, None, "is missing")]) from None
+        raise UserError(f"{self._path} keeps changing while it is read: run again.")
+
+    @contextmanager
+    def naming_damage(self, segment: str) -> Iterator[None]:
+        """Says in which segment of which store damage was met, and what to do."""
+        try:
+            yield
+        except DamageError as error:
+            raise damaged_store(self._path, error.damages, segment) from None
+
+    def _read(self, keys: row_keys.Keys) -> Rows:
+        parts, places = [], [np.zeros(0, np.int64)]
+        for name, local, place in self.locate(keys):
+            with self.naming_damage(name):
+                parts.append(self._groups[name].take(local))
+            places.append(place)
+        rows = Rows.join(self._format, parts)
+        place = np.concatenate(places)
+        if (np.diff(place) == 1).all():
+            return rows
+        back = np.empty(len(place), np.int64)
+        back[place] = np.arange(len(place))
+        return rows.take(back)

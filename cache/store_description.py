@@ -1,0 +1,58 @@
+"""store.json: whose rows a store holds, and what they look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cache import documents
+from cache.errors import UserError
+from cache.places import Place
+from cache.row_format import RowFormat
+from cache.row_group import SCHEMA_VERSION, check_schema
+
+NAME = "store.json"
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """Attributes:
+    modality: `clips` or `captions`.
+    fingerprint: of the tower, 32 hex digits.
+    format: of every row.
+    identity: what the fingerprint was made of, for people.
+    """
+
+    modality: str
+    fingerprint: str
+    format: RowFormat
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        document = {
+            "schema": SCHEMA_VERSION,
+            "modality": self.modality,
+            "fingerprint": self.fingerprint,
+            "format": self.format.to_json(),
+            "identity": dict(self.identity),
+            documents.CHECKSUM: "00000000",
+        }
+        return documents.sealed(document)
+
+    @classmethod
+    def read(cls, place: Place) -> StoreDescription:
+        """Reads that of the store at a place.
+
+        Raises:
+            UserError: there is no store, or one of another version.
+            DamageError: the file does not match its checksum.
+        """
+        try:
+            data = place.read(NAME)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{place} is no row store of hearonce (it has no {NAME}).") from None
+        found = documents.opened(data, NAME)
+        check_schema(found, f"{place}/{NAME}", "row store")
+        return cls(found["modality"], found["fingerprint"], RowFormat.from_json(found["format"]), found["identity"])
