@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +13,7 @@ from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
 from cache.artifact_writer import convert, write_artifact
 from cache.errors import UserError, writing
 from cache.places import RemotePlace, place_of
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
-from cache.rows import Rows
 
 FORMATS = ("zarr", "hdf5", *feature_files.FORMATS)
 _SUFFIXES = {"zarr": (".zarr",), "hdf5": HDF5_SUFFIXES, **{name: (f".{name}",) for name in feature_files.FORMATS}}
@@ -88,7 +84,12 @@ def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
     Raises:
         UserError: the file is of another encoder or format, damaged, or no such file; nothing wrong is written.
     """
-    name, description, row_format, blocks = _opened(source)
+    return import_opened(opened(source), store)
+
+
+def import_opened(source: feature_files.Opened, store: RowStore) -> int:
+    """The same for what `opened` has opened."""
+    name, description, row_format, blocks = source
     fingerprint = description.get("fingerprint")
     if not isinstance(fingerprint, str):
         raise UserError(f"{name} does not say which encoder made it (no fingerprint), so its rows cannot be used.")
@@ -105,7 +106,15 @@ def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
     return added
 
 
-def _opened(source: Artifact | Path | str) -> tuple[str, dict[str, Any], RowFormat, Iterator[Rows]]:
+def opened(source: Artifact | Path | str) -> feature_files.Opened:
+    """What a file or artifact says of itself, before its rows are taken.
+
+    Returns:
+        (its name, description, format of its rows, the rows).
+
+    Raises:
+        UserError: it is no such file, or damaged.
+    """
     if not isinstance(source, Artifact):
         format = _format_of(source)
         if format in feature_files.FORMATS:
