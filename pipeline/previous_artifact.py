@@ -54,7 +54,7 @@ def _copy(store: RowStore, out: Path, missing: set[bytes], target: Path) -> int:
     for part in sorted(parts & FIRST):  # little, and says whether the rest is worth fetching
         files.get(f"{out.as_posix()}/{part}", str(target / part), recursive=True)
     artifact = open_artifact(target)
-    if artifact.description.get("fingerprint") != store.description["fingerprint"]:
+    if artifact.description.get("fingerprint") != store.description.fingerprint:
         return 0
     rows = np.flatnonzero([key.tobytes() in missing for key in artifact.keys])
     if not len(rows):
