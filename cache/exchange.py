@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +12,10 @@ from cache import keys as row_keys
 from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
 from cache.artifact_writer import convert, write_artifact
 from cache.errors import UserError, writing
+from cache.key_index import KeyIndex
 from cache.places import RemotePlace, place_of
-from cache.row_format import RowFormat
+from cache.row_group import rows_per_block
 from cache.row_store import RowStore
-from cache.rows import Rows
 
 FORMATS = ("zarr", "hdf5", *feature_files.FORMATS)
 _SUFFIXES = {"zarr": (".zarr",), "hdf5": HDF5_SUFFIXES, **{name: (f".{name}",) for name in feature_files.FORMATS}}
@@ -88,32 +86,33 @@ def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
     Raises:
         UserError: the file is of another encoder or format, damaged, or no such file; nothing wrong is written.
     """
-    name, description, row_format, blocks = _opened(source)
-    fingerprint = description.get("fingerprint")
+    opened = _opened(source)
+    fingerprint = opened.description.get("fingerprint")
     if not isinstance(fingerprint, str):
-        raise UserError(f"{name} does not say which encoder made it (no fingerprint), so its rows cannot be used.")
+        raise UserError(f"{opened.path} does not say which encoder made it (no fingerprint), so it was not imported.")
     try:
-        store.check_same(row_format, fingerprint)
+        store.check_same(opened.format, fingerprint)
     except UserError as error:
-        raise UserError(f"{name} was not imported: {error}") from None
-    added = 0
-    for rows in blocks:
-        absent = set(store.missing(rows.keys))
-        first = {key: i for i, key in reversed(list(enumerate(row_keys.unpack(rows.keys)))) if key in absent}
-        store.append_rows(rows.take(np.array(sorted(first.values()), np.int64)), {"imported": Path(name).name})
-        added += len(first)
-    return added
+        raise UserError(f"{opened.path} was not imported: {error}") from None
+    lacking = KeyIndex([opened.keys]).first_rows() & (store.catalog.index.find(opened.keys) < 0)
+    index = np.flatnonzero(lacking)
+    step = rows_per_block(opened.format, len(opened.keys), opened.shape[0])
+    for start in range(0, len(index), step):
+        rows = opened.rows(index[start : start + step])
+        rows.check(opened.path)
+        store.append_rows(rows, {"imported": Path(opened.path).name})
+    return len(index)
 
 
-def _opened(source: Artifact | Path | str) -> tuple[str, dict[str, Any], RowFormat, Iterator[Rows]]:
-    if not isinstance(source, Artifact):
-        format = _format_of(source)
-        if format in feature_files.FORMATS:
-            if isinstance(place_of(source), RemotePlace):
-                raise UserError(f"{source} is a URL: only Zarr and HDF5 are imported from there, so download it first.")
-            return feature_files.read(Path(source), format)
-        source = open_artifact(source)
-    return str(source.path), dict(source.description), source.format, source.blocks()
+def _opened(source: Artifact | Path | str) -> Artifact | feature_files.Features:
+    if isinstance(source, Artifact):
+        return source
+    format = _format_of(source)
+    if format not in feature_files.FORMATS:
+        return open_artifact(source)
+    if isinstance(place_of(source), RemotePlace):
+        raise UserError(f"{source} is a URL: only Zarr and HDF5 are imported from there, so download it first.")
+    return feature_files.read(Path(source), format)
 
 
 def _format_of(path: Path | str) -> str:

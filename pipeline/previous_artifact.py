@@ -12,47 +12,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cache.artifact import Artifact
 from cache.errors import UserError
+from cache.exchange import import_rows
 from cache.row_store import RowStore
 
-COMMIT_ROWS = 65536
 
-
-def warm(store: RowStore, out: Path, fingerprint: str, wanted: Sequence[bytes]) -> int:
+def warm(store: RowStore, out: Path, wanted: Sequence[bytes]) -> int:
     """Copies rows that the store lacks from the last artifact at `out`.
 
     Nothing is fetched when the store lacks nothing, outside a DVC project, or when `dvc.lock` has no such output.
 
     Args:
-        store: the row store to fill.
+        store: the row store to fill; rows of another encoder are left alone.
         out: the stage's output, relative to the project.
-        fingerprint: of the tower; rows of another are left alone.
         wanted: row keys of the stage.
 
     Returns:
         How many rows were copied.
     """
-    missing = set(store.missing(wanted))
-    if not missing or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
+    if not store.missing(wanted) or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
         return 0
     with _fetched(out) as path:
-        if path is None:
-            return 0
         try:
-            artifact = Artifact(path)
-            if artifact.description.get("fingerprint") != fingerprint:
-                return 0
-            keys = [key.tobytes() for key in artifact.keys]
-            rows = [row for row, key in enumerate(keys) if key in missing]
-            values = artifact.numpy() if rows else None
+            return import_rows(path, store) if path else 0
         except UserError:
-            return 0  # a damaged or older artifact: its rows are computed anew
-        for start in range(0, len(rows), COMMIT_ROWS):
-            block = rows[start : start + COMMIT_ROWS]
-            assert values is not None
-            store.append([keys[row] for row in block], values[block], {"from": "the artifact in dvc.lock"})
-        return len(rows)
+            return 0  # of another encoder, damaged or older: its rows are computed anew
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def _embed(
 
     out = layout.embeddings(corpus, name, modality)
     with summary.timed("warm"):
-        warmed = warm(store, out, fingerprint, [row.key for row in rows])
+        warmed = warm(store, out, [row.key for row in rows])
     if warmed:
         summary.note = "; ".join(filter(None, [summary.note, f"{warmed} rows from the artifact in dvc.lock"]))
     embed_missing(

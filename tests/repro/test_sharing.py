@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.artifact import Artifact
+from cache.artifact import open_artifact
 
 
 def colleague(clone, root: Path):
@@ -64,7 +64,7 @@ def test_two_clones_share_a_store_at_once(clone, tmp_path):
         one.repro(HEARONCE_STORE=str(store))
         assert one.computed("embed_clips") == 0, one.output
         assert one.computed("extract_audio") == 0
-    one, two = (Artifact(one.root / "data/embeddings/mine/yamnet-minilm/clips.zarr") for one in clones)
+    one, two = (open_artifact(one.root / "data/embeddings/mine/yamnet-minilm/clips.zarr") for one in clones)
     assert sorted(one.ids) == sorted(two.ids)
     np.testing.assert_array_equal(one.numpy()[np.argsort(one.ids)], two.numpy()[np.argsort(two.ids)])
 
