@@ -49,6 +49,17 @@ class DamageError(UserError):
         super().__init__(f"{where}{': ' if where else ''}{self.damages[0]}{more}{': ' if remedy else ''}{remedy}.")
 
 
+class WriteError(UserError, OSError):
+    """A write that the operating system refused: a sentence for users, and an OSError for those who handle one."""
+
+    def __init__(self, sentence: str, error: OSError) -> None:
+        super().__init__(sentence)
+        self.errno, self.strerror = error.errno, error.strerror
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "your disk quota is used up: free some space and run again",
@@ -64,11 +75,11 @@ _REASONS = {
 
 @contextmanager
 def writing(place: object) -> Iterator[None]:
-    """Turns the operating system's refusals to write into one sentence about `place`."""
+    """Turns the operating system's refusals to write into one sentence about `place` (a `WriteError`)."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not the operating system's
+        if error.errno is None or isinstance(error, UserError):  # not the operating system's, or said already
             raise
         why = _REASONS.get(error.errno, f"{error.strerror or error}")
-        raise UserError(f"{place} was not written: {why}.") from error
+        raise WriteError(f"{place} was not written: {why}.", error) from error

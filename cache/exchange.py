@@ -12,7 +12,9 @@ from cache import keys as row_keys
 from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
 from cache.artifact_writer import convert, write_artifact
 from cache.errors import UserError, writing
+from cache.key_index import KeyIndex
 from cache.places import RemotePlace, place_of
+from cache.row_group import rows_per_block
 from cache.row_store import RowStore
 
 FORMATS = ("zarr", "hdf5", *feature_files.FORMATS)
@@ -75,8 +77,12 @@ def export(source: Artifact | RowStore, path: Path, format: str | None = None) -
             feature_files.write(open_artifact(Path(folder) / "rows.zarr"), path, format)
 
 
-def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
+def import_rows(source: Artifact | feature_files.Features | Path | str, store: RowStore) -> int:
     """Adds the rows of an exported file, or of an artifact, that the store lacks.
+
+    Args:
+        source: where it lies, or what `opened` gave.
+        store: takes the rows.
 
     Returns:
         Number of rows added.
@@ -84,45 +90,38 @@ def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
     Raises:
         UserError: the file is of another encoder or format, damaged, or no such file; nothing wrong is written.
     """
-    return import_opened(opened(source), store)
-
-
-def import_opened(source: feature_files.Opened, store: RowStore) -> int:
-    """The same for what `opened` has opened."""
-    name, description, row_format, blocks = source
-    fingerprint = description.get("fingerprint")
+    found = opened(source)
+    fingerprint = found.description.get("fingerprint")
     if not isinstance(fingerprint, str):
-        raise UserError(f"{name} does not say which encoder made it (no fingerprint), so its rows cannot be used.")
+        raise UserError(f"{found.path} does not say which encoder made it (no fingerprint), so it was not imported.")
     try:
-        store.check_same(row_format, fingerprint)
+        store.check_same(found.format, fingerprint)
     except UserError as error:
-        raise UserError(f"{name} was not imported: {error}") from None
-    added = 0
-    for rows in blocks:
-        absent = set(store.missing(rows.keys))
-        first = {key: i for i, key in reversed(list(enumerate(row_keys.unpack(rows.keys)))) if key in absent}
-        store.append_rows(rows.take(np.array(sorted(first.values()), np.int64)), {"imported": Path(name).name})
-        added += len(first)
-    return added
+        raise UserError(f"{found.path} was not imported: {error}") from None
+    lacking = KeyIndex([found.keys]).first_rows() & (store.catalog.index.find(found.keys) < 0)
+    index = np.flatnonzero(lacking)
+    step = rows_per_block(found.format, len(found.keys), found.shape[0])
+    for start in range(0, len(index), step):
+        rows = found.rows(index[start : start + step])
+        rows.check(found.path)
+        store.append_rows(rows, {"imported": Path(found.path).name})
+    return len(index)
 
 
-def opened(source: Artifact | Path | str) -> feature_files.Opened:
-    """What a file or artifact says of itself, before its rows are taken.
-
-    Returns:
-        (its name, description, format of its rows, the rows).
+def opened(source: Artifact | feature_files.Features | Path | str) -> Artifact | feature_files.Features:
+    """What a file or artifact says of itself; its rows are read when they are taken.
 
     Raises:
         UserError: it is no such file, or damaged.
     """
-    if not isinstance(source, Artifact):
-        format = _format_of(source)
-        if format in feature_files.FORMATS:
-            if isinstance(place_of(source), RemotePlace):
-                raise UserError(f"{source} is a URL: only Zarr and HDF5 are imported from there, so download it first.")
-            return feature_files.read(Path(source), format)
-        source = open_artifact(source)
-    return str(source.path), dict(source.description), source.format, source.blocks()
+    if isinstance(source, Artifact | feature_files.Features):
+        return source
+    format = _format_of(source)
+    if format not in feature_files.FORMATS:
+        return open_artifact(source)
+    if isinstance(place_of(source), RemotePlace):
+        raise UserError(f"{source} is a URL: only Zarr and HDF5 are imported from there, so download it first.")
+    return feature_files.read(Path(source), format)
 
 
 def _format_of(path: Path | str) -> str:

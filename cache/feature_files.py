@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from cache.row_group import check_schema, describe
 from cache.rows import Rows
 
 FORMATS = ("npz", "parquet", "safetensors")
-Opened = tuple[str, dict[str, Any], RowFormat, Iterator[Rows]]
 
 _SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _SAFETENSORS_OTHER = {"uint8": "U8", "int32": "I32", "int64": "I64", "float32": "F32", "float64": "F64"}
@@ -38,20 +38,47 @@ def write(artifact: Artifact, path: Path, format: str) -> None:
         writers[format](artifact, temporary)
 
 
-def read(path: Path, format: str) -> Opened:
-    """Reads such a file.
+@dataclass(frozen=True)
+class Features:
+    """What such a file holds, in memory; as an `Artifact` has it.
 
-    Returns:
-        (its path, description, format, the rows).
+    Attributes:
+        path: of the file.
+        description: modality, encoder, fingerprint.
+        everything: the rows.
+    """
+
+    path: str
+    description: Mapping[str, Any]
+    everything: Rows
+
+    @property
+    def format(self) -> RowFormat:
+        """Of the rows."""
+        return self.everything.format
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Row keys, uint8 (n, 16)."""
+        return self.everything.keys
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, dim), or (frames of all rows, dim) when ragged."""
+        return self.everything.values.shape[0], self.format.dim
+
+    def rows(self, selection: np.ndarray) -> Rows:
+        """Rows by number."""
+        return self.everything.take(selection)
+
+
+def read(path: Path, format: str) -> Features:
+    """Reads such a file.
 
     Raises:
         UserError: it is missing, cannot be read, or was not exported by hearonce.
     """
-    readers: Mapping[str, Callable[[Path], tuple[str | None, dict[str, Any]]]] = {
-        "npz": _read_npz,
-        "parquet": _read_parquet,
-        "safetensors": _read_safetensors,
-    }
+    readers = {"npz": _read_npz, "parquet": _read_parquet, "safetensors": _read_safetensors}
     try:
         text, columns = readers[format](path)
         if text is None:
@@ -59,26 +86,19 @@ def read(path: Path, format: str) -> Opened:
         found = json.loads(text)
         check_schema(found, path, "feature file")
         row_format = RowFormat.from_json(found["format"])
-        values = columns["values"]
-        if row_format.ragged and not isinstance(values, list):
-            values = np.split(values, columns["offsets"][1:-1]) if len(columns["keys"]) else []
-        side = {name: columns[f"side.{name}"] for name in row_format.side}
-        rows = _parts(row_format, columns["keys"], values, side, str(path))
-        return str(path), {k: v for k, v in found.items() if k not in ("schema", "format", "rows")}, row_format, rows
+        keys = row_keys.pack(columns["keys"])
+        values = row_format.encode(columns["values"]).reshape(-1, row_format.dim)
+        offsets = columns["offsets"].astype(np.int64) if row_format.ragged else None
+        side = {name: columns[f"side.{name}"].astype(kind) for name, kind in row_format.side.items()}
+        rows = Rows(row_format, keys, values, offsets, side)
+        if not rows.fit():
+            raise ValueError("its arrays differ in length")
+        return Features(str(path), {k: v for k, v in found.items() if k not in ("schema", "format", "rows")}, rows)
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, pl.exceptions.PolarsError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read as {format} of hearonce ({reason}): get it again.") from None
-
-
-def _parts(row_format: RowFormat, keys: np.ndarray, values: Any, side: dict[str, Any], where: str) -> Iterator[Rows]:
-    """Rows in blocks in which no key comes twice, as artifacts may have it."""
-    first = np.unique(row_keys.halves(keys), axis=0, return_index=True)[1] if len(keys) else np.zeros(0, np.int64)
-    first.sort()
-    chosen = [values[i] for i in first] if row_format.ragged else values[first]
-    beside = {name: column[first] for name, column in side.items()}
-    yield Rows.of(row_format, keys[first], chosen, beside, where=where)
 
 
 def _text(artifact: Artifact) -> str:

@@ -86,10 +86,18 @@ class Rows:
             )
         beside = {name: _side_values(given[name], kind, n, name, where) for name, kind in row_format.side.items()}
         rows = cls(row_format, packed, stored, offsets, beside)
-        rows._check(where)
+        rows.check(where)
         return rows
 
-    def _check(self, where: str) -> None:
+    def check(self, where: str) -> None:
+        """Refuses rows that are not finite or of which two have the same key.
+
+        Args:
+            where: subject of the sentence.
+
+        Raises:
+            UserError: there are such rows.
+        """
         bad = self.format.not_finite(self.values)
         if bad.any():
             first = int(np.argmax(bad))
@@ -134,6 +142,16 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def fit(self) -> bool:
+        """Whether keys, values, offsets and side values are of the same rows."""
+        n = len(self)
+        if self.offsets is None:
+            together = len(self.values) == n
+        else:
+            ends = len(self.offsets) == n + 1 and (self.offsets[0], self.offsets[-1]) == (0, len(self.values))
+            together = ends and bool((np.diff(self.offsets) >= 0).all())
+        return together and all(len(column) == n for column in self.side.values())
 
     @property
     def nbytes(self) -> int:

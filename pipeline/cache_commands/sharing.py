@@ -10,6 +10,7 @@ import typer
 from cache import artifact_writer, exchange
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
+from cache.feature_files import Features
 from cache.location import Store
 from cache.row_store import RowStore
 from pipeline.cache_commands.found import is_store, opened, store_paths
@@ -60,8 +61,8 @@ def import_file(
 ) -> None:
     """Add the rows of a file to a row store, so that nobody computes them again."""
     source = exchange.opened(path)
-    target = RowStore.open(store) if store else _store_of(*source[:3])
-    added = exchange.import_opened(source, target)
+    target = RowStore.open(store) if store else _store_of(source)
+    added = exchange.import_rows(source, target)
     _show("imported", [{"path": path, "store": target.path, "rows added": added}], as_json)
 
 
@@ -98,10 +99,11 @@ def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | Non
     )
 
 
-def _store_of(name: str, description: dict[str, Any], row_format: Any) -> RowStore:
-    if not {"modality", "fingerprint"} <= description.keys():
-        raise UserError(f"{name} does not say which encoder made it, so its rows cannot be used.")
-    return RowStore.ensure(Store.default().rows, description["modality"], description["fingerprint"], row_format)
+def _store_of(source: Artifact | Features) -> RowStore:
+    said = source.description
+    if not {"modality", "fingerprint"} <= said.keys():
+        raise UserError(f"{source.path} does not say which encoder made it, so its rows cannot be used.")
+    return RowStore.ensure(Store.default().rows, said["modality"], said["fingerprint"], source.format)
 
 
 def _show(title: str, lines: list[dict[str, Any]], as_json: bool) -> None:
