@@ -77,7 +77,7 @@ def export(source: Artifact | RowStore, path: Path, format: str | None = None) -
             feature_files.write(open_artifact(Path(folder) / "rows.zarr"), path, format)
 
 
-def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
+def import_rows(source: Artifact | feature_files.Features | Path | str, store: RowStore) -> int:
     """Adds the rows of an exported file, or of an artifact, that the store lacks.
 
     Returns:
@@ -86,7 +86,7 @@ def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
     Raises:
         UserError: the file is of another encoder or format, damaged, or no such file; nothing wrong is written.
     """
-    opened = _opened(source)
+    opened = source if isinstance(source, (Artifact, feature_files.Features)) else open_rows(source)
     fingerprint = opened.description.get("fingerprint")
     if not isinstance(fingerprint, str):
         raise UserError(f"{opened.path} does not say which encoder made it (no fingerprint), so it was not imported.")
@@ -104,9 +104,12 @@ def import_rows(source: Artifact | Path | str, store: RowStore) -> int:
     return len(index)
 
 
-def _opened(source: Artifact | Path | str) -> Artifact | feature_files.Features:
-    if isinstance(source, Artifact):
-        return source
+def open_rows(source: Path | str) -> Artifact | feature_files.Features:
+    """Opens an exported file or an artifact.
+
+    Raises:
+        UserError: it is no such file, or damaged.
+    """
     format = _format_of(source)
     if format not in feature_files.FORMATS:
         return open_artifact(source)

@@ -25,7 +25,7 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
     """A group whose subcommands are imported when they are needed.
 
     Args:
-        commands: name -> `module:function`.
+        commands: name -> `module:function`, or `module:app` of a typer app with subcommands of its own.
     """
 
     class LazyGroup(TyperGroup):
@@ -35,14 +35,19 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             if cmd_name not in commands:
                 return None
-            module, function = commands[cmd_name].split(":")
+            module, name = commands[cmd_name].split(":")
+            found = getattr(importlib.import_module(module), name)
+            if isinstance(found, typer.Typer):
+                return typer.main.get_command(found)
             app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
-            app.command(cmd_name)(getattr(importlib.import_module(module), function))
+            app.command(cmd_name)(found)
             return typer.main.get_command(app)
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             if args and not args[0].startswith("-") and args[0] not in commands:
-                raise UserError(f"No command {args[0]!r}: {did_you_mean(args[0], commands)} (`hearonce --help`)")
+                raise UserError(
+                    f"No command {args[0]!r}: {did_you_mean(args[0], commands)} (`{ctx.command_path} --help`)"
+                )
             return super().resolve_command(ctx, args)
 
     return LazyGroup

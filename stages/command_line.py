@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "stages.report.command:report",
     "problems": "stages.report.problems:problems",
     "encode": "stages.embed.encode_files:encode",
+    "cache": "pipeline.cache_commands.app:app",
 }
 
 app = typer.Typer(

@@ -1,0 +1,1 @@
+"""`hearonce cache …`: looking into stores and embedding caches, keeping them tidy, and sharing them."""

@@ -1,0 +1,111 @@
+"""Which row stores and embedding caches there are, and which rows the project wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache import tables as schemas
+from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
+from cache.errors import UserError
+from cache.keys import caption_key, clip_key, pack
+from cache.location import Store
+from cache.places import place_of
+from cache.row_store import RowStore
+from pipeline import layout
+
+
+def is_store(path: Path | str) -> bool:
+    """Whether a row store lies at a path or URL."""
+    return "store.json" in place_of(path).names()
+
+
+def store_paths(root: Path | str) -> list[str]:
+    """Row stores at or below a path or URL: a store itself, a folder of stores, or what `$HEARONCE_STORE` names."""
+    if is_store(root):
+        return [str(root)]
+    for place in (place_of(root), place_of(root).child("rows")):
+        found = [str(place.child(name)) for name in place.names() if "store.json" in place.child(name).names()]
+        if found:
+            return found
+    return []
+
+
+def chosen_stores(paths: Sequence[str]) -> list[str]:
+    """The stores a user named, or those of the project.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not paths:
+        found = store_paths(Store.default().rows)
+        if not found:
+            raise UserError(f"{Store.default().rows} holds no row store: run `dvc repro`, or name a store.")
+        return found
+    chosen = []
+    for path in paths:
+        found = store_paths(path)
+        if not found:
+            raise UserError(f"{path} holds no row store (a folder with a store.json): `hearonce cache ls` lists them.")
+        chosen += found
+    return chosen
+
+
+def artifact_paths(folder: Path = layout.DATA) -> list[Path]:
+    """Embedding caches below a folder, sorted."""
+    found = [one for one in folder.rglob("*") if one.suffix in (".zarr", *HDF5_SUFFIXES)]
+    return sorted(one for one in found if one.is_file() or (one / "zarr.json").exists())
+
+
+def opened(path: Path | str) -> RowStore | Artifact:
+    """A row store or an embedding cache, whichever the path or URL is.
+
+    Raises:
+        UserError: neither.
+    """
+    return RowStore.open(path) if is_store(path) else open_artifact(path)
+
+
+def wanted_keys(keep: Sequence[str]) -> dict[str, np.ndarray]:
+    """Row keys, packed, per modality, that the project's tables and embedding caches ask for, and those to keep.
+
+    Args:
+        keep: further embedding caches, paths or URLs.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for path in (*map(str, artifact_paths()), *keep):
+        artifact = open_artifact(path)
+        found.setdefault(str(artifact.description.get("modality")), []).append(artifact.keys)
+    for modality, keys in _keys_of_tables():
+        found.setdefault(modality, []).append(pack(keys))
+    joined = {modality: np.concatenate(parts) for modality, parts in found.items()}
+    return {modality: keys for modality, keys in joined.items() if len(keys)}
+
+
+def _keys_of_tables() -> Iterator[tuple[str, list[bytes]]]:
+    for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
+        yield "captions", [caption_key(text) for text in schemas.read_table(path, schemas.CAPTIONS)["text"]]
+    for path in sorted((layout.DATA / "tables").glob("*/clips.parquet")):
+        audio = layout.audio(path.parent.name)
+        recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
+        clips = schemas.read_table(path, schemas.CLIPS).select("media_digest", "start_s", "stop_s").rows()
+        yield "clips", [clip_key(digest, a, b, rendition) for rendition in ("", *recipes) for digest, a, b in clips]
+
+
+def encoders() -> dict[str, str]:
+    """Fingerprint -> name of the encoder, as far as the project's embedding caches tell."""
+    names: dict[str, str] = {}
+    for path in artifact_paths():
+        try:
+            description: Any = open_artifact(path).description
+        except UserError:
+            continue
+        if "encoder" in description and "fingerprint" in description:
+            names.setdefault(str(description["fingerprint"]), str(description["encoder"]))
+    return names

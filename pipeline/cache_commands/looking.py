@@ -1,0 +1,125 @@
+"""`hearonce cache ls` and `info`: what is there, of what, from which encoder and machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cache.artifact import Artifact, open_artifact
+from cache.errors import UserError
+from cache.location import Store
+from cache.places import LocalPlace, place_of
+from cache.row_store import RowStore
+from pipeline.cache_commands.found import artifact_paths, encoders, opened, store_paths
+from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table, size
+
+
+def ls(
+    store: Annotated[
+        str | None, typer.Option(help="Folder or URL of row stores; $HEARONCE_STORE or .hearonce by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the row stores and the embedding caches of data/."""
+    names = encoders()
+    stores = [_store_line(path, names) for path in store_paths(store or Store.default().rows)]
+    artifacts = [_artifact_line(path) for path in artifact_paths()]
+    if as_json:
+        show_json({"stores": stores, "artifacts": artifacts})
+        return
+    for title, rows in (("row stores", stores), ("embedding caches", artifacts)):
+        if rows:
+            show_table(f"{len(rows)} {title}", rows)
+        else:
+            print(f"No {title}.")
+
+
+def info(
+    path: Annotated[str, typer.Argument(help="A row store or an embedding cache: a path or a URL.")],
+    as_json: AsJson = False,
+) -> None:
+    """Describe one row store or embedding cache, with the provenance of its rows."""
+    found = opened(path)
+    answer = _store_info(found) if isinstance(found, RowStore) else _artifact_info(found)
+    if as_json:
+        show_json(answer)
+        return
+    provenance = answer.pop("provenance", [])
+    answer["bytes"] = size(answer["bytes"])
+    answer |= {f"identity.{name}": value for name, value in (answer.pop("identity", None) or {}).items()}
+    show_table(str(found.path), [{"what": name, "value": value} for name, value in answer.items()])
+    if provenance:
+        lines = [{"rows": one["rows"], "made by": _sentence(one["provenance"])} for one in provenance]
+        show_table("where the rows come from", lines)
+
+
+def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
+    place = place_of(path)
+    try:
+        store = RowStore.open(path)
+        segments = store.segments.names()
+        return {
+            "modality": store.description["modality"],
+            "encoder": names.get(store.description["fingerprint"], "?"),
+            "fingerprint": store.description["fingerprint"],
+            "rows": len(store),
+            "bytes": sum(store.segments.nbytes(name) for name in segments),
+            "segments": len(segments),
+            "path": path,
+        }
+    except UserError as error:
+        modality, _, fingerprint = str(place).rstrip("/").rsplit("/", 1)[-1].partition("-")
+        nbytes = bytes_below(place.path) if isinstance(place, LocalPlace) else 0
+        line = {"modality": modality, "encoder": names.get(fingerprint, "?"), "fingerprint": fingerprint, "rows": "?"}
+        return {**line, "bytes": nbytes, "segments": "?", "path": str(error)}
+
+
+def _artifact_line(path: Path) -> dict[str, Any]:
+    line: dict[str, Any] = {"path": str(path), "modality": "?", "encoder": "?", "rows": "?", "format": "?"}
+    try:
+        found = open_artifact(path)
+        line |= {"modality": found.description.get("modality", "?"), "encoder": found.description.get("encoder", "?")}
+        line |= {"rows": len(found), "format": str(found.format)}
+    except UserError as error:
+        line["format"] = str(error)
+    return {**line, "bytes": bytes_below(path)}
+
+
+def _store_info(store: RowStore) -> dict[str, Any]:
+    sources: dict[str, dict[str, Any]] = {}
+    for group in store.groups.values():
+        provenance = group.description.get("provenance", {})
+        line = sources.setdefault(repr(provenance), {"rows": 0, "provenance": provenance})
+        line["rows"] += len(group)
+    names = store.segments.names()
+    return {
+        "kind": "row store",
+        "modality": store.description["modality"],
+        "encoder": encoders().get(store.description["fingerprint"], "?"),
+        "fingerprint": store.description["fingerprint"],
+        "format": str(store.format),
+        "rows": len(store),
+        "segments": len(names),
+        "bytes": sum(store.segments.nbytes(name) for name in names),
+        "identity": store.description["identity"],
+        "provenance": list(sources.values()),
+    }
+
+
+def _artifact_info(artifact: Artifact) -> dict[str, Any]:
+    place = place_of(artifact.path)
+    return {
+        "kind": "embedding cache",
+        **{name: value for name, value in artifact.description.items()},
+        "format": str(artifact.format),
+        "rows": len(artifact),
+        "frames": artifact.shape[0],
+        "bytes": bytes_below(place.path) if isinstance(place, LocalPlace) else int(place.filesystem.du(place.path)),
+        "first ids": artifact.ids[:3],
+    }
+
+
+def _sentence(provenance: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in provenance.items()) or "not said"

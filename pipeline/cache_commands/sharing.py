@@ -1,0 +1,113 @@
+"""`hearonce cache merge`, `export`, `import` and `convert`: rows between stores, files and people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cache import artifact_writer, exchange
+from cache.artifact import Artifact, open_artifact
+from cache.errors import UserError
+from cache.feature_files import Features
+from cache.location import Store
+from cache.row_store import RowStore
+from pipeline.cache_commands.found import is_store, opened, store_paths
+from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
+
+
+def merge(
+    source: Annotated[str, typer.Argument(help="A row store, or a folder or URL of row stores.")],
+    target: Annotated[str | None, typer.Argument(help="The same; the project's store by default.")] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add to TARGET the rows of SOURCE that it lacks; SOURCE stays as it is."""
+    sources = store_paths(source)
+    if not sources:
+        raise UserError(f"{source} holds no row store (a folder with a store.json).")
+    lines: list[dict[str, Any]] = []
+    for path in sources:
+        store = RowStore.open(path)
+        into, added = _into(store, target, dry_run), len(store)
+        if into is not None:
+            added = len(into.missing(store.keys())) if dry_run else exchange.merge(store, into)
+        where = into.path if into is not None else "a new store"
+        lines.append({"source": path, "target": where, "rows": len(store), "rows added": added})
+    _show("would be merged" if dry_run else "merged", lines, as_json)
+
+
+def export(
+    source: Annotated[str, typer.Argument(help="An embedding cache or a row store: a path or a URL.")],
+    path: Annotated[Path, typer.Argument(help="File to make (a folder for .zarr).")],
+    format: Annotated[
+        str | None, typer.Option(help="zarr, hdf5, npz, parquet or safetensors; by the name of PATH by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write rows with their ids and keys into one file that stands for itself."""
+    found = opened(source)
+    exchange.export(found, path, format)
+    _show("exported", [{"source": source, "path": str(path), "rows": len(found)}], as_json)
+
+
+def import_file(
+    path: Annotated[str, typer.Argument(help="A file that `export` wrote, or an embedding cache.")],
+    store: Annotated[
+        str | None, typer.Argument(help="A row store; that of the file's encoder in the project by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add the rows of a file to a row store, so that nobody computes them again."""
+    source = exchange.open_rows(path)
+    target = RowStore.open(store) if store else _store_of(source)
+    added = exchange.import_rows(source, target)
+    _show("imported", [{"path": path, "store": target.path, "rows added": added}], as_json)
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="An embedding cache: a path or a URL.")],
+    target: Annotated[Path, typer.Argument(help="The new one; .zarr or .h5 says in which format.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write an embedding cache in the other format, without loss."""
+    found: Artifact = open_artifact(source)
+    artifact_writer.convert(found, target)
+    _show("converted", [{"source": source, "target": str(target), "rows": len(found)}], as_json)
+
+
+def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | None:
+    """The store that takes a source's rows, None if a real run would make it."""
+    if target is not None and is_store(target):
+        into = RowStore.open(target)
+        into.check_same(source.format, source.description["fingerprint"])
+        return into
+    described = source.description
+    root = target or str(Store.default().rows)
+    if dry_run:
+        name = f"{described['modality']}-{described['fingerprint']}"
+        there = [path for path in store_paths(root) if path.rstrip("/").rsplit("/", 1)[-1] == name]
+        return RowStore.open(there[0]) if there else None
+    inside = {path.rstrip("/").rsplit("/", 1)[0] for path in store_paths(root)}
+    return RowStore.ensure(
+        inside.pop() if inside else root,
+        described["modality"],
+        described["fingerprint"],
+        source.format,
+        described["identity"],
+    )
+
+
+def _store_of(source: Artifact | Features) -> RowStore:
+    described = source.description
+    if not {"modality", "fingerprint"} <= described.keys():
+        raise UserError(f"{source.path} does not say which encoder made it, so its rows cannot be used.")
+    return RowStore.ensure(Store.default().rows, described["modality"], described["fingerprint"], source.format)
+
+
+def _show(title: str, lines: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        show_json([{name.replace(" ", "_"): value for name, value in line.items()} for line in lines])
+    else:
+        show_table(title, lines)

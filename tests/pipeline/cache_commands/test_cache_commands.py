@@ -1,0 +1,253 @@
+"""The `hearonce cache` commands as a user types them, in a project with tables, stores and embedding caches."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache import tables as schemas
+from cache.artifact import open_artifact
+from cache.artifact_writer import write_artifact
+from cache.keys import caption_key, clip_key
+from cache.row_format import RowFormat
+from cache.row_store import RowStore
+from pipeline import layout
+from stages.command_line import main
+
+FINGERPRINT = "ab" * 16
+FORMAT = RowFormat(8, "float16")
+TEXTS = [f"a dog barks {i} times" for i in range(6)]
+CLIPS = [clip_key("d" * 32, float(i), i + 1.0, "flac16-1-1") for i in range(4)]
+
+
+@pytest.fixture
+def filled(project, monkeypatch) -> Path:
+    """Six wanted captions and four clips in tables, stores of two segments with a row more, and two artifacts."""
+    monkeypatch.setenv("COLUMNS", "400")
+    captions = [{"caption_id": f"c{i}", "text": text, "source": "visual"} for i, text in enumerate(TEXTS)]
+    path = layout.table("demo", "captions")
+    path.parent.mkdir(parents=True)
+    schemas.write_table(schemas.table(captions, schemas.CAPTIONS), schemas.CAPTIONS, path)
+    for modality, keys in (("captions", [caption_key(text) for text in TEXTS]), ("clips", CLIPS)):
+        store = RowStore.ensure(project / ".hearonce/rows", modality, FINGERPRINT, FORMAT, {"checkpoint": "1f"})
+        store.append(keys, values(len(keys)), provenance={"device": "cpu", "torch": "2.6"})
+        store.append([caption_key("nobody wants me")], values(1))
+        description = {"modality": modality, "encoder": "small", "fingerprint": FINGERPRINT}
+        write_artifact(
+            layout.embeddings("demo", "small", modality), [f"{i}" for i in range(len(keys))], keys, store, description
+        )
+    return project
+
+
+def values(n: int) -> np.ndarray:
+    return np.random.default_rng(n).standard_normal((n, 8)).astype(np.float16)
+
+
+def store_of(root: Path, modality: str = "captions") -> RowStore:
+    return RowStore.open(root / f".hearonce/rows/{modality}-{FINGERPRINT}")
+
+
+@pytest.fixture
+def cache(capsys, monkeypatch):
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hearonce", "cache", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+def flip(path: Path, offset: int = 5) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 4
+    path.write_bytes(data)
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    return {str(one.relative_to(root)): one.read_bytes() for one in root.rglob("*") if one.is_file()}
+
+
+def test_ls_lists_stores_with_their_encoder_and_artifacts(filled, cache):
+    code, out, _ = cache("ls", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [(s["modality"], s["encoder"], s["rows"], s["segments"]) for s in found["stores"]] == [
+        ("captions", "small", 7, 2),
+        ("clips", "small", 5, 2),
+    ]
+    assert [(a["rows"], a["format"]) for a in found["artifacts"]] == [(6, "8 float16"), (4, "8 float16")]
+    assert all(one["bytes"] > 0 for one in found["stores"] + found["artifacts"])
+    assert FINGERPRINT in cache("ls")[1]
+
+
+def test_ls_of_nothing_says_so(project, cache):
+    assert cache("ls") == (0, "No row stores.\nNo embedding caches.\n", "")
+
+
+def test_ls_names_a_damaged_store_beside_the_healthy_ones(filled, cache):
+    flip(Path(store_of(filled).path) / "store.json", 30)
+    code, out, _ = cache("ls", "--json")
+    captions, clips = json.loads(out)["stores"]
+    assert code == 0
+    assert captions["rows"] == "?" and "repair" in captions["path"]
+    assert clips["rows"] == 5
+
+
+def test_info_tells_where_rows_come_from(filled, cache):
+    described = json.loads(cache("info", store_of(filled).path, "--json")[1])
+    assert described["identity"] == {"checkpoint": "1f"}
+    assert described["provenance"] == [
+        {"rows": 6, "provenance": {"device": "cpu", "torch": "2.6"}},
+        {"rows": 1, "provenance": {}},
+    ]
+    out = cache("info", layout.embeddings("demo", "small", "clips"))[1]
+    assert "embedding cache" in out and FINGERPRINT in out and "small" in out
+
+
+@pytest.mark.parametrize("path", ["configs", "nowhere", "params.yaml"])
+def test_info_of_something_else_is_one_sentence(filled, cache, path):
+    code, _, err = cache("info", path)
+    assert code == 2
+    assert err.startswith("hearonce: ") and path in err and len(err.splitlines()) == 1
+
+
+def test_verify_of_a_healthy_project_leaves_with_0(filled, cache):
+    assert cache("verify") == (0, "4 checked, nothing damaged.\n", "")
+    assert cache("verify", "--json")[:2] == (0, "[]\n")
+
+
+def test_verify_and_repair_drop_the_damaged_rows_only(filled, cache):
+    store = store_of(filled)
+    first = Path(store.path) / "segments" / store.segments.names()[0]
+    flip(first / "values/c.0.0")
+    code, out, _ = cache("verify", "--json")
+    (damage,) = json.loads(out)
+    assert code == 3
+    assert damage["file"].endswith("values/c.0.0") and damage["rows"] == [0, 6]
+    assert damage["keys"] == [caption_key(text).hex() for text in TEXTS]
+
+    before = everything(filled)
+    assert cache("repair", "--dry-run")[0] == 3
+    assert everything(filled) == before
+    code, out, _ = cache("repair")
+    assert code == 0 and "6 rows" in out
+    assert store_of(filled).missing([caption_key(text) for text in [*TEXTS, "nobody wants me"]]) == [
+        caption_key(text) for text in TEXTS
+    ]
+    assert cache("verify")[0] == 0
+    assert cache("repair")[1] == "Nothing is damaged.\n"
+
+
+def test_verify_finds_a_damaged_artifact(filled, cache):
+    path = layout.embeddings("demo", "small", "clips")
+    flip(path / "values/c.0.0")
+    code, out, _ = cache("verify", path)
+    assert code == 3
+    assert "values/c.0.0" in out and "0 to 3" in out and "dvc repro" in out
+    flip(path / "zarr.json", 100)
+    assert cache("verify", path)[0] == 3
+
+
+def test_gc_drops_what_nothing_names(filled, cache):
+    before = everything(filled)
+    planned = json.loads(cache("gc", "--dry-run", "--json")[1])
+    assert [one["rows_dropped"] for one in planned] == [1, 1]
+    assert everything(filled) == before
+    assert json.loads(cache("gc", "--json")[1]) == planned
+    assert (len(store_of(filled)), len(store_of(filled, "clips"))) == (6, 4)
+    np.testing.assert_array_equal(store_of(filled).read([caption_key(text) for text in TEXTS]), values(6))
+    assert [one["rows_dropped"] for one in json.loads(cache("gc", "--json")[1])] == [0, 0]
+
+
+def test_gc_keeps_rows_of_tables_that_no_artifact_has_yet(filled, cache):
+    shutil.rmtree(layout.embeddings("demo", "small", "captions"))
+    assert cache("gc", store_of(filled).path)[0] == 0
+    assert store_of(filled).missing([caption_key(text) for text in TEXTS]) == []
+
+
+def test_gc_keeps_the_rows_of_another_artifact(filled, cache, tmp_path):
+    key = caption_key("nobody wants me")
+    description = {"modality": "captions", "fingerprint": FINGERPRINT}
+    write_artifact(tmp_path / "kept.h5", ["x"], [key], store_of(filled), description)
+    cache("gc", "--keep", tmp_path / "kept.h5", store_of(filled).path)
+    assert store_of(filled).missing([key]) == []
+
+
+def test_gc_refuses_where_it_would_drop_everything(filled, cache, monkeypatch):
+    for folder in ("tables", "embeddings"):
+        shutil.rmtree(layout.DATA / folder)
+    code, _, err = cache("gc")
+    assert code == 2 and "every row would go" in err
+    assert len(store_of(filled)) == 7
+    monkeypatch.setenv("HEARONCE_STORE", str(filled / ".hearonce"))
+    code, _, err = cache("gc")
+    assert code == 2 and "--shared" in err
+
+
+def test_compact_merges_segments(filled, cache):
+    planned = json.loads(cache("compact", "--dry-run", "--json")[1])
+    assert [(one["segments_removed"], one["segments_written"]) for one in planned] == [(2, 1), (2, 1)]
+    assert len(store_of(filled).segments.names()) == 2
+    assert cache("compact")[0] == 0
+    assert len(store_of(filled).segments.names()) == 1
+    assert len(store_of(filled)) == 7
+
+
+@pytest.mark.parametrize("name", [".hearonce", ".hearonce/rows"])
+def test_merge_takes_what_a_colleague_has(filled, cache, tmp_path, name):
+    other = tmp_path / "other"
+    planned = json.loads(cache("merge", name, other, "--dry-run", "--json")[1])
+    assert not other.exists()
+    assert [one["rows_added"] for one in planned] == [7, 5]
+    assert cache("merge", name, other)[0] == 0
+    merged = RowStore.open(other / f"captions-{FINGERPRINT}")
+    np.testing.assert_array_equal(merged.read([caption_key(text) for text in TEXTS]), values(6))
+    assert [one["rows_added"] for one in json.loads(cache("merge", name, other, "--json")[1])] == [0, 0]
+
+
+def test_merge_of_different_encoders_is_refused(filled, cache, tmp_path):
+    other = RowStore.ensure(tmp_path, "captions", "cd" * 16, FORMAT)
+    code, _, err = cache("merge", store_of(filled).path, other.path)
+    assert code == 2 and "never mixed" in err
+    assert len(RowStore.open(other.path)) == 0
+
+
+@pytest.mark.parametrize("name", ["rows.npz", "rows.parquet", "rows.safetensors", "rows.h5", "rows.zarr"])
+def test_export_and_import_bring_rows_into_another_project(filled, cache, tmp_path, name):
+    source = layout.embeddings("demo", "small", "captions")
+    assert cache("export", source, tmp_path / name)[0] == 0
+    shutil.rmtree(filled / ".hearonce")
+    code, out, _ = cache("import", tmp_path / name, "--json")
+    assert code == 0 and json.loads(out)[0]["rows_added"] == 6
+    np.testing.assert_array_equal(store_of(filled).read([caption_key(text) for text in TEXTS]), values(6))
+
+
+def test_import_into_another_encoders_store_is_refused(filled, cache, tmp_path):
+    other = RowStore.ensure(tmp_path, "captions", "cd" * 16, FORMAT)
+    code, _, err = cache("import", layout.embeddings("demo", "small", "captions"), other.path)
+    assert code == 2 and "was not imported" in err
+    assert len(RowStore.open(other.path)) == 0
+
+
+def test_convert_there_and_back_gives_the_same_bytes(filled, cache, tmp_path):
+    source = layout.embeddings("demo", "small", "clips")
+    assert cache("convert", source, tmp_path / "clips.h5")[0] == 0
+    assert open_artifact(tmp_path / "clips.h5").ids == ["0", "1", "2", "3"]
+    assert cache("convert", tmp_path / "clips.h5", tmp_path / "back.zarr")[0] == 0
+    assert everything(tmp_path / "back.zarr") == everything(source)
+
+
+def test_a_typo_says_what_was_meant(filled, cache):
+    code, _, err = cache("verfy")
+    assert code == 2 and "did you mean 'verify'" in err and "hearonce cache --help" in err
+
+
+def test_help_lists_the_commands(filled, cache):
+    code, out, _ = cache("--help")
+    assert code == 0
+    assert all(name in out for name in ("ls", "info", "verify", "repair", "gc", "compact", "merge", "export", "import"))
