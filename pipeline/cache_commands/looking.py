@@ -61,9 +61,9 @@ def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
         store = RowStore.open(path)
         segments = store.segments.names()
         return {
-            "modality": store.description["modality"],
-            "encoder": names.get(store.description["fingerprint"], "?"),
-            "fingerprint": store.description["fingerprint"],
+            "modality": store.description.modality,
+            "encoder": names.get(store.description.fingerprint, "?"),
+            "fingerprint": store.description.fingerprint,
             "rows": len(store),
             "bytes": sum(store.segments.nbytes(name) for name in segments),
             "segments": len(segments),
@@ -96,14 +96,14 @@ def _store_info(store: RowStore) -> dict[str, Any]:
     names = store.segments.names()
     return {
         "kind": "row store",
-        "modality": store.description["modality"],
-        "encoder": encoders().get(store.description["fingerprint"], "?"),
-        "fingerprint": store.description["fingerprint"],
+        "modality": store.description.modality,
+        "encoder": encoders().get(store.description.fingerprint, "?"),
+        "fingerprint": store.description.fingerprint,
         "format": str(store.format),
         "rows": len(store),
         "segments": len(names),
         "bytes": sum(store.segments.nbytes(name) for name in names),
-        "identity": store.description["identity"],
+        "identity": dict(store.description.identity),
         "provenance": list(sources.values()),
     }
 

@@ -81,21 +81,21 @@ def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | Non
     """The store that takes a source's rows, None if a real run would make it."""
     if target is not None and is_store(target):
         into = RowStore.open(target)
-        into.check_same(source.format, source.description["fingerprint"])
+        into.check_same(source.format, source.description.fingerprint)
         return into
     described = source.description
     root = target or str(Store.default().rows)
     if dry_run:
-        name = f"{described['modality']}-{described['fingerprint']}"
+        name = f"{described.modality}-{described.fingerprint}"
         there = [path for path in store_paths(root) if path.rstrip("/").rsplit("/", 1)[-1] == name]
         return RowStore.open(there[0]) if there else None
     inside = {path.rstrip("/").rsplit("/", 1)[0] for path in store_paths(root)}
     return RowStore.ensure(
         inside.pop() if inside else root,
-        described["modality"],
-        described["fingerprint"],
+        described.modality,
+        described.fingerprint,
         source.format,
-        described["identity"],
+        described.identity,
     )
 
 

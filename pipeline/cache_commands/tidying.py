@@ -47,7 +47,7 @@ def gc(
     changes = []
     for path in chosen:
         store = RowStore.open(path)
-        modality = store.description["modality"]
+        modality = store.description.modality
         if modality not in wanted:
             raise UserError(f"Nothing in data/ names any {modality}, so all rows of {path} would go: see --keep.")
         changes.append((path, maintenance.gc(store, wanted[modality], dry_run=dry_run)))

@@ -4,13 +4,13 @@ import random
 import shutil
 
 import pytest
+from faults.counting import ROUNDS, counts
+from faults.killing import in_child, kill_at_random
+from faults.material import FINGERPRINT, POOLED, RAGGED, everything, fill, key
 
 from cache.artifact import open_artifact
 from cache.artifact_writer import convert, write_artifact
 from cache.exchange import export
-from faults.counting import ROUNDS, counts
-from faults.killing import in_child, kill_at_random
-from faults.material import FINGERPRINT, POOLED, RAGGED, everything, fill, key
 
 KILLS = 30 * ROUNDS
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}
