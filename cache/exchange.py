@@ -80,42 +80,36 @@ def export(source: Artifact | RowStore, path: Path, format: str | None = None) -
 def import_rows(source: Artifact | feature_files.Features | Path | str, store: RowStore) -> int:
     """Adds the rows of an exported file, or of an artifact, that the store lacks.
 
-    Args:
-        source: where it lies, or what `opened` gave.
-        store: takes the rows.
-
     Returns:
         Number of rows added.
 
     Raises:
         UserError: the file is of another encoder or format, damaged, or no such file; nothing wrong is written.
     """
-    found = opened(source)
-    fingerprint = found.description.get("fingerprint")
+    opened = source if isinstance(source, (Artifact, feature_files.Features)) else open_rows(source)
+    fingerprint = opened.description.get("fingerprint")
     if not isinstance(fingerprint, str):
-        raise UserError(f"{found.path} does not say which encoder made it (no fingerprint), so it was not imported.")
+        raise UserError(f"{opened.path} does not say which encoder made it (no fingerprint), so it was not imported.")
     try:
-        store.check_same(found.format, fingerprint)
+        store.check_same(opened.format, fingerprint)
     except UserError as error:
-        raise UserError(f"{found.path} was not imported: {error}") from None
-    lacking = KeyIndex([found.keys]).first_rows() & (store.catalog.index.find(found.keys) < 0)
+        raise UserError(f"{opened.path} was not imported: {error}") from None
+    lacking = KeyIndex([opened.keys]).first_rows() & (store.catalog.index.find(opened.keys) < 0)
     index = np.flatnonzero(lacking)
-    step = rows_per_block(found.format, len(found.keys), found.shape[0])
+    step = rows_per_block(opened.format, len(opened.keys), opened.shape[0])
     for start in range(0, len(index), step):
-        rows = found.rows(index[start : start + step])
-        rows.check(found.path)
-        store.append_rows(rows, {"imported": Path(found.path).name})
+        rows = opened.rows(index[start : start + step])
+        rows.check(opened.path)
+        store.append_rows(rows, {"imported": Path(opened.path).name})
     return len(index)
 
 
-def opened(source: Artifact | feature_files.Features | Path | str) -> Artifact | feature_files.Features:
-    """What a file or artifact says of itself; its rows are read when they are taken.
+def open_rows(source: Path | str) -> Artifact | feature_files.Features:
+    """Opens an exported file or an artifact.
 
     Raises:
         UserError: it is no such file, or damaged.
     """
-    if isinstance(source, Artifact | feature_files.Features):
-        return source
     format = _format_of(source)
     if format not in feature_files.FORMATS:
         return open_artifact(source)

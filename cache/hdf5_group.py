@@ -17,8 +17,12 @@ the same rows give the same bytes.
 
 from __future__ import annotations
 
+import errno
+import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,7 @@ from cache.row_format import RowFormat
 from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
 
 USER_BLOCK = 512
+_SLACK_BYTES = 32 << 10  # for what HDF5 keeps beside the arrays
 _MAGIC = b"hearonce hdf5 size "
 
 
@@ -51,6 +56,8 @@ class Hdf5GroupWriter(RowGroupWriter):
     ) -> None:
         super().__init__(row_format, n, frames)
         self._path = file
+        sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in self.arrays.values()]
+        _reserve(file, sum(sizes) + sum(len(one) for one in ids) + sum(sizes) // 64 + _SLACK_BYTES)
         self._file = h5py.File(file, "w", libver=("v110", "v110"), userblock_size=USER_BLOCK, track_order=False)
         self._file.attrs["hearonce"] = np.bytes_(documents.sealed(describe(row_format, n, attributes)))
         self._filled = dict.fromkeys(self.arrays, 0)
@@ -68,7 +75,8 @@ class Hdf5GroupWriter(RowGroupWriter):
         """See `RowGroupWriter.put`."""
         start = self._filled[name]
         if len(block):
-            self._file[name][start : start + len(block)] = block
+            with _os_errors():
+                self._file[name][start : start + len(block)] = block
         self._filled[name] += len(block)
 
     def close(self) -> None:
@@ -78,14 +86,16 @@ class Hdf5GroupWriter(RowGroupWriter):
         for name, (shape, _) in self.arrays.items():
             if self._filled[name] != shape[0]:
                 raise ValueError(f"{self._path}: {self._filled[name]} of the {shape[0]} rows of {name}")
-        self._file.close()
+        with _os_errors():
+            self._file.close()
         block = _user_block(self._path)
         with open(self._path, "r+b") as file:
             file.write(block)
 
     def abandon(self) -> None:
         """Closes the file after an error."""
-        self._file.close()
+        with suppress(*BROKEN):
+            self._file.close()
 
     def _create(self, name: str, shape: tuple[int, ...], dtype: Any, chunk: int) -> None:
         chunks = (chunk, *shape[1:])
@@ -95,6 +105,32 @@ class Hdf5GroupWriter(RowGroupWriter):
         self._file.create_dataset(
             name, shape, dtype, maxshape=shape, chunks=_within(chunks, shape), fletcher32=True, track_times=False
         )
+
+
+def _reserve(file: Path, nbytes: int) -> None:
+    """Makes sure that there is room: HDF5 may crash the process when a disk fills up while it writes.
+
+    Raises:
+        OSError: there is not.
+    """
+    with open(file, "wb") as empty:
+        try:
+            os.posix_fallocate(empty.fileno(), 0, nbytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not every file system can tell
+                raise
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Gives errors of the operating system back their number, which h5py only mentions."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 def _within(chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:

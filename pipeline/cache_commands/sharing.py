@@ -60,7 +60,7 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Add the rows of a file to a row store, so that nobody computes them again."""
-    source = exchange.opened(path)
+    source = exchange.open_rows(path)
     target = RowStore.open(store) if store else _store_of(source)
     added = exchange.import_rows(source, target)
     _show("imported", [{"path": path, "store": target.path, "rows added": added}], as_json)
@@ -100,10 +100,10 @@ def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | Non
 
 
 def _store_of(source: Artifact | Features) -> RowStore:
-    said = source.description
-    if not {"modality", "fingerprint"} <= said.keys():
+    described = source.description
+    if not {"modality", "fingerprint"} <= described.keys():
         raise UserError(f"{source.path} does not say which encoder made it, so its rows cannot be used.")
-    return RowStore.ensure(Store.default().rows, said["modality"], said["fingerprint"], source.format)
+    return RowStore.ensure(Store.default().rows, described["modality"], described["fingerprint"], source.format)
 
 
 def _show(title: str, lines: list[dict[str, Any]], as_json: bool) -> None:
