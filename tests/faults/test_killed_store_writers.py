@@ -20,6 +20,13 @@ KILLS = 40 * ROUNDS
 def test_committing_batches(tmp_path, row_format):
     dice = random.Random(1)
     committed: set[int] = set()
+
+    def commit_five(say):
+        store = ensure(tmp_path / "unkilled", row_format)
+        for start in range(0, 15, 3):
+            store.append_rows(batch(range(start, start + 3), row_format))
+
+    within = 3 * in_child(commit_five).seconds  # a busy machine commits slowly
     for attempt in range(KILLS):
         first = attempt * 1000
 
@@ -30,7 +37,7 @@ def test_committing_batches(tmp_path, row_format):
                 store.append_rows(batch([*range(start, start + 3), *again], row_format))
                 say(start)
 
-        ended = kill_at_random(work, 0.08, dice)
+        ended = kill_at_random(work, within, dice)
         committed |= {number for start in ended.said for number in range(start, start + 3)}
         counts["commits acknowledged before a kill"] += len(ended.said)
         if attempt % 5 == 4 or attempt == KILLS - 1:
