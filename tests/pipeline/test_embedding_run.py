@@ -62,6 +62,14 @@ def test_only_what_is_missing_is_computed(tmp_path):
     assert (summary.wanted, summary.found, summary.computed) == (7, 5, 2)
 
 
+def test_a_hundred_new_among_ten_thousand(tmp_path):
+    rows = make_rows(range(1000, 11_100), per_group=50)
+    run(tmp_path, rows[:10_000], batch_size=256)
+    _, tower, _, summary = run(tmp_path, rows, batch_size=256)
+    assert sorted(tower.encoded) == list(range(11_000, 11_100))
+    assert (summary.wanted, summary.found, summary.computed) == (10_100, 10_000, 100)
+
+
 def test_nothing_missing_loads_no_model(tmp_path):
     run(tmp_path, make_rows(range(3)))
     store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
