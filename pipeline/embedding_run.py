@@ -15,12 +15,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cache.errors import UserError
+from cache.maintenance import compact
 from cache.row_store import RowStore
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.summary import Summary
 
 ITEMS_AHEAD_PER_WORKER = 8
+MANY_SEGMENTS = 64
+"""A store with more is compacted at the end of a run: a slow encoder commits a small segment every 30 seconds."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,15 @@ def embed_missing(
             with summary.timed("write"):
                 writer.commit()
     summary.computed += writer.committed
+    if len(store.segments.names()) > MANY_SEGMENTS:
+        try:
+            with summary.timed("compact"):
+                compact(store)
+        except UserError as error:  # a damaged segment or a full disk; what was computed is safe
+            summary.remark(f"not compacted: {error}")
     same = sum(row.key in absent for row in rows) - len(todo)
     if same:
-        summary.note = "; ".join(filter(None, [summary.note, f"{same} rows the same as another"]))
+        summary.remark(f"{same} rows the same as another")
     for row in rows:
         if row.key in failures:
             summary.failed += 1

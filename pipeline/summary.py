@@ -43,6 +43,10 @@ class Summary:
             with self._lock:
                 self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - started
 
+    def remark(self, text: str) -> None:
+        """Adds to the note."""
+        self.note = f"{self.note}; {text}" if self.note else text
+
     def line(self) -> str:
         """The summary line."""
         parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in self.seconds.items())

@@ -124,7 +124,7 @@ def _embed(
     with summary.timed("warm"):
         warmed = warm(store, out, [row.key for row in rows])
     if warmed:
-        summary.note = "; ".join(filter(None, [summary.note, f"{warmed} rows from the artifact in dvc.lock"]))
+        summary.remark(f"{warmed} rows from the artifact in dvc.lock")
     embed_missing(
         rows,
         store,

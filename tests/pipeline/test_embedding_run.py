@@ -70,6 +70,17 @@ def test_a_hundred_new_among_ten_thousand(tmp_path):
     assert (summary.wanted, summary.found, summary.computed) == (10_100, 10_000, 100)
 
 
+def test_many_small_segments_are_merged(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.embedding_run.MANY_SEGMENTS", 3)
+    counts = []
+    for start in range(100, 160, 10):
+        store, *_ = run(tmp_path, make_rows(range(start, start + 10)))
+        counts.append(len(store.segments.names()))
+    assert counts == [1, 2, 3, 1, 2, 3]
+    rows = make_rows(range(100, 160))
+    np.testing.assert_array_equal(store.read([row.key for row in rows])[:, 0], np.arange(100, 160))
+
+
 def test_nothing_missing_loads_no_model(tmp_path):
     run(tmp_path, make_rows(range(3)))
     store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
