@@ -89,7 +89,7 @@ with folder(options) as root:
         changed = -(-options.rows // spec.shard_rows) - (options.rows * 99 // 100) // spec.shard_rows
         line = [f"{shard // MIB} MiB", spec.n_shards, f"{written:.2f}", f"{seconds['full']:.2f}"]
         lines.append([*line, f"{changed * shard // MIB} MiB"])
-    head = ["shard", "files", "write, s", "full read, s", "shards that the last 1 % of rows touches"]
+    head = ["shard", "files", "write, s", "full read, s", "shards that the last 1 % of rows touches, at most"]
     show(f"Shard size with chunks of 32 KiB, {options.rows:,} × {options.dim} float16", head, lines)
 
     spec = ArraySpec.of_values(len(values), options.dim, values.dtype, 32 * MIB)
