@@ -26,13 +26,25 @@ class Store:
 
     @classmethod
     def default(cls) -> Store:
-        """The store this process works with."""
-        if "://" in os.environ.get(STORE_VARIABLE, ""):
+        """The store this process works with.
+
+        Raises:
+            UserError: `$HEARONCE_STORE` names no folder: a store on a disk that is not mounted must not begin anew.
+        """
+        named = os.environ.get(STORE_VARIABLE)
+        if not named:
+            return cls(WORKING_TREE_STORE, WORKING_TREE_STORE)
+        if "://" in named:
             raise UserError(
                 f"{STORE_VARIABLE} is a URL, but runs write into their store, which takes a folder: mount it, or share "
                 "rows with `dvc push` or `hearonce cache merge`."
             )
-        return cls(Path(os.environ.get(STORE_VARIABLE) or WORKING_TREE_STORE), WORKING_TREE_STORE)
+        if not Path(named).is_dir():
+            raise UserError(
+                f"{STORE_VARIABLE} names {named}, which is no folder: mount the disk it lies on, or make the folder "
+                "(`mkdir -p`) to begin a new store there."
+            )
+        return cls(Path(named), WORKING_TREE_STORE)
 
     @property
     def rows(self) -> Path:

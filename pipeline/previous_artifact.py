@@ -7,7 +7,7 @@ straight from the remote.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ BLOCK_ROWS = 1 << 14
 FIRST = {"zarr.json", "keys"}
 
 
-def warm(store: RowStore, out: Path, wanted: Sequence[bytes]) -> int:
+def warm(store: RowStore, out: Path, wanted: Sequence[bytes], remark: Callable[[str], None]) -> None:
     """Copies wanted rows that the store lacks from the last artifact at `out`.
 
     Nothing is fetched when the store lacks nothing, outside a DVC project, or when `dvc.lock` has no such output; of an
@@ -29,18 +29,21 @@ def warm(store: RowStore, out: Path, wanted: Sequence[bytes]) -> int:
         store: the row store to fill.
         out: the stage's output, relative to the project.
         wanted: row keys of the stage.
-
-    Returns:
-        How many rows were copied.
+        remark: told how many rows were copied, or why none could be.
     """
     missing = set(store.missing(wanted))
     if not missing or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
-        return 0
-    with tempfile.TemporaryDirectory() as scratch:
+        return
+    scratch = Path(".dvc/tmp")  # beside the project: an artifact may be larger than the system's folder for such
+    scratch.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         try:
-            return _copy(store, out, missing, Path(scratch) / out.name)
-        except Exception:  # DVC and its remotes raise many kinds; whatever keeps us from old rows, new ones can be made
-            return 0
+            copied = _copy(store, out, missing, Path(folder) / out.name)
+        except Exception as error:  # DVC and its remotes raise many kinds; what cannot be had can be computed
+            remark(f"the artifact in dvc.lock cannot be had ({' '.join(str(error).split())})")
+        else:
+            if copied:
+                remark(f"{copied} rows from the artifact in dvc.lock")
 
 
 def _copy(store: RowStore, out: Path, missing: set[bytes], target: Path) -> int:

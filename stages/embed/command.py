@@ -9,6 +9,7 @@ import typer
 
 from cache import tables as schemas
 from cache.artifact_writer import write_artifact
+from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
 from cache.row_format import RowFormat
@@ -122,9 +123,7 @@ def _embed(
 
     out = layout.embeddings(corpus, name, modality)
     with summary.timed("warm"):
-        warmed = warm(store, out, [row.key for row in rows])
-    if warmed:
-        summary.remark(f"{warmed} rows from the artifact in dvc.lock")
+        warm(store, out, [row.key for row in rows], summary.remark)
     embed_missing(
         rows,
         store,
@@ -137,6 +136,13 @@ def _embed(
     )
     absent = set(store.missing([row.key for row in rows]))
     present = [row for row in rows if row.key not in absent]
+    failed = {problem.id for problem in problems.found}
+    vanished = sum(row.key in absent and row.id not in failed for row in rows)
+    if vanished:
+        raise UserError(
+            f"{vanished} rows have vanished from {store.path} while {stage} ran (has somebody dropped rows with "
+            "`hearonce cache gc`?): run again."
+        )
     with summary.timed("write"):
         description = {"modality": modality, "encoder": name, "fingerprint": fingerprint}
         write_artifact(

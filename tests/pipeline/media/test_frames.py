@@ -291,7 +291,7 @@ def test_the_file_is_closed_when_the_reader_stops_early(film_mp4):
 
 def test_frames_are_freed_without_the_cycle_collector(film_mp4):
     def alive():
-        return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
 
     gc.collect()
     gc.disable()
