@@ -12,6 +12,7 @@ setup: $(UV)
 	python3 -m pip install --quiet --disable-pip-version-check --target .tools uv
 
 demo: setup
+	$(UV) run --no-sync hearonce check
 	$(UV) run --no-sync dvc repro
 	@echo "The report is in data/report/index.html"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
@@ -37,11 +37,10 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
                 return None
             module, name = commands[cmd_name].split(":")
             found = getattr(importlib.import_module(module), name)
-            if isinstance(found, typer.Typer):
-                return typer.main.get_command(found)
-            app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False)
-            app.command(cmd_name)(found)
-            return typer.main.get_command(app)
+            app = found if isinstance(found, typer.Typer) else _single(found)
+            command = typer.main.get_command(app)
+            command.name = cmd_name
+            return command
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             if args and not args[0].startswith("-") and args[0] not in commands:
@@ -51,6 +50,12 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
             return super().resolve_command(ctx, args)
 
     return LazyGroup
+
+
+def _single(function: Callable[..., Any]) -> typer.Typer:
+    app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
+    app.command()(function)
+    return app
 
 
 def run(app: typer.Typer) -> None:
@@ -64,7 +69,9 @@ def run(app: typer.Typer) -> None:
     except UserError as error:
         _say(error)
         sys.exit(EXIT_STRICT if isinstance(error, StrictStop) else EXIT_USER_ERROR)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != EXIT_INTERRUPTED:
+            raise
         _say("interrupted; everything that was committed is kept, the next run goes on from there.")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:

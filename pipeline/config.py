@@ -162,6 +162,8 @@ def named(kind: str, name: str) -> Path:
         UserError: there is none; says what may have been meant.
     """
     path = CONFIGS / kind / f"{name}.yaml"
+    if not CONFIGS.is_dir():
+        raise UserError(f"{CONFIGS}/ is missing here ({Path.cwd()}): run in the top folder of the project.")
     if not path.is_file():
         known = [one.stem for one in (CONFIGS / kind).glob("*.yaml")]
         raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")

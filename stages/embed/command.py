@@ -62,19 +62,25 @@ def embed_clips(
     model = load_encoder(encoder)
     place, config = corpus_place(corpus), load_corpus(corpus)
     table = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS).to_dicts()
-    silent = 0
+    problems = Problems("embed_clips", strict)
     if isinstance(model.clip_input, AudioInput):
-        audible = set(schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"])
-        silent = sum(row["media_id"] not in audible for row in table)
-        table = [row for row in table if row["media_id"] in audible]
+        usable = set(schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"])  # the rest has been reported
+    else:
+        media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
+        usable = set(media.filter("has_video")["media_id"])
+        for medium in media.filter(~media["has_video"]).to_dicts():
+            problems.add(medium["media_id"], medium["path"], "no picture")
+    left_out = sum(row["media_id"] not in usable for row in table)
+    table = [row for row in table if row["media_id"] in usable]
     clips = [
         Clip(r["clip_id"], place.media / r["media_path"], r["media_digest"], r["start_s"], r["stop_s"]) for r in table
     ]
     names = {clip.source: row["media_path"] for clip, row in zip(clips, table, strict=True)}
     reader = ClipReader(model.clip_input, clips, AudioStore(Store.default(), config.audio), names)
-    note = f"{silent} clips of media without extracted sound left out" if silent else ""
+    kind = "extracted sound" if isinstance(model.clip_input, AudioInput) else "picture"
+    note = f"{left_out} clips of media without {kind} left out" if left_out else ""
     options = RunOptions(strict, keep_going, workers, batch_size, device)
-    _embed(corpus, encoder, "clips", model, reader.rows, reader.read, options, note)
+    _embed(corpus, encoder, "clips", model, reader.rows, reader.read, options, problems, note)
 
 
 def embed_captions(
@@ -95,7 +101,8 @@ def embed_captions(
         return ((row, texts[row.key]) for row in group)
 
     options = RunOptions(strict, keep_going, 1, batch_size, device)
-    _embed(corpus, encoder, "captions", model, rows, read, options)
+    problems = Problems("embed_captions", strict)
+    _embed(corpus, encoder, "captions", model, rows, read, options, problems)
 
 
 def _embed(
@@ -106,6 +113,7 @@ def _embed(
     rows: list[Row],
     read: Reader,
     options: RunOptions,
+    problems: Problems,
     note: str = "",
 ) -> None:
     """Runs one tower over the missing rows and writes the artifact."""
@@ -114,7 +122,6 @@ def _embed(
     store = RowStore.ensure(Store.default().rows, modality, fingerprint, RowFormat(model.dim), identity)
     stage = f"embed_{modality}"
     summary = Summary(f"{stage} {corpus} {name}", note=note)
-    problems = Problems(stage, options.strict)
 
     def load_tower() -> tuple[Tower, dict[str, Any]]:
         device = pick_device(options.device)

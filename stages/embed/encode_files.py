@@ -110,6 +110,8 @@ def encode(
         "video": [str(path) for path in video or []],
         "text": list(text or []),
     }
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: name the NPZ file to write.")
     if not any(inputs.values()):
         raise UserError("Nothing to encode: give --audio, --video or --text.")
     overrides = {} if checkpoint is None else {"checkpoint": checkpoint}

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.config import CONFIGS, PARAMS, CorpusConfig, CorpusPlace, load_params
+from pipeline.config import CONFIGS, PARAMS, CorpusConfig, CorpusPlace, load_params, validate
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from stages.ingest import listing, subtitles
@@ -38,15 +38,22 @@ def init(
     config_path = CONFIGS / "corpora" / f"{corpus}.yaml"
     if corpus in params.corpora or config_path.exists():
         raise UserError(f"There is a corpus {corpus!r} already: choose another with --name, or edit {config_path}.")
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder} does not exist.")
     files = media_files(folder)
     if not files:
         raise UserError(f"{folder} holds no media file (by suffix): nothing to set up.")
 
     origin, annotations = _find_captions(folder, files, captions)
-    config = CorpusConfig(captions_from=origin, window_s=window)
+    shortest = min(1.0, window / 10)
+    settings = {"reader": "folder", "captions_from": origin, "window_s": window, "min_window_s": shortest}
+    config = validate(settings, CorpusConfig, config_path)
     place = CorpusPlace(media=folder, annotations=annotations or config_path)
     found = read(place, config)
     n_captions = sum(len(segment.captions) for segment in found.segments)
+    if not found.segments:
+        reasons = "; ".join(reason for _, _, reason in found.faults[:3])
+        raise UserError(f"{place.annotations} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
     sound, picture = _tracks(folder, [segment.media for segment in found.segments] or files)
     encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
     if not encoders:
@@ -59,13 +66,7 @@ def init(
     fusions = {f"{corpus}-both": encoders} if len(encoders) == 2 else {}
 
     _dump(
-        {
-            "reader": "folder",
-            "captions_from": origin,
-            "window_s": window,
-            "min_window_s": 1.0,
-            "audio": {"channels": "keep", "bits": 16},
-        },
+        {**settings, "audio": {"channels": "keep", "bits": 16}},
         config_path,
         f"Media and captions of {folder.name}.",
     )
@@ -85,6 +86,12 @@ def init(
         origin, "the file names"
     )
     print(f"{len(files)} media files, {n_captions} captions from {where}.")
+    for _, path, reason in found.faults[:3]:
+        print(f"{path}: {reason}")
+    if len(found.faults) > 3:
+        print(f"... and {len(found.faults) - 3} more rows that cannot be used")
+    if found.note:
+        print(found.note)
     print(f"Wrote {config_path}, {len(experiments) + len(fusions)} experiments and params.yaml. Now: uv run dvc repro")
 
 

@@ -79,7 +79,10 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield from _json_rows(path)
             return
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            header = file.readline()
+            file.seek(0)
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in header and "," not in header else ","
+            reader = csv.DictReader(file, delimiter=delimiter)
             names = _canonical(list(reader.fieldnames or []), path)
             for row in reader:
                 yield f"row {reader.line_num}", {names[k]: v or "" for k, v in row.items() if k in names}

@@ -12,7 +12,7 @@ from pipeline.summary import Summary
 from stages.report.clip_sound import snippet
 from stages.report.page import render
 from stages.report.problems import read_problems
-from stages.report.results import read_result
+from stages.report.results import nothing_scored, read_result
 
 PAGE = "index.html"
 
@@ -25,11 +25,13 @@ def report() -> None:
         raise UserError("There are no results yet: run `dvc repro`.")
     summary = Summary("report", unit="experiments", wanted=len(names))
     with summary.timed("read"):
-        results = [read_result(layout.results(name), snippet) for name in names]
+        empty = {name: reason for name in names if (reason := nothing_scored(layout.results(name)))}
+        results = [read_result(layout.results(name), snippet) for name in names if name not in empty]
         problems = [
             {**row, "path": f"{row['corpus']}: {row['path']}" if row["path"] else row["corpus"]}
-            for row in read_problems(layout.PROBLEMS)
+            for row in read_problems(layout.PROBLEMS, params)
         ]
+        problems += [{"stage": "score", "id": name, "path": "", "reason": reason} for name, reason in empty.items()]
     with summary.timed("write"):
         corpora = ", ".join(dict.fromkeys(result.corpus for result in results))
         page = render(

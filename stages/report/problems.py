@@ -7,20 +7,24 @@ from pathlib import Path
 from cache import tables as schemas
 from pipeline import layout
 from pipeline.command_line import EXIT_PROBLEMS
+from pipeline.config import Params, load_params
 
 
-def read_problems(folder: Path) -> list[dict[str, str]]:
-    """Rows of all problems tables below a folder, each with its `corpus`."""
-    return [
-        {"corpus": path.parent.name, **row}
-        for path in sorted(folder.glob("*/*.parquet"))
-        for row in schemas.read_table(path, schemas.PROBLEMS).iter_rows(named=True)
-    ]
+def read_problems(folder: Path, params: Params) -> list[dict[str, str]]:
+    """Rows of the problems tables of what params.yaml runs, each with its `corpus` and `encoder` (or "")."""
+    embedded = {(one.corpus, one.encoder) for one in params.embeddings.values()}
+    rows = []
+    for path in sorted(folder.glob("*/*.parquet")):
+        corpus, encoder = path.parent.name, path.stem.partition(".")[2]
+        if corpus in params.corpora and (not encoder or (corpus, encoder) in embedded):
+            found = schemas.read_table(path, schemas.PROBLEMS).iter_rows(named=True)
+            rows += [{"corpus": corpus, "encoder": encoder, **row} for row in found]
+    return rows
 
 
 def problems() -> None:
     """List what could not be processed and why; exit code 3 if there is anything."""
-    rows = read_problems(layout.PROBLEMS)
+    rows = read_problems(layout.PROBLEMS, load_params())
     if not rows:
         print("No problems.")
         return
@@ -29,9 +33,9 @@ def problems() -> None:
     from rich.table import Table
 
     shown = Table(title=f"{len(rows)} problems", title_justify="left")
-    for name in ("corpus", "stage", "id", "path", "reason"):
+    for name in ("corpus", "stage", "encoder", "id", "path", "reason"):
         shown.add_column(name, overflow="fold")
     for row in rows:
-        shown.add_row(*(escape(row[name]) for name in ("corpus", "stage", "id", "path", "reason")))
+        shown.add_row(*(escape(row[name]) for name in ("corpus", "stage", "encoder", "id", "path", "reason")))
     Console().print(shown)
     raise SystemExit(EXIT_PROBLEMS)

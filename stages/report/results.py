@@ -16,6 +16,15 @@ Snippet = Callable[[str, str], bytes | None]
 """(corpus, clip id) -> the clip's sound as a file a browser plays, if it has any."""
 
 
+def nothing_scored(folder: Path) -> str | None:
+    """Why an experiment has no numbers, or None if it has."""
+    try:
+        reason = json.loads((folder / "details.json").read_text(encoding="utf-8")).get("nothing")
+    except (OSError, ValueError):
+        return None
+    return None if reason is None else str(reason)
+
+
 def read_result(folder: Path, snippet: Snippet) -> ExperimentResult:
     """Reads the results of one experiment.
 

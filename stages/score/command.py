@@ -12,12 +12,11 @@ import typer
 
 from cache import tables as schemas
 from cache.durable import new_file
-from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import load_experiment
+from pipeline.config import ExperimentConfig, load_experiment
 from pipeline.summary import Summary
 from stages.score.examples import best_and_worst, heatmap
-from stages.score.inputs import Inputs, read_inputs
+from stages.score.inputs import Inputs, NothingToScore, read_inputs
 from stages.score.metrics import recall_at
 from stages.score.paired_retrieval import DirectionResult, PairedRetrieval
 from stages.score.subsets import ALL, read_subset
@@ -30,10 +29,15 @@ def score(experiment: Annotated[str, typer.Argument(help="An experiment of confi
     config = load_experiment(experiment)
     summary = Summary(f"score {experiment}", unit="captions")
     with summary.timed("read"):
-        inputs = read_inputs(config)
-        subsets = {name: read_subset(config.corpus, name, inputs.clip_ids) for name in [ALL, *config.subsets]}
-    if not inputs.paired.any():
-        raise UserError(f"No caption of {config.corpus!r} is paired with an embedded clip: there is nothing to score.")
+        try:
+            inputs = read_inputs(config)
+        except NothingToScore as reason:
+            _write_nothing(experiment, config, str(reason))
+            summary.remark(str(reason))
+            print(summary.line(), flush=True)
+            return
+        names = [ALL, *config.subsets]
+        subsets = {name: read_subset(config.corpus, name, inputs.clip_ids, summary.remark) for name in names}
     with summary.timed("score"):
         retrieval = PairedRetrieval(inputs.sims, inputs.paired)
         results = {
@@ -58,10 +62,25 @@ def score(experiment: Annotated[str, typer.Argument(help="An experiment of confi
             np.savez(file, **heatmap(inputs))  # type: ignore[arg-type]
     summary.wanted = summary.computed = len(results[ALL]["text_to_clip"].queries)
     values, chance = (getattr(results[ALL]["text_to_clip"], one) for one in ("values", "chance"))
-    summary.note = ", ".join(
-        f"{name} {values[name]:.1f} (chance {chance[name]:.1f})" for name in ("R@1", "R@10", "MedR")
-    )
+    shown = [f"{name} {values[name]:.1f} (chance {chance[name]:.1f})" for name in ("R@1", "R@10", "MedR")]
+    summary.remark(", ".join(shown))
     print(summary.line(), flush=True)
+
+
+def _write_nothing(experiment: str, config: ExperimentConfig, reason: str) -> None:
+    """The files of an experiment without numbers, so that one empty corpus does not keep others from the report."""
+    folder = layout.results(experiment)
+    _write_json(folder / "metrics.json", {})
+    _write_json(folder / "details.json", {"experiment": experiment, **config.model_dump(), "nothing": reason})
+    schemas.write_table(schemas.table([], schemas.RANKS), schemas.RANKS, folder / "ranks.parquet")
+    _write_lines(folder / "recall.csv", ["k,text_to_clip,clip_to_text", "1,0,0"])
+    with new_file(folder / "similarity.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file)
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    with new_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
 
 
 def _values(results: Results, which: str) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -110,5 +129,4 @@ def _write_recall(both: dict[str, DirectionResult], path: Path) -> None:
     ks = sorted({*range(1, min(n_items, 20) + 1), *np.geomspace(1, n_items, 30).astype(int).tolist()})
     lines = ["k," + ",".join(both)]
     lines += [",".join([str(k), *(f"{recall_at(one.ranks, k):.4f}" for one in both.values())]) for k in ks]
-    with new_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+    _write_lines(path, lines)

@@ -16,6 +16,10 @@ from pipeline.suggest import did_you_mean
 from stages.score.similarity import cosine, fuse
 
 
+class NothingToScore(UserError):
+    """No clip or caption has come through; the experiment has no numbers, others go on."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Attributes:
@@ -39,7 +43,8 @@ def read_inputs(config: ExperimentConfig) -> Inputs:
     """Reads tables and artifacts; only clips that every encoder of the experiment has embedded take part.
 
     Raises:
-        UserError: a table or artifact is missing or damaged, the caption source is unknown, or nothing is paired.
+        NothingToScore: nothing was embedded, or nothing is paired.
+        UserError: a table or artifact is missing or damaged, or the caption source is unknown.
     """
     captions = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
     sources = captions["source"].unique().to_list()
@@ -59,7 +64,7 @@ def read_inputs(config: ExperimentConfig) -> Inputs:
     clip_ids = [one for one in clips if all(one in rows for rows in clip_rows)]
     caption_ids = [one for one in texts if all(one in rows for rows in caption_rows)]
     if not clip_ids or not caption_ids:
-        raise UserError(
+        raise NothingToScore(
             f"Corpus {config.corpus!r} has {len(clip_ids)} clips and {len(caption_ids)} captions embedded by "
             f"{' + '.join(config.encoders)}: there is nothing to score (see `hearonce problems`)."
         )
@@ -74,6 +79,8 @@ def read_inputs(config: ExperimentConfig) -> Inputs:
     for clip_id, caption_id in pairs.iter_rows():
         if clip_id in column_of and caption_id in row_of:
             paired[row_of[caption_id], column_of[clip_id]] = True
+    if not paired.any():
+        raise NothingToScore(f"No caption of {config.corpus!r} is paired with an embedded clip.")
     return Inputs(
         fuse(sims, config.weights),
         paired,

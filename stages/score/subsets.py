@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cache.errors import UserError
@@ -12,7 +12,7 @@ SUBSETS = Path("configs/subsets")
 ALL = "all"
 
 
-def read_subset(corpus: str, name: str, clip_ids: Sequence[str]) -> set[str]:
+def read_subset(corpus: str, name: str, clip_ids: Sequence[str], remark: Callable[[str], None] = print) -> set[str]:
     """Clip ids of a subset; `all` needs no file.
 
     A line names a clip, or a media file and with it all its clips; a line that starts with `#` is a comment.
@@ -21,9 +21,10 @@ def read_subset(corpus: str, name: str, clip_ids: Sequence[str]) -> set[str]:
         corpus: whose subset.
         name: file name without suffix.
         clip_ids: the clips of the corpus.
+        remark: told of lines that name no clip: a typo, or a medium that could not be read.
 
     Raises:
-        UserError: there is no such file, or a line names no clip.
+        UserError: there is no such file, or none of its lines names a clip.
     """
     if name == ALL:
         return set(clip_ids)
@@ -38,15 +39,17 @@ def read_subset(corpus: str, name: str, clip_ids: Sequence[str]) -> set[str]:
         of_media.setdefault(clip_id.rpartition("@")[0] or clip_id, []).append(clip_id)
     known_ids = set(clip_ids)
     chosen: set[str] = set()
+    strangers: list[str] = []
     for number, line in enumerate(lines, 1):
         wanted = line.strip()
         if not wanted or wanted.startswith("#"):
             continue
         if wanted not in known_ids and wanted not in of_media:
-            raise UserError(
-                f"{path} line {number}: no clip {wanted!r} in {corpus!r}, {did_you_mean(wanted, known_ids)}"
-            )
+            strangers.append(f"line {number} names no clip, {wanted!r} ({did_you_mean(wanted, known_ids)})")
+            continue
         chosen.update([wanted] if wanted in known_ids else of_media[wanted])
     if not chosen:
-        raise UserError(f"{path} names no clip.")
+        raise UserError(f"{path} names no clip{': ' if strangers else '.'}{'; '.join(strangers[:3])}")
+    if strangers:
+        remark(f"{path}: {strangers[0]}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""))
     return chosen

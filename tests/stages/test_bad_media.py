@@ -8,6 +8,7 @@ from bad_media import make_bad_media
 from cache import tables
 from cache.artifact import open_artifact
 from pipeline import layout
+from pipeline.config import load_params
 from pipeline.problems import StrictStop
 from stages.embed.command import embed_clips
 from stages.extract_audio.command import extract_audio
@@ -28,7 +29,7 @@ def test_each_kind_of_bad_media_is_said_once_and_the_rest_is_embedded(expected):
     extract_audio("mine", keep_going=True)
     for encoder in ("yamnet-minilm", "efficientnet-minilm"):
         embed_clips("mine", encoder, keep_going=True, device="cpu")
-    found = {row["path"]: (row["reason"], row["stage"]) for row in read_problems(layout.PROBLEMS)}
+    found = {row["path"]: (row["reason"], row["stage"]) for row in read_problems(layout.PROBLEMS, load_params())}
     wanted = {name: kind for name, kind in expected.items() if kind[1] is not None}
     assert set(found) == set(wanted)
     for name, (reason, stage) in wanted.items():

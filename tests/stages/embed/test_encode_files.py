@@ -69,3 +69,6 @@ def test_mistakes_are_named(videos):
     with pytest.raises(UserError, match="Device 'cuda:99' cannot be used"):
         encode("yamnet-minilm", Path("emb.npz"), text=["x"], device="cuda:99")
     assert not Path("emb.npz").exists()
+    with pytest.raises(UserError, match="videos is a folder: name the NPZ file"):
+        encode("yamnet-minilm", videos, text=["x"], device="cpu")
+    assert (videos / "silence.mp4").is_file()

@@ -37,6 +37,11 @@ def test_tsv_and_json_lines(tmp_path):
     assert jsonl.segments[1].captions == ()
 
 
+def test_semicolons_as_spreadsheets_of_some_countries_write_them(tmp_path):
+    found = read(tmp_path, "file;caption\na.mp4;one, two\n")
+    assert found.segments[0].captions == ("one, two",)
+
+
 def test_a_bad_row_becomes_a_fault_and_the_rest_is_read(tmp_path):
     found = read(tmp_path, "file,caption,start,stop\na.mp4,x,5,2\nb.mp4,x,soon,\n,x,,\nc.mp4,fine,0,1\n")
     assert [segment.media for segment in found.segments] == [Path("c.mp4")]

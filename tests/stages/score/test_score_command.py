@@ -11,6 +11,7 @@ from cache.keys import caption_key
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
+from stages.report.command import report
 from stages.score.command import score
 
 DIM = 16
@@ -100,6 +101,22 @@ def test_clips_that_were_not_embedded_are_left_out_and_counted(corpus):
     assert details["n_clips_missing"] == N - 2
     assert details["counts"]["all"]["text_to_clip"] == {"n_queries": 2, "n_items": 2}
     assert metrics["all"]["text_to_clip"]["R@1"] == 100.0
+
+
+def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
+    run("corpus: mine\nencoders: [good]\n", "other")
+    tables.write_table(tables.table([], tables.PAIRS), tables.PAIRS, layout.table("mine", "pairs"))
+    assert run("corpus: mine\nencoders: [good]\n") == {}
+    assert "No caption of 'mine' is paired" in capsys.readouterr().out
+    Path("params.yaml").write_text(
+        "corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nfusions: {}\n"
+        "experiments: {mine: {corpus: mine, encoder: good}, other: {corpus: mine, encoder: good}}\n"
+    )
+    Path("configs/corpora/mine.yaml").write_text("reader: folder\n")
+    report()
+    page = (layout.REPORT / "index.html").read_text()
+    assert "No caption of &#39;mine&#39; is paired" in page
+    assert "other" in page
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,18 @@ def test_all_needs_no_file(project):
     assert read_subset("mine", "all", CLIPS) == set(CLIPS)
 
 
+def test_a_medium_that_could_not_be_read_stops_no_subset(project):
+    write("dog.mp4\nunreadable.mp4\nlost.mp4\n")
+    remarks = []
+    assert read_subset("mine", "some", CLIPS, remarks.append) == {"dog.mp4"}
+    assert "line 2 names no clip, 'unreadable.mp4'" in remarks[0] and "and 1 more" in remarks[0]
+
+
 def test_mistakes_are_named(project):
     write("dog.mp3\n")
-    with pytest.raises(UserError, match=r"some\.txt line 1: no clip 'dog\.mp3' in 'mine', did you mean 'dog\.mp4'\?"):
+    with pytest.raises(
+        UserError, match=r"names no clip: line 1 names no clip, 'dog\.mp3' \(did you mean 'dog\.mp4'\?\)"
+    ):
         read_subset("mine", "some", CLIPS)
     with pytest.raises(UserError, match=r"No subset 'soome' of 'mine' .* did you mean 'some'\?"):
         read_subset("mine", "soome", CLIPS)

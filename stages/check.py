@@ -1,0 +1,45 @@
+"""`hearonce check`: does everything that params.yaml and configs/ name fit together? Loads no model."""
+
+from __future__ import annotations
+
+from cache.errors import UserError
+from pipeline.config import PARAMS, load_corpus, load_experiment, load_params
+from pipeline.suggest import did_you_mean
+from stages.embed.registry import load_encoder
+
+
+def check() -> None:
+    """Check params.yaml and the configs it names, and say what was meant where something does not fit.
+
+    Raises:
+        UserError: the first thing that does not.
+    """
+    params = load_params()
+    for name, place in params.corpora.items():
+        load_corpus(name)
+        for path in (place.media, place.annotations):
+            if not path.exists():
+                raise UserError(f"{PARAMS}: corpus {name!r} names {path}, which does not exist.")
+    embedded = set()
+    for name, embedding in params.embeddings.items():
+        _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
+        load_encoder(embedding.encoder)
+        embedded.add((embedding.corpus, embedding.encoder))
+    for name in [*params.experiments, *params.fusions]:
+        config = load_experiment(name)
+        _known("corpus", config.corpus, list(params.corpora), f"experiment {name}")
+        for encoder in config.encoders:
+            if (config.corpus, encoder) not in embedded:
+                raise UserError(
+                    f"{PARAMS}: experiment {name!r} reads {config.corpus} embedded by {encoder}, which "
+                    "`embeddings` lacks."
+                )
+    print(
+        f"{len(params.corpora)} corpora, {len(embedded)} embeddings, "
+        f"{len(params.experiments) + len(params.fusions)} experiments: all fits together."
+    )
+
+
+def _known(kind: str, name: str, known: list[str], where: str) -> None:
+    if name not in known:
+        raise UserError(f"{PARAMS}: {where}: no {kind} {name!r}, {did_you_mean(name, known)}")
