@@ -50,9 +50,10 @@ def _copy(store: RowStore, out: Path, missing: set[bytes], target: Path) -> int:
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(".")
-    if not files.exists(out.as_posix()):
+    listed = files.ls(out.as_posix(), detail=False) if files.exists(out.as_posix()) else []
+    parts = {Path(path).name for path in listed}
+    if "zarr.json" not in parts:  # dvc.yaml names the output, but no run has made it yet
         return 0
-    parts = {Path(path).name for path in files.ls(out.as_posix(), detail=False)}
     target.mkdir()
     for part in sorted(parts & FIRST):  # little, and says whether the rest is worth fetching
         files.get(f"{out.as_posix()}/{part}", str(target / part), recursive=True)

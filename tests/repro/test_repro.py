@@ -11,6 +11,7 @@ def test_the_first_run_gives_metrics_above_chance_and_a_page(first):
     assert first.ran[0] == "ingest@mine" and first.ran[-1] == "report"
     assert first.computed("embed_clips") == 4
     assert first.computed("embed_captions") == 4
+    assert "the artifact in dvc.lock" not in first.output
     assert first.metrics()["all"]["text_to_clip"]["R@1"] >= 75.0
     page = (first.root / "data/report/index.html").read_text()
     assert "mine-audio" in page and "<audio" in page
