@@ -13,6 +13,7 @@ from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
 from cache.artifact_writer import convert, write_artifact
 from cache.errors import UserError, writing
 from cache.key_index import KeyIndex
+from cache.overwriting import target_of
 from cache.places import RemotePlace, place_of
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
@@ -41,23 +42,24 @@ def merge(source: RowStore, target: RowStore) -> int:
     return added
 
 
-def export(source: Artifact | RowStore, path: Path, format: str | None = None) -> None:
+def export(source: Artifact | RowStore, path: Path | str, format: str | None = None) -> None:
     """Writes rows with their ids and keys into one file or folder that stands for itself.
 
     Args:
         source: an artifact, or a store; the ids of a store's rows are their keys in hex.
-        path: file to make (folder for `zarr`); replaced whole.
+        path: file to make (folder for `zarr`), named as its format is; an older export there is replaced whole.
         format: one of `FORMATS`; by the suffix of the path if None.
 
     Raises:
-        UserError: the format is unknown, the source is damaged or the disk refuses; nothing is left behind.
+        UserError: the format is unknown, the source is damaged, the disk refuses, or something else stands there;
+            nothing is left behind.
     """
-    path = Path(path)
     format = format or _format_of(path)
     if format not in FORMATS:
-        raise UserError(f"Rows are exported as {', '.join(FORMATS)}, not as {format!r}.")
-    if format in ("zarr", "hdf5") and path.suffix not in _SUFFIXES[format]:
+        raise UserError(f"{path} was not written: rows are exported as {', '.join(FORMATS)}, not as {format!r}.")
+    if Path(path).suffix not in _SUFFIXES[format]:
         raise UserError(f"{path} was not written: for {format} let the name end in {_SUFFIXES[format][0]}.")
+    path = target_of(path)
     if isinstance(source, Artifact):
         if format in ("zarr", "hdf5"):
             convert(source, path)

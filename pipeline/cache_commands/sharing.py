@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +39,7 @@ def merge(
 
 def export(
     source: Annotated[str, typer.Argument(help="An embedding cache or a row store: a path or a URL.")],
-    path: Annotated[Path, typer.Argument(help="File to make (a folder for .zarr).")],
+    path: Annotated[str, typer.Argument(help="File to make (a folder for .zarr).")],
     format: Annotated[
         str | None, typer.Option(help="zarr, hdf5, npz, parquet or safetensors; by the name of PATH by default.")
     ] = None,
@@ -49,7 +48,7 @@ def export(
     """Write rows with their ids and keys into one file that stands for itself."""
     found = opened(source)
     exchange.export(found, path, format)
-    _show("exported", [{"source": source, "path": str(path), "rows": len(found)}], as_json)
+    _show("exported", [{"source": source, "path": path, "rows": len(found)}], as_json)
 
 
 def import_file(
@@ -68,13 +67,13 @@ def import_file(
 
 def convert(
     source: Annotated[str, typer.Argument(help="An embedding cache: a path or a URL.")],
-    target: Annotated[Path, typer.Argument(help="The new one; .zarr or .h5 says in which format.")],
+    target: Annotated[str, typer.Argument(help="The new one; .zarr or .h5 says in which format.")],
     as_json: AsJson = False,
 ) -> None:
     """Write an embedding cache in the other format, without loss."""
     found: Artifact = open_artifact(source)
     artifact_writer.convert(found, target)
-    _show("converted", [{"source": source, "target": str(target), "rows": len(found)}], as_json)
+    _show("converted", [{"source": source, "target": target, "rows": len(found)}], as_json)
 
 
 def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | None:

@@ -11,6 +11,7 @@ import pytest
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.artifact_writer import write_artifact
+from cache.exchange import open_rows
 from cache.keys import caption_key, clip_key
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
@@ -240,6 +241,38 @@ def test_convert_there_and_back_gives_the_same_bytes(filled, cache, tmp_path):
     assert open_artifact(tmp_path / "clips.h5").ids == ["0", "1", "2", "3"]
     assert cache("convert", tmp_path / "clips.h5", tmp_path / "back.zarr")[0] == 0
     assert everything(tmp_path / "back.zarr") == everything(source)
+
+
+@pytest.mark.parametrize("name", [".hearonce", "mine", "mine.zarr", "mine.h5", "mine.npz", "data.zarr", "data.npz"])
+def test_export_and_convert_replace_nothing_that_hearonce_did_not_make(filled, cache, name):
+    source = layout.embeddings("demo", "small", "clips")
+    for folder in ("mine", "mine.zarr", "mine.h5", "mine.npz"):
+        Path(folder).mkdir()
+        (Path(folder) / "thesis.txt").write_text("years of work")
+    shutil.copytree(source, "data.zarr")
+    (Path("data.zarr") / "thesis.txt").write_text("years of work")
+    np.savez("data.npz", years=np.zeros(3))
+    before = everything(filled)
+    for command in ("export", "convert"):
+        code, _, err = cache(command, source, name)
+        assert code == 2 and name in err and len(err.splitlines()) == 1, err
+    assert everything(filled) == before
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.h5", "a.npz", "a.parquet", "a.safetensors"])
+def test_export_replaces_its_own_files_and_what_is_empty(filled, cache, name):
+    Path(name).mkdir()
+    for modality, rows in (("clips", 4), ("captions", 6)):
+        assert cache("export", layout.embeddings("demo", "small", modality), name)[0] == 0
+        assert len(open_rows(name).keys) == rows
+
+
+@pytest.mark.parametrize("name", ["b/x.zarr", "b/x.h5", "b/x.npz"])
+def test_a_url_is_no_place_to_write_to(filled, cache, name):
+    for command in ("export", "convert"):
+        code, _, err = cache(command, layout.embeddings("demo", "small", "clips"), f"memory://{name}")
+        assert code == 2 and f"memory://{name}" in err and len(err.splitlines()) == 1
+    assert not Path("memory:").exists()
 
 
 def test_a_typo_says_what_was_meant(filled, cache):
