@@ -190,6 +190,24 @@ def test_gc_refuses_where_it_would_drop_everything(filled, cache, monkeypatch):
     assert code == 2 and "--shared" in err
 
 
+def test_gc_checks_every_store_before_it_drops_a_row(filled, cache):
+    shutil.rmtree(layout.embeddings("demo", "small", "clips"))
+    code, _, err = cache("gc")
+    assert code == 2 and "Nothing in data/ names any clips" in err
+    assert len(store_of(filled)) == 7
+
+
+@pytest.mark.parametrize("named", [".hearonce/rows", "link"])
+def test_gc_of_a_named_store_that_others_use_needs_shared(filled, cache, monkeypatch, named):
+    monkeypatch.setenv("HEARONCE_STORE", str(filled / ".hearonce"))
+    Path("link").symlink_to(store_of(filled).path)
+    code, _, err = cache("gc", named)
+    assert code == 2 and "--shared" in err
+    assert len(store_of(filled)) == 7
+    assert cache("gc", named, "--shared")[0] == 0
+    assert len(store_of(filled)) == 6
+
+
 def test_compact_merges_segments(filled, cache):
     planned = json.loads(cache("compact", "--dry-run", "--json")[1])
     assert [(one["segments_removed"], one["segments_written"]) for one in planned] == [(2, 1), (2, 1)]
