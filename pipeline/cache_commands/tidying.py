@@ -68,7 +68,9 @@ def compact(stores: Stores = None, dry_run: DryRun = False, as_json: AsJson = Fa
 def _may_be_shared(store: str) -> bool:
     """Whether a store lies where `$HEARONCE_STORE` says."""
     root, place = os.environ.get(STORE_VARIABLE), place_of(store)
-    return bool(root) and isinstance(place, LocalPlace) and place.path.resolve().is_relative_to(Path(root).resolve())
+    if not root or not isinstance(place, LocalPlace):
+        return False
+    return place.path.resolve().is_relative_to(Path(root).resolve())
 
 
 def _show(changes: list[tuple[str, maintenance.Change]], dry_run: bool, as_json: bool) -> None:
