@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from cache.overwriting import target_of
 from cache.places import RemotePlace, place_of
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
+from cache.rows import Rows
 
 FORMATS = ("zarr", "hdf5", *feature_files.FORMATS)
 _SUFFIXES = {"zarr": (".zarr",), "hdf5": HDF5_SUFFIXES, **{name: (f".{name}",) for name in feature_files.FORMATS}}
@@ -98,12 +100,27 @@ def import_rows(source: Artifact | feature_files.Features | Path | str, store: R
         raise UserError(f"{opened.path} was not imported: {error}") from None
     lacking = KeyIndex([opened.keys]).first_rows() & (store.catalog.index.find(opened.keys) < 0)
     index = np.flatnonzero(lacking)
-    step = rows_per_block(opened.format, len(opened.keys), opened.shape[0])
-    for start in range(0, len(index), step):
-        rows = opened.rows(index[start : start + step])
-        rows.check(opened.path)
+    for rows in _checked(opened, index):
         store.append_rows(rows, {"imported": Path(opened.path).name})
     return len(index)
+
+
+def check_rows(source: Artifact | feature_files.Features) -> None:
+    """Refuses a file whose rows no store takes.
+
+    Raises:
+        UserError: a row is not finite, or the file is damaged.
+    """
+    for _ in _checked(source, np.flatnonzero(KeyIndex([source.keys]).first_rows())):
+        pass
+
+
+def _checked(source: Artifact | feature_files.Features, index: np.ndarray) -> Iterator[Rows]:
+    step = rows_per_block(source.format, len(source.keys), source.shape[0])
+    for start in range(0, len(index), step):
+        rows = source.rows(index[start : start + step])
+        rows.check(source.path)
+        yield rows
 
 
 def open_rows(source: Path | str) -> Artifact | feature_files.Features:

@@ -12,7 +12,8 @@ from cache.errors import UserError
 from cache.feature_files import Features
 from cache.location import Store
 from cache.row_store import RowStore
-from pipeline.cache_commands.found import is_store, opened, store_paths
+from cache.store_description import check_tower
+from pipeline.cache_commands.found import is_store, opened, store_paths, store_root
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 
 
@@ -83,26 +84,29 @@ def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | Non
         into.check_same(source.format, source.description.fingerprint)
         return into
     described = source.description
-    root = target or str(Store.default().rows)
-    if dry_run:
-        name = f"{described.modality}-{described.fingerprint}"
-        there = [path for path in store_paths(root) if path.rstrip("/").rsplit("/", 1)[-1] == name]
-        return RowStore.open(there[0]) if there else None
-    inside = {path.rstrip("/").rsplit("/", 1)[0] for path in store_paths(root)}
-    return RowStore.ensure(
-        inside.pop() if inside else root,
-        described.modality,
-        described.fingerprint,
-        source.format,
-        described.identity,
-    )
+    root = store_root(target) if target else str(Store.default().rows)
+    path = f"{root}/{described.modality}-{described.fingerprint}"
+    if not dry_run:
+        return RowStore.ensure(root, described.modality, described.fingerprint, source.format, described.identity)
+    if not is_store(path):
+        return None
+    into = RowStore.open(path)
+    into.check_same(source.format, described.fingerprint)
+    return into
 
 
 def _store_of(source: Artifact | Features) -> RowStore:
     described = source.description
     if not {"modality", "fingerprint"} <= described.keys():
         raise UserError(f"{source.path} does not say which encoder made it, so its rows cannot be used.")
-    return RowStore.ensure(Store.default().rows, described["modality"], described["fingerprint"], source.format)
+    modality, fingerprint, root = described["modality"], described["fingerprint"], Store.default().rows
+    try:
+        check_tower(modality, fingerprint)
+    except UserError as error:
+        raise UserError(f"{source.path} was not imported: {error}") from None
+    if not is_store(root / f"{modality}-{fingerprint}"):
+        exchange.check_rows(source)  # so that refused rows leave no empty store
+    return RowStore.ensure(root, modality, fingerprint, source.format)
 
 
 def _show(title: str, lines: list[dict[str, Any]], as_json: bool) -> None:

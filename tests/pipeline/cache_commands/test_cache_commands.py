@@ -10,11 +10,12 @@ import pytest
 
 from cache import tables as schemas
 from cache.artifact import open_artifact
-from cache.artifact_writer import write_artifact
-from cache.exchange import open_rows
-from cache.keys import caption_key, clip_key
+from cache.artifact_writer import write_artifact, write_blocks
+from cache.exchange import export, open_rows
+from cache.keys import caption_key, clip_key, pack
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import Rows
 from pipeline import layout
 from stages.command_line import main
 
@@ -234,6 +235,59 @@ def test_merge_of_different_encoders_is_refused(filled, cache, tmp_path):
     code, _, err = cache("merge", store_of(filled).path, other.path)
     assert code == 2 and "never mixed" in err
     assert len(RowStore.open(other.path)) == 0
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_merge_into_what_is_no_folder_of_stores_is_refused(filled, cache, dry):
+    artifact = layout.embeddings("demo", "small", "clips")
+    before = everything(filled)
+    inside = Path(store_of(filled).path) / "segments"
+    for target in ("configs", artifact, artifact / "new", artifact / "values", inside / "new"):
+        code, _, err = cache("merge", ".hearonce", target, *dry)
+        assert code == 2 and str(target) in err and len(err.splitlines()) == 1
+    assert everything(filled) == before
+
+
+def test_merge_into_a_working_store_without_rows_fills_its_rows_folder(filled, cache, tmp_path):
+    (tmp_path / "other/audio").mkdir(parents=True)
+    assert cache("merge", ".hearonce", tmp_path / "other")[0] == 0
+    assert len(RowStore.open(tmp_path / f"other/rows/captions-{FINGERPRINT}")) == 7
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_merge_of_other_rows_into_a_folder_of_stores_is_refused(filled, cache, tmp_path, dry):
+    RowStore.ensure(tmp_path / "other", "captions", FINGERPRINT, RowFormat(9, "float16"))
+    code, _, err = cache("merge", ".hearonce", tmp_path / "other", *dry)
+    assert code == 2 and "holds rows of 9 float16, not of 8 float16" in err
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5", "npz"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("modality", "../../../evil"), ("fingerprint", "../evil"), ("fingerprint", "AB" * 16)]
+)
+def test_import_believes_no_name_that_could_be_a_path(filled, cache, suffix, name, value):
+    description = {"modality": "captions", "fingerprint": FINGERPRINT} | {name: value}
+    key = caption_key(TEXTS[0])
+    write_artifact(filled / "a.zarr", ["x"], [key], store_of(filled), description)
+    export(open_artifact(filled / "a.zarr"), filled / f"b.{suffix}")
+    before = {path for folder in (filled, filled.parent) for path in folder.rglob("*")}
+    code, _, err = cache("import", f"b.{suffix}")
+    assert code == 2 and f"b.{suffix} was not imported: '{value}' is no {name}" in err
+    assert {path for folder in (filled, filled.parent) for path in folder.rglob("*")} == before
+
+
+def test_a_file_whose_rows_are_refused_leaves_no_new_store(filled, cache):
+    rows = values(1)
+    rows[0, 3] = np.nan
+    beside = {"modality": "captions", "fingerprint": "cd" * 16}
+    bad = Rows(FORMAT, pack([caption_key("x")]), rows)
+    write_blocks(filled / "bad.zarr", FORMAT, ["x"], 1, [bad], beside)
+    code, _, err = cache("import", "bad.zarr")
+    assert code == 2 and "is not finite" in err
+    assert sorted(path.name for path in (filled / ".hearonce/rows").iterdir()) == [
+        f"captions-{FINGERPRINT}",
+        f"clips-{FINGERPRINT}",
+    ]
 
 
 @pytest.mark.parametrize("name", ["rows.npz", "rows.parquet", "rows.safetensors", "rows.h5", "rows.zarr"])
