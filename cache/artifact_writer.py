@@ -10,6 +10,7 @@ from cache import keys as row_keys
 from cache.artifact import HDF5_SUFFIXES, Artifact
 from cache.durable import new_directory, new_file
 from cache.errors import UserError
+from cache.overwriting import target_of
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from cache.rows import Rows
@@ -22,7 +23,7 @@ def write_artifact(
     """Writes the rows of `keys` in order, whole or not at all.
 
     Args:
-        path: folder to make, or HDF5 file when it ends in `.h5` or `.hdf5`; what stood there is replaced, never
+        path: folder to make (`.zarr`), or HDF5 file (`.h5`, `.hdf5`); an artifact that stood there is replaced, never
             written into.
         ids: clip or caption id of each row.
         keys: row key of each row; all present in `rows`.
@@ -31,12 +32,13 @@ def write_artifact(
 
     Raises:
         KeyError: a key has no row.
-        UserError: the store is damaged, or the disk is full or read-only; no artifact is left.
+        UserError: the store is damaged, the disk is full or read-only, or what stands there is no artifact; nothing
+            is written.
     """
     write_blocks(path, rows.format, ids, rows.frames(keys), rows.blocks(keys), description)
 
 
-def convert(artifact: Artifact, path: Path) -> None:
+def convert(artifact: Artifact, path: Path | str) -> None:
     """Writes an artifact in the other (or the same) format, without loss: and back gives the original bytes.
 
     Args:
@@ -47,7 +49,7 @@ def convert(artifact: Artifact, path: Path) -> None:
 
 
 def write_blocks(
-    path: Path,
+    path: Path | str,
     row_format: RowFormat,
     ids: Sequence[str],
     frames: int,
@@ -64,15 +66,16 @@ def write_blocks(
         blocks: the rows.
         description: of the artifact.
     """
-    path = Path(path)
-    if path.suffix in HDF5_SUFFIXES:
+    suffix = Path(path).suffix
+    if suffix not in (".zarr", *HDF5_SUFFIXES):
+        raise UserError(f"{path} was not written: an embedding cache ends in .zarr, {' or '.join(HDF5_SUFFIXES[:2])}.")
+    path = target_of(path)
+    if suffix in HDF5_SUFFIXES:
         from cache.hdf5_group import Hdf5GroupWriter
 
         with new_file(path) as file:
             _fill(Hdf5GroupWriter(file, row_format, len(ids), frames, description, ids), blocks)
         return
-    if path.suffix and path.suffix != ".zarr":
-        raise UserError(f"{path} was not written: an embedding cache ends in .zarr, {' or '.join(HDF5_SUFFIXES[:2])}.")
     with new_directory(path) as folder:
         _fill(ZarrGroupWriter(folder, row_format, len(ids), frames, description, ids), blocks)
 

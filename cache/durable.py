@@ -106,10 +106,11 @@ def remove(path: Path) -> None:
 def new_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same directory; on success it is synced and takes the place of `path`.
 
-    The old file, if any, is replaced, never written into: it may be a link into DVC's cache.
+    The old file (or empty folder), if any, is replaced, never written into: it may be a link into DVC's cache.
 
     Raises:
-        UserError: the disk is full or read-only, or the folder is gone; nothing is written.
+        UserError: the disk is full or read-only, the folder is gone, or `path` is a folder with something in it;
+            nothing is written.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,11 +124,8 @@ def new_file(path: Path) -> Iterator[Path]:
             finally:
                 os.close(descriptor)
             if path.is_dir() and not path.is_symlink():
-                os.rename(path, displaced := _temporary(path.parent, path.name))
-                os.rename(temporary, path)
-                remove(displaced)
-            else:
-                os.replace(temporary, path)
+                path.rmdir()
+            os.replace(temporary, path)
             sync_directory(path.parent)
         finally:
             remove(temporary)

@@ -69,6 +69,7 @@ _REASONS = {
     errno.EPERM: "permission is denied: ask the owner for write access or choose another place",
     errno.ENOENT: "it has vanished: was a disk unmounted or a folder deleted? Bring it back and run again",
     errno.EEXIST: "a file stands where a folder is needed: move it away and run again",
+    errno.ENOTEMPTY: "a folder with something in it stands there: move it away and run again",
     errno.ENOTDIR: "a file stands where a folder is needed: move it away and run again",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
 from cache.artifact_writer import convert, write_artifact
 from cache.errors import UserError, writing
 from cache.key_index import KeyIndex
+from cache.overwriting import target_of
 from cache.places import RemotePlace, place_of
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
+from cache.rows import Rows
 
 FORMATS = ("zarr", "hdf5", *feature_files.FORMATS)
 _SUFFIXES = {"zarr": (".zarr",), "hdf5": HDF5_SUFFIXES, **{name: (f".{name}",) for name in feature_files.FORMATS}}
@@ -41,23 +44,24 @@ def merge(source: RowStore, target: RowStore) -> int:
     return added
 
 
-def export(source: Artifact | RowStore, path: Path, format: str | None = None) -> None:
+def export(source: Artifact | RowStore, path: Path | str, format: str | None = None) -> None:
     """Writes rows with their ids and keys into one file or folder that stands for itself.
 
     Args:
         source: an artifact, or a store; the ids of a store's rows are their keys in hex.
-        path: file to make (folder for `zarr`); replaced whole.
+        path: file to make (folder for `zarr`), named as its format is; an older export there is replaced whole.
         format: one of `FORMATS`; by the suffix of the path if None.
 
     Raises:
-        UserError: the format is unknown, the source is damaged or the disk refuses; nothing is left behind.
+        UserError: the format is unknown, the source is damaged, the disk refuses, or something else stands there;
+            nothing is left behind.
     """
-    path = Path(path)
     format = format or _format_of(path)
     if format not in FORMATS:
-        raise UserError(f"Rows are exported as {', '.join(FORMATS)}, not as {format!r}.")
-    if format in ("zarr", "hdf5") and path.suffix not in _SUFFIXES[format]:
+        raise UserError(f"{path} was not written: rows are exported as {', '.join(FORMATS)}, not as {format!r}.")
+    if Path(path).suffix not in _SUFFIXES[format]:
         raise UserError(f"{path} was not written: for {format} let the name end in {_SUFFIXES[format][0]}.")
+    path = target_of(path)
     if isinstance(source, Artifact):
         if format in ("zarr", "hdf5"):
             convert(source, path)
@@ -96,12 +100,27 @@ def import_rows(source: Artifact | feature_files.Features | Path | str, store: R
         raise UserError(f"{opened.path} was not imported: {error}") from None
     lacking = KeyIndex([opened.keys]).first_rows() & (store.catalog.index.find(opened.keys) < 0)
     index = np.flatnonzero(lacking)
-    step = rows_per_block(opened.format, len(opened.keys), opened.shape[0])
-    for start in range(0, len(index), step):
-        rows = opened.rows(index[start : start + step])
-        rows.check(opened.path)
+    for rows in _checked(opened, index):
         store.append_rows(rows, {"imported": Path(opened.path).name})
     return len(index)
+
+
+def check_rows(source: Artifact | feature_files.Features) -> None:
+    """Refuses a file whose rows no store takes.
+
+    Raises:
+        UserError: a row is not finite, or the file is damaged.
+    """
+    for _ in _checked(source, np.flatnonzero(KeyIndex([source.keys]).first_rows())):
+        pass
+
+
+def _checked(source: Artifact | feature_files.Features, index: np.ndarray) -> Iterator[Rows]:
+    step = rows_per_block(source.format, len(source.keys), source.shape[0])
+    for start in range(0, len(index), step):
+        rows = source.rows(index[start : start + step])
+        rows.check(source.path)
+        yield rows
 
 
 def open_rows(source: Path | str) -> Artifact | feature_files.Features:

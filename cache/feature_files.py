@@ -1,8 +1,9 @@
 """Feature files as others publish them: npz, Parquet, safetensors; ids and keys travel with the values.
 
-Each carries the arrays of `row_group` and a JSON text `hearonce` with description and format. numpy and Parquet have
-no bfloat16 and few readers of Parquet know float16, so these become float32 there, which loses nothing; import makes
-them what they were. npz and safetensors are written a block at a time, Parquet in memory.
+Each carries the arrays of `row_group` and a JSON text `hearonce` with description, format, the CRC-32C of each array
+as hearonce stores it (but of the ids, which import does not read) and of the text itself. numpy and Parquet have no
+bfloat16 and few readers of Parquet know float16, so these become float32 there, which loses nothing; import makes them
+what they were. npz and safetensors are written a block at a time, Parquet in memory.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from google_crc32c import extend
 
+from cache import documents
 from cache import keys as row_keys
 from cache.artifact import Artifact
 from cache.durable import new_file
-from cache.errors import UserError
+from cache.errors import DamageError, UserError
 from cache.row_format import RowFormat
 from cache.row_group import check_schema, describe
 from cache.rows import Rows
 
 FORMATS = ("npz", "parquet", "safetensors")
+
+_OWN = ("schema", "format", "rows", "crc32c", documents.CHECKSUM)
 
 _SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _SAFETENSORS_OTHER = {"uint8": "U8", "int32": "I32", "int64": "I64", "float32": "F32", "float64": "F64"}
@@ -83,7 +88,7 @@ def read(path: Path, format: str) -> Features:
         text, columns = readers[format](path)
         if text is None:
             raise UserError(f"{path} does not say which encoder made its rows (no entry `hearonce`): export it anew.")
-        found = json.loads(text)
+        found = _opened(text)
         check_schema(found, path, "feature file")
         row_format = RowFormat.from_json(found["format"])
         keys = row_keys.pack(columns["keys"])
@@ -93,40 +98,70 @@ def read(path: Path, format: str) -> Features:
         rows = Rows(row_format, keys, values, offsets, side)
         if not rows.fit():
             raise ValueError("its arrays differ in length")
-        return Features(str(path), {k: v for k, v in found.items() if k not in ("schema", "format", "rows")}, rows)
+        checksums = _checksums(rows, _crc(values))
+        wrong = [name for name, checksum in checksums.items() if found["crc32c"][name] != checksum]
+        if wrong:
+            raise ValueError(f"its {' and '.join(wrong)} do not match their checksum")
+        return Features(str(path), {k: v for k, v in found.items() if k not in _OWN}, rows)
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, pl.exceptions.PolarsError) as error:
+    except UserError:
+        raise
+    except (Exception, pl.exceptions.PanicException) as error:  # damaged bytes may raise anything in three parsers
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read as {format} of hearonce ({reason}): get it again.") from None
 
 
-def _text(artifact: Artifact) -> str:
-    described = describe(artifact.format, len(artifact), artifact.description)
-    return json.dumps({k: v for k, v in described.items() if k != "hearonce_crc32c"}, sort_keys=True)
+def _text(artifact: Artifact, values_crc: int = 0) -> str:
+    """The text `hearonce`; its length is the same whatever the checksums."""
+    beside = {**artifact.description, "crc32c": _checksums(artifact, values_crc)}
+    return documents.sealed(describe(artifact.format, len(artifact), beside)).decode()
 
 
-def _small(artifact: Artifact) -> dict[str, np.ndarray]:
+def _checksums(source: Artifact | Rows, values_crc: int) -> dict[str, str]:
+    found = {"values": values_crc, **{name: _crc(array) for name, array in _small(source).items()}}
+    return {name: f"{crc:08x}" for name, crc in found.items()}
+
+
+def _opened(text: str) -> dict[str, Any]:
+    try:
+        return documents.opened(text.encode(), "its text `hearonce`")
+    except DamageError as error:
+        raise ValueError(str(error)) from None
+
+
+def _crc(array: np.ndarray, before: int = 0) -> int:
+    return int(extend(before, array.tobytes()))
+
+
+def _small(source: Artifact | Rows) -> dict[str, np.ndarray]:
     """All arrays but the values and the ids."""
-    arrays = {"keys": artifact.keys}
-    if artifact.offsets is not None:
-        arrays["offsets"] = artifact.offsets
-    return {**arrays, **{f"side.{name}": column for name, column in artifact.side.items()}}
+    arrays = {"keys": source.keys}
+    if source.offsets is not None:
+        arrays["offsets"] = source.offsets
+    return {**arrays, **{f"side.{name}": column for name, column in source.side.items()}}
 
 
 def _write_npz(artifact: Artifact, path: Path) -> None:
     ids = np.array(artifact.ids, dtype=np.str_) if artifact.ids else np.zeros(0, "U1")
-    arrays = {"hearonce": np.array(_text(artifact)), "ids": ids, **_small(artifact)}
+    arrays = {"ids": ids, **_small(artifact)}
     kind = artifact.format.decode(np.zeros((0, 1), artifact.format.storage)).dtype
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": artifact.shape}
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+            _write_npy(archive, name, array)
+        crc = 0
         with archive.open(zipfile.ZipInfo("values.npy"), "w", force_zip64=True) as file:
             np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
             for rows in artifact.blocks():
                 file.write(np.ascontiguousarray(artifact.format.decode(rows.values)).data)
+                crc = _crc(rows.values, crc)
+        _write_npy(archive, "hearonce", np.array(_text(artifact, crc)))
+
+
+def _write_npy(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _read_npz(path: Path) -> tuple[str | None, dict[str, Any]]:
@@ -138,7 +173,9 @@ def _read_npz(path: Path) -> tuple[str | None, dict[str, Any]]:
 def _write_parquet(artifact: Artifact, path: Path) -> None:
     row = pl.Array(pl.Float32, artifact.format.dim)
     frames = []
+    crc = 0
     for block in artifact.blocks():
+        crc = _crc(block.values, crc)
         values = pl.Series(artifact.format.decode(block.values).astype(np.float32), dtype=row)
         if block.offsets is not None:
             owner = np.repeat(np.arange(len(block), dtype=np.int64), np.diff(block.offsets))
@@ -151,14 +188,14 @@ def _write_parquet(artifact: Artifact, path: Path) -> None:
     kinds: dict[str, Any] = {"key": pl.Binary, "values": pl.List(row) if artifact.format.ragged else row}
     none = pl.DataFrame(schema=kinds) if not frames else frames.pop(0)
     table = pl.concat([none, *frames]).insert_column(0, pl.Series("id", artifact.ids, dtype=pl.String))
-    table.write_parquet(path, metadata={"hearonce": _text(artifact)})
+    table.write_parquet(path, metadata={"hearonce": _text(artifact, crc)})
 
 
 def _read_parquet(path: Path) -> tuple[str | None, dict[str, Any]]:
     text = pl.read_parquet_metadata(path).get("hearonce")
     if text is None:
         return None, {}
-    row_format = RowFormat.from_json(json.loads(text)["format"])
+    row_format = RowFormat.from_json(_opened(text)["format"])
     table = pl.read_parquet(path)
     columns: dict[str, Any] = {name: table[name].to_numpy() for name in table.columns if name.startswith("side.")}
     columns.update({f"side.{name}": np.zeros(0) for name in row_format.side if f"side.{name}" not in columns})
@@ -176,22 +213,30 @@ def _write_safetensors(artifact: Artifact, path: Path) -> None:
     small = {"ids": ids, **_small(artifact)}
     # The values come first: readers want tensors aligned, and a row of ids may have any length.
     order = ["values", *sorted(small, key=lambda name: -small[name].dtype.itemsize)]
-    header: dict[str, Any] = {"__metadata__": {"hearonce": _text(artifact)}}
+    tensors: dict[str, Any] = {}
     at = 0
     for name in order:
         kind = _SAFETENSORS[artifact.format.dtype] if name == "values" else _SAFETENSORS_OTHER[small[name].dtype.name]
         shape = artifact.shape if name == "values" else small[name].shape
         size = artifact.shape[0] * artifact.format.row_bytes if name == "values" else small[name].nbytes
-        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + size]}
+        tensors[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(_safetensors_header(_text(artifact), tensors))
+        crc = 0
         for rows in artifact.blocks():
             file.write(np.ascontiguousarray(rows.values).data)
+            crc = _crc(rows.values, crc)
         for name in order[1:]:
             file.write(np.ascontiguousarray(small[name]).data)
+        file.seek(0)
+        file.write(_safetensors_header(_text(artifact, crc), tensors))
+
+
+def _safetensors_header(text: str, tensors: Mapping[str, Any]) -> bytes:
+    header = json.dumps({"__metadata__": {"hearonce": text}, **tensors}).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
 
 
 def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
@@ -203,7 +248,7 @@ def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
     text = header.get("__metadata__", {}).get("hearonce")
     if text is None:
         return None, {}
-    row_format = RowFormat.from_json(json.loads(text)["format"])
+    row_format = RowFormat.from_json(_opened(text)["format"])
     numbers = {kind: name for name, kind in _SAFETENSORS_OTHER.items()}
     columns = {}
     for name, tensor in header.items():

@@ -57,7 +57,10 @@ class Hdf5GroupWriter(RowGroupWriter):
         super().__init__(row_format, n, frames)
         self._path = file
         sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in self.arrays.values()]
-        _reserve(file, sum(sizes) + sum(len(one) for one in ids) + sum(sizes) // 64 + _SLACK_BYTES)
+        encoded = strings.utf8(ids)
+        longest = max(map(len, encoded), default=1) or 1
+        sizes.append((n if n < ROWS_PER_CHUNK else -(-n // ROWS_PER_CHUNK) * ROWS_PER_CHUNK) * longest)
+        _reserve(file, sum(sizes) + sum(sizes) // 64 + _SLACK_BYTES)
         self._file = h5py.File(file, "w", libver=("v110", "v110"), userblock_size=USER_BLOCK, track_order=False)
         self._file.attrs["hearonce"] = np.bytes_(documents.sealed(describe(row_format, n, attributes)))
         self._filled = dict.fromkeys(self.arrays, 0)
@@ -65,8 +68,7 @@ class Hdf5GroupWriter(RowGroupWriter):
         chunk = ArraySpec.of_values(rows, row_format.dim, row_format.storage, ARTIFACT_SHARD_BYTES).chunk_rows
         for name, (shape, dtype) in self.arrays.items():
             self._create(name, shape, dtype, chunk if name == "values" else ROWS_PER_CHUNK)
-        encoded = strings.utf8(ids)
-        kind = h5py.string_dtype("utf-8", max(map(len, encoded), default=1) or 1)
+        kind = h5py.string_dtype("utf-8", longest)
         self._create("ids", (n,), kind, ROWS_PER_CHUNK)
         if n:
             self._file["ids"][...] = np.array(encoded, dtype=kind)

@@ -29,7 +29,7 @@ from cache.row_group import rows_per_block
 from cache.row_writer import RowWriter
 from cache.rows import Rows
 from cache.segments import Segments
-from cache.store_description import StoreDescription
+from cache.store_description import StoreDescription, check_tower
 from cache.zarr_group import ZarrGroup, ZarrGroupWriter
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class RowStore:
         Raises:
             UserError: the store holds rows of another format or fingerprint, is of another version, or cannot be made.
         """
+        check_tower(modality, fingerprint)
         place = place_of(root).child(f"{modality}-{fingerprint}")
         described = StoreDescription(modality, fingerprint, row_format, identity or {})
         if "store.json" not in place.names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,18 @@ from cache.row_format import RowFormat
 from cache.row_group import SCHEMA_VERSION, check_schema
 
 NAME = "store.json"
+
+
+def check_tower(modality: object, fingerprint: object) -> None:
+    """Refuses what cannot name a store; both become part of a path.
+
+    Raises:
+        UserError: the modality is neither `clips` nor `captions`, or the fingerprint is not 32 hex digits.
+    """
+    if modality not in ("clips", "captions"):
+        raise UserError(f"{modality!r} is no modality of row stores: they hold clips or captions.")
+    if not isinstance(fingerprint, str) or not re.fullmatch("[0-9a-f]{32}", fingerprint):
+        raise UserError(f"{fingerprint!r} is no fingerprint of an encoder: it has 32 hex digits.")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
 from cache.errors import UserError
 from cache.keys import caption_key, clip_key, pack
 from cache.location import Store
-from cache.places import place_of
+from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
 from pipeline import layout
 
@@ -32,6 +32,28 @@ def store_paths(root: Path | str) -> list[str]:
         if found:
             return found
     return []
+
+
+def store_root(path: str) -> str:
+    """The folder of stores within a path or URL that may take more of them: where some lie, or `path` if it is empty.
+
+    Raises:
+        UserError: it holds something else, or lies in a store or an embedding cache.
+    """
+    stores = store_paths(path)
+    if stores:
+        return stores[0].rstrip("/").rsplit("/", 1)[0]
+    place = place_of(path)
+    names = set(place.names())
+    if names - {"rows", "audio", "digests.sqlite"}:
+        raise UserError(f"{path} is no folder of row stores: name one, or a new or empty folder.")
+    if isinstance(place, LocalPlace):
+        for above in place.path.resolve().parents:
+            if (above / "store.json").exists() or (above / "zarr.json").exists():
+                raise UserError(
+                    f"{path} lies in {above}, which is a row store or an embedding cache: name a place outside."
+                )
+    return str(place.child("rows")) if names else path
 
 
 def chosen_stores(paths: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,8 @@ from cache.errors import UserError
 from cache.feature_files import Features
 from cache.location import Store
 from cache.row_store import RowStore
-from pipeline.cache_commands.found import is_store, opened, store_paths
+from cache.store_description import check_tower
+from pipeline.cache_commands.found import is_store, opened, store_paths, store_root
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 
 
@@ -40,7 +40,7 @@ def merge(
 
 def export(
     source: Annotated[str, typer.Argument(help="An embedding cache or a row store: a path or a URL.")],
-    path: Annotated[Path, typer.Argument(help="File to make (a folder for .zarr).")],
+    path: Annotated[str, typer.Argument(help="File to make (a folder for .zarr).")],
     format: Annotated[
         str | None, typer.Option(help="zarr, hdf5, npz, parquet or safetensors; by the name of PATH by default.")
     ] = None,
@@ -49,7 +49,7 @@ def export(
     """Write rows with their ids and keys into one file that stands for itself."""
     found = opened(source)
     exchange.export(found, path, format)
-    _show("exported", [{"source": source, "path": str(path), "rows": len(found)}], as_json)
+    _show("exported", [{"source": source, "path": path, "rows": len(found)}], as_json)
 
 
 def import_file(
@@ -68,13 +68,13 @@ def import_file(
 
 def convert(
     source: Annotated[str, typer.Argument(help="An embedding cache: a path or a URL.")],
-    target: Annotated[Path, typer.Argument(help="The new one; .zarr or .h5 says in which format.")],
+    target: Annotated[str, typer.Argument(help="The new one; .zarr or .h5 says in which format.")],
     as_json: AsJson = False,
 ) -> None:
     """Write an embedding cache in the other format, without loss."""
     found: Artifact = open_artifact(source)
     artifact_writer.convert(found, target)
-    _show("converted", [{"source": source, "target": str(target), "rows": len(found)}], as_json)
+    _show("converted", [{"source": source, "target": target, "rows": len(found)}], as_json)
 
 
 def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | None:
@@ -84,26 +84,29 @@ def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | Non
         into.check_same(source.format, source.description.fingerprint)
         return into
     described = source.description
-    root = target or str(Store.default().rows)
-    if dry_run:
-        name = f"{described.modality}-{described.fingerprint}"
-        there = [path for path in store_paths(root) if path.rstrip("/").rsplit("/", 1)[-1] == name]
-        return RowStore.open(there[0]) if there else None
-    inside = {path.rstrip("/").rsplit("/", 1)[0] for path in store_paths(root)}
-    return RowStore.ensure(
-        inside.pop() if inside else root,
-        described.modality,
-        described.fingerprint,
-        source.format,
-        described.identity,
-    )
+    root = store_root(target) if target else str(Store.default().rows)
+    path = f"{root}/{described.modality}-{described.fingerprint}"
+    if not dry_run:
+        return RowStore.ensure(root, described.modality, described.fingerprint, source.format, described.identity)
+    if not is_store(path):
+        return None
+    into = RowStore.open(path)
+    into.check_same(source.format, described.fingerprint)
+    return into
 
 
 def _store_of(source: Artifact | Features) -> RowStore:
     described = source.description
     if not {"modality", "fingerprint"} <= described.keys():
         raise UserError(f"{source.path} does not say which encoder made it, so its rows cannot be used.")
-    return RowStore.ensure(Store.default().rows, described["modality"], described["fingerprint"], source.format)
+    modality, fingerprint, root = described["modality"], described["fingerprint"], Store.default().rows
+    try:
+        check_tower(modality, fingerprint)
+    except UserError as error:
+        raise UserError(f"{source.path} was not imported: {error}") from None
+    if not is_store(root / f"{modality}-{fingerprint}"):
+        exchange.check_rows(source)  # so that refused rows leave no empty store
+    return RowStore.ensure(root, modality, fingerprint, source.format)
 
 
 def _show(title: str, lines: list[dict[str, Any]], as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from cache import maintenance
 from cache.errors import UserError
 from cache.location import STORE_VARIABLE
+from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
 from pipeline.cache_commands.found import chosen_stores, wanted_keys
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
@@ -32,25 +34,28 @@ def gc(
 
     Rows of every encoder stay for all clips and captions of the tables and embedding caches in data/.
     """
-    if not shared and not stores and os.environ.get(STORE_VARIABLE):
+    chosen = chosen_stores(stores or [])
+    if not shared and any(map(_may_be_shared, chosen)):
         raise UserError(
             f"${STORE_VARIABLE} is set, so others may want rows that this project does not: name their embedding "
             "caches with --keep and say --shared."
         )
-    chosen = chosen_stores(stores or [])
     wanted = wanted_keys(keep or [])
     if not wanted:
         raise UserError(
             "data/ has no tables and no embedding caches, so every row would go: run `dvc repro` or `dvc pull` first, "
             "or name what to keep with --keep."
         )
-    changes = []
-    for path in chosen:
-        store = RowStore.open(path)
-        modality = store.description.modality
-        if modality not in wanted:
-            raise UserError(f"Nothing in data/ names any {modality}, so all rows of {path} would go: see --keep.")
-        changes.append((path, maintenance.gc(store, wanted[modality], dry_run=dry_run)))
+    opened = {path: RowStore.open(path) for path in chosen}
+    for path, store in opened.items():
+        if store.description.modality not in wanted:
+            raise UserError(
+                f"Nothing in data/ names any {store.description.modality}, so all rows of {path} would go: see --keep."
+            )
+    changes = [
+        (path, maintenance.gc(store, wanted[store.description.modality], dry_run=dry_run))
+        for path, store in opened.items()
+    ]
     _show(changes, dry_run, as_json)
 
 
@@ -58,6 +63,14 @@ def compact(stores: Stores = None, dry_run: DryRun = False, as_json: AsJson = Fa
     """Merge small segments into big ones and drop second copies of rows."""
     paths = chosen_stores(stores or [])
     _show([(path, maintenance.compact(RowStore.open(path), dry_run=dry_run)) for path in paths], dry_run, as_json)
+
+
+def _may_be_shared(store: str) -> bool:
+    """Whether a store lies where `$HEARONCE_STORE` says."""
+    root, place = os.environ.get(STORE_VARIABLE), place_of(store)
+    if not root or not isinstance(place, LocalPlace):
+        return False
+    return place.path.resolve().is_relative_to(Path(root).resolve())
 
 
 def _show(changes: list[tuple[str, maintenance.Change]], dry_run: bool, as_json: bool) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import subprocess
 import sys
@@ -291,3 +292,15 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, suffix):
     with pytest.raises(UserError, match=r"ends in .zarr, .h5 or .hdf5"):
         write_artifact(tmp_path / "a.npz", ["a"], keys(1), store, DESCRIPTION)
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+@pytest.mark.parametrize("n", [200, 4100])
+def test_room_is_reserved_for_all_ids_at_the_length_of_the_longest(tmp_path, n, monkeypatch):
+    reserved = []
+    allocate = os.posix_fallocate
+    monkeypatch.setattr(os, "posix_fallocate", lambda file, at, size: (reserved.append(size), allocate(file, at, size)))
+    ids = [*map(str, range(n - 1)), "é" * 500]
+    store = store_of(tmp_path / "rows", FORMATS[0])
+    write_artifact(tmp_path / "a.h5", ids, keys(1) * n, store, DESCRIPTION)
+    assert open_artifact(tmp_path / "a.h5").ids == ids
+    assert reserved[0] >= (tmp_path / "a.h5").stat().st_size

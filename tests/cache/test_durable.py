@@ -1,6 +1,7 @@
 import pytest
 
 from cache.durable import new_directory, new_file
+from cache.errors import UserError
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -33,3 +34,14 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path):
             (temporary / "x").write_text(text)
         assert (tmp_path / "a" / "x").read_text() == text
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_file_takes_the_place_of_an_empty_folder_only(tmp_path):
+    (tmp_path / "a" / "mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="a folder with something in it stands there"), new_file(tmp_path / "a") as file:
+        file.write_text("new")
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+    (tmp_path / "a" / "mine").rmdir()
+    with new_file(tmp_path / "a") as file:
+        file.write_text("new")
+    assert (tmp_path / "a").read_text() == "new"

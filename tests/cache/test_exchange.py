@@ -1,21 +1,23 @@
 import json
+import random
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from cache_samples import FINGERPRINT, FORMATS, any_format, assert_rows, batch, digests, keys, open_store
+from cache_samples import FINGERPRINT, FORMATS, any_format, assert_rows, batch, digests, keys, open_store, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from cache.artifact import open_artifact
-from cache.artifact_writer import write_artifact
+from cache.artifact_writer import write_artifact, write_blocks
 from cache.errors import UserError
 from cache.exchange import FORMATS as EXCHANGES
-from cache.exchange import export, import_rows, merge
-from cache.keys import unpack
+from cache.exchange import export, import_rows, merge, open_rows
+from cache.keys import pack, unpack
 from cache.row_store import RowStore
+from cache.rows import Rows
 
 ROW, RAGGED = FORMATS[0], FORMATS[5]
 
@@ -144,13 +146,39 @@ def test_an_export_that_cannot_be_is_refused(tmp_path):
 
 
 def test_a_row_that_is_not_finite_is_not_imported(tmp_path):
-    path, _ = exported(tmp_path, ROW, "safetensors", 1, 2)
-    tensors = load_file(path)
-    data = bytearray(path.read_bytes())
-    at = bytes(data).find(tensors["values"][1].numpy().tobytes())
-    data[at : at + 4] = np.float32(np.nan).tobytes()
-    path.write_bytes(data)
+    numbers = np.array(values(ROW, 1, 2))
+    numbers[1, 3] = np.nan
+    rows = Rows(ROW, pack(keys(1, 2)), ROW.encode(numbers))
+    write_blocks(tmp_path / "a.zarr", ROW, ["1", "2"], 2, [rows], {"fingerprint": FINGERPRINT})
+    path = tmp_path / "b.safetensors"
+    export(open_artifact(tmp_path / "a.zarr"), path)
     store = open_store(tmp_path / "other")
     with pytest.raises(UserError, match=rf"{path.name} was refused: row 1 \(key {keys(2)[0].hex()}\) is not finite"):
         import_rows(path, store)
     assert unpack(store.keys()) == []
+
+
+@pytest.mark.parametrize("row_format", [ROW, FORMATS[1], RAGGED], ids=str)
+@pytest.mark.parametrize("format", ["npz", "parquet", "safetensors"])
+def test_a_flipped_bit_is_found_or_changes_no_row(tmp_path, format, row_format):
+    path, artifact = exported(tmp_path, row_format, format, *range(60))
+    good = path.read_bytes()
+    dice = random.Random(6)
+    refused = 0
+    for _ in range(100):
+        data = bytearray(good)
+        data[dice.randrange(len(good))] ^= 1 << dice.randrange(8)
+        path.write_bytes(data)
+        try:
+            found = open_rows(path)
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error)
+            continue
+        assert dict(found.description) == dict(artifact.description)
+        assert found.keys.tobytes() == artifact.keys.tobytes()
+        for got, expected in zip(found.rows(np.arange(60)).numpy(), artifact[:], strict=True):
+            np.testing.assert_array_equal(got, expected)
+        for name, column in artifact.side.items():
+            np.testing.assert_array_equal(found.everything.side[name], column)
+    assert refused > 30

@@ -10,10 +10,12 @@ import pytest
 
 from cache import tables as schemas
 from cache.artifact import open_artifact
-from cache.artifact_writer import write_artifact
-from cache.keys import caption_key, clip_key
+from cache.artifact_writer import write_artifact, write_blocks
+from cache.exchange import export, open_rows
+from cache.keys import caption_key, clip_key, pack
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import Rows
 from pipeline import layout
 from stages.command_line import main
 
@@ -189,6 +191,24 @@ def test_gc_refuses_where_it_would_drop_everything(filled, cache, monkeypatch):
     assert code == 2 and "--shared" in err
 
 
+def test_gc_checks_every_store_before_it_drops_a_row(filled, cache):
+    shutil.rmtree(layout.embeddings("demo", "small", "clips"))
+    code, _, err = cache("gc")
+    assert code == 2 and "Nothing in data/ names any clips" in err
+    assert len(store_of(filled)) == 7
+
+
+@pytest.mark.parametrize("named", [".hearonce/rows", "link"])
+def test_gc_of_a_named_store_that_others_use_needs_shared(filled, cache, monkeypatch, named):
+    monkeypatch.setenv("HEARONCE_STORE", str(filled / ".hearonce"))
+    Path("link").symlink_to(store_of(filled).path)
+    code, _, err = cache("gc", named)
+    assert code == 2 and "--shared" in err
+    assert len(store_of(filled)) == 7
+    assert cache("gc", named, "--shared")[0] == 0
+    assert len(store_of(filled)) == 6
+
+
 def test_compact_merges_segments(filled, cache):
     planned = json.loads(cache("compact", "--dry-run", "--json")[1])
     assert [(one["segments_removed"], one["segments_written"]) for one in planned] == [(2, 1), (2, 1)]
@@ -217,6 +237,59 @@ def test_merge_of_different_encoders_is_refused(filled, cache, tmp_path):
     assert len(RowStore.open(other.path)) == 0
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_merge_into_what_is_no_folder_of_stores_is_refused(filled, cache, dry):
+    artifact = layout.embeddings("demo", "small", "clips")
+    before = everything(filled)
+    inside = Path(store_of(filled).path) / "segments"
+    for target in ("configs", artifact, artifact / "new", artifact / "values", inside / "new"):
+        code, _, err = cache("merge", ".hearonce", target, *dry)
+        assert code == 2 and str(target) in err and len(err.splitlines()) == 1
+    assert everything(filled) == before
+
+
+def test_merge_into_a_working_store_without_rows_fills_its_rows_folder(filled, cache, tmp_path):
+    (tmp_path / "other/audio").mkdir(parents=True)
+    assert cache("merge", ".hearonce", tmp_path / "other")[0] == 0
+    assert len(RowStore.open(tmp_path / f"other/rows/captions-{FINGERPRINT}")) == 7
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_merge_of_other_rows_into_a_folder_of_stores_is_refused(filled, cache, tmp_path, dry):
+    RowStore.ensure(tmp_path / "other", "captions", FINGERPRINT, RowFormat(9, "float16"))
+    code, _, err = cache("merge", ".hearonce", tmp_path / "other", *dry)
+    assert code == 2 and "holds rows of 9 float16, not of 8 float16" in err
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5", "npz"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("modality", "../../../evil"), ("fingerprint", "../evil"), ("fingerprint", "AB" * 16)]
+)
+def test_import_believes_no_name_that_could_be_a_path(filled, cache, suffix, name, value):
+    description = {"modality": "captions", "fingerprint": FINGERPRINT} | {name: value}
+    key = caption_key(TEXTS[0])
+    write_artifact(filled / "a.zarr", ["x"], [key], store_of(filled), description)
+    export(open_artifact(filled / "a.zarr"), filled / f"b.{suffix}")
+    before = {path for folder in (filled, filled.parent) for path in folder.rglob("*")}
+    code, _, err = cache("import", f"b.{suffix}")
+    assert code == 2 and f"b.{suffix} was not imported: '{value}' is no {name}" in err
+    assert {path for folder in (filled, filled.parent) for path in folder.rglob("*")} == before
+
+
+def test_a_file_whose_rows_are_refused_leaves_no_new_store(filled, cache):
+    rows = values(1)
+    rows[0, 3] = np.nan
+    beside = {"modality": "captions", "fingerprint": "cd" * 16}
+    bad = Rows(FORMAT, pack([caption_key("x")]), rows)
+    write_blocks(filled / "bad.zarr", FORMAT, ["x"], 1, [bad], beside)
+    code, _, err = cache("import", "bad.zarr")
+    assert code == 2 and "is not finite" in err
+    assert sorted(path.name for path in (filled / ".hearonce/rows").iterdir()) == [
+        f"captions-{FINGERPRINT}",
+        f"clips-{FINGERPRINT}",
+    ]
+
+
 @pytest.mark.parametrize("name", ["rows.npz", "rows.parquet", "rows.safetensors", "rows.h5", "rows.zarr"])
 def test_export_and_import_bring_rows_into_another_project(filled, cache, tmp_path, name):
     source = layout.embeddings("demo", "small", "captions")
@@ -240,6 +313,38 @@ def test_convert_there_and_back_gives_the_same_bytes(filled, cache, tmp_path):
     assert open_artifact(tmp_path / "clips.h5").ids == ["0", "1", "2", "3"]
     assert cache("convert", tmp_path / "clips.h5", tmp_path / "back.zarr")[0] == 0
     assert everything(tmp_path / "back.zarr") == everything(source)
+
+
+@pytest.mark.parametrize("name", [".hearonce", "mine", "mine.zarr", "mine.h5", "mine.npz", "data.zarr", "data.npz"])
+def test_export_and_convert_replace_nothing_that_hearonce_did_not_make(filled, cache, name):
+    source = layout.embeddings("demo", "small", "clips")
+    for folder in ("mine", "mine.zarr", "mine.h5", "mine.npz"):
+        Path(folder).mkdir()
+        (Path(folder) / "thesis.txt").write_text("years of work")
+    shutil.copytree(source, "data.zarr")
+    (Path("data.zarr") / "thesis.txt").write_text("years of work")
+    np.savez("data.npz", years=np.zeros(3))
+    before = everything(filled)
+    for command in ("export", "convert"):
+        code, _, err = cache(command, source, name)
+        assert code == 2 and name in err and len(err.splitlines()) == 1, err
+    assert everything(filled) == before
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.h5", "a.npz", "a.parquet", "a.safetensors"])
+def test_export_replaces_its_own_files_and_what_is_empty(filled, cache, name):
+    Path(name).mkdir()
+    for modality, rows in (("clips", 4), ("captions", 6)):
+        assert cache("export", layout.embeddings("demo", "small", modality), name)[0] == 0
+        assert len(open_rows(name).keys) == rows
+
+
+@pytest.mark.parametrize("name", ["b/x.zarr", "b/x.h5", "b/x.npz"])
+def test_a_url_is_no_place_to_write_to(filled, cache, name):
+    for command in ("export", "convert"):
+        code, _, err = cache(command, layout.embeddings("demo", "small", "clips"), f"memory://{name}")
+        assert code == 2 and f"memory://{name}" in err and len(err.splitlines()) == 1
+    assert not Path("memory:").exists()
 
 
 def test_a_typo_says_what_was_meant(filled, cache):
