@@ -3,6 +3,9 @@
 Each change writes a new segment first and removes the old ones after it is committed. Killed in between, the store
 holds some rows twice, which reads as once, and the next `compact` drops the second copy. Readers that have looked
 before find the old segments gone, look again, and go on.
+
+One process at a time tidies a store: another might be about to remove the segment whose first copies are a reason to
+drop second ones. Where that cannot be had, on a URL or NFS, only copies that are rewritten together become one.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache import keys as row_keys
-from cache.errors import UserError
+from cache.errors import BeingTidied
 from cache.key_index import KeyIndex
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
@@ -55,14 +58,19 @@ def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMP
     """Merges neighbouring small segments into few big ones, and drops all copies of a row but the first.
 
     Raises:
+        BeingTidied: by another process.
         UserError: a segment is damaged (repair first), or the disk is full; no row is lost.
     """
 
-    def plan() -> list[Plan]:
-        first = store.catalog.index.first_rows()
+    def plan(alone: bool) -> list[Plan]:
         names = list(store.groups)
-        kept = dict(zip(names, np.split(first, store.catalog.index.first[1:-1]), strict=False))
-        runs = _runs(store, names, segment_bytes)
+        runs = list(_runs(store, names, segment_bytes))
+        if alone:
+            kept = _first_copies(names, store.catalog.index)
+        else:
+            kept = {}
+            for run in runs:
+                kept |= _first_copies(run, KeyIndex([store.groups[name].keys for name in run]))
         return [{name: kept[name] for name in run} for run in runs if len(run) > 1 or not kept[run[0]].all()]
 
     return _carry_out(store, plan, dry_run)
@@ -72,11 +80,12 @@ def gc(store: RowStore, keep: row_keys.Keys, *, dry_run: bool = False) -> Change
     """Drops every row whose key is not among those to keep.
 
     Raises:
+        BeingTidied: by another process.
         UserError: a segment is damaged (repair first), or the disk is full; no kept row is lost.
     """
     wanted = KeyIndex([row_keys.pack(keep)])
 
-    def plan() -> list[Plan]:
+    def plan(_: bool) -> list[Plan]:
         kept = {name: wanted.find(group.keys) >= 0 for name, group in store.groups.items()}
         return [{name: mask} for name, mask in kept.items() if not mask.all()]
 
@@ -112,18 +121,19 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
     store.catalog.stale = True
 
 
-def _carry_out(store: RowStore, plan: Callable[[], list[Plan]], dry_run: bool) -> Change:
-    change = Change()
-    for _ in range(_ATTEMPTS):
-        store.refresh()
-        groups = dict(store.groups)
-        try:
-            for kept in plan():
-                change = _rewrite(store, groups, kept, change, dry_run)
-            return change
-        except Superseded:
-            continue
-    raise UserError(f"{store.path} is being tidied by another process: run again when that has finished.")
+def _carry_out(store: RowStore, plan: Callable[[bool], list[Plan]], dry_run: bool) -> Change:
+    with store.segments.tidying(dry_run=dry_run) as alone:
+        change = Change()
+        for _ in range(_ATTEMPTS):
+            store.refresh()
+            groups = dict(store.groups)
+            try:
+                for kept in plan(alone):
+                    change = _rewrite(store, groups, kept, change, dry_run)
+                return change
+            except Superseded:
+                continue
+        raise BeingTidied(store.path)
 
 
 def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, change: Change, dry_run: bool) -> Change:
@@ -162,6 +172,11 @@ def _runs(store: RowStore, names: list[str], limit: int) -> Iterator[list[str]]:
         total += size
     if run:
         yield run
+
+
+def _first_copies(names: list[str], index: KeyIndex) -> Plan:
+    """Which rows of these segments are the first of their key in their index."""
+    return dict(zip(names, np.split(index.first_rows(), index.first[1:-1]), strict=False))
 
 
 def _blocks(group: ZarrGroup, index: np.ndarray) -> Iterator[np.ndarray]:

@@ -28,7 +28,10 @@ def verify(path: Path | str, filesystem: Any = None) -> list[Damage]:
     Raises:
         UserError: the path holds no row store, or one of another version.
     """
-    place = place_of(path, filesystem)
+    return _verified(place_of(path, filesystem))
+
+
+def _verified(place: LocalPlace | RemotePlace) -> list[Damage]:
     found: list[Damage] = []
     row_format: RowFormat | None
     try:
@@ -55,16 +58,22 @@ def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
         What was found, as `verify` has it.
 
     Raises:
+        BeingTidied: by another process.
         UserError: no segment is intact enough to tell what the store holds, or the disk is full.
     """
     place = place_of(path)
+    with Segments(place).tidying(dry_run=dry_run):
+        return _repaired(place, dry_run)
+
+
+def _repaired(place: LocalPlace | RemotePlace, dry_run: bool) -> list[Damage]:
     found: list[Damage] = []
     try:
         store = RowStore(place)
     except DamageError as error:
         found += error.damages
         if dry_run:
-            return verify(path)
+            return _verified(place)
         recovered = _recovered_description(place)
         if recovered is None:
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cache.durable import clean_abandoned, new_directory, new_file
-from cache.errors import UserError, writing
+from cache.errors import BeingTidied, UserError, writing
 from cache.places import LocalPlace, Place, RemotePlace
 from cache.zarr_group import ZarrGroup
 
@@ -95,6 +96,30 @@ class Segments:
         if filesystem.exists(path):
             filesystem.rm(path, recursive=True)
 
+    @contextmanager
+    def tidying(self, *, dry_run: bool = False) -> Iterator[bool]:
+        """Keeps other processes from removing segments meanwhile; writers and readers go on.
+
+        Args:
+            dry_run: lock nothing, since nothing will be written.
+
+        Yields:
+            Whether nobody else can remove a segment: nothing can lock a URL, nor NFS a folder.
+
+        Raises:
+            BeingTidied: another process is at it.
+            UserError: the store has vanished.
+        """
+        if dry_run or not isinstance(self._store, LocalPlace):
+            yield isinstance(self._store, LocalPlace)
+            return
+        self.check_there()
+        descriptor = os.open(self._store.path, os.O_RDONLY)
+        try:
+            yield _locked(descriptor, self._store)
+        finally:
+            os.close(descriptor)
+
     def clean(self) -> None:
         """Removes what dead writers left unfinished."""
         if isinstance(self._place, LocalPlace):
@@ -146,3 +171,13 @@ class Segments:
                     filesystem.put_file(str(folder / one), f"{target}/{one}")
         except NotImplementedError:
             raise UserError(f"{self._store} can be read but not written: choose a local store and merge it.") from None
+
+
+def _locked(descriptor: int, store: LocalPlace) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BeingTidied(store) from None
+    except OSError:
+        return False
+    return True
