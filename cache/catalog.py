@@ -76,9 +76,7 @@ class Catalog:
                         _ = group.keys
                         groups[name] = group
             except FileNotFoundError as error:
-                if name in self._segments.names():  # or else another process has just merged it into another
-                    file = str(error.filename or error).removeprefix(f"{self._segments.place(name)}/")
-                    raise damaged_store(self._path, [Damage(file, None, "is missing")], name) from None
+                self.name_missing(name, error)  # or else another process has just merged it into another
         if self._index is None or list(groups) != list(self._groups):
             self._index = KeyIndex([group.keys for group in groups.values()])
             for group, (start, stop) in zip(groups.values(), pairwise(self._index.first), strict=True):
@@ -137,6 +135,16 @@ class Catalog:
             yield
         except DamageError as error:
             raise damaged_store(self._path, error.damages, segment) from None
+
+    def name_missing(self, segment: str, error: FileNotFoundError) -> None:
+        """Says which file of a segment is lost.
+
+        Raises:
+            UserError: the segment is still there; else another process has removed it.
+        """
+        if self._segments.holds(segment):
+            file = str(error.filename or error).removeprefix(f"{self._segments.place(segment)}/")
+            raise damaged_store(self._path, [Damage(file, None, "is missing")], segment) from None
 
     def _read(self, keys: row_keys.Keys) -> Rows:
         parts, places = [], [np.zeros(0, np.int64)]

@@ -21,6 +21,7 @@ from cache.errors import BeingTidied
 from cache.key_index import KeyIndex
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
+from cache.rows import Rows
 from cache.zarr_group import ZarrGroup
 
 COMPACT_BYTES = 1 << 30
@@ -105,16 +106,16 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
     """
     n = sum(map(len, index.values()))
     if n:
-        with _noticing_others():
-            frames = sum(group.frames(index[name]) for name, group in groups.items())
+        frames = 0
+        for name, group in groups.items():
+            with _noticing_others(store, name):
+                frames += group.frames(index[name])
         sources = [group.description.get("provenance", {}) for group in groups.values()]
         distinct = [one for i, one in enumerate(sources) if one not in sources[:i]]
         provenance = distinct[0] if len(distinct) == 1 else {"merged": distinct}
         with store.new_segment(n, frames, provenance, after=next(iter(groups))) as writer:
             for name, group in groups.items():
-                for part in _blocks(group, index[name]):
-                    with _noticing_others(), store.catalog.naming_damage(name):
-                        rows = group.take(part)
+                for rows in _blocks(store, name, group, index[name]):
                     writer.append(rows)
     for name in groups:
         store.segments.discard(name)
@@ -139,9 +140,15 @@ def _carry_out(store: RowStore, plan: Callable[[bool], list[Plan]], dry_run: boo
 def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, change: Change, dry_run: bool) -> Change:
     index = {name: np.flatnonzero(mask) for name, mask in kept.items()}
     n = sum(map(len, index.values()))
-    with _noticing_others():
-        nbytes = sum(store.segments.nbytes(name) for name in kept)
-    if not dry_run:
+    nbytes = 0
+    for name in kept:
+        with _noticing_others(store, name):
+            nbytes += store.segments.nbytes(name)
+    if dry_run:  # reads all the same, to meet the damage that a real run would
+        for name in kept:
+            for _ in _blocks(store, name, groups[name], index[name]):
+                pass
+    else:
         replace(store, {name: groups[name] for name in kept}, index)
     return Change(
         change.segments_before + len(kept),
@@ -152,10 +159,13 @@ def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, chang
 
 
 @contextmanager
-def _noticing_others() -> Iterator[None]:
+def _noticing_others(store: RowStore, name: str) -> Iterator[None]:
+    """Tells a segment that another process has removed from one that is damaged."""
     try:
-        yield
+        with store.catalog.naming_damage(name):
+            yield
     except FileNotFoundError as error:
+        store.catalog.name_missing(name, error)
         raise Superseded from error
 
 
@@ -179,7 +189,9 @@ def _first_copies(names: list[str], index: KeyIndex) -> Plan:
     return dict(zip(names, np.split(index.first_rows(), index.first[1:-1]), strict=False))
 
 
-def _blocks(group: ZarrGroup, index: np.ndarray) -> Iterator[np.ndarray]:
+def _blocks(store: RowStore, name: str, group: ZarrGroup, index: np.ndarray) -> Iterator[Rows]:
     step = rows_per_block(group.format, len(group), group.array("values").shape[0])
     for start in range(0, len(index), step):
-        yield index[start : start + step]
+        with _noticing_others(store, name):
+            rows = group.take(index[start : start + step])
+        yield rows

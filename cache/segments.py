@@ -38,6 +38,10 @@ class Segments:
         """Names of the committed segments, oldest first."""
         return [name for name in self._place.names() if name.endswith(_SUFFIX)]
 
+    def holds(self, name: str) -> bool:
+        """Whether a segment is committed, and not removed since."""
+        return name in self.names() if isinstance(self._place, LocalPlace) else "zarr.json" in self.place(name).names()
+
     def place(self, name: str) -> Place:
         """Folder of a segment."""
         return self._place.child(name)
@@ -52,9 +56,9 @@ class Segments:
         try:
             return ZarrGroup(self._place.child(name), "segment")
         except FileNotFoundError:
-            if isinstance(self._place, RemotePlace) or name not in self.names():
-                return None
-            raise
+            if self.holds(name):
+                raise
+            return None
 
     @contextmanager
     def new(self, after: str | None = None) -> Iterator[Path]:

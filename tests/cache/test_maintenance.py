@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cache_samples import FINGERPRINT, FORMATS, assert_rows, batch, files, keys, open_store
 
-from cache.errors import BeingTidied, UserError
+from cache.errors import BeingTidied, DamageError, UserError
 from cache.maintenance import Change, compact, gc
 from cache.repair import repair
 from cache.row_store import RowStore
@@ -116,6 +116,21 @@ def test_one_process_at_a_time_tidies(tmp_path):
         store.append(*batch(ROW, 4))
         assert_rows(store, 1, 2, 3, 4)
     assert compact(store).rows_removed == 1
+
+
+@pytest.mark.parametrize("row_format", [ROW, FORMATS[3]], ids=str)
+@pytest.mark.parametrize("array", ["values", "keys"])
+def test_a_lost_file_is_no_other_process(tmp_path, row_format, array):
+    store = open_store(tmp_path, row_format)
+    store.append(*batch(row_format, 1, 2))
+    store.append(*batch(row_format, 3))
+    shard = sorted(Path(store.path).glob(f"segments/*/{array}/c.*"))[0]
+    shard.unlink()
+    for tidy in (compact, lambda store, dry_run: gc(store, keys(2, 3), dry_run=dry_run)):
+        for dry_run in (True, False):
+            with pytest.raises(DamageError, match=f"{array}/c.0.0.*is missing.*hearonce cache repair"):
+                tidy(RowStore.open(store.path), dry_run=dry_run)
+    assert len(store.segments.names()) == 2
 
 
 def _compact_forever(path):
