@@ -105,7 +105,9 @@ def _examine(segments: Segments, name: str, row_format: RowFormat) -> tuple[Zarr
     found: list[Damage] = []
     group: ZarrGroup | None
     try:
-        group = ZarrGroup(place, "segment")
+        group = segments.open(name)
+        if group is None:  # still being uploaded, or another process has just merged it into another
+            return None, []
     except (DamageError, FileNotFoundError) as error:
         reason = error.damages[0].reason if isinstance(error, DamageError) else "is missing"
         found.append(Damage("zarr.json", None, reason))
@@ -114,7 +116,7 @@ def _examine(segments: Segments, name: str, row_format: RowFormat) -> tuple[Zarr
             found.append(Damage("zarr.json", None, "cannot be reconstructed: all rows of the segment are lost"))
     if group is not None:
         found += [_with_keys(one, group) for one in group.damages()]
-    if found and name not in segments.names():  # another process has just merged it into another
+    if found and not segments.holds(name):  # another process has just merged it into another
         return None, []
     return group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found]
 

@@ -150,3 +150,22 @@ def test_a_segment_missing_a_file_is_named_on_reading(tmp_path):
         RowStore.open(path).refresh()
     assert np.isin(keys(1), [key for damage in repair(path) for key in damage.keys]).sum() == 0
     assert_rows(RowStore.open(path), *range(400, N))
+
+
+@pytest.mark.parametrize("row_format", FORMATS, ids=str)
+def test_a_segment_still_being_uploaded_is_left_alone(tmp_path, monkeypatch, row_format):
+    store = open_store(f"memory://{tmp_path.name}", row_format)
+    store.append(*batch(row_format, 1, 2))
+    filesystem = store.segments.place("").filesystem
+    put, looked = filesystem.put_file, []
+
+    def put_and_look(source, target):
+        put(source, target)
+        if not target.endswith(".zarr/zarr.json"):
+            looked.append(verify(store.path) + repair(store.path))
+
+    monkeypatch.setattr(filesystem, "put_file", put_and_look)
+    store.append(*batch(row_format, 3, 4))
+    assert len(looked) > 3
+    assert not any(looked)
+    assert_rows(open_store(f"memory://{tmp_path.name}", row_format), 1, 2, 3, 4)
