@@ -12,9 +12,9 @@ import numpy as np
 from cache import keys as row_keys
 from cache.errors import Damage, DamageError, UserError
 from cache.key_index import KeyIndex
-from cache.row_format import RowFormat
 from cache.rows import Rows
 from cache.segments import Segments
+from cache.store_description import StoreDescription
 from cache.zarr_group import ZarrGroup
 
 T = TypeVar("T")
@@ -35,13 +35,13 @@ class Catalog:
     Args:
         path: of the store, for messages.
         segments: of the store.
-        row_format: of its rows.
+        description: of the store.
     """
 
-    def __init__(self, path: str, segments: Segments, row_format: RowFormat) -> None:
+    def __init__(self, path: str, segments: Segments, description: StoreDescription) -> None:
         self._path = path
         self._segments = segments
-        self._format = row_format
+        self._description = description
         self._groups: dict[str, ZarrGroup] = {}
         self._index: KeyIndex | None = None
         self.stale = True
@@ -64,7 +64,7 @@ class Catalog:
         """Looks again which segments are committed.
 
         Raises:
-            UserError: the store has vanished, or the description or keys of a segment are damaged.
+            UserError: the store has vanished, or a segment has a damaged description or keys or is another store's.
         """
         self._segments.check_there()
         groups: dict[str, ZarrGroup] = {}
@@ -73,6 +73,8 @@ class Catalog:
                 with self.naming_damage(name):
                     group = self._groups.get(name) or self._segments.open(name)
                     if group is not None:
+                        if foreign := self._description.foreign(group):
+                            raise DamageError([foreign])
                         _ = group.keys
                         groups[name] = group
             except FileNotFoundError as error:
@@ -152,7 +154,7 @@ class Catalog:
             with self.naming_damage(name):
                 parts.append(self._groups[name].take(local))
             places.append(place)
-        rows = Rows.join(self._format, parts)
+        rows = Rows.join(self._description.format, parts)
         place = np.concatenate(places)
         if (np.diff(place) == 1).all():
             return rows

@@ -61,7 +61,7 @@ class RowStore:
             raise damaged_store(self.path, error.damages) from None
         self.format = self.description.format
         self.segments = Segments(place)
-        self.catalog = Catalog(self.path, self.segments, self.format)
+        self.catalog = Catalog(self.path, self.segments, self.description)
 
     @classmethod
     def open(cls, path: Path | str, filesystem: Any = None) -> RowStore:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache import documents
-from cache.errors import UserError
+from cache.errors import Damage, UserError
 from cache.places import Place
 from cache.row_format import RowFormat
-from cache.row_group import SCHEMA_VERSION, check_schema
+from cache.row_group import SCHEMA_VERSION, RowGroup, check_schema
 
 NAME = "store.json"
 
@@ -40,6 +40,14 @@ class StoreDescription:
             documents.CHECKSUM: "00000000",
         }
         return documents.sealed(document)
+
+    def foreign(self, group: RowGroup) -> Damage | None:
+        """Says of a segment with rows of another tower or format that it does not belong here."""
+        theirs = (group.description.get("modality"), group.description.get("fingerprint"), group.format)
+        if theirs == (self.modality, self.fingerprint, self.format):
+            return None
+        what = f"{theirs[0]} of fingerprint {theirs[1]}, {theirs[2]}"
+        return Damage("zarr.json", (0, len(group)), f"belongs to another store (it holds {what})")
 
     @classmethod
     def read(cls, place: Place) -> StoreDescription:
