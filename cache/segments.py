@@ -112,13 +112,15 @@ class Segments:
 
         Raises:
             BeingTidied: another process is at it.
-            UserError: the store has vanished.
         """
         if dry_run or not isinstance(self._store, LocalPlace):
             yield isinstance(self._store, LocalPlace)
             return
-        self.check_there()
-        descriptor = os.open(self._store.path, os.O_RDONLY)
+        try:
+            descriptor = os.open(self._store.path, os.O_RDONLY)
+        except OSError:  # there is no store, as the next to read it will say
+            yield False
+            return
         try:
             yield _locked(descriptor, self._store)
         finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache import documents
-from cache.errors import Damage, UserError
+from cache.errors import Damage, DamageError, UserError
 from cache.places import Place
 from cache.row_format import RowFormat
 from cache.row_group import SCHEMA_VERSION, RowGroup, check_schema
@@ -55,11 +55,13 @@ class StoreDescription:
 
         Raises:
             UserError: there is no store, or one of another version.
-            DamageError: the file does not match its checksum.
+            DamageError: the file does not match its checksum, or is missing where there are segments.
         """
         try:
             data = place.read(NAME)
         except (FileNotFoundError, NotADirectoryError):
+            if "segments" in place.names():
+                raise DamageError([Damage(NAME, None, "is missing")]) from None
             raise UserError(f"{place} is no row store of hearonce (it has no {NAME}).") from None
         found = documents.opened(data, NAME)
         check_schema(found, f"{place}/{NAME}", "row store")
