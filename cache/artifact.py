@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache.errors import Damage, DamageError, UserError
-from cache.places import LocalPlace, place_of
+from cache.places import LocalPlace, Place, place_of
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, rows_per_block
 from cache.rows import Rows
@@ -49,9 +49,17 @@ def open_artifact(path: Path | str, filesystem: Any = None) -> Artifact:
     except DamageError as error:
         raise _damaged(str(place), error) from None
     except FileNotFoundError:
+        if looks_like_artifact(place):
+            raise _damaged(str(place), DamageError([Damage("zarr.json", None, "is missing")])) from None
         if place.names():
             raise UserError(f"{place} is no embedding cache of hearonce.") from None
         raise UserError(f"{place} is missing: run `dvc repro`, or `dvc pull` if a colleague has made it.") from None
+
+
+def looks_like_artifact(place: Place) -> bool:
+    """Whether a folder is an embedding cache in Zarr, perhaps one that has lost files."""
+    names = place.names()
+    return "zarr.json" in names or ("keys" in names and "values" in names)
 
 
 def _open_hdf5(place: Any, path: str) -> RowGroup:

@@ -12,9 +12,9 @@ import numpy as np
 from cache import keys as row_keys
 from cache.errors import Damage, DamageError, UserError
 from cache.key_index import KeyIndex
-from cache.row_format import RowFormat
 from cache.rows import Rows
 from cache.segments import Segments
+from cache.store_description import StoreDescription
 from cache.zarr_group import ZarrGroup
 
 T = TypeVar("T")
@@ -35,13 +35,13 @@ class Catalog:
     Args:
         path: of the store, for messages.
         segments: of the store.
-        row_format: of its rows.
+        description: of the store.
     """
 
-    def __init__(self, path: str, segments: Segments, row_format: RowFormat) -> None:
+    def __init__(self, path: str, segments: Segments, description: StoreDescription) -> None:
         self._path = path
         self._segments = segments
-        self._format = row_format
+        self._description = description
         self._groups: dict[str, ZarrGroup] = {}
         self._index: KeyIndex | None = None
         self.stale = True
@@ -64,7 +64,7 @@ class Catalog:
         """Looks again which segments are committed.
 
         Raises:
-            UserError: the store has vanished, or the description or keys of a segment are damaged.
+            UserError: the store has vanished, or a segment has a damaged description or keys or is another store's.
         """
         self._segments.check_there()
         groups: dict[str, ZarrGroup] = {}
@@ -73,12 +73,12 @@ class Catalog:
                 with self.naming_damage(name):
                     group = self._groups.get(name) or self._segments.open(name)
                     if group is not None:
+                        if foreign := self._description.foreign(group):
+                            raise DamageError([foreign])
                         _ = group.keys
                         groups[name] = group
             except FileNotFoundError as error:
-                if name in self._segments.names():  # or else another process has just merged it into another
-                    file = str(error.filename or error).removeprefix(f"{self._segments.place(name)}/")
-                    raise damaged_store(self._path, [Damage(file, None, "is missing")], name) from None
+                self.name_missing(name, error)  # or else another process has just merged it into another
         if self._index is None or list(groups) != list(self._groups):
             self._index = KeyIndex([group.keys for group in groups.values()])
             for group, (start, stop) in zip(groups.values(), pairwise(self._index.first), strict=True):
@@ -138,13 +138,23 @@ class Catalog:
         except DamageError as error:
             raise damaged_store(self._path, error.damages, segment) from None
 
+    def name_missing(self, segment: str, error: FileNotFoundError) -> None:
+        """Says which file of a segment is lost.
+
+        Raises:
+            UserError: the segment is still there; else another process has removed it.
+        """
+        if self._segments.holds(segment):
+            file = str(error.filename or error).removeprefix(f"{self._segments.place(segment)}/")
+            raise damaged_store(self._path, [Damage(file, None, "is missing")], segment) from None
+
     def _read(self, keys: row_keys.Keys) -> Rows:
         parts, places = [], [np.zeros(0, np.int64)]
         for name, local, place in self.locate(keys):
             with self.naming_damage(name):
                 parts.append(self._groups[name].take(local))
             places.append(place)
-        rows = Rows.join(self._format, parts)
+        rows = Rows.join(self._description.format, parts)
         place = np.concatenate(places)
         if (np.diff(place) == 1).all():
             return rows

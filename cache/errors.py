@@ -49,6 +49,13 @@ class DamageError(UserError):
         super().__init__(f"{where}{': ' if where else ''}{self.damages[0]}{more}{': ' if remedy else ''}{remedy}.")
 
 
+class BeingTidied(UserError):
+    """Another process is compacting, collecting or repairing the store; nothing was changed."""
+
+    def __init__(self, store: object) -> None:
+        super().__init__(f"{store} is being tidied by another process: run again when that has finished.")
+
+
 class WriteError(UserError, OSError):
     """A write that the operating system refused: a sentence for users, and an OSError for those who handle one."""
 

@@ -3,6 +3,9 @@
 Each change writes a new segment first and removes the old ones after it is committed. Killed in between, the store
 holds some rows twice, which reads as once, and the next `compact` drops the second copy. Readers that have looked
 before find the old segments gone, look again, and go on.
+
+One process at a time tidies a store: another might be about to remove the segment whose first copies are a reason to
+drop second ones. Where that cannot be had, on a URL or NFS, only copies that are rewritten together become one.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache import keys as row_keys
-from cache.errors import UserError
+from cache.errors import BeingTidied
 from cache.key_index import KeyIndex
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
+from cache.rows import Rows
 from cache.zarr_group import ZarrGroup
 
 COMPACT_BYTES = 1 << 30
@@ -55,14 +59,19 @@ def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMP
     """Merges neighbouring small segments into few big ones, and drops all copies of a row but the first.
 
     Raises:
+        BeingTidied: by another process.
         UserError: a segment is damaged (repair first), or the disk is full; no row is lost.
     """
 
-    def plan() -> list[Plan]:
-        first = store.catalog.index.first_rows()
+    def plan(alone: bool) -> list[Plan]:
         names = list(store.groups)
-        kept = dict(zip(names, np.split(first, store.catalog.index.first[1:-1]), strict=False))
-        runs = _runs(store, names, segment_bytes)
+        runs = list(_runs(store, names, segment_bytes))
+        if alone:
+            kept = _first_copies(names, store.catalog.index)
+        else:
+            kept = {}
+            for run in runs:
+                kept |= _first_copies(run, KeyIndex([store.groups[name].keys for name in run]))
         return [{name: kept[name] for name in run} for run in runs if len(run) > 1 or not kept[run[0]].all()]
 
     return _carry_out(store, plan, dry_run)
@@ -72,11 +81,12 @@ def gc(store: RowStore, keep: row_keys.Keys, *, dry_run: bool = False) -> Change
     """Drops every row whose key is not among those to keep.
 
     Raises:
+        BeingTidied: by another process.
         UserError: a segment is damaged (repair first), or the disk is full; no kept row is lost.
     """
     wanted = KeyIndex([row_keys.pack(keep)])
 
-    def plan() -> list[Plan]:
+    def plan(_: bool) -> list[Plan]:
         kept = {name: wanted.find(group.keys) >= 0 for name, group in store.groups.items()}
         return [{name: mask} for name, mask in kept.items() if not mask.all()]
 
@@ -96,42 +106,49 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
     """
     n = sum(map(len, index.values()))
     if n:
-        with _noticing_others():
-            frames = sum(group.frames(index[name]) for name, group in groups.items())
+        frames = 0
+        for name, group in groups.items():
+            with _noticing_others(store, name):
+                frames += group.frames(index[name])
         sources = [group.description.get("provenance", {}) for group in groups.values()]
         distinct = [one for i, one in enumerate(sources) if one not in sources[:i]]
         provenance = distinct[0] if len(distinct) == 1 else {"merged": distinct}
         with store.new_segment(n, frames, provenance, after=next(iter(groups))) as writer:
             for name, group in groups.items():
-                for part in _blocks(group, index[name]):
-                    with _noticing_others(), store.catalog.naming_damage(name):
-                        rows = group.take(part)
+                for rows in _blocks(store, name, group, index[name]):
                     writer.append(rows)
     for name in groups:
         store.segments.discard(name)
     store.catalog.stale = True
 
 
-def _carry_out(store: RowStore, plan: Callable[[], list[Plan]], dry_run: bool) -> Change:
-    change = Change()
-    for _ in range(_ATTEMPTS):
-        store.refresh()
-        groups = dict(store.groups)
-        try:
-            for kept in plan():
-                change = _rewrite(store, groups, kept, change, dry_run)
-            return change
-        except Superseded:
-            continue
-    raise UserError(f"{store.path} is being tidied by another process: run again when that has finished.")
+def _carry_out(store: RowStore, plan: Callable[[bool], list[Plan]], dry_run: bool) -> Change:
+    with store.segments.tidying(dry_run=dry_run) as alone:
+        change = Change()
+        for _ in range(_ATTEMPTS):
+            store.refresh()
+            groups = dict(store.groups)
+            try:
+                for kept in plan(alone):
+                    change = _rewrite(store, groups, kept, change, dry_run)
+                return change
+            except Superseded:
+                continue
+        raise BeingTidied(store.path)
 
 
 def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, change: Change, dry_run: bool) -> Change:
     index = {name: np.flatnonzero(mask) for name, mask in kept.items()}
     n = sum(map(len, index.values()))
-    with _noticing_others():
-        nbytes = sum(store.segments.nbytes(name) for name in kept)
-    if not dry_run:
+    nbytes = 0
+    for name in kept:
+        with _noticing_others(store, name):
+            nbytes += store.segments.nbytes(name)
+    if dry_run:  # reads all the same, to meet the damage that a real run would
+        for name in kept:
+            for _ in _blocks(store, name, groups[name], index[name]):
+                pass
+    else:
         replace(store, {name: groups[name] for name in kept}, index)
     return Change(
         change.segments_before + len(kept),
@@ -142,10 +159,13 @@ def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, chang
 
 
 @contextmanager
-def _noticing_others() -> Iterator[None]:
+def _noticing_others(store: RowStore, name: str) -> Iterator[None]:
+    """Tells a segment that another process has removed from one that is damaged."""
     try:
-        yield
+        with store.catalog.naming_damage(name):
+            yield
     except FileNotFoundError as error:
+        store.catalog.name_missing(name, error)
         raise Superseded from error
 
 
@@ -164,7 +184,14 @@ def _runs(store: RowStore, names: list[str], limit: int) -> Iterator[list[str]]:
         yield run
 
 
-def _blocks(group: ZarrGroup, index: np.ndarray) -> Iterator[np.ndarray]:
+def _first_copies(names: list[str], index: KeyIndex) -> Plan:
+    """Which rows of these segments are the first of their key in their index."""
+    return dict(zip(names, np.split(index.first_rows(), index.first[1:-1]), strict=False))
+
+
+def _blocks(store: RowStore, name: str, group: ZarrGroup, index: np.ndarray) -> Iterator[Rows]:
     step = rows_per_block(group.format, len(group), group.array("values").shape[0])
     for start in range(0, len(index), step):
-        yield index[start : start + step]
+        with _noticing_others(store, name):
+            rows = group.take(index[start : start + step])
+        yield rows

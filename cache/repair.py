@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,21 @@ def verify(path: Path | str, filesystem: Any = None) -> list[Damage]:
     Raises:
         UserError: the path holds no row store, or one of another version.
     """
-    place = place_of(path, filesystem)
+    return _verified(place_of(path, filesystem))
+
+
+def _verified(place: LocalPlace | RemotePlace) -> list[Damage]:
     found: list[Damage] = []
-    row_format: RowFormat | None
+    description: StoreDescription | None
     try:
-        row_format = RowStore(place).format
+        description = RowStore(place).description
     except DamageError as error:
         found += error.damages
-        recovered = _recovered_description(place)
-        row_format = recovered.format if recovered else None
-    if row_format is not None:
+        description = _recovered_description(place)
+    if description is not None:
         segments = Segments(place)
         for name in segments.names():
-            found += _examine(segments, name, row_format)[1]
+            found += _examine(segments, name, description)[1]
     return found
 
 
@@ -55,16 +58,22 @@ def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
         What was found, as `verify` has it.
 
     Raises:
+        BeingTidied: by another process.
         UserError: no segment is intact enough to tell what the store holds, or the disk is full.
     """
     place = place_of(path)
+    with Segments(place).tidying(dry_run=dry_run):
+        return _repaired(place, dry_run)
+
+
+def _repaired(place: LocalPlace | RemotePlace, dry_run: bool) -> list[Damage]:
     found: list[Damage] = []
     try:
         store = RowStore(place)
     except DamageError as error:
         found += error.damages
         if dry_run:
-            return verify(path)
+            return _verified(place)
         recovered = _recovered_description(place)
         if recovered is None:
             raise UserError(
@@ -73,7 +82,7 @@ def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
         Segments(place).write_description(recovered.to_bytes())
         store = RowStore(place)
     for name in store.segments.names():
-        group, damages = _examine(store.segments, name, store.format)
+        group, damages = _examine(store.segments, name, store.description)
         found += damages
         if not damages or dry_run:
             continue
@@ -90,22 +99,26 @@ def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
     return found
 
 
-def _examine(segments: Segments, name: str, row_format: RowFormat) -> tuple[ZarrGroup | None, list[Damage]]:
+def _examine(segments: Segments, name: str, description: StoreDescription) -> tuple[ZarrGroup | None, list[Damage]]:
     """A segment, reconstructed where its description is damaged, and everything wrong with it."""
     place = segments.place(name)
     found: list[Damage] = []
     group: ZarrGroup | None
     try:
-        group = ZarrGroup(place, "segment")
+        group = segments.open(name)
+        if group is None:  # still being uploaded, or another process has just merged it into another
+            return None, []
+        if foreign := description.foreign(group):
+            return None, [Damage(f"segments/{name}/{foreign.file}", foreign.rows, foreign.reason)]
     except (DamageError, FileNotFoundError) as error:
         reason = error.damages[0].reason if isinstance(error, DamageError) else "is missing"
         found.append(Damage("zarr.json", None, reason))
-        group = _reconstructed(place, row_format)
+        group = _reconstructed(place, description.format)
         if group is None:
             found.append(Damage("zarr.json", None, "cannot be reconstructed: all rows of the segment are lost"))
     if group is not None:
         found += [_with_keys(one, group) for one in group.damages()]
-    if found and name not in segments.names():  # another process has just merged it into another
+    if found and not segments.holds(name):  # another process has just merged it into another
         return None, []
     return group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found]
 
@@ -142,13 +155,16 @@ def _reconstructed(place: Place, row_format: RowFormat) -> ZarrGroup | None:
 
 
 def _recovered_description(place: LocalPlace | RemotePlace) -> StoreDescription | None:
-    """Whose rows a store holds, from any intact segment."""
+    """Whose rows a store holds, from its intact segments: of the tower that its folder names, and most of them."""
     segments = Segments(place)
+    rows: Counter[tuple[str, str, RowFormat]] = Counter()
     for name in segments.names():
         try:
             group = segments.open(name)
         except (UserError, FileNotFoundError):
             continue
-        if group is not None:
-            return StoreDescription(group.description["modality"], group.description["fingerprint"], group.format)
-    return None
+        if group is not None and {"modality", "fingerprint"} <= group.description.keys():
+            rows[group.description["modality"], group.description["fingerprint"], group.format] += len(group)
+    if not rows:
+        return None
+    return StoreDescription(*max(rows, key=lambda of: (str(place).endswith(f"/{of[0]}-{of[1]}"), rows[of])))

@@ -7,8 +7,8 @@ Layout, for reading without this code::
         segments/<time>-<random>.zarr/  row groups, see `zarr_group`; their names sort by time
         scratch/                        unfinished segments
 
-A segment appears by a rename once all its bytes are on the disk, and is never written again. Nobody locks: each
-writer makes segments of its own, and a key that two writers computed reads as one row, the first committed.
+A segment appears by a rename once all its bytes are on the disk, and is never written again. No writer locks: each
+makes segments of its own, and a key that two writers computed reads as one row, the first committed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RowStore:
             raise damaged_store(self.path, error.damages) from None
         self.format = self.description.format
         self.segments = Segments(place)
-        self.catalog = Catalog(self.path, self.segments, self.format)
+        self.catalog = Catalog(self.path, self.segments, self.description)
 
     @classmethod
     def open(cls, path: Path | str, filesystem: Any = None) -> RowStore:

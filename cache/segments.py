@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cache.durable import clean_abandoned, new_directory, new_file
-from cache.errors import UserError, writing
+from cache.errors import BeingTidied, UserError, writing
 from cache.places import LocalPlace, Place, RemotePlace
 from cache.zarr_group import ZarrGroup
 
@@ -37,6 +38,10 @@ class Segments:
         """Names of the committed segments, oldest first."""
         return [name for name in self._place.names() if name.endswith(_SUFFIX)]
 
+    def holds(self, name: str) -> bool:
+        """Whether a segment is committed, and not removed since."""
+        return name in self.names() if isinstance(self._place, LocalPlace) else "zarr.json" in self.place(name).names()
+
     def place(self, name: str) -> Place:
         """Folder of a segment."""
         return self._place.child(name)
@@ -51,9 +56,9 @@ class Segments:
         try:
             return ZarrGroup(self._place.child(name), "segment")
         except FileNotFoundError:
-            if isinstance(self._place, RemotePlace) or name not in self.names():
-                return None
-            raise
+            if self.holds(name):
+                raise
+            return None
 
     @contextmanager
     def new(self, after: str | None = None) -> Iterator[Path]:
@@ -94,6 +99,32 @@ class Segments:
             filesystem.rm(f"{path}/zarr.json")
         if filesystem.exists(path):
             filesystem.rm(path, recursive=True)
+
+    @contextmanager
+    def tidying(self, *, dry_run: bool = False) -> Iterator[bool]:
+        """Keeps other processes from removing segments meanwhile; writers and readers go on.
+
+        Args:
+            dry_run: lock nothing, since nothing will be written.
+
+        Yields:
+            Whether nobody else can remove a segment: nothing can lock a URL, nor NFS a folder.
+
+        Raises:
+            BeingTidied: another process is at it.
+        """
+        if dry_run or not isinstance(self._store, LocalPlace):
+            yield isinstance(self._store, LocalPlace)
+            return
+        try:
+            descriptor = os.open(self._store.path, os.O_RDONLY)
+        except OSError:  # there is no store, as the next to read it will say
+            yield False
+            return
+        try:
+            yield _locked(descriptor, self._store)
+        finally:
+            os.close(descriptor)
 
     def clean(self) -> None:
         """Removes what dead writers left unfinished."""
@@ -146,3 +177,13 @@ class Segments:
                     filesystem.put_file(str(folder / one), f"{target}/{one}")
         except NotImplementedError:
             raise UserError(f"{self._store} can be read but not written: choose a local store and merge it.") from None
+
+
+def _locked(descriptor: int, store: LocalPlace) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BeingTidied(store) from None
+    except OSError:
+        return False
+    return True

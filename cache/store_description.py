@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cache import documents
-from cache.errors import UserError
+from cache.errors import Damage, DamageError, UserError
 from cache.places import Place
 from cache.row_format import RowFormat
-from cache.row_group import SCHEMA_VERSION, check_schema
+from cache.row_group import SCHEMA_VERSION, RowGroup, check_schema
 
 NAME = "store.json"
 
@@ -54,17 +54,27 @@ class StoreDescription:
         }
         return documents.sealed(document)
 
+    def foreign(self, group: RowGroup) -> Damage | None:
+        """Says of a segment with rows of another tower or format that it does not belong here."""
+        theirs = (group.description.get("modality"), group.description.get("fingerprint"), group.format)
+        if theirs == (self.modality, self.fingerprint, self.format):
+            return None
+        what = f"{theirs[0]} of fingerprint {theirs[1]}, {theirs[2]}"
+        return Damage("zarr.json", (0, len(group)), f"belongs to another store (it holds {what})")
+
     @classmethod
     def read(cls, place: Place) -> StoreDescription:
         """Reads that of the store at a place.
 
         Raises:
             UserError: there is no store, or one of another version.
-            DamageError: the file does not match its checksum.
+            DamageError: the file does not match its checksum, or is missing where there are segments.
         """
         try:
             data = place.read(NAME)
         except (FileNotFoundError, NotADirectoryError):
+            if "segments" in place.names():
+                raise DamageError([Damage(NAME, None, "is missing")]) from None
             raise UserError(f"{place} is no row store of hearonce (it has no {NAME}).") from None
         found = documents.opened(data, NAME)
         check_schema(found, f"{place}/{NAME}", "row store")

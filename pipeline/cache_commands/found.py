@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from cache import tables as schemas
-from cache.artifact import HDF5_SUFFIXES, Artifact, open_artifact
+from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
 from cache.errors import UserError
 from cache.keys import caption_key, clip_key, pack
 from cache.location import Store
-from cache.places import LocalPlace, place_of
+from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
 from pipeline import layout
 
 
 def is_store(path: Path | str) -> bool:
-    """Whether a row store lies at a path or URL."""
-    return "store.json" in place_of(path).names()
+    """Whether a row store, perhaps one that has lost its store.json, lies at a path or URL."""
+    return _holds_store(place_of(path))
 
 
 def store_paths(root: Path | str) -> list[str]:
@@ -28,7 +28,7 @@ def store_paths(root: Path | str) -> list[str]:
     if is_store(root):
         return [str(root)]
     for place in (place_of(root), place_of(root).child("rows")):
-        found = [str(place.child(name)) for name in place.names() if "store.json" in place.child(name).names()]
+        found = [str(place.child(name)) for name in place.names() if _holds_store(place.child(name))]
         if found:
             return found
     return []
@@ -56,6 +56,10 @@ def store_root(path: str) -> str:
     return str(place.child("rows")) if names else path
 
 
+def _holds_store(place: Place) -> bool:
+    return not {"store.json", "segments"}.isdisjoint(place.names())
+
+
 def chosen_stores(paths: Sequence[str]) -> list[str]:
     """The stores a user named, or those of the project.
 
@@ -79,7 +83,7 @@ def chosen_stores(paths: Sequence[str]) -> list[str]:
 def artifact_paths(folder: Path = layout.DATA) -> list[Path]:
     """Embedding caches below a folder, sorted."""
     found = [one for one in folder.rglob("*") if one.suffix in (".zarr", *HDF5_SUFFIXES)]
-    return sorted(one for one in found if one.is_file() or (one / "zarr.json").exists())
+    return sorted(one for one in found if one.is_file() or looks_like_artifact(place_of(one)))
 
 
 def opened(path: Path | str) -> RowStore | Artifact:

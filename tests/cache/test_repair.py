@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cache_samples import assert_rows, batch, files, keys, open_store
+from cache_samples import FINGERPRINT, assert_rows, batch, files, keys, open_store
 
 from cache.errors import DamageError, UserError
 from cache.keys import unpack
@@ -150,3 +150,42 @@ def test_a_segment_missing_a_file_is_named_on_reading(tmp_path):
         RowStore.open(path).refresh()
     assert np.isin(keys(1), [key for damage in repair(path) for key in damage.keys]).sum() == 0
     assert_rows(RowStore.open(path), *range(400, N))
+
+
+@pytest.mark.parametrize("row_format", FORMATS, ids=str)
+def test_a_segment_still_being_uploaded_is_left_alone(tmp_path, monkeypatch, row_format):
+    store = open_store(f"memory://{tmp_path.name}", row_format)
+    store.append(*batch(row_format, 1, 2))
+    filesystem = store.segments.place("").filesystem
+    put, looked = filesystem.put_file, []
+
+    def put_and_look(source, target):
+        put(source, target)
+        if not target.endswith(".zarr/zarr.json"):
+            looked.append(verify(store.path) + repair(store.path))
+
+    monkeypatch.setattr(filesystem, "put_file", put_and_look)
+    store.append(*batch(row_format, 3, 4))
+    assert len(looked) > 3
+    assert not any(looked)
+    assert_rows(open_store(f"memory://{tmp_path.name}", row_format), 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["", "store.json lost"])
+def test_a_segment_of_another_store_is_refused_and_dropped(tmp_path, lost):
+    path = make(tmp_path, FORMATS[0])
+    for number, (fingerprint, row_format) in enumerate((("c" * 32, FORMATS[0]), (FINGERPRINT, RowFormat(8)))):
+        other = RowStore.ensure(tmp_path / str(number), "clips", fingerprint, row_format)
+        other.append(*batch(row_format, N + number))
+        (segment,) = Path(other.path).glob("segments/*")
+        shutil.copytree(segment, path / "segments" / f"{number:020d}-foreign.zarr")
+    with pytest.raises(DamageError, match=r"foreign.zarr/zarr.json .* belongs to another store"):
+        RowStore.open(path).refresh()
+    if lost:
+        (path / "store.json").write_bytes(b"")
+    assert [one.file.split("/")[-1] for one in verify(path)] == ["store.json"] * lost + ["zarr.json"] * 2
+    repair(path)
+    assert verify(path) == []
+    store = open_store(tmp_path, FORMATS[0])
+    assert len(store) == N
+    assert_rows(store, *range(N))

@@ -356,3 +356,22 @@ def test_help_lists_the_commands(filled, cache):
     code, out, _ = cache("--help")
     assert code == 0
     assert all(name in out for name in ("ls", "info", "verify", "repair", "gc", "compact", "merge", "export", "import"))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_lost_description_is_noticed(filled, cache, named):
+    artifact, store = layout.embeddings("demo", "small", "clips"), Path(store_of(filled).path)
+    (artifact / "zarr.json").unlink()
+    (store / "store.json").unlink()
+    code, out, _ = cache("verify", "--json", *([artifact, store] if named else []))
+    assert code == 3
+    assert {(Path(one["path"]).name, one["file"]) for one in json.loads(out)} == {
+        (artifact.name, "zarr.json"),
+        (store.name, "store.json"),
+    }
+    code, out, _ = cache("repair", "--json", *([store] if named else []))
+    assert (code, [one["file"] for one in json.loads(out)]) == (0, ["store.json"])
+    assert len(store_of(filled)) == len(TEXTS) + 1
+    code, _, error = cache("gc")
+    assert code == 2
+    assert "zarr.json is missing" in error
