@@ -1,4 +1,5 @@
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -88,8 +89,19 @@ def test_an_artifact_opens_from_a_url(tmp_path, row_format, suffix):
     memory = fsspec.filesystem("memory")
     memory.put(artifact.path, f"/{tmp_path.name}/a.{suffix}", recursive=True)
     assert_holds(open_artifact(f"memory://{tmp_path.name}/a.{suffix}"), *numbers)
-    assert_holds(open_artifact(f"/{tmp_path.name}/a.{suffix}", memory), *numbers)
+    there = open_artifact(f"/{tmp_path.name}/a.{suffix}", memory)
+    assert_holds(there, *numbers)
+    assert_holds(pickle.loads(pickle.dumps(there)), *numbers)
     assert_holds(open_artifact(f"file://{artifact.path}"), *numbers)
+
+
+def test_an_artifact_goes_to_other_processes(tmp_path, monkeypatch, suffix):
+    artifact = write(tmp_path / f"a.{suffix}", range(12), store_of(tmp_path / "rows", FORMATS[1]))
+    monkeypatch.chdir(tmp_path)
+    pickled = pickle.dumps(open_artifact(f"a.{suffix}"))
+    monkeypatch.chdir("/")
+    assert_holds(pickle.loads(pickled), *range(12))
+    np.testing.assert_array_equal(artifact.dask(40).compute(scheduler="processes", num_workers=1), artifact.numpy())
 
 
 @every_format
