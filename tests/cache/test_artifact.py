@@ -303,3 +303,14 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, suffix):
     with pytest.raises(UserError, match=r"ends in .zarr, .h5 or .hdf5"):
         write_artifact(tmp_path / "a.npz", ["a"], keys(1), store, DESCRIPTION)
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [None, [], {"hearonce": None}, {"hearonce": {"schema": 2}}, {"hearonce": {"schema": 2, "format": 1, "rows": 1}}],
+    ids=str,
+)
+def test_a_strange_description_is_one_sentence(tmp_path, attributes):
+    (tmp_path / "zarr.json").write_text(json.dumps({"node_type": "group", "attributes": attributes}))
+    with pytest.raises(UserError, match=f"{tmp_path} is no embedding cache of hearonce"):
+        open_artifact(tmp_path)
