@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache.errors import Damage, DamageError, UserError
-from cache.places import LocalPlace, Place, place_of
+from cache.places import LocalPlace, Place, RemotePlace, place_of
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, rows_per_block
 from cache.rows import Rows
@@ -39,13 +39,14 @@ def open_artifact(path: Path | str, filesystem: Any = None) -> Artifact:
     Raises:
         UserError: it is missing, something else, damaged, or of another version.
     """
-    place = place_of(path, filesystem)
-    if place.names() and not isinstance(place, LocalPlace) and str(path).endswith(HDF5_SUFFIXES):
-        return Artifact(_open_hdf5(place, str(path)))
-    if isinstance(place, LocalPlace) and place.path.is_file():
-        return Artifact(_open_hdf5(place, str(place)))
+    return _opened(place_of(path, filesystem))
+
+
+def _opened(place: LocalPlace | RemotePlace) -> Artifact:
+    if place.path.is_file() if isinstance(place, LocalPlace) else place.path.endswith(HDF5_SUFFIXES) and place.names():
+        return Artifact(_open_hdf5(place), place)
     try:
-        return Artifact(ZarrGroup(place))
+        return Artifact(ZarrGroup(place), place)
     except DamageError as error:
         raise _damaged(str(place), error) from None
     except FileNotFoundError:
@@ -62,14 +63,14 @@ def looks_like_artifact(place: Place) -> bool:
     return "zarr.json" in names or ("keys" in names and "values" in names)
 
 
-def _open_hdf5(place: Any, path: str) -> RowGroup:
+def _open_hdf5(place: LocalPlace | RemotePlace) -> RowGroup:
     from cache.hdf5_group import Hdf5Group  # h5py is only loaded by those who use it
 
     source = place.path if isinstance(place, LocalPlace) else place.filesystem.open(place.path, "rb")
     try:
-        return Hdf5Group(path, source)
+        return Hdf5Group(str(place), source)
     except DamageError as error:
-        raise _damaged(path, error) from None
+        raise _damaged(str(place), error) from None
 
 
 def _damaged(path: str, error: DamageError) -> DamageError:
@@ -85,11 +86,17 @@ class Artifact:
         description: modality, encoder, fingerprint.
     """
 
-    def __init__(self, group: RowGroup) -> None:
+    def __init__(self, group: RowGroup, place: LocalPlace | RemotePlace) -> None:
         self._group = group
+        self._place = place
         self.path = group.path
         self.format: RowFormat = group.format
         self.description: Mapping[str, Any] = MappingProxyType(group.description)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes, such as Dask's, open it anew; from another working directory, too."""
+        place = self._place
+        return _opened, (LocalPlace(place.path.absolute()) if isinstance(place, LocalPlace) else place,)
 
     def __len__(self) -> int:
         return len(self._group)

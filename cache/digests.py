@@ -12,17 +12,18 @@ DIGEST_BYTES = 16
 
 
 class DigestMemory:
-    """A small SQLite table of digests. Safe to share between threads and processes; losing it costs only time."""
+    """A small SQLite table of digests. Safe to share between threads and processes; losing it costs only time.
+
+    Where the file cannot be used (a read-only or full disk, no SQLite file), digests are remembered in memory.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        # In autocommit mode: each statement is a transaction of its own.
-        self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
-        self._execute(
-            "CREATE TABLE IF NOT EXISTS digests ("
-            "path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT)"
-        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = _connected(path)
+        except (OSError, sqlite3.DatabaseError):
+            self._connection = _connected(":memory:")
 
     def digest(self, path: Path) -> str:
         """Digest of the file's bytes: BLAKE2b-128, 32 hex digits.
@@ -50,8 +51,27 @@ class DigestMemory:
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[str, ...]]:
         with self._lock:
-            return self._connection.execute(statement, values).fetchall()
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.DatabaseError:
+                self._connection.close()
+                self._connection = _connected(":memory:")
+                return self._connection.execute(statement, values).fetchall()
 
     def close(self) -> None:
         """Closes the table."""
         self._connection.close()
+
+
+def _connected(path: Path | str) -> sqlite3.Connection:
+    # In autocommit mode: each statement is a transaction of its own.
+    connection = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS digests ("
+            "path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT)"
+        )
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection

@@ -98,8 +98,10 @@ class RowGroup(ABC):
         check_schema(found, self.path, kind)
         own = ("schema", "format", "rows", documents.CHECKSUM)
         self.description = {name: value for name, value in found.items() if name not in own}
+        if not isinstance(found.get("format"), dict) or not isinstance(found.get("rows"), int):
+            raise UserError(f"{self.path} is no {kind} of hearonce (it does not say which rows, or how many).")
         self.format = RowFormat.from_json(found["format"])
-        self._n = int(found["rows"])
+        self._n = found["rows"]
 
     def __len__(self) -> int:
         return self._n

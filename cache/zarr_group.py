@@ -129,7 +129,8 @@ class ZarrGroup(RowGroup):
         if document is None:
             data = place.read("zarr.json")
             document = documents.opened(data, "zarr.json") if documents.is_ours(data) else _foreign(data, self.path)
-        self._describe(document.get("attributes", {}).get("hearonce"), kind)
+        attributes = document.get("attributes")
+        self._describe(attributes.get("hearonce") if isinstance(attributes, dict) else None, kind)
         self.document = document
         self._metadata = document.get("consolidated_metadata", {}).get("metadata", {})
         self._arrays: dict[str, StoredArray] = {}
@@ -187,4 +188,4 @@ def _foreign(data: bytes, path: str) -> dict[str, Any]:
         raise DamageError([Damage("zarr.json", None, "is no JSON")]) from None
     if not isinstance(document, dict):
         raise UserError(f"{path} is no embedding cache of hearonce.")
-    return {"attributes": document.get("attributes", {})}
+    return {"attributes": document.get("attributes")}

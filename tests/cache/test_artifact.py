@@ -1,5 +1,8 @@
 import json
 import os
+
+
+import pickle
 import random
 import subprocess
 import sys
@@ -89,8 +92,19 @@ def test_an_artifact_opens_from_a_url(tmp_path, row_format, suffix):
     memory = fsspec.filesystem("memory")
     memory.put(artifact.path, f"/{tmp_path.name}/a.{suffix}", recursive=True)
     assert_holds(open_artifact(f"memory://{tmp_path.name}/a.{suffix}"), *numbers)
-    assert_holds(open_artifact(f"/{tmp_path.name}/a.{suffix}", memory), *numbers)
+    there = open_artifact(f"/{tmp_path.name}/a.{suffix}", memory)
+    assert_holds(there, *numbers)
+    assert_holds(pickle.loads(pickle.dumps(there)), *numbers)
     assert_holds(open_artifact(f"file://{artifact.path}"), *numbers)
+
+
+def test_an_artifact_goes_to_other_processes(tmp_path, monkeypatch, suffix):
+    artifact = write(tmp_path / f"a.{suffix}", range(12), store_of(tmp_path / "rows", FORMATS[1]))
+    monkeypatch.chdir(tmp_path)
+    pickled = pickle.dumps(open_artifact(f"a.{suffix}"))
+    monkeypatch.chdir("/")
+    assert_holds(pickle.loads(pickled), *range(12))
+    np.testing.assert_array_equal(artifact.dask(40).compute(scheduler="processes", num_workers=1), artifact.numpy())
 
 
 @every_format
@@ -304,3 +318,14 @@ def test_room_is_reserved_for_all_ids_at_the_length_of_the_longest(tmp_path, n, 
     write_artifact(tmp_path / "a.h5", ids, keys(1) * n, store, DESCRIPTION)
     assert open_artifact(tmp_path / "a.h5").ids == ids
     assert reserved[0] >= (tmp_path / "a.h5").stat().st_size
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [None, [], {"hearonce": None}, {"hearonce": {"schema": 2}}, {"hearonce": {"schema": 2, "format": 1, "rows": 1}}],
+    ids=str,
+)
+def test_a_strange_description_is_one_sentence(tmp_path, attributes):
+    (tmp_path / "zarr.json").write_text(json.dumps({"node_type": "group", "attributes": attributes}))
+    with pytest.raises(UserError, match=f"{tmp_path} is no embedding cache of hearonce"):
+        open_artifact(tmp_path)

@@ -40,3 +40,25 @@ def test_a_changed_file_is_read_again(tmp_path):
     (tmp_path / "a").write_bytes(b"two")
     os.utime(tmp_path / "a", ns=(1, 1))
     assert memory.digest(tmp_path / "a") != first
+
+
+def test_a_file_that_is_no_table_costs_only_time(tmp_path):
+    (tmp_path / "a").write_bytes(b"one")
+    expected = DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "a")
+    (tmp_path / "garbage.sqlite").write_bytes(b"no table" * 1000)
+    (tmp_path / "folder.sqlite").mkdir()
+    for path in ("garbage.sqlite", "folder.sqlite", "a/digests.sqlite"):
+        assert DigestMemory(tmp_path / path).digest(tmp_path / "a") == expected
+
+
+def test_a_table_that_breaks_or_turns_read_only_costs_only_time(tmp_path):
+    (tmp_path / "a").write_bytes(b"one")
+    path = tmp_path / "digests.sqlite"
+    memory = DigestMemory(path)
+    expected = memory.digest(tmp_path / "a")
+    path.write_bytes(b"no table" * 1000)
+    assert memory.digest(tmp_path / "a") == expected
+    path.unlink()
+    memory = DigestMemory(path)
+    memory._connection.execute("PRAGMA query_only = ON")  # refuses as a read-only disk does
+    assert memory.digest(tmp_path / "a") == expected
