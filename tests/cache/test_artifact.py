@@ -1,7 +1,5 @@
 import json
 import os
-
-
 import pickle
 import random
 import subprocess
