@@ -1,4 +1,4 @@
-"""Digests of files and folders, remembered by path, size, modification time and inode, so that nothing is read twice."""
+"""Digests of files and folders, remembered by path, size, time and inode, so that nothing is read twice."""
 
 from __future__ import annotations
 

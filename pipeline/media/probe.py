@@ -66,13 +66,13 @@ class MediaInfo:
             has no clock.
         audio: the sound track, or None.
         video: the picture track, or None. Cover art is none.
-        frames: how many pictures a folder of frames has; None for a file.
+        frames: numbers of the first and the last picture of a folder of frames; None for a file.
     """
 
     duration_s: float
     audio: AudioTrack | None
     video: VideoTrack | None
-    frames: int | None = None
+    frames: tuple[int, int] | None = None
 
 
 def probe(path: Path) -> MediaInfo:
@@ -101,7 +101,7 @@ def probe(path: Path) -> MediaInfo:
 def _probe_folder(path: Path) -> MediaInfo:
     files = numbered_files(path)
     height, width = load_picture(next(iter(files.values()))).shape[:2]
-    return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still pictures"), len(files))
+    return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still pictures"), (min(files), max(files)))
 
 
 def _found(find: Callable[[InputContainer], StreamT], container: InputContainer) -> StreamT | None:

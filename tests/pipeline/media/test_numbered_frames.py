@@ -79,7 +79,7 @@ def test_what_a_folder_of_frames_holds(folder_and_film):
     info = probe(folder_and_film[0])
     assert info.audio is None
     assert info.video == VideoTrack(192, 64, 0.0, 0, "still pictures")
-    assert (info.frames, info.duration_s) == (40, math.inf)
+    assert (info.frames, info.duration_s) == ((1, 40), math.inf)
     assert probe(folder_and_film[1]).frames is None
 
 
@@ -87,7 +87,7 @@ def test_other_files_in_the_folder_play_no_part(tmp_path):
     Image.fromarray(numbered_frames(1)[0]).save(tmp_path / "frame_7.PNG")
     for name in (".frame_1.jpg", "notes 3.txt", "cover.jpg"):
         (tmp_path / name).write_bytes(b"something")
-    assert probe(tmp_path).frames == 1
+    assert probe(tmp_path).frames == (7, 7)
     assert numbers(tmp_path, [7]) == {0: 0}
 
 
