@@ -17,6 +17,10 @@ from pipeline.media.numbered_frames import read_numbered
 from stages.embed.clips import Clip
 from stages.embed.encoder import FrameInput
 from stages.embed.frame_sampling import Sample, sample
+from stages.embed.passes import passes
+
+CLIPS_AT_A_TIME = 8
+"""Clips whose frames are gathered at the same time; 8 clips of 8 frames in full HD take 400 MB."""
 
 
 class FrameReader:
@@ -41,7 +45,10 @@ class FrameReader:
             self.rows.append(Row(clip.id, key, clip.spans[0].digest, clip.name))
 
     def read(self, rows: list[Row]) -> Iterator[tuple[Row, Any]]:
-        """Yields (row, frames) for rows whose first file is the same; an exception stands for what failed."""
+        """Yields (row, frames) for rows whose first file is the same; an exception stands for what failed.
+
+        The file is read once, unless so many clips overlap that their frames would fill the memory.
+        """
         pending: list[_Pending] = []
         for row in rows:
             clip, chosen = self._plans[row.key]
@@ -49,24 +56,9 @@ class FrameReader:
                 yield row, chosen
             else:
                 pending.append(_Pending(row, clip, chosen))
-        files: dict[str, tuple[Path, list[tuple[_Pending, int]]]] = {}
-        for one in pending:
-            for slot, which in enumerate(one.sample.spans):
-                span = one.clip.spans[which]
-                files.setdefault(span.digest, (span.source, []))[1].append((one, slot))
-        for source, wanted in files.values():
-            try:
-                for index, picture in _pictures(source, wanted):
-                    one, slot = wanted[index]
-                    one.pictures[slot] = picture
-                    if len(one.pictures) == len(one.sample.positions):
-                        yield one.row, one.taken()
-            except MediaError as error:
-                for one, _ in wanted:
-                    one.fault = error
-        for one in pending:
-            if not one.done:
-                yield one.row, one.fault or one.absence()
+        firsts = [one.clip.spans[0] for one in pending]
+        for part in passes([(span.start_s, span.stop_s) for span in firsts], CLIPS_AT_A_TIME):
+            yield from _read([pending[i] for i in part])
 
 
 @dataclass
@@ -96,6 +88,28 @@ class _Pending:
             self.sample.positions[slot] for slot in range(len(self.sample.positions)) if slot not in self.pictures
         ]
         return MediaError(f"there is no frame {missing[0]}")
+
+
+def _read(pending: list[_Pending]) -> Iterator[tuple[Row, Any]]:
+    """Goes once through each file that has pictures of these rows."""
+    files: dict[str, tuple[Path, list[tuple[_Pending, int]]]] = {}
+    for one in pending:
+        for slot, which in enumerate(one.sample.spans):
+            span = one.clip.spans[which]
+            files.setdefault(span.digest, (span.source, []))[1].append((one, slot))
+    for source, wanted in files.values():
+        try:
+            for index, picture in _pictures(source, wanted):
+                one, slot = wanted[index]
+                one.pictures[slot] = picture
+                if len(one.pictures) == len(one.sample.positions):
+                    yield one.row, one.taken()
+        except MediaError as error:
+            for one, _ in wanted:
+                one.fault = error
+    for one in pending:
+        if not one.done:
+            yield one.row, one.fault or one.absence()
 
 
 def _pictures(source: Path, wanted: list[tuple[_Pending, int]]) -> Iterator[tuple[int, Picture]]:

@@ -107,6 +107,9 @@ def _filled(images: Tensor, count: int) -> Tensor:
 class ClipTower:
     """Clips through the space-time transformer.
 
+    Attributes:
+        networks: what can be compiled.
+
     Args:
         model: with its video tower.
         num_frames: frames of a clip.
@@ -115,6 +118,7 @@ class ClipTower:
 
     def __init__(self, model: FrozenInTime, num_frames: int, antialias: bool) -> None:
         self._model, self._num_frames, self._antialias = model, num_frames, antialias
+        self.networks = [model.video_model]
 
     def prepare(self, item: np.ndarray, key: bytes) -> Tensor:
         """Scaled and normalised frames; nothing is drawn at random, so that the row key plays no part."""
@@ -132,6 +136,9 @@ class ClipTower:
 class CaptionTower:
     """Captions through DistilBERT.
 
+    Attributes:
+        networks: what can be compiled.
+
     Args:
         model: with its text tower.
         tokenizer: from `egovlp_text.load_tokenizer`.
@@ -140,6 +147,7 @@ class CaptionTower:
 
     def __init__(self, model: FrozenInTime, tokenizer: Any, max_tokens: int) -> None:
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
+        self.networks = [model.text_model]
         self._tokens("")  # sets the truncation up, which is not safe in several threads at once
 
     def _tokens(self, text: str) -> list[int]:
