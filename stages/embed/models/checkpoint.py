@@ -139,7 +139,7 @@ def _load_fault(path: Path, error: Exception) -> str:
             "\"import torch; c = torch.load('IN', weights_only=False, map_location='cpu'); "
             "torch.save(c.get('state_dict', c.get('model', c)), 'OUT')\""
         )
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
     return f"{path} is cut short or damaged ({path.stat().st_size} bytes): fetch it again ({reason})"
 
 
