@@ -86,7 +86,7 @@ def egovlp_epic(clip: Clip, count: int) -> Sample:
 def egovlp_egomcq(clip: Clip, count: int) -> Sample:
     """As EgoVLP's reader of EgoMCQ: by seconds at 30 frames per second, whatever the rate of the video.
 
-    It seeks one frame before the number, counted from 0; a clip of fewer numbers than pictures repeats its last one.
+    Where the clip has frame numbers, they are taken for those of the whole video at that rate. The reader seeks one frame before the number, counted from 0; a clip of fewer numbers than pictures repeats its last one.
     Files named by a number, `0.mp4`, `1.mp4`, ..., are chunks: times are rounded to frames on the clock of the whole
     video, and numbers wrap at the boundary, so that the frame there is the first of the first chunk, and the one before
     a chunk, which a very short clip may ask for, its last. A file of another name is a whole video.
@@ -97,8 +97,10 @@ def egovlp_egomcq(clip: Clip, count: int) -> Sample:
     chunk = int(first.source.stem) if first.source.stem.isdecimal() else None
     chunk_s = round(first.stop_s) if two else EGO4D_CHUNK_S
     begin_s = chunk_s * (chunk or 0)
-    start = int((first.start_s + begin_s) * EGO4D_RATE)
-    stop = int((last.stop_s + begin_s + chunk_s * two) * EGO4D_RATE)
+    start, stop = first.start_frame, last.stop_frame
+    if start is None or stop is None:
+        start = int((first.start_s + begin_s) * EGO4D_RATE)
+        stop = int((last.stop_s + begin_s + chunk_s * two) * EGO4D_RATE)
     bound = chunk_s * EGO4D_RATE
     numbers = [number - begin_s * EGO4D_RATE for number in uniform_numbers(count, start, stop)]
     spans = [int(two and number > bound) for number in numbers]

@@ -1,6 +1,7 @@
 """The frames that EgoVLP's own readers picked for the same clips."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def test_seconds_are_rounded_as_on_the_clock_of_the_whole_video():
             reads = [(clip.spans[s].source.name, n - 1) for s, n in zip(chosen.spans, chosen.positions, strict=True)]
             wanted = reference_reads(start_s, stop_s)
             assert reads == wanted + wanted[-1:] * (4 - len(wanted)), (start_s, stop_s)
+
+
+@pytest.mark.parametrize(("start_s", "stop_s"), [(12.033333333333333, 14.0), (598.3, 601.7), (1234.5, 1239.0)])
+def test_frame_numbers_of_the_whole_video_go_before_seconds(start_s, stop_s):
+    """Seconds may have been rounded, or cut at the end of the file."""
+    exact = ego4d_clip(start_s, stop_s)
+    numbers = {"start_frame": int(start_s * 30), "stop_frame": int(stop_s * 30)}
+    rounded = [
+        replace(span, start_s=round(span.start_s, 3), stop_s=round(span.stop_s, 0), **numbers) for span in exact.spans
+    ]
+    wanted = sample(FrameInput(4, "egovlp-egomcq"), exact)
+    assert sample(FrameInput(4, "egovlp-egomcq"), replace(exact, spans=tuple(rounded))) == wanted
 
 
 def test_the_frame_at_the_boundary_is_the_first_of_the_first_chunk():
