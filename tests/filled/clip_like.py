@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from parity.fill import fill_state_dict
+import numpy as np
+import torch
+from parity.fill import fill_array, fill_state_dict
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import CLIPConfig, CLIPModel, Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel, Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
 
 from stages.embed.encoders.clip_like import ENCODER, ClipLike, Config
 
@@ -20,7 +22,7 @@ DIMS = {"clip": 24, "siglip": 32, "siglip2-fixed": 32, "siglip2": 32}
 
 def encoder(folder: Path, *, kind: str = "clip", **options: object) -> ClipLike:
     """A ready encoder over a folder that is written if it is not there yet."""
-    if not (folder / "config.json").is_file():
+    if not any((folder / name).is_file() for name in ("config.json", "open_clip_config.json")):
         write(folder, kind)
     return ENCODER(Config(**{"family": "clip-like", "model": str(folder), "dim": DIMS[kind], "frames": 3, **options}))
 
@@ -35,6 +37,27 @@ def write(folder: Path, kind: str) -> None:
     save_file(model.state_dict(), folder / "model.safetensors")
     config.save_pretrained(folder)
     _dump(folder / "preprocessor_config.json", PREPROCESSORS[kind])
+
+
+def write_open_clip(folder: Path, golden: dict) -> None:
+    """Writes a folder in open_clip's format: names, shapes and settings from golden numbers, filled weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    filled = {key: fill_array(key, shape) for key, shape in golden["shapes"].items()}
+    weights = {key: torch.zeros(()) if value is None else torch.from_numpy(value) for key, value in filled.items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    _dump(folder / "open_clip_config.json", golden["settings"])
+    if golden["settings"]["model_cfg"]["text_cfg"]["context_length"] == 64:
+        _other_tokenizer(folder, gemma=False)
+    else:
+        _clip_tokenizer(folder)
+        AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # tokenizer.json beside the older files
+
+
+def smooth_frames(height: int, width: int) -> np.ndarray:
+    """Two pictures of soft waves, uint8 (2, height, width, 3): resizing them hardly depends on the library."""
+    down, right, channel = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
+    waves = [np.sin(down / (17 + 3 * channel) + which) * np.cos(right / (23 - 4 * channel)) for which in range(2)]
+    return np.round(127.5 + 120 * np.stack(waves)).astype(np.uint8)
 
 
 def _config(kind: str, vocabulary: int) -> CLIPConfig | SiglipConfig | Siglip2Config:

@@ -1,7 +1,8 @@
-"""Pictures and text in one space: CLIP, SigLIP and SigLIP 2 through `transformers`, by a hub id or a local folder.
+"""Pictures and text in one space: CLIP, SigLIP, SigLIP 2 and their relatives, by a hub id or a local folder.
 
-Weights in timm's or open_clip's format are not read: timm has the image towers only, of the same published weights,
-and a picture without its text tower cannot be searched by text.
+One family, two loaders. `transformers`, the default, has both towers, and SigLIP with the activation it was trained
+with. `timm` is for models published in open_clip's format (EVA-02, ConvNeXt, MobileCLIP, `timm/ViT-B-16-SigLIP`):
+timm has image towers only, so that the text tower of the same file is computed by `transformers` there as well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 VERSION = 1  # raise it when a change of this code changes rows
+SETTINGS = {"transformers": "config.json", "timm": "open_clip_config.json"}
+WEIGHTS = {"transformers": hub_files.TRANSFORMERS, "timm": hub_files.OPEN_CLIP}
 PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 TEXT_FILES = (
     "tokenizer.json",
@@ -37,10 +40,13 @@ class Config(EncoderConfig):
     """Options of the YAML.
 
     Attributes:
-        model: a folder with `config.json`, `preprocessor_config.json`, the tokenizer's files and
-            `model.safetensors` or `pytorch_model.bin`, or a hub id, which is taken from the Hugging Face cache or
-            fetched.
+        model: a hub id, which is taken from the Hugging Face cache or fetched, or a folder with the same files:
+            `config.json`, `preprocessor_config.json`, the tokenizer's, and `model.safetensors` or
+            `pytorch_model.bin`; with `loader: timm` `open_clip_config.json`, `tokenizer.json`,
+            `tokenizer_config.json`, and `open_clip_model.safetensors` or `open_clip_pytorch_model.bin`.
         dim: length of the model's embeddings.
+        loader: `transformers`, or `timm` for an image tower of timm in open_clip's format. Of one SigLIP the two
+            differ a little: timm's base and large towers compute the exact GELU, the training had its tanh form.
         frames: pictures per clip, from the middle of as many equal parts.
         pool: `normalised` brings each picture's embedding to unit length before the mean over frames; `raw` takes
             the mean of the embeddings as they are. Rows have unit length either way.
@@ -51,6 +57,7 @@ class Config(EncoderConfig):
 
     model: str
     dim: Annotated[int, Field(ge=1)]
+    loader: Literal["transformers", "timm"] = "transformers"
     frames: Annotated[int, Field(ge=1)] = 8
     pool: Literal["normalised", "raw"] = "normalised"
     text: Literal["auto", "canonical", "lower", "none"] = "auto"
@@ -72,7 +79,7 @@ class ClipLike(Encoder[Config]):
         return {
             "version": VERSION,
             **self._model_files,
-            "preprocessor": self._present(PICTURE_FILES),
+            "preprocessor": self._present(PICTURE_FILES) if self.config.loader == "transformers" else {},
             "frames": self.config.frames,
             "pool": self.config.pool,
         }
@@ -86,35 +93,42 @@ class ClipLike(Encoder[Config]):
 
     def load_clip_tower(self, device: torch.device) -> Tower:
         """The image tower on the device."""
-        files = self.clip_identity()
+        self.clip_identity()  # says what is missing before torch is imported
         from stages.embed.models import clip_like
 
-        model = clip_like.load(self._folder, files["weights"].values(), "vision")  # type: ignore[attr-defined]
-        processor = clip_like.load_processor(self._folder)
-        return clip_like.PictureTower(model.to(device), processor, self.config.pool == "normalised")
+        loader = self._loader()
+        model = loader.load(self._folder, self._model_files["weights"].values(), "vision")
+        return clip_like.PictureTower(
+            model.to(device), loader.load_processor(self._folder), self.config.pool == "normalised"
+        )
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The text tower on the device."""
-        files = self.caption_identity()
-        from stages.embed.models import clip_like, clip_like_text
+        self.caption_identity()
+        from stages.embed.models import clip_like_text
 
         tokenizer = clip_like_text.load_tokenizer(self._folder)
-        model = clip_like.load(self._folder, files["weights"].values(), "text")  # type: ignore[attr-defined]
+        model = self._loader().load(self._folder, self._model_files["weights"].values(), "text")
         return clip_like_text.CaptionTower(model.to(device), tokenizer, self.config.text)
+
+    def _loader(self) -> Any:
+        from stages.embed.models import clip_like, open_clip
+
+        return open_clip if self.config.loader == "timm" else clip_like
 
     @cached_property
     def _folder(self) -> Path:
-        files = ("config.json", *PICTURE_FILES, *TEXT_FILES)
-        return hub_files.local_folder(self.config.model, files, self._remedy, weights=True)
+        files = (*SETTINGS.values(), *PICTURE_FILES, *TEXT_FILES)
+        return hub_files.local_folder(self.config.model, files, self._remedy, WEIGHTS[self.config.loader])
 
     @cached_property
     def _model_files(self) -> dict[str, Any]:
-        weights = hub_files.weight_files(self._folder, self._remedy)
-        config = self._folder / "config.json"
+        config = self._folder / SETTINGS[self.config.loader]
+        weights = hub_files.weight_files(self._folder, WEIGHTS[self.config.loader], self._remedy)
         dim = _dim(hub_files.read_json(config), config)
         if dim != self.config.dim:
             raise UserError(f"{config} gives embeddings of length {dim}: write `dim: {dim}` in the encoder's YAML.")
-        return {"config": config, "weights": {path.name: path for path in weights}}
+        return {"loader": self.config.loader, "config": config, "weights": {path.name: path for path in weights}}
 
     def _present(self, names: tuple[str, ...]) -> dict[str, Path]:
         return {name: self._folder / name for name in names if (self._folder / name).is_file()}
@@ -122,20 +136,27 @@ class ClipLike(Encoder[Config]):
     @property
     def _remedy(self) -> str:
         hub_id = self.config.model if not Path(self.config.model).is_dir() else "MODEL"
+        weights = " or ".join(names[0] for names in WEIGHTS[self.config.loader])
+        preprocessor = PICTURE_FILES[:1] if self.config.loader == "transformers" else ()
+        files = ", ".join([SETTINGS[self.config.loader], *preprocessor, weights])
         return (
-            f"put config.json, preprocessor_config.json, model.safetensors (or pytorch_model.bin) and the tokenizer's "
-            f"files of https://huggingface.co/{hub_id} into a folder and name it as `model` in the encoder's YAML"
+            f"put {files} and the tokenizer's files of https://huggingface.co/{hub_id} into a folder and name it as "
+            "`model` in the encoder's YAML"
         )
 
 
 def _dim(settings: dict[str, Any], path: Path) -> int:
-    """Length of the embeddings that a `config.json` describes."""
+    """Length of the embeddings that `config.json` or `open_clip_config.json` describes."""
+    if path.name == SETTINGS["timm"]:
+        return int((settings.get("model_cfg") or {}).get("embed_dim", 0))
     kind = settings.get("model_type")
     if kind == "clip":
         return int(settings.get("projection_dim", 512))
     if kind in ("siglip", "siglip2"):
         return int((settings.get("vision_config") or {}).get("hidden_size", 768))
-    raise UserError(f"{path} describes a model of type {kind!r}: this family reads clip, siglip and siglip2.")
+    raise UserError(
+        f"{path} describes a model of type {kind!r}: `loader: transformers` reads clip, siglip and siglip2."
+    )
 
 
 ENCODER = ClipLike

@@ -37,7 +37,7 @@ def load(folder: Path, weights: Iterable[Path], tower: Literal["vision", "text"]
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         architecture = ARCHITECTURES[config.model_type]
         with no_init_weights():
-            model = architecture(config)
+            model = architecture(config).float()  # whatever `dtype` the settings name
     except Exception as error:  # damaged settings raise anything
         raise CheckpointError(
             f"{folder / 'config.json'} describes no model of this family: {first_line(error)}"
@@ -89,7 +89,7 @@ class PictureTower:
             height, width = self.prepare(np.zeros((1, 2 * side, 3 * side, 3), np.uint8), b"")["pixel_values"].shape[2:]
             if (height, width) != (side, side):
                 raise CheckpointError(
-                    f"preprocessor_config.json makes pictures of {width} x {height}, but the image tower takes "
+                    f"the settings make pictures of {width} x {height}, but the image tower takes "
                     f"{side} x {side}: the files are of different models"
                 )
 

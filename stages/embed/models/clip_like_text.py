@@ -32,7 +32,8 @@ def load_tokenizer(folder: Path) -> Any:
     """
     settings = folder / "tokenizer_config.json"
     declared = str(read_json(settings).get("tokenizer_class")) if settings.is_file() else ""
-    own_file = declared.startswith("SiglipTokenizer") and (folder / "tokenizer.json").is_file()
+    foreign = not (folder / "config.json").is_file() or "model_type" not in read_json(folder / "config.json")
+    own_file = (foreign or declared.startswith("SiglipTokenizer")) and (folder / "tokenizer.json").is_file()
     try:
         loader = PreTrainedTokenizerFast if own_file else AutoTokenizer
         return loader.from_pretrained(folder, local_files_only=True)

@@ -143,8 +143,7 @@ def test_a_video_is_seen_as_it_is_shown(folders, tmp_path):
             write_media(tmp_path / "unmarked.mp4", frames=[on_its_side] * 3),
         ]
     )
-    print('VALUES', shown @ marked, shown @ unmarked)
-    assert shown @ marked > 0.9999 > 0.999 > shown @ unmarked
+    assert 1 - shown @ marked < (1 - shown @ unmarked) / 4  # the codec's colours are not those of the picture
 
 
 @pytest.mark.parametrize("form", ["pytorch_model.bin", "shards", "float16", "position ids"])
@@ -212,13 +211,13 @@ def replace(name, old, new):
         (truncate, r"model\.safetensors is cut short or damaged"),
         (lambda f: (f / "model.safetensors").unlink(), r"has neither model\.safetensors nor pytorch_model\.bin: put "),
         (lambda f: (f / "config.json").write_text("{"), r"config\.json cannot be read"),
-        (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "model of type 'bert': this family reads"),
+        (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "model of type 'bert': .* reads clip"),
         (
             replace("config.json", '"projection_dim": 24', '"projection_dim": 40'),
             "write `dim: 40` in the encoder's YAML",
         ),
         (lambda f: (f / "preprocessor_config.json").unlink(), r"no usable preprocessor_config\.json"),
-        (replace("preprocessor_config.json", ": 32", ": 48"), r"makes pictures of 48 x 48, but .* takes 32 x 32"),
+        (replace("preprocessor_config.json", ": 32", ": 48"), r"make pictures of 48 x 48, but .* takes 32 x 32"),
     ],
 )
 def test_damaged_folders_of_pictures(copy, damage, says):
