@@ -1,12 +1,13 @@
 """Pictures and text in one space: CLIP, SigLIP, SigLIP 2 and their relatives, by a hub id or a local folder.
 
 One family, two loaders. `transformers`, the default, has both towers, and SigLIP with the activation it was trained
-with. `timm` is for models published in open_clip's format (EVA-02, ConvNeXt, MobileCLIP, `timm/ViT-B-16-SigLIP`):
+with. `timm` is for models published in open_clip's format (EVA-02, ConvNeXt, `timm/ViT-B-16-SigLIP`):
 timm has image towers only, so that the text tower of the same file is computed by `transformers` there as well.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -135,13 +136,13 @@ class ClipLike(Encoder[Config]):
 
     @property
     def _remedy(self) -> str:
-        hub_id = self.config.model if not Path(self.config.model).is_dir() else "MODEL"
+        hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.config.model)
+        origin = f" of https://huggingface.co/{hub_id[0]}" if hub_id else ""
         weights = " or ".join(names[0] for names in WEIGHTS[self.config.loader])
         preprocessor = PICTURE_FILES[:1] if self.config.loader == "transformers" else ()
         files = ", ".join([SETTINGS[self.config.loader], *preprocessor, weights])
         return (
-            f"put {files} and the tokenizer's files of https://huggingface.co/{hub_id} into a folder and name it as "
-            "`model` in the encoder's YAML"
+            f"put {files} and the tokenizer's files{origin} into a folder and name it as `model` in the encoder's YAML"
         )
 
 

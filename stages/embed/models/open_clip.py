@@ -1,4 +1,4 @@
-"""Models in open_clip's folder format whose image tower is timm's: SigLIP, EVA-02, ConvNeXt, MobileCLIP.
+"""Models in open_clip's folder format whose image tower is timm's: SigLIP, EVA-02-CLIP, ConvNeXt-CLIP.
 
 timm has image towers only: the text tower of the same file is computed by `transformers`.
 """

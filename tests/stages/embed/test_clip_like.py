@@ -298,7 +298,7 @@ def test_identity_needs_no_torch(folders):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("name", "dim"), [("clip-vit-b32", 512), ("siglip-base", 768)])
+@pytest.mark.parametrize(("name", "dim"), [("clip-vit-b32", 512), ("siglip-base", 768), ("eva02-clip-b16", 512)])
 def test_the_yamls(name, dim):
     options = yaml.safe_load((ROOT / "configs" / "encoders" / f"{name}.yaml").read_text())
     encoder = ENCODER(Config(**options))
