@@ -23,7 +23,7 @@ class Site:
         headers: further headers by path; an `ETag` is made from the bytes unless one is given here (None: none).
         faults: by path, what to do wrong with each request in turn, once: `cut:N` closes after N bytes, `long`
             announces more bytes than it sends, `status:N`, `page` (HTML), `whole` ignores the range, `shifted` sends
-            another range, `endless` does not say the length, `gzip`.
+            another range, `endless` does not say the length, `gzip`, `chunked:N` closes without an end after N bytes.
         always: the same for every request.
         pause_s: between blocks of 64 KiB.
         asked: method, path and range of every request.
@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         left = site.faults.get(path)
         fault, _, number = (left.pop(0) if left else site.always.get(path, "")).partition(":")
         if fault == "status" or path not in site.files:
-            self.answer(int(number or 404), b"gone", {"Content-Type": "text/plain"})
+            self.answer(int(number or 404), b"gone", {"Content-Type": "text/plain", **site.headers.get(path, {})})
         elif fault == "page":
             self.answer(200, b"<!DOCTYPE html><html>quota</html>", {"Content-Type": number or "text/html"})
         else:

@@ -105,9 +105,9 @@ def _attempt(url: str, part: Path, state: _State, meter: Meter) -> None:
             _receive(answer, part, _State(url, validator, total, start), meter)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # shorter than what we have: another file
+        if error.code == 416:
             _forget(part)
-            raise _CutError("the file changed at the server") from None
+            raise _CutError("the server has fewer bytes than it announced, or another file by now") from None
         if error.code >= 500 or error.code in _TRANSIENT:
             raise _CutError(f"HTTP {error.code} {error.reason}") from None
         raise PlaceError(f"{url}: HTTP {error.code} {error.reason}", absent=error.code in _GONE) from None

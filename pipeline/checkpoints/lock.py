@@ -122,6 +122,6 @@ def scratch(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         os.close(descriptor)
-        with suppress(OSError):  # something unfinished is in it
-            for one in (folder, folder.parent, target.parent):
+        for one in (folder, folder.parent, target.parent):
+            with suppress(OSError):  # gone, or something is in it
                 one.rmdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import random
@@ -23,17 +22,10 @@ DATA = random.Random(0).randbytes(3_000_000)
 OTHER = random.Random(1).randbytes(3_000_000)
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(http, "PAUSE_S", 0.01)
-    monkeypatch.setattr(http, "TIMEOUT_S", 5.0)
-
-
 @pytest.fixture
-def site():
-    with serving() as one:
-        one.files[PATH] = DATA
-        yield one
+def site(site):
+    site.files[PATH] = DATA
+    return site
 
 
 def fetched(site, folder: Path) -> bytes:
@@ -137,7 +129,7 @@ def test_what_is_no_file_is_refused(site, tmp_path, fault, says, absent, request
 
 def test_a_server_that_announces_too_much_is_given_up(site, tmp_path):
     site.always[PATH] = "long"
-    with pytest.raises(PlaceError, match="cut after 3000000 of 3000100 bytes|416|another range"):
+    with pytest.raises(PlaceError, match="cut after 3000000 of 3000100 bytes|fewer bytes than it announced"):
         fetched(site, tmp_path)
 
 
@@ -154,11 +146,11 @@ def test_an_empty_file_is_no_file(site, tmp_path):
 
 
 def test_nobody_listens(tmp_path):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as closed:
-        port = closed.server_address[1]
+    with serving() as closed:
+        url = closed.url
     started = time.monotonic()
     with pytest.raises(PlaceError, match="refused"):
-        http.fetch(f"http://127.0.0.1:{port}/x", tmp_path, "x")
+        http.fetch(f"{url}/x", tmp_path, "x")
     assert time.monotonic() - started < 2
 
 
@@ -169,7 +161,7 @@ def test_killed_downloads_end_in_the_right_bytes(site, tmp_path):
         "import sys\nfrom pathlib import Path\nfrom pipeline.checkpoints import http\nhttp.SYNC_EVERY = 200_000\n"
         "http.BLOCK = 50_000\nhttp.fetch(sys.argv[1], Path(sys.argv[2]), 'model.pt')"
     )
-    dice, kills, resumed = random.Random(2), 0, 0
+    dice, kills = random.Random(2), 0
     state = tmp_path / "state.json"
     for _ in range(4):
         child = subprocess.Popen([sys.executable, "-c", code, site.url + PATH, str(tmp_path)])
@@ -183,7 +175,6 @@ def test_killed_downloads_end_in_the_right_bytes(site, tmp_path):
     site.pause_s = 0.0
     assert fetched(site, tmp_path) == DATA
     starts = [int(one.removeprefix("bytes=").rstrip("-")) for one in site.ranges() if one]
-    resumed = len(starts)
     assert kills >= 3
-    assert resumed >= 3
+    assert len(starts) >= 3
     assert starts == sorted(starts)
