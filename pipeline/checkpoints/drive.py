@@ -67,7 +67,7 @@ def listing(folder_id: str) -> dict[str, str]:
             use_cookies=COOKIES.expanduser().is_file(),
         )
     try:
-        files = {inside(one.path): one.id for one in found}
+        files = {inside(one.path): one.id for one in found if not isinstance(one, str)}
     except ValueError as error:
         raise PlaceError(f"{where} names a file that {error}") from None
     if not files:

@@ -141,11 +141,16 @@ class Fetching:
     def _published(self, name: str, place: Place) -> Fetched:
         target, source = self.entry.target(name), place.address(name, self.entry.folder is not None)
         with scratch(target) as folder:
-            found = self._download(name, place, source, folder)
+            try:
+                found = self._download(name, place, source, folder)
+            except PlaceError as error:
+                if error.absent:
+                    remove(folder)
+                raise
             if wrong := stand_in_at(found):
                 remove(folder)
                 raise PlaceError(f"{source} gives {wrong}")
-            if folder not in found.parents:  # the hub cache's own
+            if folder.resolve() not in found.resolve().parents:  # the hub cache's own
                 return self._copied(found, target, source)
             made = measured(found, self.name, source)
             try:

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import yaml
-
 from misbehaving_server import serving
+
 from pipeline.checkpoints import http
 from stages.command_line import main
 

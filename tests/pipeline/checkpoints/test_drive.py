@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from google_drive import drive, listing
 
 DATA = random.Random(3).randbytes(2_000_000)

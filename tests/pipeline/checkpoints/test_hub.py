@@ -47,6 +47,7 @@ def test_what_a_hub_lacks_or_forbids_is_one_sentence(hub, checkpoints):
     assert code == 2
     assert len(err.strip().splitlines()) == 1
     assert "has no file vocab.json" in err
+    assert [one.name for one in Path("checkpoints/tower").iterdir()] == ["config.json"]
     assert "download vocab.json from https://huggingface.co/some/tower/tree/main into checkpoints/tower/" in err
 
 
