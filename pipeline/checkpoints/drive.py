@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cache.durable import remove
+from cache.errors import writing
 from pipeline.checkpoints.catalogue import DRIVE, inside
 from pipeline.checkpoints.meter import Meter
 from pipeline.checkpoints.places import PlaceError, root
@@ -30,12 +32,43 @@ def fetch(file_id: str, scratch: Path, label: str) -> Path:
     Raises:
         PlaceError: it cannot be had now; what has arrived is kept.
     """
+    folder = scratch / file_id  # another id never resumes this one's bytes
+    for again in (False, True):
+        folder.mkdir(exist_ok=True)
+        try:
+            with Meter(label) as meter, _sentences(f"{DRIVE}/file/d/{file_id}/view"):
+                return _download(file_id, folder, meter)
+        except _ChangedError:
+            remove(folder)
+            if again:
+                break
+    raise PlaceError(f"{DRIVE}/file/d/{file_id}/view keeps changing")
+
+
+class _ChangedError(Exception):
+    """The file has another length than when its download began."""
+
+
+def _download(file_id: str, folder: Path, meter: Meter) -> Path:
+    """One download, that goes on with what is in the folder if the length is still the same.
+
+    Between runs gdown does not ask whether the file is still the same one; its length is what can be compared.
+    """
     import gdown
 
-    folder = scratch / file_id  # another id never resumes this one's bytes
-    folder.mkdir(exist_ok=True)
-    target = folder / "file"
-    with Meter(label) as meter, _sentences(f"{DRIVE}/file/d/{file_id}/view"):
+    target, length = folder / "file", folder / "length"
+    expected = length.read_text(encoding="ascii") if length.exists() else None
+
+    def at(done: int, total: int | None) -> None:
+        nonlocal expected
+        if total is not None and expected is None:
+            expected = str(total)
+            length.write_text(expected, encoding="ascii")
+        if total is not None and expected != str(total):
+            raise _ChangedError
+        meter.at(done, total)
+
+    with writing(target):
         gdown.download(
             id=file_id,
             output=str(target),
@@ -43,7 +76,7 @@ def fetch(file_id: str, scratch: Path, label: str) -> Path:
             resume=True,
             retries=RETRIES,
             timeout=TIMEOUT_S,
-            progress=meter.at,
+            progress=at,
             use_cookies=COOKIES.expanduser().is_file(),
         )
     return target

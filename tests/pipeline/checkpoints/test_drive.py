@@ -47,6 +47,15 @@ def test_a_cut_download_goes_on_in_the_next_run(google, big, checkpoints, monkey
     assert [one.name for one in Path("checkpoints").iterdir()] == ["big.pt"]
 
 
+def test_a_file_that_has_changed_by_the_next_run_is_not_mixed(google, big, checkpoints, monkeypatch):
+    monkeypatch.setattr("pipeline.checkpoints.drive.RETRIES", 0)
+    google.faults[f"/{ID}"] = ["cut:1200000"]
+    assert checkpoints("fetch", "big")[0] == 2
+    google.files[f"/{ID}"] = other = random.Random(5).randbytes(2_500_000)
+    assert checkpoints("fetch", "big")[0] == 0
+    assert Path("checkpoints/big.pt").read_bytes() == other
+
+
 def test_a_quota_page_is_no_checkpoint(google, big, checkpoints):
     google.always[f"/{ID}"] = "quota"
     code, _, err = checkpoints("fetch", "big")
