@@ -23,13 +23,14 @@ class _Type:
     def __init__(self, name: object, *_: object) -> None:
         if not isinstance(name, str) or np.dtype(name).kind not in "biuf":
             raise pickle.UnpicklingError(f"it holds values of type {name!r}, not numbers")
-        self.order, self._name = "=", name
+        self._name = name
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = str(state[1])
+        if state[1] == ">":
+            self._name = f">{self._name.lstrip('<>=|')}"
 
     def dtype(self) -> np.dtype:
-        return np.dtype(self._name).newbyteorder("=" if self.order == "|" else self.order)
+        return np.dtype(self._name)
 
 
 class _Array:

@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cache.errors import UserError
 from pipeline.official_files import OfficialFiles
-from pipeline.settings import Settings
 from pipeline.suggest import did_you_mean
 
 CONFIGS = Path("configs")
 PARAMS = Path("params.yaml")
 KINDS = {"corpora": "corpus", "encoders": "encoder", "experiments": "experiment"}
+
+
+class Settings(BaseModel):
+    """Base of all configuration records: frozen, and a key nobody knows is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CorpusPlace(Settings):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
-from pipeline.settings import Settings
+from pydantic import BaseModel, ConfigDict, Field
 
 
-class OfficialFiles(Settings):
+class OfficialFiles(BaseModel):
     """Which of a corpus's published files are read, and where its media lie.
 
     Attributes:
@@ -28,6 +26,8 @@ class OfficialFiles(Settings):
         chunk_s: length of the pieces that {chunk} counts.
         published: `clips`, `captions` and `questions` as their authors counted them; another number is remarked upon.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = ""
     split: Literal["train", "val", "test"] = "test"

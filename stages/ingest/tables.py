@@ -55,11 +55,15 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
         for clip in annotations.clips
     }
     for modality, placed in (("sound", sound), ("picture", picture)):
-        tables.spans += [{"clip_id": id, "modality": modality, **span} for id, spans in placed.items() for span in spans]
+        tables.spans += [
+            {"clip_id": id, "modality": modality, **span} for id, spans in placed.items() for span in spans
+        ]
     for clip in annotations.clips:
         spans = sound[clip.id] or picture[clip.id]
         if spans:
-            tables.clips.append({"clip_id": clip.id, **{key: spans[0][key] for key in schemas.CLIPS if key in spans[0]}})
+            tables.clips.append(
+                {"clip_id": clip.id, **{key: spans[0][key] for key in schemas.CLIPS if key in spans[0]}}
+            )
     tables.captions = [asdict(caption) for caption in annotations.captions]
     present = {row["clip_id"] for row in tables.clips}
     tables.pairs = [{"clip_id": clip, "caption_id": one} for clip, one in annotations.pairs if clip in present]
