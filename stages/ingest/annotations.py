@@ -36,7 +36,9 @@ class Stretch:
     Attributes:
         media: path relative to the media folder; a file, or a folder of frames.
         start_s: start in seconds.
-        stop_s: end in seconds, exclusive; None for the end of the file.
+        stop_s: end in seconds, exclusive; None for the end of the file, or where there is a duration.
+        duration_s: seconds from the start on, for sound: start and duration are each cut down to whole samples of the
+            file, as librosa does in the original code.
         start_frame: number of the first frame, where the annotations count frames.
         stop_frame: number of the last one, likewise.
     """
@@ -44,6 +46,7 @@ class Stretch:
     media: Path
     start_s: float = 0.0
     stop_s: float | None = None
+    duration_s: float | None = None
     start_frame: int | None = None
     stop_frame: int | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cache.errors import UserError
 
@@ -13,18 +13,13 @@ N_CHOICES = 5
 TYPES = {1: "inter", 2: "intra"}
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A clip: a stretch of a video."""
+class Moment(NamedTuple):
+    """A clip: a stretch of a video, and the name made of these."""
 
     video: str
     start_s: float
     stop_s: float
-
-    @property
-    def id(self) -> str:
-        """Name of the clip."""
-        return f"{self.video}@{self.start_s:.12g}-{self.stop_s:.12g}"
+    id: str
 
 
 @dataclass(frozen=True)
@@ -98,12 +93,12 @@ def _entry(key: str, item: dict[str, Any]) -> Entry:
 
 
 def _moment(choice: dict[str, Any]) -> Moment:
-    moment = Moment(
-        str(choice["video_uid"]), max(float(choice["clip_start"]), 0.0), max(float(choice["clip_end"]), 0.0)
-    )
-    if not moment.stop_s > moment.start_s:
-        raise ValueError(f"the clip {moment.id} does not stop after its start")
-    return moment
+    video, start, stop = (choice[key] for key in ("video_uid", "clip_start", "clip_end"))
+    start, stop = max(float(start), 0.0), max(float(stop), 0.0)
+    id = f"{video}@{start:.12g}-{stop:.12g}"
+    if not stop > start:
+        raise ValueError(f"the clip {id} does not stop after its start")
+    return Moment(str(video), start, stop, id)
 
 
 def _load(path: Path, origin: str) -> dict[str, Any]:

@@ -93,12 +93,13 @@ def _clips(
             annotations.faults.append((id, str(rows.path), f"the clip stops at {stop:g} s but starts at {start:g} s"))
             continue
         sound, picture = (layouts[kind].whole(row[VIDEO], row[PARTICIPANT]) for kind in ("sound", "picture"))
-        heard = extended(start, stop, options.left_sec, options.right_sec)
+        first, duration = extended(start, stop, options.left_sec, options.right_sec)
+        frames = int(row[START_FRAME]), int(row[STOP_FRAME])
         clips.append(
             AnnotatedClip(
                 id,
-                (Stretch(sound, *heard),) if sound else (),
-                (Stretch(picture, start, stop, int(row[START_FRAME]), int(row[STOP_FRAME])),) if picture else (),
+                (Stretch(sound, first, duration_s=duration),) if sound else (),
+                (Stretch(picture, start, stop, None, *frames),) if picture else (),
             )
         )
     return clips

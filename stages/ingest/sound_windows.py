@@ -11,8 +11,12 @@ def extended(start_s: float, stop_s: float, left_s: float, right_s: float) -> tu
         stop_s: its end.
         left_s: seconds before it; left away if the file has fewer.
         right_s: seconds after it; the caller cuts them at the end of the file.
+
+    Returns:
+        (start, duration) in seconds.
     """
-    return (start_s - left_s if start_s >= left_s else start_s), stop_s + right_s
+    duration = stop_s - start_s + right_s
+    return (start_s - left_s, duration + left_s) if start_s - left_s >= 0 else (start_s, duration)
 
 
 def chunked(
@@ -32,16 +36,17 @@ def chunked(
         right_s: seconds after it.
 
     Returns:
-        (number of the piece, start in it, end in it), in playing order; None is the end of the piece.
+        (number of the piece, start in it, duration) in playing order; None lasts to the end of the piece.
     """
     first, last = int(start_s // chunk_s), int(stop_s // chunk_s)
-    start, stop = (round(time - chunk * chunk_s, 9) for time, chunk in ((start_s, first), (stop_s, last)))
-    if stop + right_s <= (last + 1) * chunk_s:
-        stop += right_s
+    start = start_s - first * chunk_s
+    duration = stop_s - (start_s if first == last else last * chunk_s)
+    if (start if first == last else 0.0) + duration + right_s <= (last + 1) * chunk_s:
+        duration += right_s
     if start - left_s >= first * chunk_s:
         start -= left_s
-        stop += left_s if first != last else 0.0
+        duration += left_s
     if first == last:
-        return [(first, start, stop)]
+        return [(first, start, duration)]
     between = [(number, 0.0, None) for number in range(first + 1, last)]
-    return [(first, start, None), *between, *([(last, 0.0, stop)] if stop > 0 else [])]
+    return [(first, start, None), *between, *([(last, 0.0, duration)] if duration > 0 else [])]

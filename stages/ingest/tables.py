@@ -90,18 +90,29 @@ def _spans(
                 clip.id, stretch.media, f"the clip starts at {stretch.start_s:g} s, the media ends at {end:.3f} s"
             )
             return []
+        start, stop = _times(stretch, medium.info)
         rows.append(
             {
                 "media_id": stretch.media.as_posix(),
                 "media_path": stretch.media.as_posix(),
                 "media_digest": medium.digest,
-                "start_s": stretch.start_s,
-                "stop_s": end if stretch.stop_s is None else min(stretch.stop_s, end),
+                "start_s": start,
+                "stop_s": end if stop is None else min(stop, end),
                 "start_frame": stretch.start_frame,
                 "stop_frame": stretch.stop_frame,
             }
         )
     return rows
+
+
+def _times(stretch: Stretch, info: MediaInfo) -> tuple[float, float | None]:
+    if stretch.duration_s is None:
+        return stretch.start_s, stretch.stop_s
+    if info.audio is None:
+        return stretch.start_s, stretch.start_s + stretch.duration_s
+    rate = info.audio.sample_rate
+    first = int(stretch.start_s * rate)
+    return first / rate, (first + int(stretch.duration_s * rate)) / rate
 
 
 def _medium_row(path: Path, medium: Medium) -> dict:

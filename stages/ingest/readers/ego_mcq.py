@@ -129,10 +129,16 @@ def _stretches(moment: Moment, layout: MediaLayout, options: OfficialFiles, hear
     margins = (options.left_sec, options.right_sec) if heard else (0.0, 0.0)
     pieces = chunked(moment.start_s, moment.stop_s, options.chunk_s, *margins)
     paths = [layout.chunk(moment.video, number) for number, _, _ in pieces]
-    stretches = tuple(
-        Stretch(path, start, stop) for path, (_, start, stop) in zip(paths, pieces, strict=True) if path is not None
+    parts = [(path, start, length) for path, (_, start, length) in zip(paths, pieces, strict=True) if path is not None]
+    if len(parts) < len(pieces):
+        whole = layout.whole(moment.video)
+        if whole is None:
+            return ()
+        parts = [(whole, *extended(moment.start_s, moment.stop_s, *margins))]
+    if heard:
+        return tuple(Stretch(path, start, duration_s=length) for path, start, length in parts)
+    return tuple(
+        # Rounded, so that 618.4 s of the video is 18.4 s of its second piece and not 18.399...
+        Stretch(path, round(start, 9), None if length is None else round(start + length, 9))
+        for path, start, length in parts
     )
-    if len(stretches) == len(pieces):
-        return stretches
-    whole = layout.whole(moment.video)
-    return (Stretch(whole, *extended(moment.start_s, moment.stop_s, *margins)),) if whole is not None else ()
