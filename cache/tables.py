@@ -57,7 +57,8 @@ QUESTIONS: Schema = {
     "answer": pl.Int64,
     "type": pl.String,
 }
-"""Multiple choice: the caption belongs to the clip at position `answer` of `clip_ids`; `type` is inter or intra."""
+"""Multiple choice: the caption belongs to the clip at position `answer` of `clip_ids`; `type` is inter or intra. A
+question has a row for each caption source, under the same id. Clips without media are named here all the same."""
 
 SUBSETS: Schema = {"subset": pl.String, "kind": pl.String, "id": pl.String}
 """Subsets that come with the annotations; `kind` says what the id names: clip, caption or question."""
