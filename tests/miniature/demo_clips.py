@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 DEMO = Path(__file__).parents[2] / "configs" / "corpora" / "demo"
 SAMPLE_RATE = 48000
@@ -97,10 +98,11 @@ def _decoded(row: dict[str, str]) -> DemoClip:
     with av.open(str(DEMO / "media" / f"{row['slug']}.mp4")) as container:
         resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
         rate = container.streams.video[0].average_rate
+        reformatter = VideoReformatter()
         pictures, sounds = [], []
         for frame in container.decode(container.streams.video[0], container.streams.audio[0]):
             if isinstance(frame, av.VideoFrame):
-                pictures.append(frame.reformat(WIDTH, HEIGHT, "rgb24").to_ndarray())
+                pictures.append(reformatter.reformat(frame, WIDTH, HEIGHT, "rgb24", threads=1).to_ndarray())
             else:
                 sounds += [one.to_ndarray()[0] for one in resampler.resample(frame)]
         sounds += [one.to_ndarray()[0] for one in resampler.resample(None)]
