@@ -63,7 +63,10 @@ def ingest(
     for remark in (f"{len(tables.clips)} clips, {len(tables.captions)} captions", *annotations.remarks):
         summary.remark(remark)
     if not tables.clips:
-        raise UserError(f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).")
+        remarks = "".join(f" {remark}." for remark in annotations.remarks)
+        raise UserError(
+            f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).{remarks}"
+        )
     finish(summary.line(), len(problems), keep_going)
 
 

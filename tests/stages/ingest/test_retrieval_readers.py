@@ -162,10 +162,20 @@ def test_the_train_split(changed, project):
         read(changed, split="train", subsets={})
 
 
+def add_to_params(project, place):
+    text = f"corpora:\n  epic-mir: {{media: {place.media}, annotations: {place.annotations}}}\n"
+    (project / "params.yaml").write_text(text + "embeddings: {}\nexperiments: {}\n")
+
+
+def test_a_run_without_media_says_where_it_looked(miniature, project, tmp_path):
+    add_to_params(project, CorpusPlace(media=tmp_path, annotations=miniature / "retrieval_annotations"))
+    with pytest.raises(UserError, match=r"no usable clip .* no sound of any video: .* has no audio/\{participant\}/"):
+        ingest("epic-mir")
+
+
 def test_the_tables_of_a_run(miniature, project):
-    text = "corpora:\n  epic-mir: {media: %s, annotations: %s}\nembeddings: {}\nexperiments: {}\n"
     here = place(miniature, "epic-mir")
-    (project / "params.yaml").write_text(text % (here.media, here.annotations))
+    add_to_params(project, here)
     yaml = project / "configs/corpora/epic-mir.yaml"
     yaml.write_text("".join(line for line in yaml.open() if "rgb_frames" not in line))
     ingest("epic-mir")
