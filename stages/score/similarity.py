@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.ranking import Array, row_blocks
+from stages.score.blocks import row_blocks
+from stages.score.ranking import Array
 
 SMALLEST_NORM = 1e-8
 """Norms are clamped here as in the reference, so an all-zero embedding is similar to nothing."""

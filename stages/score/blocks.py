@@ -1,0 +1,44 @@
+"""Rows in blocks: temporaries that fit a processor's cache, and a thread per core over them.
+
+Every function that works in blocks gives the same bits for every size of block and number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+CELLS_PER_BLOCK = 2**18
+"""Cells of a block: 2 MiB a float64 temporary, of which a function holds a few."""
+
+
+def row_blocks(n_rows: int, n_columns: int, max_rows: int | None = None) -> Iterator[slice]:
+    """Slices that cover `n_rows` rows in order, each small enough to work on in memory."""
+    step = max_rows or max(1, CELLS_PER_BLOCK // max(1, n_columns))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
+def each_block(work: Callable[[slice], None], n_rows: int, n_columns: int) -> None:
+    """Calls `work` with the slice of every block, in one thread per core (numpy lets them run side by side).
+
+    Args:
+        work: writes its block's results to their place; must not touch those of another block.
+        n_rows: rows to cover.
+        n_columns: cells in a row.
+    """
+    blocks = list(row_blocks(n_rows, n_columns))
+    n_threads = min(len(blocks), _cores())
+    if n_threads < 2:
+        for rows in blocks:
+            work(rows)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(work, blocks):
+            pass
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
