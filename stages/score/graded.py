@@ -95,7 +95,8 @@ class _Relevant:
     def gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
         inside = np.flatnonzero(self.places < self.counts[self.rows])
         gains = self.grades[inside] * discount[self.places[inside]]
-        return np.bincount(self.rows[inside], gains, self.n_rows)
+        summed: NDArray[np.float64] = np.bincount(self.rows[inside], gains, self.n_rows).astype(np.float64)
+        return summed
 
     def average_precision(self) -> NDArray[np.float64]:
         answers = np.flatnonzero(self.grades == 1)
