@@ -40,7 +40,7 @@ def retrieval(n_clips: int, n_sentences: int, dim: int, seed: int = 0) -> Retrie
     has_verb = np.eye(N_VERBS, dtype=np.float32)[verbs]
     texts = np.concatenate([has_verb, has_noun], axis=1) @ names
     texts += generator.standard_normal(texts.shape, np.float32)
-    clips = texts[sentence_of] + 4 * generator.standard_normal((n_clips, dim), np.float32)
+    clips = texts[sentence_of] + 25 * generator.standard_normal((n_clips, dim), np.float32)
     return Retrieval(
         _unit(clips),
         _unit(texts)[sentence_of],

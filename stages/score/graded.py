@@ -54,15 +54,15 @@ def graded_scores(sims: Array, relevancy: Array, ranking: NDArray[np.int32] | No
 
     def work(rows: slice) -> None:
         grades = np.ascontiguousarray(relevancy[rows], np.float64)
+        relevant = grades != 0
         if ranking is None:
-            ranked = order_block(without_nan(np.ascontiguousarray(sims[rows]), rows))
+            block = without_nan(np.ascontiguousarray(sims[rows]), rows)
+            found = _Relevant(order_block(block, relevant), grades)
         else:
-            ranked = ranking[rows].astype(np.int64)
-        ranked += (np.arange(len(grades)) * grades.shape[1])[:, None]
-        found = _Relevant(grades.take(ranked))
-        precision[rows], gain[rows] = found.average_precision(), found.gain(discount)
-        ideal = _ideal(grades).gain(discount)
-        gain[rows] = np.divide(gain[rows], ideal, out=np.full(len(ideal), np.nan), where=ideal != 0)
+            found = _Relevant(_marked(ranking[rows], relevant), grades)
+        precision[rows] = found.average_precision()
+        ideal = found.ideal_gain(discount)
+        gain[rows] = np.divide(found.gain(discount), ideal, out=np.full(len(ideal), np.nan), where=ideal != 0)
 
     each_block(work, *sims.shape)
     return GradedScores(precision, gain)
@@ -70,7 +70,9 @@ def graded_scores(sims: Array, relevancy: Array, ranking: NDArray[np.int32] | No
 
 def ideal_gain(grades: Array) -> NDArray[np.float64]:
     """Discounted cumulative gain of the best order of each row of relevancies (Q, N)."""
-    return _ideal(np.asarray(grades, np.float64)).gain(discounts(grades.shape[1]))
+    wide = np.ascontiguousarray(grades, np.float64)
+    any_order = np.broadcast_to(np.arange(wide.shape[1]), wide.shape)
+    return _Relevant(_marked(any_order, wide != 0), wide).ideal_gain(discounts(wide.shape[1]))
 
 
 def discounts(n: int) -> NDArray[np.float64]:
@@ -80,54 +82,53 @@ def discounts(n: int) -> NDArray[np.float64]:
 
 
 class _Relevant:
-    """The non-zero relevancies of rows in ranked order, end to end, with their places and rows.
+    """The items of non-zero relevancy in ranked order, end to end.
 
-    Sums run over these in order of rank, so their bits depend on the row alone.
+    Sums run over them one after the other, so their bits depend on the row alone.
+
+    Args:
+        ranking: (B, N) from `order_block` with the relevant items marked.
+        grades: (B, N) relevancies.
     """
 
-    def __init__(self, ranked: NDArray[np.float64]) -> None:
-        self.n_rows, n_columns = ranked.shape
-        cells, self.counts = _nonzero(ranked)
+    def __init__(self, ranking: NDArray[np.int64], grades: NDArray[np.float64]) -> None:
+        self.n_rows, n_columns = grades.shape
+        cells = np.flatnonzero((ranking & 1).astype(bool))
+        ends = np.searchsorted(cells, np.arange(self.n_rows + 1) * n_columns)
+        self.counts = np.diff(ends)
         self.rows = np.repeat(np.arange(self.n_rows), self.counts)
-        self.places = cells - self.rows * n_columns
-        self.grades = ranked.take(cells)
+        first_cells = self.rows * n_columns
+        self.places = cells - first_cells
+        self.grades = grades.take((ranking.take(cells) >> 1) + first_cells)
+        self.ordinals = np.arange(len(cells)) - ends[self.rows]
+        width = int(self.counts.max(initial=0))
+        self.padded_cells = self.rows * width + self.ordinals
+        self.padded = np.zeros((self.n_rows, width))
+        self.padded.ravel()[self.padded_cells] = self.grades
 
     def gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Discounted relevancies of the first ranks, as many as there are relevant items."""
         inside = np.flatnonzero(self.places < self.counts[self.rows])
-        gains = self.grades[inside] * discount[self.places[inside]]
-        summed: NDArray[np.float64] = np.bincount(self.rows[inside], gains, self.n_rows).astype(np.float64)
-        return summed
+        return self._sum(self.rows[inside], self.grades[inside] * discount[self.places[inside]])
+
+    def ideal_gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of the best order."""
+        best = -np.sort(-self.padded, axis=1).take(self.padded_cells)
+        return self._sum(self.rows, best * discount[self.ordinals])
 
     def average_precision(self) -> NDArray[np.float64]:
+        """Mean over the answers of (relevancies down to the answer / its rank)."""
         answers = np.flatnonzero(self.grades == 1)
         rows = self.rows[answers]
-        precisions = self._summed_down()[answers] / (self.places[answers] + 1)
-        return np.bincount(rows, precisions, self.n_rows) / np.maximum(np.bincount(rows, minlength=self.n_rows), 1)
+        summed_down = np.cumsum(self.padded, axis=1).take(self.padded_cells[answers])
+        n_answers = np.bincount(rows, minlength=self.n_rows)
+        return self._sum(rows, summed_down / (self.places[answers] + 1)) / np.maximum(n_answers, 1)
 
-    def _summed_down(self) -> NDArray[np.float64]:
-        """Sum of the relevancies of a row down to each one."""
-        inside, padded = _padded(self.counts, self.grades)
-        summed: NDArray[np.float64] = np.cumsum(padded, axis=1, out=padded)[inside]
+    def _sum(self, rows: Array, values: Array) -> NDArray[np.float64]:
+        summed: NDArray[np.float64] = np.bincount(rows, values, self.n_rows).astype(np.float64)
         return summed
 
 
-def _ideal(grades: NDArray[np.float64]) -> _Relevant:
-    cells, counts = _nonzero(grades)
-    _, padded = _padded(counts, -grades.take(cells))
-    padded.sort(axis=1)
-    return _Relevant(-padded)
-
-
-def _nonzero(matrix: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Flat positions of the cells that are not zero, and how many each row has."""
-    n_rows, n_columns = matrix.shape
-    cells = np.flatnonzero(matrix != 0)
-    return cells, np.diff(np.searchsorted(cells, np.arange(n_rows + 1) * n_columns))
-
-
-def _padded(counts: Array, values: Array) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Rows of so many values as a matrix, zeros behind them, and where it holds values."""
-    inside = np.arange(counts.max(initial=0)) < counts[:, None]
-    padded = np.zeros(inside.shape)
-    padded[inside] = values
-    return inside, padded
+def _marked(ranking: Array, relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
+    marked: NDArray[np.int64] = 2 * ranking.astype(np.int64) | np.take_along_axis(relevant, ranking, axis=1)
+    return marked

@@ -200,8 +200,7 @@ def own_ranks(sims: Directed, caption_of_clip: Array) -> tuple[NDArray[np.float6
     def clips_of(clips: slice) -> None:
         block = without_nan(sims.text_to_clip[caption_of_clip[clips]], clips)
         own = np.take_along_axis(block, np.arange(n_clips)[clips, None], axis=1)
-        above, level = (np.count_nonzero(mask, axis=1) for mask in (block > own, block == own))
-        text_ranks[clips] = above + place_among_equals(level, "optimistic")
+        text_ranks[clips] = np.count_nonzero(block > own, axis=1) + 1  # of equals the first place
 
     each_block(captions_of, n_clips, n_captions)
     each_block(clips_of, n_clips, n_clips)

@@ -60,17 +60,27 @@ def order(sims: Array) -> NDArray[np.int32]:
     return result
 
 
-def order_block(block: Array) -> NDArray[np.int64]:
+def order_block(block: Array, marked: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
     """`order` of a few rows at once: sorts integer keys of similarity and position, which numpy does fastest.
 
     Seen as integers, the bits of positive floats ascend with the value and those of negative ones
     descend. No two keys of a row are equal, so any sort is stable.
+
+    Args:
+        block: (B, N) similarities.
+        marked: (B, N) flags that travel with the items.
+
+    Returns:
+        (B, N) item numbers; with `marked`, 2 x item + flag.
     """
+    payload: Array = np.arange(block.shape[1])
+    if marked is not None:
+        payload = np.bitwise_or(2 * payload, marked)
     if block.dtype == np.float64:
-        return _order_float64(block)
+        return _order_float64(block, payload, 0 if marked is None else 1)
     keys = _ascending_bits(np.asarray(block, np.float32), np.dtype(np.int32)).astype(np.int64)
     keys <<= 32
-    keys |= np.arange(block.shape[1])
+    keys |= payload
     keys.sort(axis=1)
     keys &= 0xFFFFFFFF
     return keys
@@ -112,18 +122,19 @@ def same_shape(sims: Array, other: Array) -> None:
         raise ValueError(f"similarities are {sims.shape}, what is relevant is {other.shape}")
 
 
-def _order_float64(block: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The position takes the lowest bits of each value; rows whose values differ in those alone are sorted anew."""
-    n_low = max(block.shape[1] - 1, 0).bit_length()
-    low = (1 << n_low) - 1
+def _order_float64(block: NDArray[np.float64], payload: Array, n_flags: int) -> NDArray[np.int64]:
+    """The payload takes the lowest bits of each value; rows with values that differ in those alone are sorted on."""
+    low = (1 << int(payload.max(initial=0)).bit_length()) - 1
     keys = _ascending_bits(block, np.dtype(np.int64))
     keys &= ~low
-    keys |= np.arange(block.shape[1])
+    keys |= payload
     keys.sort(axis=1)
     keys &= low
-    ranked = np.take_along_axis(block, keys, axis=1)
+    ranked = np.take_along_axis(block, keys >> n_flags, axis=1)
     wrong = np.flatnonzero((ranked[:, 1:] > ranked[:, :-1]).any(axis=1))
-    keys[wrong] = np.argsort(-block[wrong], axis=1, kind="stable")
+    if len(wrong):
+        again = np.argsort(-ranked[wrong], axis=1, kind="stable")
+        keys[wrong] = np.take_along_axis(keys[wrong], again, axis=1)
     return keys
 
 
