@@ -84,7 +84,7 @@ def discounts(n: int) -> NDArray[np.float64]:
 class _Relevant:
     """The items of non-zero relevancy in ranked order, end to end.
 
-    Sums run over them one after the other, so their bits depend on the row alone.
+    Sums are taken row by row, so their bits depend on the row alone.
 
     Args:
         ranking: (B, N) from `order_block` with the relevant items marked.
@@ -95,38 +95,51 @@ class _Relevant:
         self.n_rows, n_columns = grades.shape
         cells = np.flatnonzero((ranking & 1).astype(bool))
         ends = np.searchsorted(cells, np.arange(self.n_rows + 1) * n_columns)
-        self.counts = np.diff(ends)
+        self.starts, self.counts = ends[:-1], np.diff(ends)
         self.rows = np.repeat(np.arange(self.n_rows), self.counts)
         first_cells = self.rows * n_columns
         self.places = cells - first_cells
+        self.ordinals = np.arange(len(cells)) - self.starts[self.rows]
         self.grades = grades.take((ranking.take(cells) >> 1) + first_cells)
-        self.ordinals = np.arange(len(cells)) - ends[self.rows]
-        width = int(self.counts.max(initial=0))
-        self.padded_cells = self.rows * width + self.ordinals
-        self.padded = np.zeros((self.n_rows, width))
-        self.padded.ravel()[self.padded_cells] = self.grades
 
     def gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
         """Discounted relevancies of the first ranks, as many as there are relevant items."""
-        inside = np.flatnonzero(self.places < self.counts[self.rows])
-        return self._sum(self.rows[inside], self.grades[inside] * discount[self.places[inside]])
+        inside = self.places < self.counts[self.rows]
+        return self._sum(np.where(inside, self.grades * discount[self.places], 0))
 
     def ideal_gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same of the best order."""
-        best = -np.sort(-self.padded, axis=1).take(self.padded_cells)
-        return self._sum(self.rows, best * discount[self.ordinals])
+        width = int(self.counts.max(initial=0))
+        cells = self.rows * width + self.ordinals
+        padded = np.zeros(self.n_rows * width)
+        padded[cells] = -self.grades
+        padded.reshape(self.n_rows, width).sort(axis=1)
+        return self._sum(-padded.take(cells) * discount[self.ordinals])
 
     def average_precision(self) -> NDArray[np.float64]:
         """Mean over the answers of (relevancies down to the answer / its rank)."""
         answers = np.flatnonzero(self.grades == 1)
+        if not len(answers):
+            return np.zeros(self.n_rows)
         rows = self.rows[answers]
-        summed_down = np.cumsum(self.padded, axis=1).take(self.padded_cells[answers])
         n_answers = np.bincount(rows, minlength=self.n_rows)
-        return self._sum(rows, summed_down / (self.places[answers] + 1)) / np.maximum(n_answers, 1)
+        ordinals = np.arange(len(answers)) - (np.cumsum(n_answers) - n_answers)[rows]
+        after_last = np.where(ordinals == 0, self.starts[rows], np.roll(answers, 1) + 1)
+        limits = np.stack([after_last, answers + 1], axis=1).ravel()
+        summed_down = np.zeros((self.n_rows, int(n_answers.max())))
+        summed_down[rows, ordinals] = np.add.reduceat(np.append(self.grades, 0.0), limits)[::2]
+        np.cumsum(summed_down, axis=1, out=summed_down)
+        precisions = summed_down[rows, ordinals] / (self.places[answers] + 1)
+        mean: NDArray[np.float64] = np.bincount(rows, precisions, self.n_rows) / np.maximum(n_answers, 1)
+        return mean
 
-    def _sum(self, rows: Array, values: Array) -> NDArray[np.float64]:
-        summed: NDArray[np.float64] = np.bincount(rows, values, self.n_rows).astype(np.float64)
-        return summed
+    def _sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of the values of each row."""
+        result = np.zeros(self.n_rows)
+        filled = self.counts > 0
+        if filled.any():
+            result[filled] = np.add.reduceat(values, self.starts[filled])
+        return result
 
 
 def _marked(ranking: Array, relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
