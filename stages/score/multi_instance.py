@@ -7,8 +7,9 @@ often as they occur: the same numbers from less than half of the cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,13 @@ from stages.score.blocks import each_block
 from stages.score.graded import graded_scores
 from stages.score.ranking import Array, place_among_equals, without_nan
 from stages.score.similarity import cosine, dot_product, fuse
-from stages.score.transforms import TRANSFORMS, Directed
+from stages.score.transforms import Directed, Transform, transform_of
+
+Product = Literal["cosine", "dot"]
 
 RECALL_AT = (1, 5, 10, 50)
 GRADED = ("mAP", "nDCG")
+PRODUCTS: dict[Product, Callable[[Array, Array], NDArray[np.float32]]] = {"cosine": cosine, "dot": dot_product}
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def build(
     indexes: Array,
     relevancy: Array,
     weights: Sequence[float] | None = None,
-    product: str = "cosine",
+    product: Product = "cosine",
 ) -> MultiInstance:
     """Similarities of one encoder, or the weighted mean of several (vision and sound).
 
@@ -146,13 +150,13 @@ def build(
         product: "cosine", or "dot", which the reference has before dual softmax.
     """
     first, caption_of_clip = distinct_rows(captions, indexes)
-    similarity = {"cosine": cosine, "dot": dot_product}[product]
+    similarity = PRODUCTS[product]
     sims = [similarity(text[first], clip) for text, clip in zip(captions, clips, strict=True)]
     fused = sims[0] if len(sims) == 1 else fuse(sims, weights)
     return MultiInstance(fused, caption_of_clip, caption_of_clip[indexes], relevancy)
 
 
-def score(task: MultiInstance, transform: str = "none") -> MultiInstanceScores:
+def score(task: MultiInstance, transform: str | Transform = "none") -> MultiInstanceScores:
     """Ranks sentences for clips and clips for sentences.
 
     Ties follow the reference for ranks: text to clip counts the first of equal places, clip to text their mean, so
@@ -161,10 +165,11 @@ def score(task: MultiInstance, transform: str = "none") -> MultiInstanceScores:
 
     Args:
         task: what to rank.
-        transform: a name of `transforms.TRANSFORMS`.
+        transform: a name of `transforms.TRANSFORMS`, or a function like those.
     """
     counts = np.bincount(task.caption_of_clip, minlength=len(task.sims))
-    sims = TRANSFORMS[transform](task.sims, counts)
+    apply = transform_of(transform) if isinstance(transform, str) else transform
+    sims = apply(task.sims, counts)
     in_order = np.array_equal(task.sentences, np.arange(len(task.sentences)))
     rows: slice | Array = slice(len(task.sentences)) if in_order else task.sentences
     clip_graded = graded_scores(sims.clip_to_text[rows].T, task.relevancy)

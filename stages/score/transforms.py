@@ -143,6 +143,17 @@ TRANSFORMS: dict[str, Transform] = {
 """By the name an experiment gives."""
 
 
+def transform_of(name: str) -> Transform:
+    """The transform of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in TRANSFORMS:
+        raise ValueError(f"no transform of similarities is called {name!r}; there are {', '.join(TRANSFORMS)}")
+    return TRANSFORMS[name]
+
+
 def _inverted_softmax(sims: Array, bank: Array, beta: float, n_activated: int) -> NDArray[np.float64]:
     """Queries and bank queries are rows, items columns."""
     n_queries, n_items = sims.shape

@@ -9,7 +9,7 @@ from stages.score import blocks
 from stages.score.graded import graded_scores
 from stages.score.multi_instance import MultiInstance, build, distinct_rows, score
 from stages.score.ranking import ranks_of_best
-from stages.score.transforms import TRANSFORMS
+from stages.score.transforms import TRANSFORMS, Directed
 
 FIELDS = ("average_precision", "ndcg", "ranks")
 
@@ -175,3 +175,11 @@ def test_a_broken_embedding_is_refused():
     clips = np.array([[1, 0, 0], [np.nan, 0, 0], [0, 0, 1]])
     with pytest.raises(ValueError, match="nan"):
         score(build([clips], [texts], np.arange(3), np.eye(3)))
+
+
+def test_an_unknown_transform_is_refused_and_a_function_is_taken():
+    task = build([np.eye(3)], [np.eye(3)], np.arange(3), np.eye(3))
+    with pytest.raises(ValueError, match=r"'softmax'; there are none, dual-softmax, csls, qb-norm"):
+        score(task, "softmax")
+    backwards = score(task, lambda sims, counts: Directed(-sims, -sims))
+    assert (backwards.text_to_clip.ranks == 3).all()
