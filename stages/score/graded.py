@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import each_block
+from stages.score.blocks import contiguous, each_block
 from stages.score.ranking import Array, order_block, same_shape, without_nan
 
 
@@ -53,10 +53,10 @@ def graded_scores(sims: Array, relevancy: Array, ranking: NDArray[np.int32] | No
     discount = discounts(sims.shape[1])
 
     def work(rows: slice) -> None:
-        grades = np.ascontiguousarray(relevancy[rows], np.float64)
+        grades = contiguous(relevancy[rows], np.float64)
         relevant = grades != 0
         if ranking is None:
-            block = without_nan(np.ascontiguousarray(sims[rows]), rows)
+            block = without_nan(contiguous(sims[rows]), rows)
             found = _Relevant(order_block(block, relevant), grades)
         else:
             found = _Relevant(_marked(ranking[rows], relevant), grades)
@@ -109,12 +109,10 @@ class _Relevant:
 
     def ideal_gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same of the best order."""
-        width = int(self.counts.max(initial=0))
-        cells = self.rows * width + self.ordinals
-        padded = np.zeros(self.n_rows * width)
-        padded[cells] = -self.grades
-        padded.reshape(self.n_rows, width).sort(axis=1)
-        return self._sum(-padded.take(cells) * discount[self.ordinals])
+        best = -self.grades
+        for start, count in zip(self.starts.tolist(), self.counts.tolist(), strict=True):
+            best[start : start + count].sort()
+        return self._sum(-best * discount[self.ordinals])
 
     def average_precision(self) -> NDArray[np.float64]:
         """Mean over the answers of (relevancies down to the answer / its rank)."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score import metrics
-from stages.score.blocks import each_block
+from stages.score.blocks import contiguous, each_block
 from stages.score.graded import graded_scores
 from stages.score.ranking import Array, place_among_equals, without_nan
 from stages.score.similarity import cosine, dot_product, fuse
@@ -194,17 +194,19 @@ def own_ranks(sims: Directed, caption_of_clip: Array) -> tuple[NDArray[np.float6
     """
     n_captions, n_clips = sims.text_to_clip.shape
     times = np.bincount(caption_of_clip, minlength=n_captions).astype(np.float32)  # exact below 2**24
+    by_caption = np.argsort(caption_of_clip, kind="stable")  # repeated rows are at hand still
     clip_ranks, text_ranks = np.empty(n_clips), np.empty(n_clips)
 
     def captions_of(clips: slice) -> None:
-        block = without_nan(np.ascontiguousarray(sims.clip_to_text[:, clips].T), clips)
+        block = without_nan(contiguous(sims.clip_to_text[:, clips].T), clips)
         own = np.take_along_axis(block, caption_of_clip[clips, None], axis=1)
         above, level = ((mask.astype(np.float32) @ times) for mask in (block > own, block == own))
         clip_ranks[clips] = above + place_among_equals(level, "mean")
 
-    def clips_of(clips: slice) -> None:
-        block = without_nan(sims.text_to_clip[caption_of_clip[clips]], clips)
-        own = np.take_along_axis(block, np.arange(n_clips)[clips, None], axis=1)
+    def clips_of(rows: slice) -> None:
+        clips = by_caption[rows]
+        block = sims.text_to_clip[caption_of_clip[clips]]
+        own = np.take_along_axis(block, clips[:, None], axis=1)
         text_ranks[clips] = np.count_nonzero(block > own, axis=1) + 1  # of equals the first place
 
     each_block(captions_of, n_clips, n_captions)

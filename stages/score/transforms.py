@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import each_block, row_blocks
+from stages.score.blocks import contiguous, each_block, row_blocks
 from stages.score.ranking import Array
 
 TEMPERATURE = 500.0
@@ -162,7 +162,7 @@ def _inverted_softmax(sims: Array, bank: Array, beta: float, n_activated: int) -
     gathered = np.zeros(n_items)
     n_first = min(n_activated, n_items)
     for rows in row_blocks(*bank.shape):
-        block = np.ascontiguousarray(bank[rows])
+        block = contiguous(bank[rows])
         if n_first == 1:
             hubs[block.argmax(axis=1)] = True
         else:
@@ -172,7 +172,7 @@ def _inverted_softmax(sims: Array, bank: Array, beta: float, n_activated: int) -
     result = np.empty(sims.shape)
 
     def work(rows: slice) -> None:
-        block = sims[rows].astype(np.float64, order="C")
+        block = contiguous(sims[rows], np.float64)
         normalised = hubs[block.argmax(axis=1)][:, None]
         result[rows] = np.where(normalised, beta * block - logarithm, block)
 
@@ -187,7 +187,7 @@ def _mean_of_greatest(sims: Array, n: int) -> NDArray[np.float64]:
     result = np.empty(n_rows)
 
     def work(rows: slice) -> None:
-        block = np.sort(np.partition(np.ascontiguousarray(sims[rows]), n_columns - n, axis=1)[:, n_columns - n :])
+        block = np.sort(np.partition(contiguous(sims[rows]), n_columns - n, axis=1)[:, n_columns - n :])
         result[rows] = block.mean(axis=1, dtype=np.float64)
 
     each_block(work, n_rows, n_columns)
