@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score.blocks import contiguous, each_block
-from stages.score.ranking import Array, order_block, same_shape, without_nan
+from stages.score.ranking import Array, same_shape, sorted_keys, without_nan
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def graded_scores(sims: Array, relevancy: Array, ranking: NDArray[np.int32] | No
         relevant = grades != 0
         if ranking is None:
             block = without_nan(contiguous(sims[rows]), rows)
-            found = _Relevant(order_block(block, relevant), grades)
+            found = _Relevant(*sorted_keys(block, relevant), grades)
         else:
-            found = _Relevant(_marked(ranking[rows], relevant), grades)
+            found = _Relevant(*_marked(ranking[rows], relevant), grades)
         precision[rows] = found.average_precision()
         ideal = found.ideal_gain(discount)
         gain[rows] = np.divide(found.gain(discount), ideal, out=np.full(len(ideal), np.nan), where=ideal != 0)
@@ -72,7 +72,7 @@ def ideal_gain(grades: Array) -> NDArray[np.float64]:
     """Discounted cumulative gain of the best order of each row of relevancies (Q, N)."""
     wide = np.ascontiguousarray(grades, np.float64)
     any_order = np.broadcast_to(np.arange(wide.shape[1]), wide.shape)
-    return _Relevant(_marked(any_order, wide != 0), wide).ideal_gain(discounts(wide.shape[1]))
+    return _Relevant(*_marked(any_order, wide != 0), wide).ideal_gain(discounts(wide.shape[1]))
 
 
 def discounts(n: int) -> NDArray[np.float64]:
@@ -87,20 +87,21 @@ class _Relevant:
     Sums are taken row by row, so their bits depend on the row alone.
 
     Args:
-        ranking: (B, N) from `order_block` with the relevant items marked.
+        keys: (B, N) from `sorted_keys` with the relevant items marked.
+        low: their bits of items and marks.
         grades: (B, N) relevancies.
     """
 
-    def __init__(self, ranking: NDArray[np.int64], grades: NDArray[np.float64]) -> None:
+    def __init__(self, keys: NDArray[np.int64], low: int, grades: NDArray[np.float64]) -> None:
         self.n_rows, n_columns = grades.shape
-        cells = np.flatnonzero((ranking & 1).astype(bool))
+        cells = np.flatnonzero((keys.astype(np.uint8) & np.uint8(1)).view(bool))
         ends = np.searchsorted(cells, np.arange(self.n_rows + 1) * n_columns)
         self.starts, self.counts = ends[:-1], np.diff(ends)
         self.rows = np.repeat(np.arange(self.n_rows), self.counts)
         first_cells = self.rows * n_columns
         self.places = cells - first_cells
         self.ordinals = np.arange(len(cells)) - self.starts[self.rows]
-        self.grades = grades.take((ranking.take(cells) >> 1) + first_cells)
+        self.grades = grades.take(((keys.take(cells) & low) >> 1) + first_cells)
 
     def gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
         """Discounted relevancies of the first ranks, as many as there are relevant items."""
@@ -140,6 +141,8 @@ class _Relevant:
         return result
 
 
-def _marked(ranking: Array, relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
-    marked: NDArray[np.int64] = 2 * ranking.astype(np.int64) | np.take_along_axis(relevant, ranking, axis=1)
-    return marked
+def _marked(ranking: Array, relevant: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+    """What `sorted_keys` would give for a ready ranking."""
+    keys: NDArray[np.int64] = ranking.astype(np.int64) << 1
+    keys |= np.take_along_axis(relevant, ranking, axis=1)
+    return keys, (1 << 33) - 1

@@ -60,8 +60,15 @@ def order(sims: Array) -> NDArray[np.int32]:
     return result
 
 
-def order_block(block: Array, marked: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-    """`order` of a few rows at once: sorts integer keys of similarity and position, which numpy does fastest.
+def order_block(block: Array) -> NDArray[np.int64]:
+    """`order` of a few rows at once."""
+    keys, low = sorted_keys(block)
+    keys &= low
+    return keys
+
+
+def sorted_keys(block: Array, marked: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.int64], int]:
+    """Sorts integer keys of similarity and item, which numpy does fastest.
 
     Seen as integers, the bits of positive floats ascend with the value and those of negative ones
     descend. No two keys of a row are equal, so any sort is stable.
@@ -71,19 +78,26 @@ def order_block(block: Array, marked: NDArray[np.bool_] | None = None) -> NDArra
         marked: (B, N) flags that travel with the items.
 
     Returns:
-        (B, N) item numbers; with `marked`, 2 x item + flag.
+        (B, N) keys, most similar first, and the mask of their bits that hold the item number or,
+        with `marked`, 2 x item + flag.
     """
-    payload: Array = np.arange(block.shape[1])
-    if marked is not None:
-        payload = np.bitwise_or(2 * payload, marked)
+    n_flags = 0 if marked is None else 1
+    items = np.arange(block.shape[1]) << n_flags
     if block.dtype == np.float64:
-        return _order_float64(block, payload, 0 if marked is None else 1)
-    keys = _ascending_bits(np.asarray(block, np.float32), np.dtype(np.int32)).astype(np.int64)
-    keys <<= 32
-    keys |= payload
+        low = (1 << int(items.max(initial=0) + n_flags).bit_length()) - 1
+        keys = _ascending_bits(block, np.dtype(np.int64))
+        keys &= ~low
+    else:
+        low = (1 << 32) - 1
+        keys = _ascending_bits(np.asarray(block, np.float32), np.dtype(np.int32)).astype(np.int64)
+        keys <<= 32
+    keys |= items
+    if marked is not None:
+        keys |= marked
     keys.sort(axis=1)
-    keys &= 0xFFFFFFFF
-    return keys
+    if block.dtype == np.float64:
+        _sort_on(keys, block, low, n_flags)
+    return keys, low
 
 
 def within(ranking: NDArray[np.int32], keep: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -122,20 +136,13 @@ def same_shape(sims: Array, other: Array) -> None:
         raise ValueError(f"similarities are {sims.shape}, what is relevant is {other.shape}")
 
 
-def _order_float64(block: NDArray[np.float64], payload: Array, n_flags: int) -> NDArray[np.int64]:
-    """The payload takes the lowest bits of each value; rows with values that differ in those alone are sorted on."""
-    low = (1 << int(payload.max(initial=0)).bit_length()) - 1
-    keys = _ascending_bits(block, np.dtype(np.int64))
-    keys &= ~low
-    keys |= payload
-    keys.sort(axis=1)
-    keys &= low
-    ranked = np.take_along_axis(block, keys >> n_flags, axis=1)
+def _sort_on(keys: NDArray[np.int64], block: NDArray[np.float64], low: int, n_flags: int) -> None:
+    """Orders by the lowest bits of float64 values, too, whose place in the keys the items took."""
+    ranked = np.take_along_axis(block, (keys & low) >> n_flags, axis=1)
     wrong = np.flatnonzero((ranked[:, 1:] > ranked[:, :-1]).any(axis=1))
     if len(wrong):
         again = np.argsort(-ranked[wrong], axis=1, kind="stable")
         keys[wrong] = np.take_along_axis(keys[wrong], again, axis=1)
-    return keys
 
 
 def _ascending_bits(block: Array, integer: np.dtype[Any]) -> NDArray[Any]:
