@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cache.errors import UserError
+from pipeline.official_files import OfficialFiles
 from pipeline.suggest import did_you_mean
 
 CONFIGS = Path("configs")
@@ -54,6 +55,13 @@ class Fused(Scored):
     second: str
 
 
+class ScoredSubset(Settings):
+    """A subset on which all experiments of its corpus are scored."""
+
+    corpus: str
+    subset: str
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs."""
 
@@ -61,6 +69,11 @@ class Params(Settings):
     embeddings: dict[str, Embedding]
     experiments: dict[str, Scored]
     fusions: dict[str, Fused] = {}
+    subsets: dict[str, ScoredSubset] = {}
+
+    def experiments_of(self, corpus: str) -> list[str]:
+        """Names of the experiments on a corpus, fusions last."""
+        return [name for name, one in {**self.experiments, **self.fusions}.items() if one.corpus == corpus]
 
 
 class AudioSettings(Settings):
@@ -80,6 +93,7 @@ class CorpusConfig(Settings):
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
+        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`).
         window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
         min_window_s: a shorter remainder joins the window before it.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
@@ -88,6 +102,7 @@ class CorpusConfig(Settings):
     """
 
     reader: str = "folder"
+    files: OfficialFiles = OfficialFiles()
     window_s: Annotated[float, Field(gt=0)] | None = 10.0
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
@@ -95,7 +110,7 @@ class CorpusConfig(Settings):
 
 
 class ExperimentConfig(Settings):
-    """`configs/experiments/NAME.yaml`.
+    """`configs/experiments/CORPUS/NAME.yaml`.
 
     Attributes:
         corpus: whose clips and captions are ranked.
@@ -103,7 +118,6 @@ class ExperimentConfig(Settings):
         weights: one per encoder, for the weighted mean of the similarities; equal by default.
         captions: caption source.
         protocol: how numbers come from similarities.
-        subsets: files of `configs/subsets/<corpus>/`; `all` is always scored.
         note: a remark that the report shows.
         paper: published values by subset, direction and metric, shown beside ours.
     """
@@ -113,7 +127,6 @@ class ExperimentConfig(Settings):
     weights: list[Annotated[float, Field(gt=0)]] | None = None
     captions: str = "given"
     protocol: Literal["paired-retrieval"] = "paired-retrieval"
-    subsets: list[str] = []
     note: str = ""
     paper: dict[str, dict[str, dict[str, float]]] = {}
 
@@ -156,18 +169,19 @@ def load(path: Path, model: type[T]) -> T:
 
 
 def named(kind: str, name: str) -> Path:
-    """Path of `configs/<kind>/<name>.yaml`.
+    """Path of `configs/<kind>/<name>.yaml`; experiments lie in one folder per corpus below.
 
     Raises:
         UserError: there is none; says what may have been meant.
     """
-    path = CONFIGS / kind / f"{name}.yaml"
+    folder = CONFIGS / kind
     if not CONFIGS.is_dir():
         raise UserError(f"{CONFIGS}/ is missing here ({Path.cwd()}): run in the top folder of the project.")
-    if not path.is_file():
-        known = [one.stem for one in (CONFIGS / kind).glob("*.yaml")]
+    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind == "experiments" else "*.yaml"))}
+    if name not in known:
+        path = folder / ("CORPUS" if kind == "experiments" else "") / f"{name}.yaml"
         raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")
-    return path
+    return known[name]
 
 
 def load_params() -> Params:
@@ -191,13 +205,15 @@ def load_corpus(name: str) -> CorpusConfig:
 
 
 def load_experiment(name: str) -> ExperimentConfig:
-    """Reads `configs/experiments/<name>.yaml` and checks that `params.yaml` feeds it the same embeddings.
+    """Reads `configs/experiments/<corpus>/<name>.yaml` and checks that `params.yaml` feeds it the same embeddings.
 
     Raises:
         UserError: the two disagree, so DVC would watch other files than are scored.
     """
     path = named("experiments", name)
     config = load(path, ExperimentConfig)
+    if config.corpus != path.parent.name:
+        raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     if config.weights is not None and len(config.weights) != len(config.encoders):
         raise UserError(f"{path}: {len(config.weights)} weights for {len(config.encoders)} encoders.")
     params = load_params()

@@ -72,13 +72,10 @@ def init(
     )
     for experiment, used in {**experiments, **fusions}.items():
         _dump(
-            {"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval", "subsets": []},
-            CONFIGS / "experiments" / f"{experiment}.yaml",
-            "Add names of files in configs/subsets/ to `subsets`.",
+            {"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval"},
+            CONFIGS / "experiments" / corpus / f"{experiment}.yaml",
+            "All options: ExperimentConfig in pipeline/config.py.",
         )
-    subsets = CONFIGS / "subsets" / corpus
-    subsets.mkdir(parents=True, exist_ok=True)
-    (subsets / "README").write_text("One NAME.txt per subset: a clip id or a media file name on each line.\n")
     _extend_params(corpus, place, encoders, experiments, fusions)
     _keep_dvc_from_unreadable(folder, files)
 
@@ -90,8 +87,8 @@ def init(
         print(f"{path}: {reason}")
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more rows that cannot be used")
-    if found.note:
-        print(found.note)
+    for remark in found.remarks:
+        print(remark)
     print(f"Wrote {config_path}, {len(experiments) + len(fusions)} experiments and params.yaml. Now: uv run dvc repro")
 
 

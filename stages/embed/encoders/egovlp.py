@@ -96,8 +96,8 @@ class EgoVLP(Encoder[Config]):
         path = self.config.checkpoint
         if not path.exists():
             raise UserError(
-                f"Checkpoint not found: {path}. EgoVLP's are linked from https://github.com/showlab/EgoVLP: put it "
-                "there, or correct `checkpoint` in the encoder's YAML."
+                f"Checkpoint not found: {path}. Run `hearonce checkpoints fetch {path.stem}`, or correct `checkpoint` "
+                "in the encoder's YAML."
             )
         return path
 
