@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,6 @@ from parity.fill import fill_array
 
 from stages.embed.encoders.laion_clap import ENCODER, Config, LaionClap
 from stages.embed.models import laion_clap
-
-GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
-KEYS = json.loads((GOLDEN / "keys_laion_clap_fusion.json").read_text())["keys"]
 
 
 def encoder(

@@ -10,6 +10,7 @@ from filled import laion_clap, roberta_files
 from safetensors.torch import save_file
 
 from stages.embed.encoders.laion_clap import ENCODER, Config, LaionClap
+from stages.embed.models.checkpoint import read_state_dict
 
 HEARING = {
     "feature_extractor_type": "ClapFeatureExtractor",
@@ -46,18 +47,19 @@ DROPPED = ("spectrogram_extractor", "logmel_extractor", "tscam_conv", "audio_bra
 def encoder(
     folder: Path, *, amodel: str = "HTSAT-tiny", fusion: bool = True, small_text: bool = False, **options: object
 ) -> LaionClap:
-    """The family over a folder of `transformers` within a folder, which is written if it is not there yet."""
-    model = folder / f"{amodel}-{'fusion' if fusion else 'crop'}{'-small-text' if small_text else ''}"
+    """The family over a folder like `laion/clap-htsat-fused`, written beside the `.pt` file if it is not there yet."""
+    official = laion_clap.encoder(folder, amodel=amodel, fusion=fusion, small_text=small_text).config
+    model = Path(official.checkpoint).with_suffix("")
     if not model.is_dir():
-        write(model, amodel, fusion, small_text)
+        write(model, Path(official.checkpoint), amodel, fusion, small_text)
     return ENCODER(Config(family="laion-clap", loader="transformers", checkpoint=str(model), **options))
 
 
-def write(folder: Path, amodel: str, fusion: bool, small_text: bool) -> None:
-    """Writes a folder like `laion/clap-htsat-fused`."""
+def write(folder: Path, official: Path, amodel: str, fusion: bool, small_text: bool) -> None:
+    """Writes the folder of `transformers` for a `.pt` file."""
     changes = roberta_files.SMALL if small_text else {}
     roberta_files.write(folder, **changes)
-    weights = converted(laion_clap.weights(amodel, fusion, folder))
+    weights = converted(read_state_dict(official))
     text = {"model_type": "clap_text_model", "projection_dim": 512, **changes}
     audio = {"model_type": "clap_audio_model", "enable_fusion": fusion, "fusion_type": None, **SIZES[amodel]}
     config = {"model_type": "clap", "projection_dim": 512, "text_config": text, "audio_config": audio}
