@@ -56,7 +56,7 @@ class Htsat(nn.Module):
 
     def __init__(self, shape: HtsatShape, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.features = shape.dim * 2 ** (len(shape.depths) - 1)
+        self.shape, self.features = shape, shape.dim * 2 ** (len(shape.depths) - 1)
         with torch.device("meta"):
             self.bn0 = nn.BatchNorm2d(BINS)
             self.patch_embed = _Patches(shape.dim, shape.fusion)

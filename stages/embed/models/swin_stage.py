@@ -32,14 +32,15 @@ class Stage(nn.Module):
         super().__init__()
         self._side, self._shifts = side, [SHIFT if i % 2 and side > WINDOW else 0 for i in range(depth)]
         self.blocks = nn.ModuleList(_Block(dim, heads, side, shift) for shift in self._shifts)
-        self.downsample = None if last else _Merging(dim)
+        self.downsample: Any = None if last else _Merging(dim)
 
     def finish(self) -> None:
         """Makes the tables of indices and biases; to be done once the weights are there."""
         side = self._side
         orders = [swin_order.windows(side, shift) for shift in self._shifts]
         starts = [swin_order.windows(side), *orders]
-        for block, before, after in zip(self.blocks, starts, orders, strict=False):
+        blocks: Any = self.blocks
+        for block, before, after in zip(blocks, starts, orders, strict=False):
             gather = None if torch.equal(before, after) else swin_order.reordered(before, after)
             block.register_buffer("gather", gather, persistent=False)
             block.finish()
@@ -47,7 +48,7 @@ class Stage(nn.Module):
             self.downsample.register_buffer("gather", swin_order.reordered(orders[-1], swin_order.merged(side)), False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(clips, tokens, dim) in window order to the same for the next stage: a quarter of the tokens, twice the dim."""
+        """(clips, tokens, dim) in window order to the next stage's: a quarter of the tokens, twice the dim."""
         for layer in [*self.blocks, self.downsample]:
             if layer is not None:
                 x = layer(x if layer.gather is None else x[:, layer.gather])
