@@ -29,11 +29,12 @@ def encoder(folder: Path, **options: object) -> Wavcaps:
 
 
 def words() -> list[str]:
-    """The marks of bert-base-uncased where they are in its vocabulary, then single letters and a few words."""
+    """As many words as bert-base-uncased knows: its marks at their places, single letters, three words, and others."""
     unused = [f"[unused{i}]" for i in range(99)]
     letters = [chr(code) for code in (*range(33, 65), *range(91, 127))]
     pieces = [f"##{letter}" for letter in letters if letter.isalpha()]
-    return ["[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *pieces, "dog", "bark", "rain"]
+    known = ["[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *pieces, "dog", "bark", "rain"]
+    return known + [f"[word{i}]" for i in range(len(known), 30522)]
 
 
 def _constant(key: str, shape: list[int]) -> torch.Tensor:

@@ -17,14 +17,13 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional
 
+from stages.embed.models.log_mel import decibels
+
 Samples = np.ndarray[tuple[int], np.dtype[np.float32]]
 """Mono sound, one number per sample."""
 
 Draw = Callable[[Sequence[int]], int]
 """Picks one of several positions; the reference picks each with the same probability."""
-
-FLOOR = 1e-10
-"""Power of silence."""
 
 BLOCK_FRAMES = 2048
 """Frames transformed at once, so that memory does not grow with the clip."""
@@ -147,11 +146,8 @@ def log_mel(waveform: Tensor, scale: MelScale) -> Tensor:
     half = window // 2
     padded = functional.pad(waveform[None], (half, half), mode="reflect")[0]
     hann, filters = _window_and_filters(scale)
-    blocks = []
-    for frames in padded.unfold(0, window, hop).split(BLOCK_FRAMES):
-        power = torch.fft.rfft(frames * hann).abs().square()
-        blocks.append(10 * (power @ filters).clamp(min=FLOOR).log10())
-    return torch.cat(blocks)
+    frames = padded.unfold(0, window, hop)
+    return torch.cat([decibels(block, hann, filters) for block in frames.split(BLOCK_FRAMES)])
 
 
 @lru_cache(maxsize=4)

@@ -50,8 +50,8 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs)."""
-        if self._packed:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self._activation, [], "none")
+        if self._packed:  # in float32 under autocast too, whatever the layer before it gave
+            return torch.ops.mkldnn._linear_pointwise(x.float(), self.weight, self.bias, self._activation, [], "none")
         x = functional.linear(x, self.weight, self.bias)
         return functional.gelu(x) if self._activation == "gelu" else x
 

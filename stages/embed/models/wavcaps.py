@@ -19,10 +19,10 @@ from transformers.initialization import no_init_weights
 
 from stages.embed.models.ase_layout import AUDIO, EXTRACTOR, FILTERS, HTSAT, KERNELS, POSITION_IDS, TEXT, bert, layout
 from stages.embed.models.checkpoint import CheckpointError, check_fit, read_state_dict
-from stages.embed.models.clap_audio import Samples, seeded_draw
+from stages.embed.models.clap_audio import Draw, Samples, seeded_draw
 from stages.embed.models.htsat import Htsat
+from stages.embed.models.log_mel import LogMel, is_windowed_fourier
 from stages.embed.models.packed_linear import place
-from stages.embed.models.slaney_mel import SlaneyLogMel, is_windowed_fourier
 from stages.embed.models.wavcaps_text import spoken_text
 
 HOP = 320
@@ -59,23 +59,15 @@ class ClipTower:
 
     def __init__(self, weights: Mapping[str, Tensor], device: torch.device, max_samples: int, seed: int) -> None:
         self._device, self._max_samples, self._seed = device, max_samples, seed
-        self._log_mel = place(SlaneyLogMel(weights[FILTERS], HOP), device)
+        self._log_mel = place(LogMel(weights[FILTERS], HOP), device)
         audio = {k.removeprefix(AUDIO): v for k, v in weights.items() if k.startswith(AUDIO) and k not in EXTRACTOR}
         self._network = place(Htsat(HTSAT, audio), device)
         self._head = place(_head("audio_proj", weights), device)
         self.networks = (self._log_mel, self._network, self._head)
 
     def prepare(self, item: Samples, key: bytes) -> Samples:
-        """At most `max_samples` samples, cropped by a generator seeded by the row key.
-
-        Raises:
-            ValueError: there is no sample.
-        """
-        if len(item) == 0:
-            raise ValueError("a clip needs at least one sample")
-        spare = len(item) - self._max_samples
-        start = seeded_draw(key, self._seed)(range(spare + 1)) if spare > 0 else 0
-        return np.array(item[start : start + self._max_samples], np.float32)
+        """The clip, or the crop of it that the row key and the seed decide."""
+        return drawn_crop(item, self._max_samples, seeded_draw(key, self._seed))
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[Samples]) -> np.ndarray:
@@ -95,6 +87,19 @@ class ClipTower:
     def _embed(self, waveforms: Tensor) -> np.ndarray:
         views = torch.arange(len(waveforms))[:, None]
         return _rows(self._head(self._network(self._log_mel(waveforms), views)))
+
+
+def drawn_crop(samples: Samples, max_samples: int, draw: Draw) -> Samples:
+    """A copy of a clip of at most `max_samples`, or of that many samples anywhere in a longer one.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if len(samples) == 0:
+        raise ValueError("a clip needs at least one sample")
+    spare = len(samples) - max_samples
+    start = draw(range(spare + 1)) if spare > 0 else 0
+    return np.array(samples[start : start + max_samples], np.float32)
 
 
 class CaptionTower:

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms as torchlibrosa makes them, by FFT instead of by convolution.
+"""Log-mel spectrograms by FFT, with filters that are computed or that a checkpoint brings along.
 
 Networks trained with torchlibrosa (PANNs, HTS-AT, WavCaps) keep its constants in their checkpoints: the windowed
 Fourier kernels, with which it convolves, and the Slaney mel filters. The filters are used as they stand in the file;
@@ -12,13 +12,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FLOOR = 1e-10
-"""Least power: -100 dB."""
+"""Power of silence: -100 dB."""
 
 TOLERANCE = 1e-5
 """How far a stored kernel may be from the exact one; float32 rounding is 6e-8."""
 
 
-class SlaneyLogMel(nn.Module):
+def decibels(frames: Tensor, window: Tensor, filters: Tensor) -> Tensor:
+    """Power of frames of sound in each mel bin, in dB: (..., size) to (..., bins).
+
+    Args:
+        frames: (..., size) samples.
+        window: (size,) weights of the samples.
+        filters: (size / 2 + 1, bins) weights of the spectrum.
+    """
+    power = torch.view_as_real(torch.fft.rfft(frames * window)).square().sum(-1)
+    return 10.0 * (power @ filters).clamp_min(FLOOR).log10()
+
+
+class LogMel(nn.Module):
     """Decibels of a power mel spectrogram: periodic Hann window, frames centred by reflection, reference 1.
 
     It always computes in float32: decibels of quiet sound would not survive half precision.
@@ -42,13 +54,11 @@ class SlaneyLogMel(nn.Module):
         with torch.autocast(waveforms.device.type, enabled=False):
             half = self._size // 2
             padded = functional.pad(waveforms[:, None], (half, half), mode="reflect")[:, 0]
-            spectrum = torch.fft.rfft(padded.unfold(1, self._size, self._hop) * self._window)
-            power = torch.view_as_real(spectrum).square().sum(-1)
-            return 10.0 * (power @ self._filters).clamp_min(FLOOR).log10()
+            return decibels(padded.unfold(1, self._size, self._hop), self._window, self._filters)
 
 
 def is_windowed_fourier(real: Tensor, imaginary: Tensor) -> bool:
-    """Whether the kernels stored in a checkpoint, (window / 2 + 1, 1, window) each, are those of `SlaneyLogMel`."""
+    """Whether kernels stored in a checkpoint, (window / 2 + 1, 1, window) each, compute what `LogMel` does."""
     size = real.shape[-1]
     exact = torch.fft.rfft(torch.diag(torch.hann_window(size, dtype=torch.float64))).T
     return all(
