@@ -63,7 +63,7 @@ class ClipTower:
         audio = {k.removeprefix(AUDIO): v for k, v in weights.items() if k.startswith(AUDIO) and k not in EXTRACTOR}
         self._network = place(Htsat(HTSAT, audio), device)
         self._head = place(_head("audio_proj", weights), device)
-        self.networks = (self._log_mel, self._network, self._head)
+        self.networks = (self._network, self._head)
 
     def prepare(self, item: Samples, key: bytes) -> Samples:
         """The clip, or the crop of it that the row key and the seed decide."""
