@@ -18,7 +18,9 @@ from torch.nn import functional
 PREFIX = "audio_encoder."
 
 
-def load(reference: Path, checkpoint: Path, text: Path) -> Callable[[Path], np.ndarray]:
+def load(
+    reference: Path, checkpoint: Path, text: Path, device: torch.device | None = None
+) -> Callable[[Path], np.ndarray]:
     """The original network behind the original loader's arithmetic.
 
     Only `model/model.py` is not imported, which asks for the video model's packages too: its two lines for a clip,
@@ -28,6 +30,7 @@ def load(reference: Path, checkpoint: Path, text: Path) -> Callable[[Path], np.n
         reference: a checkout of audio_egovlp.
         checkpoint: `HTSAT-BERT-*.pt`.
         text: not needed for clips.
+        device: where the network runs; the CPU by default.
 
     Returns:
         What decodes and embeds one sound file: (1, 1024).
@@ -45,7 +48,7 @@ def load(reference: Path, checkpoint: Path, text: Path) -> Callable[[Path], np.n
     size = config["embed_size"]
     head = torch.nn.Sequential(torch.nn.Linear(encoder.audio_width, size), torch.nn.ReLU(), torch.nn.Linear(size, size))
     head.load_state_dict({k.removeprefix("audio_proj."): v for k, v in weights.items() if k.startswith("audio_proj.")})
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cpu")
     encoder.to(device).eval()
     head.to(device).eval()
     rate, seconds = config["audio_args"]["sr"], config["audio_args"]["max_length"]
