@@ -22,20 +22,15 @@ PUBLISHED = {"fuse_short": False, "quantise_int16": True, "max_tokens": 77}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("clap")
+def tower(filled_folder):
+    return laion_clap.encoder(filled_folder, **BASE, **PUBLISHED).load_clip_tower(CPU)
 
 
 @pytest.fixture(scope="module")
-def tower(folder):
-    return laion_clap.encoder(folder, **BASE, **PUBLISHED).load_clip_tower(CPU)
-
-
-@pytest.fixture(scope="module")
-def original(folder):
+def original(filled_folder):
     """The package's `CLAP`, filled from the same file and run by its own code."""
-    config = laion_clap.encoder(folder, **BASE).config
-    text = package.text_config(folder / "small-roberta")
+    config = laion_clap.encoder(filled_folder, **BASE).config
+    text = package.text_config(filled_folder / "small-roberta")
     model = package.build(config.amodel, False, text, text_is_wanted=True)
     weights = read_state_dict(Path(config.checkpoint))
     weights.pop("text_branch.embeddings.position_ids")
@@ -87,16 +82,16 @@ def test_crops_depend_on_key_and_seed_alone(tower):
     assert not torch.equal(other.prepare(samples, KEY).mel, first.mel)
 
 
-def test_through_transformers_it_is_the_same(folder, tower):
-    converted = laion_clap_transformers.encoder(folder, **BASE, **PUBLISHED).load_clip_tower(CPU)
+def test_through_transformers_it_is_the_same(filled_folder, tower):
+    converted = laion_clap_transformers.encoder(filled_folder, **BASE, **PUBLISHED).load_clip_tower(CPU)
     assert not converted._network.fusion
     clip = tower.prepare(sine_mix(150_000, 48_000), KEY)
     np.testing.assert_allclose(converted.encode([clip]), tower.encode([clip]), rtol=0, atol=1e-6)
     assert converted._network.scale == tower._network.scale == MelScale(slaney=True)
 
 
-def test_captions_as_the_package_embeds_them(folder, original):
-    tower = laion_clap.encoder(folder, **BASE, **PUBLISHED).load_caption_tower(CPU)
+def test_captions_as_the_package_embeds_them(filled_folder, original):
+    tower = laion_clap.encoder(filled_folder, **BASE, **PUBLISHED).load_caption_tower(CPU)
     tokens = [tower.prepare(text, KEY) for text in ("a dog barks", "x" * 200)]
     assert [len(one) for one in tokens] == [13, 77]
     ids = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=1)
@@ -104,11 +99,13 @@ def test_captions_as_the_package_embeds_them(folder, original):
     np.testing.assert_allclose(tower.encode(tokens), theirs.numpy(), rtol=0, atol=1e-5)
 
 
-def test_a_checkpoint_of_another_scale_is_refused(folder, tmp_path):
-    config = laion_clap.encoder(folder, **BASE).config
+def test_a_checkpoint_of_another_scale_is_refused(filled_folder, tmp_path):
+    config = laion_clap.encoder(filled_folder, **BASE).config
     weights = dict(read_state_dict(Path(config.checkpoint)))
     weights["audio_branch.logmel_extractor.melW"] = MelScale().filters()
     torch.save(weights, tmp_path / "htk.pt")
-    encoder = type(laion_clap.encoder(folder, **BASE))(config.model_copy(update={"checkpoint": tmp_path / "htk.pt"}))
+    encoder = type(laion_clap.encoder(filled_folder, **BASE))(
+        config.model_copy(update={"checkpoint": tmp_path / "htk.pt"})
+    )
     with pytest.raises(CheckpointError, match=r"htk\.pt was trained on another mel scale"):
         encoder.load_clip_tower(CPU)
