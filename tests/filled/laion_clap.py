@@ -31,9 +31,7 @@ def encoder(
     path = folder / f"{amodel}-{'fusion' if fusion else 'crop'}-{text.name}.pt"
     if not path.is_file():
         write(path, weights(amodel, fusion, text))
-    config = Config(
-        family="laion-clap", checkpoint=str(path), amodel=amodel, fusion=fusion, text_model=str(text), **options
-    )
+    config = Config(family="laion-clap", checkpoint=path, amodel=amodel, fusion=fusion, text_model=str(text), **options)
     return ENCODER(config)
 
 

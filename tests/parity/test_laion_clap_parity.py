@@ -1,7 +1,6 @@
 """LAION-CLAP against the original code (audio_egovlp) and against `laion_clap` 1.1.7, with the same filled weights."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +23,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """A file like the published `630k-audioset-fusion-best.pt`, and the same as a folder of `transformers`."""
-    folder = tmp_path_factory.mktemp("clap")
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def networks(folder):
+def networks(filled_folder):
     """The audio network by either loader."""
-    made = {name: family.encoder(folder).load_clip_tower(CPU)._network for name, family in FAMILIES.items()}
+    made = {name: family.encoder(filled_folder).load_clip_tower(CPU)._network for name, family in FAMILIES.items()}
     return made
 
 
@@ -139,8 +130,8 @@ def test_chunks_depend_on_key_and_seed_alone(towers):
 
 
 @pytest.fixture(scope="session")
-def caption_tower(folder):
-    return laion_clap.encoder(folder).load_caption_tower(CPU)
+def caption_tower(filled_folder):
+    return laion_clap.encoder(filled_folder).load_caption_tower(CPU)
 
 
 def golden_captions_agree(tower):
@@ -154,8 +145,8 @@ def test_captions_as_the_reference_embeds_them(caption_tower):
     golden_captions_agree(caption_tower)
 
 
-def test_captions_through_transformers(folder):
-    tower = laion_clap_transformers.encoder(folder, layer_norm_eps=1e-5).load_caption_tower(CPU)
+def test_captions_through_transformers(filled_folder):
+    tower = laion_clap_transformers.encoder(filled_folder, layer_norm_eps=1e-5).load_caption_tower(CPU)
     ids, mask = golden_captions_agree(tower)
     branch = tower._network.branch
     for norm in (layer for layer in branch.modules() if isinstance(layer, torch.nn.LayerNorm)):
@@ -190,8 +181,8 @@ def test_a_tokenizer_of_another_model_is_refused(caption_tower):
         CaptionTower(caption_tower._network, Other(), 512)
 
 
-def test_a_checkpoint_of_another_architecture_lists_its_keys(folder):
-    config = laion_clap.encoder(folder).config
+def test_a_checkpoint_of_another_architecture_lists_its_keys(filled_folder):
+    config = laion_clap.encoder(filled_folder).config
     encoder = ENCODER(config.model_copy(update={"fusion": False}))
     with pytest.raises(CheckpointError, match="not a checkpoint of LAION-CLAP HTSAT-tiny without fusion") as caught:
         encoder.load_clip_tower(CPU)
@@ -201,8 +192,8 @@ def test_a_checkpoint_of_another_architecture_lists_its_keys(folder):
         ENCODER(config.model_copy(update={"amodel": "HTSAT-base"})).load_clip_tower(CPU)
 
 
-def test_a_truncated_checkpoint(folder, tmp_path):
-    config = laion_clap.encoder(folder).config
+def test_a_truncated_checkpoint(filled_folder, tmp_path):
+    config = laion_clap.encoder(filled_folder).config
     path = tmp_path / "cut.pt"
     with open(config.checkpoint, "rb") as whole:
         path.write_bytes(whole.read(1_000_000))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from cache.errors import UserError
+from pipeline.checkpoints.hint import not_found
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
 from stages.embed.models import clap_files
 
@@ -46,7 +47,7 @@ class Config(EncoderConfig):
     """
 
     loader: Literal["package", "transformers"] = "package"
-    checkpoint: str
+    checkpoint: Path | str
     amodel: str = "HTSAT-tiny"
     fusion: bool = True
     text_model: str = "roberta-base"
@@ -56,13 +57,6 @@ class Config(EncoderConfig):
     antialias: bool = False
     quantise_int16: bool = False
     max_tokens: Annotated[int, Field(ge=3, le=512)] = 512
-
-    @model_validator(mode="before")
-    @classmethod
-    def _path_as_text(cls, options: object) -> object:
-        if isinstance(options, dict) and isinstance(options.get("checkpoint"), Path):
-            return {**options, "checkpoint": str(options["checkpoint"])}
-        return options
 
     @model_validator(mode="after")
     def _nothing_said_twice(self) -> Config:
@@ -151,14 +145,13 @@ class LaionClap(Encoder[Config]):
         path = Path(self.config.checkpoint)
         if not path.exists():
             raise UserError(
-                f"Checkpoint not found: {path}. Published ones are at https://huggingface.co/lukewys/laion_clap "
-                "(audio_egovlp uses 630k-audioset-fusion-best.pt): put it there, or correct `checkpoint` in the "
-                "encoder's YAML."
+                f"{not_found(path)}. Published ones are at https://huggingface.co/lukewys/laion_clap (audio_egovlp "
+                "uses 630k-audioset-fusion-best.pt): put one there, or correct `checkpoint` in the encoder's YAML."
             )
         return path
 
     def _folder(self) -> Path:
-        return clap_files.clap_folder(self.config.checkpoint)
+        return clap_files.clap_folder(str(self.config.checkpoint))
 
     def _text_folder(self) -> Path | None:
         folder = Path(self.config.text_model)

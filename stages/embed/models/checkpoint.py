@@ -20,6 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cache.errors import UserError
+from pipeline.checkpoints.content import HEAD_BYTES, stand_in
+from pipeline.checkpoints.hint import not_found
 
 WRAPPERS = ("state_dict", "model")
 """Top-level names under which checkpoints keep their weights, the first that is there wins."""
@@ -136,16 +138,11 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint file")
     if not path.exists():
-        raise CheckpointError(f"checkpoint not found: {path}")
+        raise CheckpointError(not_found(path))
     with path.open("rb") as file:
-        head = file.read(64)
-    start = head.lstrip().lower()
-    if not head:
-        raise CheckpointError(f"{path} is empty: fetch it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull`")
-    if start.startswith((b"<!doctype", b"<html")):
-        raise CheckpointError(f"{path} is a web page, not a checkpoint: fetch the file itself")
+        head = file.read(HEAD_BYTES)
+    if wrong := stand_in(head):
+        raise CheckpointError(f"{path} is {wrong}: fetch it again")
     if not head.startswith((ZIP_START, PICKLE_START)):
         raise CheckpointError(f"{path} is not a PyTorch checkpoint: it starts with {head[:8]!r}")
 

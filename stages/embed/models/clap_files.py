@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache.errors import UserError
-from stages.embed.models.hub_files import local_folder, weight_files
+from stages.embed.models.hub_files import TRANSFORMERS, local_folder, weight_files
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 TEXT_FILES = (
@@ -29,7 +29,7 @@ def clap_folder(name: str) -> Path:
     Raises:
         UserError: it is to be had neither here nor from the hub, or is not complete.
     """
-    folder = local_folder(name, (CONFIG, PREPROCESSOR, *TEXT_FILES), REMEDY, weights=True)
+    folder = local_folder(name, (CONFIG, PREPROCESSOR, *TEXT_FILES), REMEDY, TRANSFORMERS)
     missing = [file for file in (CONFIG, PREPROCESSOR) if not (folder / file).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {' and '.join(missing)}: {REMEDY}.")
@@ -38,7 +38,7 @@ def clap_folder(name: str) -> Path:
 
 def network_files(folder: Path) -> dict[str, Path]:
     """Files that decide what the networks compute."""
-    weights = weight_files(folder, REMEDY)
+    weights = weight_files(folder, TRANSFORMERS, REMEDY)
     return {path.name: path for path in (folder / CONFIG, folder / PREPROCESSOR, *weights)}
 
 

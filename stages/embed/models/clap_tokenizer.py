@@ -11,8 +11,9 @@ from stages.embed.models.hub_files import local_folder
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 REMEDY = (
-    "put vocab.json, merges.txt and config.json of https://huggingface.co/FacebookAI/roberta-base into a folder and "
-    "name that folder as `text_model` in the encoder's YAML"
+    "run `hearonce checkpoints fetch roberta-base`, or put vocab.json, merges.txt and config.json of "
+    "https://huggingface.co/FacebookAI/roberta-base into a folder, and name the folder (checkpoints/roberta-base) as "
+    "`text_model` in the encoder's YAML"
 )
 
 

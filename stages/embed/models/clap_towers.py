@@ -26,6 +26,9 @@ class ClipTower:
         fuse_short: also fuse clips that are not longer.
         antialias: smooth the squeezed view of a longer clip.
         quantise_int16: round samples to 16 bits first.
+
+    Attributes:
+        networks: those that may be compiled.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class ClipTower:
     ) -> None:
         self._network, self._seed, self._fuse_short = network, seed, fuse_short
         self._antialias, self._quantise = antialias, quantise_int16
+        self.networks = [network]
 
     def prepare(self, item: Samples, key: bytes) -> Views:
         """The spectrograms of a clip, its crop or chunks drawn from a generator seeded by the row key."""
@@ -68,12 +72,15 @@ class CaptionTower:
         tokenizer: from `load_tokenizer`.
         max_tokens: longer captions are cut, the two marks at the ends included.
 
+    Attributes:
+        networks: those that may be compiled.
+
     Raises:
         CheckpointError: the tokenizer is not the one of the text branch.
     """
 
     def __init__(self, network: TextNetwork, tokenizer: Any, max_tokens: int) -> None:
-        self._network = network
+        self._network, self.networks = network, [network]
         config = network.branch.config
         marks = (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
         wanted = (config.bos_token_id, config.pad_token_id, config.eos_token_id)

@@ -22,7 +22,7 @@ from stages.embed.models.clap_audio import MelScale
 from stages.embed.models.clap_files import CONFIG, PREPROCESSOR, REMEDY
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
 from stages.embed.models.htsat import Htsat, HtsatShape
-from stages.embed.models.hub_files import read_json, weight_files
+from stages.embed.models.hub_files import TRANSFORMERS, read_json, weight_files
 
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 """Buffers that some versions of transformers save and others do not."""
@@ -147,7 +147,7 @@ def published_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _weights(folder: Path, config: ClapConfig) -> tuple[dict[str, Tensor], Path]:
-    files = weight_files(folder, REMEDY)
+    files = weight_files(folder, TRANSFORMERS, REMEDY)
     weights = _lasting(read_files(files))
     with torch.device("meta"):
         expected = _lasting(ClapModel(config).state_dict())

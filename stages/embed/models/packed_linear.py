@@ -65,13 +65,13 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
 
 def place(model: Model, device: torch.device) -> Model:
     """Moves a model that will only be evaluated onto a device; on a CPU, packs its linear layers for good."""
-    model.to(device).eval().requires_grad_(False)
+    model.to(device)
     if device.type == "cpu":
         _replace(model)
         for layer in model.modules():
             if isinstance(layer, PackedLinear):
                 layer.pack()
-    return model
+    return model.eval().requires_grad_(False)
 
 
 def _replace(model: nn.Module) -> None:
