@@ -8,7 +8,7 @@ import torch
 from filled import wavcaps
 from parity.fill import sine_mix
 
-from stages.embed.models.ase_layout import POSITION_IDS, layout
+from stages.embed.models.ase_layout import layout
 from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.wavcaps import ClipTower, read_checkpoint
 
@@ -112,7 +112,7 @@ def test_constants_of_the_file_are_checked(encoder, weights, tmp_path, monkeypat
         "2 unexpected:\n  text_proj.4.bias\n  x": {"text_proj.4.bias": torch.zeros(1), "x": torch.zeros(1)},
         "audio_proj.0.bias: [(]7,[)] in the file, [(]1024,[)]": {"audio_proj.0.bias": torch.zeros(7)},
         "not those of a Hann window": {real: weights[imaginary], imaginary: weights[real]},
-        "not 0, 1, 2": {POSITION_IDS: torch.ones(1, 512)},
+        "not 0, 1, 2": {wavcaps.POSITION_IDS: torch.ones(1, 512)},
     }
     for message, change in changes.items():
         changed = {key: value for key, value in {**weights, **change}.items() if value is not None}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from cache.errors import UserError
+from pipeline.checkpoints.hint import not_found
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
 
 if TYPE_CHECKING:
@@ -90,10 +91,7 @@ class Wavcaps(Encoder[Config]):
     def _checkpoint(self) -> Path:
         path = self.config.checkpoint
         if not path.exists():
-            raise UserError(
-                f"Checkpoint not found: {path}. Run `hearonce checkpoints fetch {path.stem}`, or correct `checkpoint` "
-                "in the encoder's YAML."
-            )
+            raise UserError(f"{not_found(path)} (`checkpoint` in the encoder's YAML names it).")
         return path
 
 

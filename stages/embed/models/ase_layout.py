@@ -17,14 +17,15 @@ AUDIO, TEXT = "audio_encoder.audio_enc.", "text_encoder.text_encoder."
 KERNELS = tuple(f"{AUDIO}audio_feats_extractor.mel_trans.stft.conv_{part}.weight" for part in ("real", "imag"))
 FILTERS = f"{AUDIO}audio_feats_extractor.log_trans.melW"
 EXTRACTOR = (*KERNELS, FILTERS)
-POSITION_IDS = f"{TEXT}embeddings.position_ids"
-"""A constant (0, 1, 2, ...) that only files written with older transformers hold."""
 
 Shape = tuple[int, ...]
 
 
 def layout() -> dict[str, Tensor]:
-    """Every key of a checkpoint but the optional `POSITION_IDS`, with tensors that have a shape but no memory."""
+    """Every key of a checkpoint, with tensors that have a shape but no memory.
+
+    Files written with older transformers hold BERT's `embeddings.position_ids` besides, a constant.
+    """
     features = HTSAT.dim * 2 ** (len(HTSAT.depths) - 1)
     shapes: dict[str, Shape] = {"temp": (), FILTERS: (WINDOW_SAMPLES // 2 + 1, BINS)}
     shapes |= dict.fromkeys(KERNELS, (WINDOW_SAMPLES // 2 + 1, 1, WINDOW_SAMPLES))

@@ -17,8 +17,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers.initialization import no_init_weights
 
-from stages.embed.models.ase_layout import AUDIO, EXTRACTOR, FILTERS, HTSAT, KERNELS, POSITION_IDS, TEXT, bert, layout
-from stages.embed.models.checkpoint import CheckpointError, check_fit, read_state_dict
+from stages.embed.models.ase_layout import AUDIO, EXTRACTOR, FILTERS, HTSAT, KERNELS, TEXT, bert, layout
+from stages.embed.models.checkpoint import CheckpointError, check_fit, drop_position_ids, read_state_dict
 from stages.embed.models.clap_audio import Draw, Samples, seeded_draw
 from stages.embed.models.htsat import Htsat
 from stages.embed.models.log_mel import LogMel, is_windowed_fourier
@@ -38,10 +38,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         CheckpointError: the file cannot be used, or is of another architecture.
     """
     weights = read_state_dict(path, wrappers=("model", "state_dict"))
-    position_ids = weights.pop(POSITION_IDS, None)
+    drop_position_ids(weights, path)
     check_fit(layout(), weights, path, "WavCaps HTSAT-BERT")
-    if position_ids is not None and not torch.equal(position_ids.flatten(), torch.arange(position_ids.numel())):
-        raise CheckpointError(f"{path}: {POSITION_IDS} are not 0, 1, 2, ..., as BERT counts")
     if not is_windowed_fourier(*(weights[name] for name in KERNELS)):
         raise CheckpointError(f"{path}: {' and '.join(KERNELS)} are not those of a Hann window, as WavCaps listens")
     return weights

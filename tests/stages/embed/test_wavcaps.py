@@ -71,10 +71,12 @@ def test_identity(checkpoint, vocabulary):
     assert encoder(checkpoint=checkpoint, text_model=str(vocabulary.parent)).caption_identity()["text"] == vocabulary
 
 
-def test_a_missing_checkpoint_says_how_to_get_it(tmp_path):
-    made = encoder(checkpoint=tmp_path / "HTSAT-BERT-PT.pt")
+@pytest.mark.parametrize("name", ["wavcaps", "wavcaps-audiocaps", "wavcaps-clotho"])
+def test_a_missing_checkpoint_says_how_to_get_it(project, name):
+    made = load_encoder(name)
+    message = f"not found: {made.config.checkpoint}: run `hearonce checkpoints fetch {made.config.checkpoint.stem}`"
     for needs_it in (made.clip_identity, made.caption_identity, lambda: made.load_clip_tower(torch.device("cpu"))):
-        with pytest.raises(UserError, match=r"not found: .*HTSAT-BERT-PT\.pt.*checkpoints fetch HTSAT-BERT-PT`"):
+        with pytest.raises(UserError, match=message):
             needs_it()
 
 
