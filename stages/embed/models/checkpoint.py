@@ -87,8 +87,9 @@ def drop_position_ids(weights: dict[str, Tensor], path: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first sentence of what an exception of another library says."""
-    return next((line.strip().split(". ")[0] for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an exception of another library says first, short enough to stand in a sentence of ours."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.split(". ", 1)[0].removesuffix(".")
 
 
 def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, architecture: str) -> None:
