@@ -63,6 +63,24 @@ def contiguous(block: NDArray[Any], dtype: DTypeLike = None) -> NDArray[Any]:
     return copy
 
 
+def submatrix(matrix: NDArray[Any], rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> NDArray[Any]:
+    """`matrix[np.ix_(rows, columns)]`, in a fraction of its time.
+
+    Args:
+        matrix: (R, C).
+        rows: (R,), True for those to take.
+        columns: (C,), likewise.
+    """
+    row_numbers, column_numbers = np.flatnonzero(rows), np.flatnonzero(columns)
+    result = np.empty((len(row_numbers), len(column_numbers)), matrix.dtype)
+
+    def work(some: slice) -> None:
+        result[some] = matrix[row_numbers[some]].take(column_numbers, axis=1)
+
+    each_block(work, len(row_numbers), matrix.shape[1])
+    return result
+
+
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

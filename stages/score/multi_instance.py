@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score import metrics
-from stages.score.blocks import contiguous, each_block
+from stages.score.blocks import contiguous, each_block, submatrix
 from stages.score.graded import graded_scores
 from stages.score.ranking import Array, without_nan
 from stages.score.similarity import cosine, dot_product, fuse
@@ -66,10 +66,10 @@ class MultiInstance:
         used[self.sentences[chosen]] = True
         number = np.cumsum(used) - 1
         return MultiInstance(
-            self.sims[np.ix_(used, clips)],
+            submatrix(self.sims, used, clips),
             number[self.caption_of_clip[clips]],
             number[self.sentences[chosen]],
-            self.relevancy[np.ix_(clips, chosen)],
+            submatrix(self.relevancy, clips, chosen),
         )
 
 

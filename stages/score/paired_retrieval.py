@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score import metrics
+from stages.score.blocks import submatrix
 from stages.score.graded import graded_scores
 from stages.score.ranking import order, ranks_of_best, within
 
@@ -64,8 +65,8 @@ class PairedRetrieval:
         return {direction: self._direction(direction, *chosen[direction]) for direction in DIRECTIONS}
 
     def _direction(self, direction: str, queries: NDArray[np.bool_], items: NDArray[np.bool_]) -> DirectionResult:
-        sims = self._sims[direction][np.ix_(queries, items)]
-        paired = self._paired[direction][np.ix_(queries, items)]
+        sims = submatrix(self._sims[direction], queries, items)
+        paired = submatrix(self._paired[direction], queries, items)
         answered = paired.any(axis=1)
         numbers = np.flatnonzero(queries)[answered]
         sims, paired = sims[answered], paired[answered]
