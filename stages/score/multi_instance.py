@@ -120,12 +120,18 @@ class MultiInstanceScores:
             classes: (clips,) name of each clip's class; the reference takes its sentence.
         """
         whole = _means(self.text_to_clip.average_precision, self.text_to_clip.ndcg)
-        result = {}
-        for name, clips in _members(classes).items():
-            own = _means(self.clip_to_text.average_precision[clips], self.clip_to_text.ndcg[clips])
-            average = {metric: (own[metric] + whole[metric]) / 2 for metric in GRADED}
-            result[name] = {"clip_to_text": own, "text_to_clip": dict(whole), "average": average}
-        return result
+        names: dict[str, int] = {}
+        numbers = np.array([names.setdefault(name, len(names)) for name in classes])
+        scores = self.clip_to_text.average_precision, self.clip_to_text.ndcg
+        own = dict(zip(GRADED, (_class_means(one, numbers) for one in scores), strict=True))
+        return {
+            name: {
+                "clip_to_text": {metric: own[metric][number] for metric in GRADED},
+                "text_to_clip": dict(whole),
+                "average": {metric: (own[metric][number] + whole[metric]) / 2 for metric in GRADED},
+            }
+            for name, number in names.items()
+        }
 
 
 def build(
@@ -241,8 +247,10 @@ def _means(average_precision: Array, ndcg: Array) -> dict[str, float]:
     return {"mAP": metrics.mean_scored(average_precision), "nDCG": metrics.mean_scored(ndcg)}
 
 
-def _members(classes: Sequence[str]) -> dict[str, list[int]]:
-    members: dict[str, list[int]] = {}
-    for clip, name in enumerate(classes):
-        members.setdefault(name, []).append(clip)
-    return members
+def _class_means(values: NDArray[np.float64], classes: NDArray[np.int64]) -> list[float]:
+    """Mean of each class's values that are not nan."""
+    scored = ~np.isnan(values)
+    counts = np.bincount(classes[scored], minlength=int(classes.max(initial=-1)) + 1)
+    sums = np.bincount(classes[scored], values[scored], len(counts))
+    means: list[float] = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0).tolist()
+    return means
