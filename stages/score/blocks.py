@@ -1,6 +1,7 @@
 """Rows in blocks: temporaries that fit a processor's cache, and a thread per core over them.
 
-Every function that works in blocks gives the same bits for every size of block and number of threads.
+The number of threads changes no bit of a result. The size of blocks changes none either where rows stand alone, as in
+rankings and metrics; sums over all rows, which some transforms take, agree to rounding.
 """
 
 from __future__ import annotations
