@@ -151,7 +151,7 @@ def _queries(ids: list[str], scores: DirectionScores) -> Queries:
 
 
 def _chance(relevancy: NDArray[np.float64], n_clips: int) -> dict[str, float]:
-    ranked = metrics.chance(np.ones(n_clips, np.int64), n_clips, ks=multi_instance.RECALL_AT)
+    ranked = metrics.chance(np.ones(n_clips, np.int64), n_clips, ks=RECALL_AT)
     graded = metrics.chance((relevancy == 1).sum(axis=1), relevancy.shape[1], relevancy)
     return {**ranked, **{name: graded[name] for name in GRADED}}
 
