@@ -9,6 +9,7 @@ from cache.row_store import RowStore
 from pipeline.embedding_run import Row, embed_missing
 from pipeline.media.errors import MediaError
 from pipeline.problems import Problems, StrictStop
+from pipeline.reading_ahead import AHEAD_BATCHES
 from pipeline.summary import Summary
 
 
@@ -176,4 +177,4 @@ def test_reading_stays_a_bounded_number_of_items_ahead(tmp_path):
         batch_size=4,
         workers=2,
     )
-    assert most <= 2 * 8 + 4 + 2 + 1
+    assert most <= AHEAD_BATCHES * 4 + 4 + 2 + 1
