@@ -37,6 +37,13 @@ def clip_key(media_digest: str, start_s: float, stop_s: float, rendition: str = 
     return _hash("clip", [media_digest, float(start_s).hex(), float(stop_s).hex(), rendition])
 
 
+def joined_clip_key(spans: Sequence[tuple[str, float, float]], rendition: str = "") -> bytes:
+    """Names the embedding of a clip made of several stretches, each a (media_digest, start_s, stop_s) of `clip_key`."""
+    if len(spans) == 1:
+        return clip_key(*spans[0], rendition)
+    return _hash("clip", [*([digest, float(a).hex(), float(b).hex()] for digest, a, b in spans), rendition])
+
+
 def caption_key(text: str) -> bytes:
     """Names the embedding of one text, letter for letter (16 bytes)."""
     return _hash("caption", text)

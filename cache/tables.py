@@ -13,7 +13,7 @@ from cache.errors import UserError
 SCHEMA_VERSION = "1"
 _VERSION_KEY = "hearonce.schema"
 
-Schema = Mapping[str, type[pl.DataType]]
+Schema = Mapping[str, type[pl.DataType] | pl.DataType]
 
 MEDIA: Schema = {
     "media_id": pl.String,
@@ -31,8 +31,37 @@ CLIPS: Schema = {
     "start_s": pl.Float64,
     "stop_s": pl.Float64,
 }
+SPANS: Schema = {
+    "clip_id": pl.String,
+    "modality": pl.String,
+    "media_id": pl.String,
+    "media_path": pl.String,
+    "media_digest": pl.String,
+    "start_s": pl.Float64,
+    "stop_s": pl.Float64,
+    "start_frame": pl.Int64,
+    "stop_frame": pl.Int64,
+}
+"""What makes up a clip's `sound` or `picture`, in playing order: the two may lie in different files, and one may go on
+in a second file. Frame numbers are null where the annotations have none."""
+
 CAPTIONS: Schema = {"caption_id": pl.String, "text": pl.String, "source": pl.String}
 PAIRS: Schema = {"clip_id": pl.String, "caption_id": pl.String}
+RELEVANCY: Schema = {"clip_id": pl.String, "caption_id": pl.String, "relevancy": pl.Float64}
+"""Graded relevancy in (0, 1]; what is not listed is 0."""
+
+QUESTIONS: Schema = {
+    "question_id": pl.String,
+    "caption_id": pl.String,
+    "clip_ids": pl.List(pl.String),
+    "answer": pl.Int64,
+    "type": pl.String,
+}
+"""Multiple choice: the caption belongs to the clip at position `answer` of `clip_ids`; `type` is inter or intra."""
+
+SUBSETS: Schema = {"subset": pl.String, "kind": pl.String, "id": pl.String}
+"""Subsets that come with the annotations; `kind` says what the id names: clip, caption or question."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,
@@ -60,7 +89,7 @@ def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:
     Raises:
         ValueError: a column is missing, superfluous or of another type than the schema's.
     """
-    if dict(frame.schema) != {name: kind() for name, kind in schema.items()}:
+    if not _fits(frame, schema):
         raise ValueError(f"{path}: columns {dict(frame.schema)} do not fit the schema {schema}")
     with new_file(path) as temporary:
         frame.write_parquet(temporary, metadata={_VERSION_KEY: SCHEMA_VERSION})
@@ -82,7 +111,7 @@ def read_table(path: Path, schema: Schema) -> pl.DataFrame:
     version = metadata.get(_VERSION_KEY, "0")
     if not version.isdigit() or int(version) > int(SCHEMA_VERSION):
         raise UserError(f"{path} has table version {version}, this hearonce reads up to {SCHEMA_VERSION}: update it.")
-    if dict(frame.schema) != {name: kind() for name, kind in schema.items()}:
+    if not _fits(frame, schema):
         raise UserError(f"{path} has columns {frame.columns}, expected {list(schema)}: run `dvc repro --force`.")
     return frame
 
@@ -90,3 +119,7 @@ def read_table(path: Path, schema: Schema) -> pl.DataFrame:
 def table(rows: list[dict], schema: Schema) -> pl.DataFrame:
     """Builds a table from rows, empty ones included."""
     return pl.DataFrame(rows, schema=dict(schema))
+
+
+def _fits(frame: pl.DataFrame, schema: Schema) -> bool:
+    return frame.schema == pl.Schema(schema)

@@ -11,7 +11,7 @@ import numpy as np
 from cache import tables as schemas
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
 from cache.errors import UserError
-from cache.keys import caption_key, clip_key, pack
+from cache.keys import caption_key, joined_clip_key, pack
 from cache.location import Store
 from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
@@ -117,11 +117,14 @@ def wanted_keys(keep: Sequence[str]) -> dict[str, np.ndarray]:
 def _keys_of_tables() -> Iterator[tuple[str, list[bytes]]]:
     for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
         yield "captions", [caption_key(text) for text in schemas.read_table(path, schemas.CAPTIONS)["text"]]
-    for path in sorted((layout.DATA / "tables").glob("*/clips.parquet")):
+    for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
         audio = layout.audio(path.parent.name)
         recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
-        clips = schemas.read_table(path, schemas.CLIPS).select("media_digest", "start_s", "stop_s").rows()
-        yield "clips", [clip_key(digest, a, b, rendition) for rendition in ("", *recipes) for digest, a, b in clips]
+        clips: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
+        columns = ("clip_id", "modality", "media_digest", "start_s", "stop_s")
+        for clip, modality, *span in schemas.read_table(path, schemas.SPANS).select(columns).iter_rows():
+            clips.setdefault((clip, modality), []).append((span[0], span[1], span[2]))
+        yield "clips", [joined_clip_key(spans, rendition) for rendition in ("", *recipes) for spans in clips.values()]
 
 
 def encoders() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+import polars as pl
 import typer
 
 from cache import tables as schemas
@@ -25,8 +26,9 @@ from pipeline.options import KeepGoing, Strict, Workers
 from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
 from pipeline.summary import Summary
-from stages.embed.clip_reader import Clip, ClipReader
-from stages.embed.encoder import AudioInput, Encoder
+from stages.embed.clip_reader import SOUND, clip_reader, modality_of
+from stages.embed.clips import clips_of
+from stages.embed.encoder import Encoder
 from stages.embed.registry import load_encoder
 
 if TYPE_CHECKING:
@@ -61,24 +63,21 @@ def embed_clips(
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
     place, config = corpus_place(corpus), load_corpus(corpus)
-    table = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS).to_dicts()
+    modality = modality_of(model.clip_input)
+    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
     problems = Problems("embed_clips", strict)
-    if isinstance(model.clip_input, AudioInput):
+    if modality == SOUND:
         usable = set(schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"])  # the rest has been reported
     else:
         media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
         usable = set(media.filter("has_video")["media_id"])
-        for medium in media.filter(~media["has_video"]).to_dicts():
+        for medium in media.filter(~pl.col("has_video") & pl.col("media_id").is_in(spans["media_id"])).to_dicts():
             problems.add(medium["media_id"], medium["path"], "no picture")
-    left_out = sum(row["media_id"] not in usable for row in table)
-    table = [row for row in table if row["media_id"] in usable]
-    clips = [
-        Clip(r["clip_id"], place.media / r["media_path"], r["media_digest"], r["start_s"], r["stop_s"]) for r in table
-    ]
-    names = {clip.source: row["media_path"] for clip, row in zip(clips, table, strict=True)}
-    reader = ClipReader(model.clip_input, clips, AudioStore(Store.default(), config.audio), names)
-    kind = "extracted sound" if isinstance(model.clip_input, AudioInput) else "picture"
-    note = f"{left_out} clips of media without {kind} left out" if left_out else ""
+    without = spans.filter(~pl.col("media_id").is_in(list(usable)))["clip_id"].unique()
+    clips = clips_of(spans.filter(~pl.col("clip_id").is_in(without.implode())).to_dicts(), place.media)
+    reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
+    kind = "extracted sound" if modality == SOUND else "picture"
+    note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
     options = RunOptions(strict, keep_going, workers, batch_size, device)
     _embed(corpus, encoder, "clips", model, reader.rows, reader.read, options, problems, note)
 

@@ -21,7 +21,8 @@ from pipeline.config import AudioSettings
 from pipeline.device import pick_device
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
-from stages.embed.clip_reader import Clip, ClipReader
+from stages.embed.clip_reader import clip_reader
+from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput, Encoder, Tower
 from stages.embed.registry import load_encoder
 
@@ -73,9 +74,9 @@ class OpenEncoder:
             with tempfile.TemporaryDirectory() as scratch:
                 store = Store(Path(scratch))
                 memory = DigestMemory(store.digests)
-                clip = Clip(str(file), file, memory.digest(file), 0.0, info.duration_s)
+                clip = Clip(str(file), (Span(file, memory.digest(file), 0.0, info.duration_s),), str(file))
                 memory.close()
-                reader = ClipReader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()), {})
+                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()))
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):
                 raise item

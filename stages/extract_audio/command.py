@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from cache import tables as schemas
@@ -30,7 +31,10 @@ def extract_audio(
 ) -> None:
     """Extract the sound track of each medium of a corpus, once."""
     place, config = corpus_place(corpus), load_corpus(corpus)
+    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS)
+    heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
+    media = media.filter(pl.col("media_id").is_in(heard.implode()))
     store = AudioStore(Store.default(), config.audio)
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))

@@ -1,4 +1,4 @@
-"""`hearonce ingest CORPUS`: media and annotation files -> media, clips, captions and pairs tables."""
+"""`hearonce ingest CORPUS`: media and annotation files -> the canonical tables."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ from pipeline.summary import Summary
 from stages.ingest.annotations import Annotations
 from stages.ingest.tables import Medium, build
 
+TABLES = {
+    "media": schemas.MEDIA,
+    "clips": schemas.CLIPS,
+    "spans": schemas.SPANS,
+    "captions": schemas.CAPTIONS,
+    "pairs": schemas.PAIRS,
+    "relevancy": schemas.RELEVANCY,
+    "questions": schemas.QUESTIONS,
+    "subsets": schemas.SUBSETS,
+}
 READERS = Path(__file__).parent / "readers"
 
 
@@ -45,12 +55,7 @@ def ingest(
     media = _open_media(annotations, place, problems, summary)
     tables = build(annotations, media, config, problems)
     with summary.timed("write"):
-        for name, schema in (
-            ("media", schemas.MEDIA),
-            ("clips", schemas.CLIPS),
-            ("captions", schemas.CAPTIONS),
-            ("pairs", schemas.PAIRS),
-        ):
+        for name, schema in TABLES.items():
             schemas.write_table(schemas.table(getattr(tables, name), schema), schema, layout.table(corpus, name))
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)

@@ -28,8 +28,12 @@ class Tables:
 
     media: list[dict] = field(default_factory=list)
     clips: list[dict] = field(default_factory=list)
+    spans: list[dict] = field(default_factory=list)
     captions: list[dict] = field(default_factory=list)
     pairs: list[dict] = field(default_factory=list)
+    relevancy: list[dict] = field(default_factory=list)
+    questions: list[dict] = field(default_factory=list)
+    subsets: list[dict] = field(default_factory=list)
 
 
 def build(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> Tables:
@@ -76,6 +80,11 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
             )
             pairs.update(((clip_id, caption_key(text).hex()[:16]), None) for text in segment.captions)
     tables.clips = list(clips.values())
+    tables.spans = [
+        {**clip, "modality": modality, "start_frame": None, "stop_frame": None}
+        for modality in ("sound", "picture")
+        for clip in tables.clips
+    ]
     tables.captions = list(captions.values())
     tables.pairs = [{"clip_id": clip, "caption_id": caption} for clip, caption in pairs]
     return tables

@@ -1,0 +1,45 @@
+"""Reads the pictures of clips, each video opened once however many clips it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.embedding_run import Row
+from pipeline.media.errors import MediaError
+from pipeline.media.frames import middle_times, read_frames
+from stages.embed.clips import Clip
+
+
+class FrameReader:
+    """Turns clips into rows to embed, and rows into frames for `Tower.prepare`.
+
+    Args:
+        count: frames per clip.
+        clips: the wanted clips, each in one file.
+    """
+
+    def __init__(self, count: int, clips: Sequence[Clip]) -> None:
+        self._count = count
+        keys = [clip.key("") for clip in clips]
+        self._clips = dict(zip(reversed(keys), reversed(clips), strict=True))
+        self.rows = [Row(clip.id, key, clip.spans[0].digest, clip.name) for clip, key in zip(clips, keys, strict=True)]
+
+    def read(self, rows: list[Row]) -> Iterator[tuple[Row, Any]]:
+        """Yields (row, frames) for rows of one video; an exception stands for what failed."""
+        times: list[float] = []
+        for row in rows:
+            span = self._clips[row.key].spans[0]
+            times += middle_times(span.start_s, span.stop_s, self._count)
+        gathered: dict[int, dict[int, np.ndarray]] = {}
+        for index, frame in read_frames(self._clips[rows[0].key].spans[0].source, times):
+            which, position = divmod(index, self._count)
+            frames = gathered.setdefault(which, {})
+            frames[position] = frame
+            if len(frames) == self._count:
+                yield rows[which], np.stack([frames[i] for i in range(self._count)])
+                del gathered[which]
+        for which in gathered:
+            yield rows[which], MediaError("no picture in this clip")
