@@ -103,7 +103,7 @@ def embed_missing(
     failures: dict[bytes, str] = {}
     writer = store.writer(provenance)
     encode = Encode(tower.encode, batch_size, summary.remark)
-    waiting: Waiting[tuple[Row, Any]] = Waiting()
+    waiting: Waiting[tuple[Row, Any]] = Waiting(batch_size)
     groups: dict[str, list[Row]] = {}
     for row in todo:
         groups.setdefault(row.group, []).append(row)
@@ -118,11 +118,12 @@ def embed_missing(
     with progress(summary.label, len(todo)) as advance, threads:
         try:
             while batch := waiting.take(encode.batch_size):
-                read_well = [(row, item) for row, item in batch if not isinstance(item, Exception)]
-                with summary.timed("encode"):
-                    values = encode([item for _, item in read_well]) if read_well else []
-                results = [(row, item) for row, item in batch if isinstance(item, Exception)]
-                results += zip((row for row, _ in read_well), values, strict=True)
+                results: list[tuple[Row, Any]] = [(row, item) for row, item in batch if isinstance(item, Exception)]
+                whole = [(row, item) for row, item in batch if not isinstance(item, Exception)]
+                if whole:
+                    with summary.timed("encode"):
+                        values = encode([item for _, item in whole])
+                    results += [(row, value) for (row, _), value in zip(whole, values, strict=True)]
                 failures |= {row.key: fault for row, result in results if (fault := _fault(result))}
                 good = [(row.key, result) for row, result in results if row.key not in failures]
                 if good:

@@ -38,13 +38,14 @@ class Waiting(Generic[T]):
     """Entries that several threads put in and one takes out in batches of similar size.
 
     Args:
+        batch_size: the most that are taken at a time.
         most_bytes: that the entries in here and in the batch taken last may have together; a single larger entry is
             let in when there is no other.
     """
 
-    def __init__(self, most_bytes: int = AHEAD_BYTES) -> None:
+    def __init__(self, batch_size: int, most_bytes: int = AHEAD_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._most_entries = AHEAD_BATCHES
+        self._most_entries = AHEAD_BATCHES * batch_size
         self._entries: list[tuple[int, T]] = []  # oldest first
         self._bytes = self._taken_bytes = 0
         self._held_back: list[int] = []  # sizes of what waits to be let in
@@ -86,7 +87,6 @@ class Waiting(Generic[T]):
         """
         with self._changed:
             self._taken_bytes = 0
-            self._most_entries = AHEAD_BATCHES * batch_size
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._ended or len(self._entries) >= batch_size or self._stuck())
             by_size = sorted(range(len(self._entries)), key=lambda i: (self._entries[i][0], i))
@@ -121,16 +121,16 @@ class Waiting(Generic[T]):
 def in_threads(work: Callable[[G], None], groups: Sequence[G], waiting: Waiting[Any], workers: int) -> Iterator[None]:
     """Runs `work` on each group in threads while the block runs; ends `waiting` when all are done.
 
-    The threads have ended when the block is left, early or not; `work` looks at `waiting.closed` now and then.
+    The threads have ended when the block is left, early or not; `work` looks at `waiting.closed` now and then. An
+    error of `work` is raised at the end of the block.
     """
+    errors: list[BaseException] = []
 
     def run() -> None:
-        try:
-            with ThreadPoolExecutor(workers, "decode") as pool:
-                for future in [pool.submit(work, group) for group in groups]:
-                    future.result()
-        finally:
-            waiting.end()
+        with ThreadPoolExecutor(workers, "decode") as pool:
+            futures = [pool.submit(work, group) for group in groups]
+        errors.extend(error for future in futures if (error := future.exception()))
+        waiting.end()
 
     thread = threading.Thread(target=run, name="decode-all", daemon=True)
     thread.start()
@@ -139,3 +139,5 @@ def in_threads(work: Callable[[G], None], groups: Sequence[G], waiting: Waiting[
     finally:
         waiting.close()
         thread.join()
+    for error in errors:
+        raise error
