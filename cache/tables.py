@@ -71,8 +71,8 @@ AUDIO: Schema = {
     "n_samples": pl.Int64,
 }
 PROBLEMS: Schema = {"stage": pl.String, "id": pl.String, "path": pl.String, "reason": pl.String}
-RANKS: Schema = {
-    "subset": pl.String,
+QUERIES: Schema = {
+    "experiment": pl.String,
     "direction": pl.String,
     "query_id": pl.String,
     "rank": pl.Float64,
@@ -81,6 +81,7 @@ RANKS: Schema = {
     "n_relevant": pl.Int64,
     "n_items": pl.Int64,
 }
+"""What each query of an experiment scored; nan where the protocol has no such number."""
 
 
 def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:

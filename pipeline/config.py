@@ -54,6 +54,13 @@ class Fused(Scored):
     second: str
 
 
+class ScoredSubset(Settings):
+    """A subset on which all experiments of its corpus are scored."""
+
+    corpus: str
+    subset: str
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs."""
 
@@ -61,6 +68,11 @@ class Params(Settings):
     embeddings: dict[str, Embedding]
     experiments: dict[str, Scored]
     fusions: dict[str, Fused] = {}
+    subsets: dict[str, ScoredSubset] = {}
+
+    def experiments_of(self, corpus: str) -> list[str]:
+        """Names of the experiments on a corpus, fusions last."""
+        return [name for name, one in {**self.experiments, **self.fusions}.items() if one.corpus == corpus]
 
 
 class AudioSettings(Settings):
@@ -95,7 +107,7 @@ class CorpusConfig(Settings):
 
 
 class ExperimentConfig(Settings):
-    """`configs/experiments/NAME.yaml`.
+    """`configs/experiments/CORPUS/NAME.yaml`.
 
     Attributes:
         corpus: whose clips and captions are ranked.
@@ -103,7 +115,6 @@ class ExperimentConfig(Settings):
         weights: one per encoder, for the weighted mean of the similarities; equal by default.
         captions: caption source.
         protocol: how numbers come from similarities.
-        subsets: files of `configs/subsets/<corpus>/`; `all` is always scored.
         note: a remark that the report shows.
         paper: published values by subset, direction and metric, shown beside ours.
     """
@@ -113,7 +124,6 @@ class ExperimentConfig(Settings):
     weights: list[Annotated[float, Field(gt=0)]] | None = None
     captions: str = "given"
     protocol: Literal["paired-retrieval"] = "paired-retrieval"
-    subsets: list[str] = []
     note: str = ""
     paper: dict[str, dict[str, dict[str, float]]] = {}
 
@@ -156,18 +166,19 @@ def load(path: Path, model: type[T]) -> T:
 
 
 def named(kind: str, name: str) -> Path:
-    """Path of `configs/<kind>/<name>.yaml`.
+    """Path of `configs/<kind>/<name>.yaml`; experiments lie in one folder per corpus below.
 
     Raises:
         UserError: there is none; says what may have been meant.
     """
-    path = CONFIGS / kind / f"{name}.yaml"
+    folder = CONFIGS / kind
     if not CONFIGS.is_dir():
         raise UserError(f"{CONFIGS}/ is missing here ({Path.cwd()}): run in the top folder of the project.")
-    if not path.is_file():
-        known = [one.stem for one in (CONFIGS / kind).glob("*.yaml")]
+    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind == "experiments" else "*.yaml"))}
+    if name not in known:
+        path = folder / ("CORPUS" if kind == "experiments" else "") / f"{name}.yaml"
         raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")
-    return path
+    return known[name]
 
 
 def load_params() -> Params:
@@ -191,13 +202,15 @@ def load_corpus(name: str) -> CorpusConfig:
 
 
 def load_experiment(name: str) -> ExperimentConfig:
-    """Reads `configs/experiments/<name>.yaml` and checks that `params.yaml` feeds it the same embeddings.
+    """Reads `configs/experiments/<corpus>/<name>.yaml` and checks that `params.yaml` feeds it the same embeddings.
 
     Raises:
         UserError: the two disagree, so DVC would watch other files than are scored.
     """
     path = named("experiments", name)
     config = load(path, ExperimentConfig)
+    if config.corpus != path.parent.name:
+        raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     if config.weights is not None and len(config.weights) != len(config.encoders):
         raise UserError(f"{path}: {len(config.weights)} weights for {len(config.encoders)} encoders.")
     params = load_params()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 DATA = Path("data")
 RESULTS = DATA / "results"
+SUBSETS = RESULTS / "subsets"
 REPORT = DATA / "report"
 PROBLEMS = DATA / "problems"
 
@@ -31,5 +32,10 @@ def problems(corpus: str, stage: str) -> Path:
 
 
 def results(experiment: str) -> Path:
-    """Metrics, ranks and curves of an experiment."""
+    """Metrics, ranks and curves of an experiment on its whole corpus."""
     return RESULTS / experiment
+
+
+def subset_results(corpus: str, subset: str) -> Path:
+    """Metrics and ranks of all experiments of a corpus on a subset."""
+    return SUBSETS / corpus / subset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cache.errors import UserError
-from pipeline.config import PARAMS, load_corpus, load_experiment, load_params
+from pipeline.config import CONFIGS, PARAMS, load_corpus, load_experiment, load_params
 from pipeline.suggest import did_you_mean
 from stages.embed.registry import load_encoder
 
@@ -34,9 +34,16 @@ def check() -> None:
                     f"{PARAMS}: experiment {name!r} reads {config.corpus} embedded by {encoder}, which "
                     "`embeddings` lacks."
                 )
+    for name, scored in params.subsets.items():
+        _known("corpus", scored.corpus, list(params.corpora), f"subsets.{name}")
+        path = CONFIGS / "subsets" / scored.corpus / f"{scored.subset}.yaml"
+        if not path.is_file():
+            known = [one.stem for one in path.parent.glob("*.yaml")]
+            raise UserError(f"{PARAMS}: subsets.{name}: {path} is missing, {did_you_mean(scored.subset, known)}")
     print(
         f"{len(params.corpora)} corpora, {len(embedded)} embeddings, "
-        f"{len(params.experiments) + len(params.fusions)} experiments: all fits together."
+        f"{len(params.experiments) + len(params.fusions)} experiments, "
+        f"{len(params.subsets)} subsets: all fits together."
     )
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "embed-clips": "stages.embed.command:embed_clips",
     "embed-captions": "stages.embed.command:embed_captions",
     "score": "stages.score.command:score",
+    "score-subset": "stages.score.command:score_subset",
     "report": "stages.report.command:report",
     "problems": "stages.report.problems:problems",
     "encode": "stages.embed.encode_files:encode",

@@ -72,13 +72,10 @@ def init(
     )
     for experiment, used in {**experiments, **fusions}.items():
         _dump(
-            {"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval", "subsets": []},
-            CONFIGS / "experiments" / f"{experiment}.yaml",
-            "Add names of files in configs/subsets/ to `subsets`.",
+            {"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval"},
+            CONFIGS / "experiments" / corpus / f"{experiment}.yaml",
+            "All options: ExperimentConfig in pipeline/config.py.",
         )
-    subsets = CONFIGS / "subsets" / corpus
-    subsets.mkdir(parents=True, exist_ok=True)
-    (subsets / "README").write_text("One NAME.txt per subset: a clip id or a media file name on each line.\n")
     _extend_params(corpus, place, encoders, experiments, fusions)
     _keep_dvc_from_unreadable(folder, files)
 

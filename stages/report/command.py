@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 
 from cache.durable import new_file
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import load_params
+from pipeline.config import Params, load_params
 from pipeline.summary import Summary
 from stages.report.clip_sound import snippet
 from stages.report.page import render
@@ -26,7 +27,11 @@ def report() -> None:
     summary = Summary("report", unit="experiments", wanted=len(names))
     with summary.timed("read"):
         empty = {name: reason for name in names if (reason := nothing_scored(layout.results(name)))}
-        results = [read_result(layout.results(name), snippet) for name in names if name not in empty]
+        results = [
+            read_result(layout.results(name), _subsets(params, config.corpus), snippet)
+            for name, config in {**params.experiments, **params.fusions}.items()
+            if name in names and name not in empty
+        ]
         problems = [
             {**row, "path": f"{row['corpus']}: {row['path']}" if row["path"] else row["corpus"]}
             for row in read_problems(layout.PROBLEMS, params)
@@ -45,3 +50,9 @@ def report() -> None:
     summary.computed = len(results)
     summary.note = str(layout.REPORT / PAGE)
     print(summary.line(), flush=True)
+
+
+def _subsets(params: Params, corpus: str) -> list[Path]:
+    """Folders of what has been scored on subsets of a corpus."""
+    folders = [layout.subset_results(corpus, one.subset) for one in params.subsets.values() if one.corpus == corpus]
+    return [folder for folder in folders if folder.is_dir()]

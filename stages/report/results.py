@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from cache.errors import UserError
 from stages.report.page import ExperimentResult, Hit, QueryExample
+from stages.report.tables import WHOLE
 
 Snippet = Callable[[str, str], bytes | None]
 """(corpus, clip id) -> the clip's sound as a file a browser plays, if it has any."""
@@ -25,50 +26,60 @@ def nothing_scored(folder: Path) -> str | None:
     return None if reason is None else str(reason)
 
 
-def read_result(folder: Path, snippet: Snippet) -> ExperimentResult:
+def read_result(folder: Path, subsets: Sequence[Path], snippet: Snippet) -> ExperimentResult:
     """Reads the results of one experiment.
 
     Args:
         folder: `data/results/<experiment>`.
+        subsets: folders of the results on subsets of its corpus; those it is not scored on are passed over.
         snippet: gives the sound of a clip.
 
     Raises:
         UserError: a file is missing or no JSON.
     """
+    details, metrics = _read_json(folder / "details.json"), _read_json(folder / "metrics.json")
     try:
-        details = json.loads((folder / "details.json").read_text(encoding="utf-8"))
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         with np.load(folder / "similarity.npz") as stored:
-            similarity = {name: stored[name] for name in ("sims", "captions", "clips")}
-    except (OSError, ValueError, KeyError) as error:
+            similarity = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError) as error:
         raise UserError(f"The results in {folder} cannot be read ({error}): run `dvc repro`.") from None
-    corpus = details["corpus"]
+    corpus, name = details["corpus"], details["experiment"]
+    beside: dict[str, Any] = {WHOLE: details}
+    values: dict[str, Any] = {WHOLE: metrics}
+    for one in subsets:
+        beside[one.name] = _read_json(one / "details.json").get(name)
+        values[one.name] = _read_json(one / "metrics.json").get(name)
+    scored = [subset for subset in values if values[subset]]
     return ExperimentResult(
-        name=details["experiment"],
+        name=name,
         corpus=corpus,
         encoders=details["encoders"],
         caption_source=details["captions"],
         protocol=details["protocol"],
-        metrics=_numbers(metrics, details["counts"]),
-        chance=_numbers(details["chance"]),
+        metrics={one: _numbers(values[one], beside[one]["counts"]) for one in scored},
+        chance={one: _numbers(beside[one]["chance"]) for one in scored},
         note=details["note"],
         paper=details["paper"],
-        heatmap=similarity["sims"],
-        caption_labels=similarity["captions"].tolist(),
-        clip_labels=similarity["clips"].tolist(),
+        heatmap=similarity.get("sims"),
+        caption_labels=similarity.get("captions", np.array([])).tolist(),
+        clip_labels=similarity.get("clips", np.array([])).tolist(),
         queries=[_example(one, corpus, snippet) for one in details["examples"]],
     )
 
 
-def _numbers(scores: dict[str, Any], counts: dict[str, Any] | None = None) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"The results in {path.parent} cannot be read ({error}): run `dvc repro`.") from None
+
+
+def _numbers(directions: dict[str, Any], counts: dict[str, Any] | None = None) -> dict[str, Any]:
     """Scores as floats (null is nan), with the sizes joined in."""
     return {
-        subset: {
-            direction: {name: float("nan") if value is None else value for name, value in values.items()}
-            | (counts[subset][direction] if counts else {})
-            for direction, values in both.items()
-        }
-        for subset, both in scores.items()
+        direction: {name: float("nan") if value is None else value for name, value in values.items()}
+        | (counts[direction] if counts else {})
+        for direction, values in directions.items()
     }
 
 

@@ -1,8 +1,9 @@
-"""What an experiment scores, read at the edge: similarities and pairs of the clips and captions at hand."""
+"""What an experiment scores, read at the edge: embeddings of the clips and captions at hand."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,79 +14,69 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.config import ExperimentConfig
 from pipeline.suggest import did_you_mean
-from stages.score.similarity import cosine, fuse
 
 
 class NothingToScore(UserError):
     """No clip or caption has come through; the experiment has no numbers, others go on."""
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Attributes:
-    sims: float32 (captions, clips).
-    paired: bool (captions, clips).
-    caption_ids: rows.
-    texts: of the rows.
-    clip_ids: columns.
-    n_clips_missing: clips of the corpus that an encoder has no embedding of.
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Clips and captions that every encoder of an experiment has embedded, in the order of their tables.
+
+    Attributes:
+        clip_ids: n clips.
+        caption_ids: m captions.
+        texts: of the captions.
+        clips: per encoder, float32 (n, dim).
+        captions: per encoder, float32 (m, dim).
+        n_clips_missing: clips of the corpus that an encoder has no embedding of.
     """
 
-    sims: NDArray[np.float32]
-    paired: NDArray[np.bool_]
+    clip_ids: list[str]
     caption_ids: list[str]
     texts: list[str]
-    clip_ids: list[str]
+    clips: list[NDArray[np.float32]]
+    captions: list[NDArray[np.float32]]
     n_clips_missing: int
 
 
-def read_inputs(config: ExperimentConfig) -> Inputs:
-    """Reads tables and artifacts; only clips that every encoder of the experiment has embedded take part.
+def read_embedded(config: ExperimentConfig) -> Embedded:
+    """Reads tables and artifacts.
 
     Raises:
-        NothingToScore: nothing was embedded, or nothing is paired.
+        NothingToScore: nothing was embedded.
         UserError: a table or artifact is missing or damaged, or the caption source is unknown.
     """
-    captions = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
-    sources = captions["source"].unique().to_list()
+    table = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
+    sources = table["source"].unique().to_list()
     if config.captions not in sources:
         raise UserError(
             f"Corpus {config.corpus!r} has no caption source {config.captions!r}, "
             f"{did_you_mean(config.captions, sources)}"
         )
-    texts = dict(captions.filter(captions["source"] == config.captions).select("caption_id", "text").iter_rows())
+    texts = dict(table.filter(table["source"] == config.captions).select("caption_id", "text").iter_rows())
     clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
-    opened = [
-        tuple(open_artifact(layout.embeddings(config.corpus, name, kind)) for kind in ("captions", "clips"))
-        for name in config.encoders
-    ]
-    caption_rows = [{one: row for row, one in enumerate(caption.ids)} for caption, _ in opened]
-    clip_rows = [{one: row for row, one in enumerate(clip.ids)} for _, clip in opened]
-    clip_ids = [one for one in clips if all(one in rows for rows in clip_rows)]
-    caption_ids = [one for one in texts if all(one in rows for rows in caption_rows)]
+    clip_ids, clip_rows = _joined(config, "clips", clips)
+    caption_ids, caption_rows = _joined(config, "captions", list(texts))
     if not clip_ids or not caption_ids:
         raise NothingToScore(
             f"Corpus {config.corpus!r} has {len(clip_ids)} clips and {len(caption_ids)} captions embedded by "
             f"{' + '.join(config.encoders)}: there is nothing to score (see `hearonce problems`)."
         )
-    sims = [
-        cosine(text.numpy()[[rows[one] for one in caption_ids]], clip.numpy()[[columns[one] for one in clip_ids]])
-        for (text, clip), rows, columns in zip(opened, caption_rows, clip_rows, strict=True)
-    ]
-    paired = np.zeros((len(caption_ids), len(clip_ids)), bool)
-    row_of = {one: row for row, one in enumerate(caption_ids)}
-    column_of = {one: column for column, one in enumerate(clip_ids)}
-    pairs = schemas.read_table(layout.table(config.corpus, "pairs"), schemas.PAIRS)
-    for clip_id, caption_id in pairs.iter_rows():
-        if clip_id in column_of and caption_id in row_of:
-            paired[row_of[caption_id], column_of[clip_id]] = True
-    if not paired.any():
-        raise NothingToScore(f"No caption of {config.corpus!r} is paired with an embedded clip.")
-    return Inputs(
-        fuse(sims, config.weights),
-        paired,
+    return Embedded(
+        clip_ids,
         caption_ids,
         [texts[one] for one in caption_ids],
-        clip_ids,
+        clip_rows,
+        caption_rows,
         len(clips) - len(clip_ids),
     )
+
+
+def _joined(config: ExperimentConfig, modality: str, ids: list[str]) -> tuple[list[str], list[NDArray[Any]]]:
+    """Those of the ids that every encoder has embedded, and their rows per encoder."""
+    opened = [open_artifact(layout.embeddings(config.corpus, name, modality)) for name in config.encoders]
+    places = [{one: row for row, one in enumerate(artifact.ids)} for artifact in opened]
+    kept = [one for one in ids if all(one in rows for rows in places)]
+    return kept, [artifact.numpy()[[rows[one] for one in kept]] for artifact, rows in zip(opened, places, strict=True)]

@@ -1,55 +1,118 @@
-"""Named selections of clips: text files under `configs/subsets/<corpus>/`, one id a line."""
+"""Named selections of clips: `configs/subsets/<corpus>/<name>.yaml`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import polars as pl
+from pydantic import model_validator
+
+from cache import tables as schemas
 from cache.errors import UserError
+from pipeline import layout
+from pipeline.config import Settings, load
 from pipeline.suggest import did_you_mean
 
-SUBSETS = Path("configs/subsets")
+FOLDER = Path("configs/subsets")
 ALL = "all"
 
 
-def read_subset(corpus: str, name: str, clip_ids: Sequence[str], remark: Callable[[str], None] = print) -> set[str]:
-    """Clip ids of a subset; `all` needs no file.
+class SubsetConfig(Settings):
+    """One way to say which clips belong to a subset.
 
-    A line names a clip, or a media file and with it all its clips; a line that starts with `#` is a comment.
+    Attributes:
+        clips: clip ids, or media files and with each all its clips.
+        where: a condition in SQL on `clip_id`, `media_id`, `start_s`, `stop_s`, `duration_s` (of the clip),
+            `media_duration_s`, `has_audio`, `has_video`, and `text`, `source` of its captions: a clip belongs to the
+            subset if the condition is true for one of its captions.
+        annotated: a subset that comes with the annotations of the corpus.
+    """
+
+    clips: list[str] | None = None
+    where: str | None = None
+    annotated: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> SubsetConfig:
+        if sum(one is not None for one in (self.clips, self.where, self.annotated)) != 1:
+            raise ValueError("give one of clips, where and annotated")
+        return self
+
+
+def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -> set[str]:
+    """Ids of the clips in a subset, and of the questions if it comes with the annotations of multiple choice.
 
     Args:
         corpus: whose subset.
         name: file name without suffix.
-        clip_ids: the clips of the corpus.
-        remark: told of lines that name no clip: a typo, or a medium that could not be read.
+        remark: told of ids that name no clip: a typo, or a medium that could not be read.
 
     Raises:
-        UserError: there is no such file, or none of its lines names a clip.
+        UserError: there is no such file, or nothing belongs to the subset.
     """
-    if name == ALL:
-        return set(clip_ids)
-    path = SUBSETS / corpus / f"{name}.txt"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        known = [one.stem for one in path.parent.glob("*.txt")]
-        raise UserError(f"No subset {name!r} of {corpus!r} ({path} is missing): {did_you_mean(name, known)}") from None
+    path = FOLDER / corpus / f"{name}.yaml"
+    if not path.is_file():
+        known = [one.stem for one in path.parent.glob("*.yaml")]
+        raise UserError(f"No subset {name!r} of {corpus!r} ({path} is missing): {did_you_mean(name, known)}")
+    config = load(path, SubsetConfig)
+    if config.clips is not None:
+        clips = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
+        return _listed(config.clips, clips, path, remark)
+    if config.annotated is not None:
+        return _annotated(corpus, config.annotated, path)
+    chosen = set(_where(corpus, config.where or "", path))
+    if not chosen:
+        raise UserError(f"{path}: no clip of {corpus!r} fulfils `where: {config.where}`.")
+    return chosen
+
+
+def _listed(wanted: Sequence[str], clip_ids: Sequence[str], path: Path, remark: Callable[[str], None]) -> set[str]:
     of_media: dict[str, list[str]] = {}
     for clip_id in clip_ids:
         of_media.setdefault(clip_id.rpartition("@")[0] or clip_id, []).append(clip_id)
-    known_ids = set(clip_ids)
+    known = set(clip_ids)
     chosen: set[str] = set()
     strangers: list[str] = []
-    for number, line in enumerate(lines, 1):
-        wanted = line.strip()
-        if not wanted or wanted.startswith("#"):
+    for one in wanted:
+        if one not in known and one not in of_media:
+            strangers.append(f"{one!r} names no clip ({did_you_mean(one, known)})")
             continue
-        if wanted not in known_ids and wanted not in of_media:
-            strangers.append(f"line {number} names no clip, {wanted!r} ({did_you_mean(wanted, known_ids)})")
-            continue
-        chosen.update([wanted] if wanted in known_ids else of_media[wanted])
+        chosen.update([one] if one in known else of_media[one])
     if not chosen:
         raise UserError(f"{path} names no clip{': ' if strangers else '.'}{'; '.join(strangers[:3])}")
     if strangers:
         remark(f"{path}: {strangers[0]}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""))
     return chosen
+
+
+def _annotated(corpus: str, name: str, path: Path) -> set[str]:
+    table = schemas.read_table(layout.table(corpus, "subsets"), schemas.SUBSETS)
+    chosen = table.filter((pl.col("subset") == name) & pl.col("kind").is_in(["clip", "question"]))["id"]
+    if chosen.is_empty():
+        known = table["subset"].unique().to_list()
+        raise UserError(f"{path}: the annotations of {corpus!r} bring no subset {name!r}, {did_you_mean(name, known)}")
+    return set(chosen)
+
+
+def _where(corpus: str, condition: str, path: Path) -> list[str]:
+    def table(name: str, schema: schemas.Schema) -> pl.LazyFrame:
+        return schemas.read_table(layout.table(corpus, name), schema).lazy()
+
+    media = table("media", schemas.MEDIA).select(
+        "media_id", "has_audio", "has_video", media_duration_s=pl.col("duration_s")
+    )
+    clips = (
+        table("clips", schemas.CLIPS)
+        .with_columns(duration_s=pl.col("stop_s") - pl.col("start_s"))
+        .join(media, on="media_id", how="left")
+        .join(table("pairs", schemas.PAIRS), on="clip_id", how="left")
+        .join(table("captions", schemas.CAPTIONS), on="caption_id", how="left")
+    )
+    try:
+        found = pl.SQLContext(clips=clips).execute(f"SELECT clip_id FROM clips WHERE {condition}").collect()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        columns = ", ".join(clips.collect_schema().names())
+        raise UserError(f"{path}: `where: {condition}` cannot be understood ({reason}); columns: {columns}.") from None
+    return found["clip_id"].to_list()

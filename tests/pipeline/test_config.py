@@ -24,13 +24,13 @@ def test_the_shipped_configuration_is_valid(monkeypatch):
     assert params.corpora and params.embeddings
     for name in params.corpora:
         config.load_corpus(name)
-    for path in Path("configs/experiments").glob("*.yaml"):
+    for path in Path("configs/experiments").glob("*/*.yaml"):
         config.load_experiment(path.stem)
 
 
 def test_a_typo_in_a_key_says_what_was_meant(project):
-    write("configs/experiments/mine.yaml", EXPERIMENT + "subset: [x]\n")
-    with pytest.raises(UserError, match=r"mine\.yaml: unknown key 'subset', did you mean 'subsets'\?"):
+    write("configs/experiments/demo/mine.yaml", EXPERIMENT + "caption: x\n")
+    with pytest.raises(UserError, match=r"mine\.yaml: unknown key 'caption', did you mean 'captions'\?"):
         config.load_experiment("mine")
 
 
@@ -67,18 +67,18 @@ def test_what_is_no_mapping_is_said(project, text, message):
 
 def test_params_and_experiment_must_agree(project):
     write("params.yaml", PARAMS)
-    write("configs/experiments/mine.yaml", EXPERIMENT)
+    write("configs/experiments/demo/mine.yaml", EXPERIMENT)
     assert config.load_experiment("mine").encoders == ["yamnet-minilm"]
-    write("configs/experiments/mine.yaml", "corpus: demo\nencoders: [efficientnet-minilm]\n")
+    write("configs/experiments/demo/mine.yaml", "corpus: demo\nencoders: [efficientnet-minilm]\n")
     with pytest.raises(UserError, match=r"on demo with yamnet-minilm, but .* says demo with efficientnet-minilm"):
         config.load_experiment("mine")
-    write("configs/experiments/both.yaml", EXPERIMENT)
+    write("configs/experiments/demo/both.yaml", EXPERIMENT)
     with pytest.raises(UserError, match=r"yamnet-minilm \+ efficientnet-minilm, but"):
         config.load_experiment("both")
 
 
 def test_weights_must_match_encoders(project):
-    write("configs/experiments/mine.yaml", EXPERIMENT + "weights: [1, 2]\n")
+    write("configs/experiments/demo/mine.yaml", EXPERIMENT + "weights: [1, 2]\n")
     with pytest.raises(UserError, match="2 weights for 1 encoders"):
         config.load_experiment("mine")
 

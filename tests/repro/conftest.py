@@ -22,8 +22,9 @@ embeddings:
 experiments:
   mine-audio: {corpus: mine, encoder: yamnet-minilm}
 fusions: {}
+subsets: {mine-animals: {corpus: mine, subset: animals}}
 """
-EXPERIMENT = "corpus: mine\nencoders: [yamnet-minilm]\nsubsets: [animals]\n"
+EXPERIMENT = "corpus: mine\nencoders: [yamnet-minilm]\n"
 
 
 class Clone:
@@ -94,13 +95,14 @@ def first(tmp_path_factory) -> Clone:
     clone = Clone(root)
     (root / "videos").mkdir()
     (root / "configs/subsets/mine").mkdir()
+    (root / "configs/experiments/mine").mkdir()
     clone.write("captions.csv", "file,caption\n")
     for name in VIDEOS:
         clone.add_video(name, name.replace("-", " "))
     clone.write("params.yaml", PARAMS)
     clone.write("configs/corpora/mine.yaml", "window_s: null\n")
-    clone.write("configs/experiments/mine-audio.yaml", EXPERIMENT)
-    clone.write("configs/subsets/mine/animals.txt", "dogs-barking.mp4\ncar-horn.mp4\n")
+    clone.write("configs/experiments/mine/mine-audio.yaml", EXPERIMENT)
+    clone.write("configs/subsets/mine/animals.yaml", "clips: [dogs-barking.mp4, car-horn.mp4]\n")
     clone.run("git", "init", "-q")
     return clone.repro()
 

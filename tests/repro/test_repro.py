@@ -12,7 +12,7 @@ def test_the_first_run_gives_metrics_above_chance_and_a_page(first):
     assert first.computed("embed_clips") == 4
     assert first.computed("embed_captions") == 4
     assert "the artifact in dvc.lock" not in first.output
-    assert first.metrics()["all"]["text_to_clip"]["R@1"] >= 75.0
+    assert first.metrics()["text_to_clip"]["R@1"] >= 75.0
     page = (first.root / "data/report/index.html").read_text()
     assert "mine-audio" in page and "<audio" in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page), "the page needs the network"
@@ -55,13 +55,15 @@ def test_one_changed_byte_embeds_the_clips_of_that_file(clone):
     assert clone.computed("embed_clips") == 1
 
 
-def test_a_new_subset_only_scores(clone):
-    clone.write("configs/subsets/mine/loud.txt", "explosion.mp4\napplause.mp4\n")
-    experiment = (clone.root / "configs/experiments/mine-audio.yaml").read_text()
-    clone.write("configs/experiments/mine-audio.yaml", experiment.replace("[animals]", "[animals, loud]"))
+def test_a_new_subset_reruns_its_own_score_stage_only(clone):
+    clone.write("configs/subsets/mine/loud.yaml", "where: text = 'explosion' or text = 'applause'\n")
+    params = (clone.root / "params.yaml").read_text()
+    clone.write("params.yaml", params.replace("subsets: {", "subsets: {mine-loud: {corpus: mine, subset: loud}, "))
     clone.repro()
-    assert clone.ran == ["score@mine-audio", "report"]
-    assert set(clone.metrics()) == {"all", "animals", "loud"}
+    assert clone.ran == ["score_subset@mine-loud", "report"]
+    assert "loud" in (clone.root / "data/report/index.html").read_text()
+    clone.write("configs/subsets/mine/loud.yaml", "clips: [explosion.mp4]\n")
+    assert clone.repro().ran == ["score_subset@mine-loud", "report"]
 
 
 def test_a_comment_in_the_code_embeds_nothing_and_stops_there(clone):

@@ -12,7 +12,7 @@ from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from stages.report.command import report
-from stages.score.command import score
+from stages.score.command import score, score_subset
 
 DIM = 16
 N = 12
@@ -51,43 +51,67 @@ def corpus(project):
         }
         write_embeddings(encoder, {"clips": clips, "captions": captions}, vectors)
     Path("configs/subsets/mine").mkdir()
-    Path("configs/subsets/mine/few.txt").write_text("".join(f"{i}.mp4\n" for i in range(5)))
+    Path("configs/experiments/mine").mkdir()
+    Path("configs/subsets/mine/few.yaml").write_text("clips: [0.mp4, 1.mp4, 2.mp4, 3.mp4, 4.mp4]\n")
+    Path("configs/corpora/mine.yaml").write_text("reader: folder\n")
+    Path("params.yaml").write_text(
+        "corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nfusions: {}\n"
+        "experiments: {mine: {corpus: mine, encoder: good}, other: {corpus: mine, encoder: good}}\n"
+        "subsets: {mine-few: {corpus: mine, subset: few}}\n"
+    )
     return clips
 
 
-def run(text: str, name: str = "mine") -> dict:
-    Path(f"configs/experiments/{name}.yaml").write_text(text)
+def run(text: str, name: str = "one") -> dict:
+    Path(f"configs/experiments/mine/{name}.yaml").write_text(text)
     score(name)
     return json.loads((layout.results(name) / "metrics.json").read_text())
 
 
-def test_metrics_ranks_details_and_curve_are_written(corpus):
-    metrics = run("corpus: mine\nencoders: [good]\nsubsets: [few]\n")
-    assert metrics["all"]["text_to_clip"]["R@1"] == 100.0
-    ranks = tables.read_table(layout.results("mine") / "ranks.parquet", tables.RANKS)
-    assert len(ranks) == 2 * (N + 5)
-    details = json.loads((layout.results("mine") / "details.json").read_text())
-    assert details["chance"]["few"]["text_to_clip"]["R@1"] == pytest.approx(20.0)
-    assert details["counts"]["few"]["clip_to_text"] == {"n_queries": 5, "n_items": 5}
+def test_metrics_queries_details_and_curve_are_written(corpus):
+    metrics = run("corpus: mine\nencoders: [good]\n")
+    assert metrics["text_to_clip"]["R@1"] == 100.0
+    queries = tables.read_table(layout.results("one") / "queries.parquet", tables.QUERIES)
+    assert len(queries) == 2 * N
+    details = json.loads((layout.results("one") / "details.json").read_text())
+    assert details["chance"]["text_to_clip"]["R@1"] == pytest.approx(100 / N, abs=1e-5)
+    assert details["counts"]["clip_to_text"] == {"n_queries": N, "n_items": N}
     assert len(details["examples"]) == 10
-    curve = (layout.results("mine") / "recall.csv").read_text().splitlines()
+    curve = (layout.results("one") / "recall.csv").read_text().splitlines()
     assert curve[0] == "k,text_to_clip,clip_to_text"
     assert curve[-1] == f"{N},100.0000,100.0000"
 
 
+def test_a_subset_is_scored_for_every_experiment_of_its_corpus(corpus):
+    run("corpus: mine\nencoders: [good]\n", "mine")
+    run("corpus: mine\nencoders: [good]\n", "other")
+    score_subset("mine", "few")
+    folder = layout.subset_results("mine", "few")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(metrics) == {"mine", "other"} and metrics["mine"]["text_to_clip"]["R@1"] == 100.0
+    details = json.loads((folder / "details.json").read_text())["other"]
+    assert details["chance"]["text_to_clip"]["R@1"] == pytest.approx(20.0)
+    assert details["counts"]["clip_to_text"] == {"n_queries": 5, "n_items": 5}
+    queries = tables.read_table(folder / "queries.parquet", tables.QUERIES)
+    assert len(queries) == 2 * 2 * 5 and set(queries["experiment"]) == {"mine", "other"}
+    report()
+    page = (layout.REPORT / "index.html").read_text()
+    assert page.count(">few<") >= 4
+
+
 def test_the_same_inputs_give_the_same_bytes(corpus):
     run("corpus: mine\nencoders: [poor]\n")
-    before = {path.name: path.read_bytes() for path in layout.results("mine").iterdir()}
+    before = {path.name: path.read_bytes() for path in layout.results("one").iterdir()}
     run("corpus: mine\nencoders: [poor]\n")
-    assert {path.name: path.read_bytes() for path in layout.results("mine").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in layout.results("one").iterdir()} == before
 
 
 def test_two_encoders_are_fused_by_weight(corpus):
     alone = run("corpus: mine\nencoders: [good]\n", "one")
     nearly_alone = run("corpus: mine\nencoders: [good, poor]\nweights: [1, 1e-9]\n", "two")
     mixed = run("corpus: mine\nencoders: [good, poor]\nweights: [1e-9, 1]\n", "three")
-    assert alone["all"]["text_to_clip"] == nearly_alone["all"]["text_to_clip"]
-    assert mixed["all"]["text_to_clip"]["MeanR"] > alone["all"]["text_to_clip"]["MeanR"]
+    assert alone["text_to_clip"] == nearly_alone["text_to_clip"]
+    assert mixed["text_to_clip"]["MeanR"] > alone["text_to_clip"]["MeanR"]
 
 
 def test_clips_that_were_not_embedded_are_left_out_and_counted(corpus):
@@ -97,22 +121,19 @@ def test_clips_that_were_not_embedded_are_left_out_and_counted(corpus):
         {"clips": np.eye(2, DIM, dtype=np.float32), "captions": np.eye(3, DIM, dtype=np.float32)},
     )
     metrics = run("corpus: mine\nencoders: [part]\n")
-    details = json.loads((layout.results("mine") / "details.json").read_text())
+    details = json.loads((layout.results("one") / "details.json").read_text())
     assert details["n_clips_missing"] == N - 2
-    assert details["counts"]["all"]["text_to_clip"] == {"n_queries": 2, "n_items": 2}
-    assert metrics["all"]["text_to_clip"]["R@1"] == 100.0
+    assert details["counts"]["text_to_clip"] == {"n_queries": 2, "n_items": 2}
+    assert metrics["text_to_clip"]["R@1"] == 100.0
 
 
 def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
     run("corpus: mine\nencoders: [good]\n", "other")
     tables.write_table(tables.table([], tables.PAIRS), tables.PAIRS, layout.table("mine", "pairs"))
-    assert run("corpus: mine\nencoders: [good]\n") == {}
+    assert run("corpus: mine\nencoders: [good]\n", "mine") == {}
     assert "No caption of 'mine' is paired" in capsys.readouterr().out
-    Path("params.yaml").write_text(
-        "corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nfusions: {}\n"
-        "experiments: {mine: {corpus: mine, encoder: good}, other: {corpus: mine, encoder: good}}\n"
-    )
-    Path("configs/corpora/mine.yaml").write_text("reader: folder\n")
+    score_subset("mine", "few")
+    assert "mine: No caption of 'mine' is paired" in capsys.readouterr().out
     report()
     page = (layout.REPORT / "index.html").read_text()
     assert "No caption of &#39;mine&#39; is paired" in page
@@ -124,7 +145,7 @@ def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
     [
         ("corpus: mine\nencoders: [none]\n", "is missing: run `dvc repro`"),
         ("corpus: mine\nencoders: [good]\ncaptions: gpt\n", "no caption source 'gpt'"),
-        ("corpus: mine\nencoders: [good]\nsubsets: [fw]\n", "did you mean 'few'"),
+        ("corpus: demo\nencoders: [good]\n", "is of corpus 'demo': move it into"),
     ],
 )
 def test_mistakes_are_named(corpus, text, message):

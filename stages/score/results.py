@@ -1,0 +1,115 @@
+"""The files that scoring leaves: metrics, what stands beside them, numbers per query, curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cache import tables as schemas
+from cache.durable import new_file
+from pipeline.config import ExperimentConfig
+from stages.score.metrics import recall_at
+from stages.score.scored import Scored, Scorer
+
+Directions = Mapping[str, Scored]
+
+
+def write_experiment(folder: Path, name: str, config: ExperimentConfig, scorer: Scorer, directions: Directions) -> None:
+    """Writes the results of an experiment on its whole corpus.
+
+    Args:
+        folder: of the results.
+        name: of the experiment.
+        config: of the experiment.
+        scorer: the experiment, for single examples and a picture of its similarities.
+        directions: what it scored.
+    """
+    _write_json(folder / "metrics.json", _numbers(directions, "values"))
+    details = {
+        "experiment": name,
+        **config.model_dump(),
+        **_beside(directions),
+        "n_clips_missing": scorer.n_clips_missing,
+        "examples": scorer.examples(directions),
+    }
+    _write_json(folder / "details.json", details)
+    _write_queries(folder / "queries.parquet", {name: directions})
+    _write_recall(folder / "recall.csv", directions)
+    _write_arrays(folder / "similarity.npz", scorer.heatmap())
+
+
+def write_nothing(folder: Path, name: str, config: ExperimentConfig, reason: str) -> None:
+    """The files of an experiment without numbers, so that one empty corpus does not keep others from the report."""
+    _write_json(folder / "metrics.json", {})
+    _write_json(folder / "details.json", {"experiment": name, **config.model_dump(), "nothing": reason})
+    _write_queries(folder / "queries.parquet", {})
+    _write_recall(folder / "recall.csv", {})
+    _write_arrays(folder / "similarity.npz", {})
+
+
+def write_subset(folder: Path, experiments: Mapping[str, Directions]) -> None:
+    """Writes what the experiments of a corpus scored on a subset."""
+    _write_json(folder / "metrics.json", {name: _numbers(one, "values") for name, one in experiments.items()})
+    _write_json(folder / "details.json", {name: _beside(one) for name, one in experiments.items()})
+    _write_queries(folder / "queries.parquet", experiments)
+
+
+def _beside(directions: Directions) -> dict[str, Any]:
+    return {
+        "chance": _numbers(directions, "chance"),
+        "counts": {name: {"n_queries": len(one.query_ids), "n_items": one.n_items} for name, one in directions.items()},
+    }
+
+
+def _numbers(directions: Directions, which: str) -> dict[str, dict[str, float | None]]:
+    return {
+        direction: {name: None if np.isnan(value) else round(value, 6) for name, value in getattr(one, which).items()}
+        for direction, one in directions.items()
+    }
+
+
+def _write_json(path: Path, data: object) -> None:
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_queries(path: Path, experiments: Mapping[str, Directions]) -> None:
+    parts = [schemas.table([], schemas.QUERIES)]
+    for name, directions in experiments.items():
+        for direction, one in directions.items():
+            columns = {
+                "experiment": [name] * len(one.query_ids),
+                "direction": [direction] * len(one.query_ids),
+                "query_id": one.query_ids,
+                "rank": one.ranks,
+                "average_precision": one.average_precision,
+                "ndcg": one.ndcg,
+                "n_relevant": one.n_relevant.astype(np.int64),
+                "n_items": [one.n_items] * len(one.query_ids),
+            }
+            parts.append(pl.DataFrame(columns, schema=dict(schemas.QUERIES)))
+    schemas.write_table(pl.concat(parts), schemas.QUERIES, path)
+
+
+def _write_recall(path: Path, directions: Directions) -> None:
+    """Recall over k, a curve that `dvc plots` draws."""
+    ranked = {name: directions[name] for name in ("text_to_clip", "clip_to_text") if name in directions}
+    lines = ["k,text_to_clip,clip_to_text"]
+    if len(ranked) == 2:
+        n_items = max(one.n_items for one in ranked.values())
+        ks = sorted({*range(1, min(n_items, 20) + 1), *np.geomspace(1, n_items, 30).astype(int).tolist()})
+        lines += [",".join([str(k), *(f"{recall_at(one.ranks, k):.4f}" for one in ranked.values())]) for k in ks]
+    else:
+        lines.append("1,0,0")
+    with new_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    with new_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
