@@ -29,7 +29,7 @@ def filled_encoder(family: str, folder: Path, **options: object) -> Encoder:
 
 def families() -> list[str]:
     """Families that can be filled."""
-    return sorted(path.stem for path in (TESTS / "filled").glob("[a-z]*.py"))
+    return sorted(one.stem for one in (TESTS / "filled").glob("*.py") if "def encoder(" in one.read_text())
 
 
 def sound_file(path: Path, seed: int, seconds: float = CLIP_S) -> None:
