@@ -53,17 +53,17 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 @contextmanager
 def computing(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Within this, networks compute in a precision.
+    """Within this, networks on a GPU compute in a precision; on a CPU always in fp32.
 
-    `fp32` is that on a GPU too, where torch by itself convolves in tf32. `bf16` and `fp16` are torch's autocast: the
-    multiplications only, on a CPU as well. On a CPU `tf32` is `fp32`.
+    `fp32` is that throughout, where torch by itself would convolve in tf32. `bf16` and `fp16` are torch's autocast: in
+    the main the multiplications.
     """
     import torch
 
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
-    lower = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    lower = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision) if device.type == "cuda" else None
     try:
         with torch.autocast(device.type, dtype=lower, enabled=lower is not None):
             yield
