@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "stages.report.command:report",
     "problems": "stages.report.problems:problems",
     "encode": "stages.embed.encode_files:encode",
+    "checkpoints": "pipeline.checkpoints.app:app",
     "cache": "pipeline.cache_commands.app:app",
 }
 

@@ -40,7 +40,7 @@ def test_cheap_stages_start_without_torch(module):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("encoder", ["yamnet-minilm", "efficientnet-minilm", "laion-clap"])
+@pytest.mark.parametrize("encoder", ["yamnet-minilm", "efficientnet-minilm", "laion-clap", "clip-vit-b32"])
 def test_encoders_are_described_without_torch(encoder):
     code = (
         f"import sys\nfrom stages.embed.registry import load_encoder\nencoder = load_encoder('{encoder}')\n"

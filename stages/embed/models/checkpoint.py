@@ -15,9 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cache.errors import UserError
+from pipeline.checkpoints.content import HEAD_BYTES, stand_in
+from pipeline.checkpoints.hint import not_found
 
 WRAPPERS = ("state_dict", "model")
 """Top-level names under which checkpoints keep their weights, the first that is there wins."""
@@ -56,6 +60,35 @@ def read_state_dict(path: Path, *, wrappers: Iterable[str] = WRAPPERS) -> dict[s
     if all(key.startswith(DISTRIBUTED_PREFIX) for key in weights):
         return {key.removeprefix(DISTRIBUTED_PREFIX): value for key, value in weights.items()}
     return weights
+
+
+def read_files(paths: Iterable[Path]) -> dict[str, Tensor]:
+    """Reads the weights of one file or of several shards, safetensors or written by `torch.save`, onto the CPU.
+
+    Raises:
+        CheckpointError: a file is missing, cut short, or something else than weights.
+    """
+    weights: dict[str, Tensor] = {}
+    for path in paths:
+        weights.update(_read_safetensors(path) if path.suffix == ".safetensors" else read_state_dict(path))
+    return weights
+
+
+def drop_position_ids(weights: dict[str, Tensor], path: Path) -> None:
+    """Removes 0, 1, 2, ... from older files: a constant that current transformers no longer saves.
+
+    Raises:
+        CheckpointError: the positions are counted in another way.
+    """
+    for key in [key for key in weights if key.endswith("embeddings.position_ids")]:
+        ids = weights.pop(key)
+        if not torch.equal(ids.flatten().long(), torch.arange(ids.numel())):
+            raise CheckpointError(f"{path}: {key} are not 0, 1, 2, ..., as the model counts")
+
+
+def first_line(error: Exception) -> str:
+    """What an exception of another library says, short enough for a sentence."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, architecture: str) -> None:
@@ -104,18 +137,22 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint file")
     if not path.exists():
-        raise CheckpointError(f"checkpoint not found: {path}")
+        raise CheckpointError(not_found(path))
     with path.open("rb") as file:
-        head = file.read(64)
-    start = head.lstrip().lower()
-    if not head:
-        raise CheckpointError(f"{path} is empty: fetch it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull`")
-    if start.startswith((b"<!doctype", b"<html")):
-        raise CheckpointError(f"{path} is a web page, not a checkpoint: fetch the file itself")
+        head = file.read(HEAD_BYTES)
+    if wrong := stand_in(head):
+        raise CheckpointError(f"{path} is {wrong}: fetch it again")
     if not head.startswith((ZIP_START, PICKLE_START)):
         raise CheckpointError(f"{path} is not a PyTorch checkpoint: it starts with {head[:8]!r}")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint not found: {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_damage(path, error)) from error
 
 
 def _torch_load(path: Path) -> Any:
@@ -139,8 +176,11 @@ def _load_fault(path: Path, error: Exception) -> str:
             "\"import torch; c = torch.load('IN', weights_only=False, map_location='cpu'); "
             "torch.save(c.get('state_dict', c.get('model', c)), 'OUT')\""
         )
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"{path} is cut short or damaged ({path.stat().st_size} bytes): fetch it again ({reason})"
+    return _damage(path, error)
+
+
+def _damage(path: Path, error: Exception) -> str:
+    return f"{path} is cut short or damaged ({path.stat().st_size} bytes): fetch it again ({first_line(error)})"
 
 
 def _unwrap(holder: Mapping[Any, Any], path: Path, wrappers: tuple[str, ...]) -> dict[str, Tensor]:

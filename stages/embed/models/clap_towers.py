@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.utils import logging
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import RobertaTokenizer
@@ -18,8 +15,13 @@ from transformers import RobertaTokenizer
 from stages.embed.models import clap_audio
 from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_audio import MelScale, Samples, Views
+from stages.embed.models.hub_files import local_folder
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
+REMEDY = (
+    "put vocab.json, merges.txt and config.json of https://huggingface.co/FacebookAI/roberta-base into a folder and "
+    "name that folder as `text_model` in the encoder's YAML"
+)
 
 
 class FusionTower:
@@ -138,12 +140,11 @@ def load_tokenizer(text_model: str) -> Any:
     """The tokenizer in a local folder, or of a hub id from the Hugging Face cache or the hub.
 
     Raises:
-        CheckpointError: there is no such folder, and neither cache nor hub has the files.
+        UserError: there is no such folder, and neither cache nor hub has the files.
+        CheckpointError: the files are not a tokenizer's.
     """
-    folder = Path(text_model)
-    if not folder.is_dir():
-        folder = _from_hub(text_model)
-    elif not (folder / "tokenizer.json").is_file():
+    folder = local_folder(text_model, TOKENIZER_FILES, REMEDY)
+    if not (folder / "tokenizer.json").is_file():
         # Without these RobertaTokenizer would silently make a tokenizer that knows no words.
         missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
         if missing:
@@ -152,22 +153,6 @@ def load_tokenizer(text_model: str) -> Any:
         return RobertaTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # damaged files raise anything
         raise CheckpointError(f"{folder} has no usable RoBERTa tokenizer: {error}") from error
-
-
-def _from_hub(hub_id: str) -> Path:
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # one sentence of ours instead of dozens of retries
-    try:
-        files = [Path(hf_hub_download(hub_id, name)) for name in TOKENIZER_FILES]
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"the tokenizer {hub_id!r} is neither a local folder, nor in the Hugging Face cache, nor to be had from "
-            "the hub now: put vocab.json, merges.txt and config.json of https://huggingface.co/FacebookAI/roberta-base "
-            "into a folder and name that folder as `text_model` in the encoder's YAML"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-    return files[0].parent
 
 
 def _waveform(samples: Samples, quantise: bool) -> Tensor:

@@ -21,11 +21,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from transformers import RobertaConfig, RobertaModel
 from transformers.initialization import no_init_weights
 
-from stages.embed.models.checkpoint import CheckpointError, load_strictly, read_state_dict
+from stages.embed.models.checkpoint import CheckpointError, drop_position_ids, load_strictly, read_state_dict
 
 ROBERTA_BASE: dict[str, Any] = {
     "vocab_size": 50265,
@@ -34,9 +33,6 @@ ROBERTA_BASE: dict[str, Any] = {
     "layer_norm_eps": 1e-5,
 }
 """How hub id `roberta-base` differs from the defaults of `RobertaConfig`."""
-
-POSITION_IDS = "text_branch.embeddings.position_ids"
-"""In published files: a constant (0, 1, 2, ...) that current transformers no longer saves."""
 
 _IMPORTING, _PATCHING = threading.Lock(), threading.Lock()
 
@@ -55,7 +51,7 @@ def load(checkpoint: Path, amodel: str, fusion: bool, text_folder: Path | None, 
         CheckpointError: the file cannot be used, or is of another architecture.
     """
     weights = read_state_dict(checkpoint)
-    _drop_position_ids(weights, checkpoint)
+    drop_position_ids(weights, checkpoint)
     model = build(amodel, fusion, text_config(text_folder), text_is_wanted=tower == "text")
     architecture = f"LAION-CLAP {amodel} {'with' if fusion else 'without'} fusion"
     unwanted = "text_branch" if tower == "audio" else "audio_branch"
@@ -151,9 +147,3 @@ def _text_branch(config: RobertaConfig, is_wanted: bool) -> Iterator[None]:
             yield
         finally:
             networks.RobertaModel = RobertaModel
-
-
-def _drop_position_ids(weights: dict[str, Tensor], path: Path) -> None:
-    ids = weights.pop(POSITION_IDS, None)
-    if ids is not None and not torch.equal(ids.flatten(), torch.arange(ids.numel())):
-        raise CheckpointError(f"{path}: {POSITION_IDS} are not 0, 1, 2, ..., as the text branch counts")

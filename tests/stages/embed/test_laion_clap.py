@@ -6,6 +6,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -139,8 +140,8 @@ def test_a_hub_id_without_network_says_what_to_put_where(monkeypatch, checkpoint
     def offline(*_, **__):
         raise LocalEntryNotFoundError("no connection and not in the cache")
 
-    monkeypatch.setattr(clap_towers, "hf_hub_download", offline)
-    with pytest.raises(CheckpointError, match=r"'roberta-base' is neither .*vocab\.json, merges\.txt.*`text_model`"):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(UserError, match=r"'roberta-base' is neither .*vocab\.json, merges\.txt.*`text_model`"):
         encoder(checkpoint=checkpoint).load_caption_tower(torch.device("cpu"))
 
 
