@@ -33,7 +33,7 @@ def families() -> list[str]:
 
 
 def sound_file(path: Path, seed: int, seconds: float = CLIP_S) -> None:
-    """Stereo AAC at 48 kHz: tones that come and go over noise."""
+    """Stereo MP3 at 48 kHz, which the originals can read too: tones that come and go over noise."""
     generator = np.random.default_rng(seed)
     clock = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
     mono = 0.05 * generator.standard_normal(len(clock))
@@ -41,7 +41,7 @@ def sound_file(path: Path, seed: int, seconds: float = CLIP_S) -> None:
         mono += 0.1 * np.sin(2 * np.pi * hertz * clock) * np.sin(2 * np.pi * beat * clock)
     samples = np.stack([mono, 0.5 * mono]).astype(np.float32)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=SOUND_RATE, layout="stereo")
+        stream = container.add_stream("libmp3lame", rate=SOUND_RATE, layout="stereo")
         stream.codec_context.open()
         step = stream.codec_context.frame_size
         for first in range(0, samples.shape[1], step):
@@ -70,7 +70,7 @@ def video_file(path: Path, seed: int, seconds: float = CLIP_S) -> None:
 def make_clips(encoder: Encoder, folder: Path, count: int, workers: int | None = None) -> list[Clip]:
     """Clips of 10 s, each a file of its own, of what the encoder takes; files that are there are kept."""
     listens = isinstance(encoder.clip_input, AudioInput)
-    suffix, make = (".m4a", sound_file) if listens else (".mp4", video_file)
+    suffix, make = (".mp3", sound_file) if listens else (".mp4", video_file)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:05d}{suffix}" for number in range(count)]
     in_parallel(lambda number: paths[number].is_file() or make(paths[number], number), range(count), workers)
