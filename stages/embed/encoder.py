@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 import numpy as np
 
 from pipeline.config import Settings
+from pipeline.device import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -20,9 +21,12 @@ class EncoderConfig(Settings):
 
     Attributes:
         family: module of `stages/embed/encoders/` that implements the encoder, with dashes for underscores.
+        precision: in which the networks compute: `fp32`; on a GPU `tf32`, or by torch's autocast `bf16` or `fp16`. It
+            changes rows, so that it is part of the fingerprint.
     """
 
     family: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,11 @@ class FrameInput:
 
 
 class Tower(Protocol):
-    """A loaded model that turns items into embeddings."""
+    """A loaded model that turns items into embeddings.
+
+    It may have an attribute `networks`, a sequence of `torch.nn.Module`: those that `--compile` compiles. `encode` has
+    to call each of them as a function.
+    """
 
     def prepare(self, item: Any, key: bytes) -> Any:
         """Does the CPU half: features, crops, tokens. Runs in several threads at once and is deterministic.
