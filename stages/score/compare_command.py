@@ -34,7 +34,7 @@ def compare(
             f"{first!r} is on corpus {corpora[0]!r} and {second!r} on {corpora[1]!r}: only experiments on the same "
             "corpus have the same queries."
         )
-    numbers = [_read(name, corpora[0], subset) for name in (first, second)]
+    numbers = _read(first, corpora[0], subset), _read(second, corpora[0], subset)
     rows = compared(*numbers)
     if not rows:
         protocols = [load_experiment(name).protocol for name in (first, second)]

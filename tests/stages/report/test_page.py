@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stages.report.audio_snippet import encode_snippet
-from stages.report.page import MAX_PROBLEMS, ExperimentResult, Hit, QueryExample, render
+from stages.report.experiment_result import ExperimentResult, Hit, QueryExample
+from stages.report.page import MAX_PROBLEMS, render
 
 EVIL = '<script>alert("x")</script>\'" onload=bad() & {{ 7 * 7 }}'
 SOUND = encode_snippet(np.sin(np.arange(4000) / 10).astype(np.float32), 16000)

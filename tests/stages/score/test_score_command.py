@@ -41,6 +41,7 @@ def corpus(project):
         ("clips", clip_rows, tables.CLIPS),
         ("captions", caption_rows, tables.CAPTIONS),
         ("pairs", pairs, tables.PAIRS),
+        ("spans", [], tables.SPANS),
     ):
         tables.write_table(tables.table(rows, schema), schema, layout.table("mine", name))
     random = np.random.default_rng(0)
