@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import polars as pl
 
 from cache import tables as schemas
@@ -16,7 +14,7 @@ from pipeline.media.errors import MediaError
 from stages.report.audio_snippet import encode_snippet
 
 SAMPLE_RATE = 32000
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 12 * 2**20
 """Of all sounds in a report. As text they take a third more; experiments first in params.yaml have them first."""
 
 
@@ -31,6 +29,7 @@ class Sounds:
         self._made: dict[tuple[str, str], bytes | None] = {}
         self._bytes_left = max_bytes
         self._without: set[tuple[str, str]] = set()
+        self._spans: dict[str, dict[str, dict]] = {}
 
     @property
     def n_left_out(self) -> int:
@@ -44,23 +43,21 @@ class Sounds:
             if self._bytes_left <= 0:
                 self._without.add(key)
             else:
-                sound = _encoded(corpus, clip_id)
-                self._made[key] = sound
+                if corpus not in self._spans:
+                    self._spans[corpus] = _read_spans(corpus)
+                span = self._spans[corpus].get(clip_id)
+                self._made[key] = sound = None if span is None else _encoded(corpus, span)
                 self._bytes_left -= len(sound or b"")
         return self._made.get(key)
 
 
-@cache
-def _spans(corpus: str) -> dict[str, dict]:
+def _read_spans(corpus: str) -> dict[str, dict]:
     """Where the sound of each clip begins; what a second file goes on with is left out."""
     rows = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == "sound")
     return {row["clip_id"]: row for row in reversed(rows.rows(named=True))}
 
 
-def _encoded(corpus: str, clip_id: str) -> bytes | None:
-    span = _spans(corpus).get(clip_id)
-    if span is None:
-        return None
+def _encoded(corpus: str, span: dict) -> bytes | None:
     store = AudioStore(Store.default(), load_corpus(corpus).audio)
     try:
         store.ensure(span["media_digest"], corpus_place(corpus).media / span["media_path"])

@@ -105,6 +105,11 @@ class Overview:
         return any(len(row.members) > 1 for row in self.rows)
 
     @property
+    def has_paper(self) -> bool:
+        """Whether any number has a published one."""
+        return any(cell.paper is not None for row in self.rows for cell in row.cells)
+
+    @property
     def groups(self) -> list[list[Column]]:
         """Columns that stand together under one upper heading."""
         return [list(columns) for _, columns in groupby(self.columns, key=lambda column: column.group)]

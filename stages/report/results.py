@@ -48,10 +48,15 @@ def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResul
         if not folder.is_dir():
             continue
         reason = nothing_scored(folder)
-        if reason is None:
-            results.append(read_result(folder, _subsets(params, config.corpus), snippet))
-        else:
+        if reason is not None:
             empty[name] = reason
+            continue
+        try:
+            results.append(read_result(folder, _subsets(params, config.corpus), snippet))
+        except KeyError as error:
+            raise UserError(
+                f"The results in {folder} lack {error}, an older hearonce wrote them: run `dvc repro`."
+            ) from None
     if not results and not empty:
         raise UserError("There are no results yet: run `dvc repro`.")
     return results, empty

@@ -25,8 +25,10 @@ def results(
     params = load_params()
     if corpus and corpus not in params.corpora:
         raise UserError(f"No corpus {corpus!r} in params.yaml: {did_you_mean(corpus, params.corpora)}")
-    found, empty = read_results(params, lambda *_: None)
-    chosen = [result for result in found if not corpus or result.corpus == corpus]
+    wanted = set(params.experiments_of(corpus)) if corpus else {*params.experiments, *params.fusions}
+    found, without = read_results(params, lambda *_: None)
+    chosen = [result for result in found if result.name in wanted]
+    empty = {name: reason for name, reason in without.items() if name in wanted}
     if not chosen and not empty:
         raise UserError(f"No experiment on {corpus!r} has results yet: run `dvc repro`.")
     subsets = dict.fromkeys(one for result in chosen for one in result.metrics)

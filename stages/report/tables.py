@@ -132,7 +132,9 @@ def lines(
             "difference": [difference(metric, own.get(metric), published.get(metric)) for metric in metrics],
         }
         rows += [
-            Line(kind, subset, numbers, [""] * len(SIZES)) for kind, numbers in below.items() if {*numbers} - {NONE}
+            Line(kind, subset, ["" if one == NONE else one for one in numbers], [""] * len(SIZES))
+            for kind, numbers in below.items()
+            if {*numbers} - {NONE}
         ]
     return rows
 
