@@ -13,7 +13,12 @@ from pipeline.suggest import did_you_mean
 
 CONFIGS = Path("configs")
 PARAMS = Path("params.yaml")
-KINDS = {"corpora": "corpus", "encoders": "encoder", "experiments": "experiment"}
+KINDS = {
+    "corpora": "corpus",
+    "encoders": "encoder",
+    "experiments": "experiment",
+    "descriptions": "description",
+}
 
 
 class Settings(BaseModel):
@@ -62,13 +67,18 @@ class ScoredSubset(Settings):
 
 
 class Params(Settings):
-    """`params.yaml`: what a plain `dvc repro` runs."""
+    """`params.yaml`: what a plain `dvc repro` runs.
+
+    Attributes:
+        descriptions: for each corpus, how language models describe its captions: names of `configs/descriptions/`.
+    """
 
     corpora: dict[str, CorpusPlace]
     embeddings: dict[str, Embedding]
     experiments: dict[str, Scored]
     fusions: dict[str, Fused] = {}
     subsets: dict[str, ScoredSubset] = {}
+    descriptions: dict[str, list[str]] = {}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""

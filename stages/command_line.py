@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "stages.check:check",
     "ingest": "stages.ingest.command:ingest",
     "extract-audio": "stages.extract_audio.command:extract_audio",
+    "describe": "stages.describe.command:describe",
     "embed-clips": "stages.embed.command:embed_clips",
     "embed-captions": "stages.embed.command:embed_captions",
     "score": "stages.score.command:score",

@@ -13,6 +13,7 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config import ExperimentConfig
+from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
 
 
@@ -48,7 +49,7 @@ def read_embedded(config: ExperimentConfig) -> Embedded:
         NothingToScore: nothing was embedded.
         UserError: a table or artifact is missing or damaged, or the caption source is unknown.
     """
-    table = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
+    table = read_extended(config.corpus, "captions")
     sources = table["source"].unique().to_list()
     if config.captions not in sources:
         raise UserError(
