@@ -244,6 +244,8 @@ def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str
             parts.append(f"unknown key {place!r}, {did_you_mean(str(item['loc'][-1]), _fields(model, item['loc']))}")
         elif item["type"] == "missing":
             parts.append(f"key {place!r} is missing.")
+        elif item["type"] == "value_error":  # a check of ours, which says what is wrong; the value may be a secret
+            parts.append(f"{place}: {item['ctx']['error']}." if place else f"{item['ctx']['error']}.")
         else:
             parts.append(f"{place}: {item['msg']} (found {item['input']!r}).")
     return f"{path}: {' '.join(parts)}"

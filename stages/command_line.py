@@ -19,6 +19,7 @@ COMMANDS = {
     "score": "stages.score.command:score",
     "score-subset": "stages.score.command:score_subset",
     "report": "stages.report.command:report",
+    "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.problems:problems",
     "encode": "stages.embed.encode_files:encode",
     "cache": "pipeline.cache_commands.app:app",

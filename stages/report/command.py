@@ -11,6 +11,7 @@ from pipeline import layout
 from pipeline.config import Params, load_params
 from pipeline.summary import Summary
 from stages.report.clip_sound import snippet
+from stages.report.descriptions import read_descriptions
 from stages.report.page import render
 from stages.report.problems import read_problems
 from stages.report.results import nothing_scored, read_result
@@ -44,6 +45,7 @@ def report() -> None:
             problems,
             f"hearonce: {corpora}",
             {"hearonce": version("hearonce"), "corpora": corpora},
+            [one for corpus in params.corpora if (one := read_descriptions(corpus))],
         )
         with new_file(layout.REPORT / PAGE) as temporary:
             temporary.write_text(page, encoding="utf-8")

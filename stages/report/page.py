@@ -14,7 +14,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from stages.report import charts, heatmap, tables
+from stages.report.agreement import LEVELS
 from stages.report.audio_snippet import MIME_TYPE
+from stages.report.descriptions import CorpusDescriptions
 from stages.report.tables import Scores
 
 MAX_PROBLEMS = 500
@@ -86,6 +88,7 @@ def render(
     problems: Sequence[Mapping[str, Any]],
     title: str,
     generated_from: Mapping[str, Any],
+    described: Sequence[CorpusDescriptions] = (),
 ) -> str:
     """The whole page as HTML.
 
@@ -94,6 +97,7 @@ def render(
         problems: rows of the problems tables: stage, id, path, reason.
         title: heading of the page.
         generated_from: what the numbers come from (commit, versions, time, ...), shown at the end.
+        described: what language models made of captions, by corpus.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -120,6 +124,8 @@ def render(
         n_problems=len(problems),
         reasons=Counter((p.get("stage"), p.get("reason")) for p in problems).most_common(),
         generated_from=generated_from,
+        described=described,
+        levels=LEVELS,
     )
 
 

@@ -77,7 +77,9 @@ class EndpointEngine:
             base_url=url,
             max_retries=0,
             timeout=self._config.endpoint.timeout_s,
-            http_client=DefaultAsyncHttpxClient(trust_env=not local),
+            http_client=DefaultAsyncHttpxClient(  # no redirect: the key goes where the config says, or nowhere
+                trust_env=not local, verify=not (url or "").startswith("http://"), follow_redirects=False
+            ),
         )
 
 
