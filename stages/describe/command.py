@@ -57,7 +57,10 @@ def describe(
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Ask again where the kept answer cannot be used.")] = False,
 ) -> None:
-    """Describe the captions of a corpus as params.yaml says; only what has never been answered is asked."""
+    """Describe the captions of a corpus as params.yaml says; only what has never been answered is asked.
+
+    A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
+    """
     names = load_params().descriptions.get(corpus, [])
     configs = {name: load_description(name) for name in names}
     tables = {
@@ -112,7 +115,8 @@ def describe(
         for name, schema in TABLES.items():
             schemas.write_table(found[name], schema, layout.described(corpus, name))
         problems.write(layout.problems(corpus, STAGE))
-    finish(summary.line(), len(problems), keep_going)
+    spent = any(part.asked.spent for part in used)  # for DVC a stage cut short must not pass for one that is done
+    finish(summary.line(), len(problems), keep_going and not spent)
 
 
 class _Before:

@@ -36,6 +36,8 @@ def test_the_shipped_params_fit(demo, capsys):
             "did you mean 'efficientnet-minilm'",
         ),
         ("demo-audio:", "demo-adio:", "No experiment 'demo-adio' .*did you mean 'demo-audio'"),
+        ("descriptions: {}", "descriptions: {dmo: [qwen-here]}", "descriptions: no corpus 'dmo', did you mean 'demo'"),
+        ("descriptions: {}", "descriptions: {demo: [qwen-her]}", "No description 'qwen-her' .*mean 'qwen-here'"),
         ("media: configs/corpora/demo/media", "media: nowhere", "names nowhere, which does not exist"),
     ],
 )

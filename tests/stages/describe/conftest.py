@@ -9,6 +9,7 @@ from language_server import SECRET, LanguageServer, serving
 
 from cache import tables
 from pipeline import layout
+from pipeline.command_line import EXIT_PROBLEMS
 from stages.describe.command import describe
 
 
@@ -55,7 +56,10 @@ class Corpora:
     def run(self, corpus: str = "mine", **options) -> list[str]:
         """Describes; the captions that were asked about."""
         before = len(self.server.requests)
-        describe(corpus, **{"keep_going": True, **options})
+        try:
+            describe(corpus, **{"keep_going": True, **options})
+        except SystemExit as stop:  # a budget that is used up
+            assert stop.code == EXIT_PROBLEMS
         return self.server.asked()[before:]
 
     def table(self, name: str, corpus: str = "mine") -> pl.DataFrame:

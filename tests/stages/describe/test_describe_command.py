@@ -7,6 +7,8 @@ import pytest
 from language_server import description_of, level_of
 
 from cache.errors import UserError
+from pipeline.command_line import EXIT_PROBLEMS
+from stages.describe.command import describe
 
 CAPTIONS = ["cut onion", "wash pan", "cut onion", "open drawer", "stir soup"]
 
@@ -107,6 +109,14 @@ def test_a_budget_of_requests_stops_cleanly_and_the_next_run_goes_on(corpora, ca
     assert len(corpora.run(max_requests=2)) == 2
     assert corpora.reasons() == {}
     assert corpora.run(max_requests=0) == []
+
+
+def test_a_run_that_a_budget_ends_is_not_done_for_dvc(corpora):
+    corpora.add("mine", CAPTIONS)
+    with pytest.raises(SystemExit) as stop:
+        describe("mine", keep_going=True, max_requests=1)
+    assert stop.value.code == EXIT_PROBLEMS
+    describe("mine", keep_going=True, max_requests=3)
 
 
 def test_a_budget_of_tokens_is_never_exceeded(corpora, capsys):

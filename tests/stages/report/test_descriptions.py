@@ -107,7 +107,7 @@ def test_agreement_is_said(corpus, capsys):
     ]
     agreement_command("mine", "annotated", "described-one")
     assert "3 judged by both: 33.3% the same level" in capsys.readouterr().out
-    with pytest.raises(UserError, match="Nobody called 'described-tow' .* did you mean 'described-two'"):
+    with pytest.raises(UserError, match=r"Nobody called 'described-tow' .* did you mean 'described-two'"):
         agreement_command("mine", "described-tow", "annotated")
 
 
