@@ -14,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -81,8 +81,7 @@ class AnswerStore:
         self.damages = []
         found: dict[str, Answer] = {}
         for path in sorted(self.path.glob(f"*{SUFFIX}")):
-            *lines, _cut_off = path.read_bytes().split(b"\n")
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(_whole_lines(path), 1):
                 answer = _opened(line)
                 if answer is None or answer.key != self.key(answer.text):
                     self.damages.append(f"{path}, line {number}, does not match its checksum: that answer is lost")
@@ -136,6 +135,13 @@ class AnswerStore:
                 self._file = None
 
 
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):  # else it is what a killed writer has left
+                yield line[:-1]
+
+
 def _sealed(answer: Answer) -> bytes:
     data = json.dumps(asdict(answer), separators=(",", ":"), ensure_ascii=True).encode()
     return b"%08x %b\n" % (crc32c(data), data)
@@ -144,7 +150,7 @@ def _sealed(answer: Answer) -> bytes:
 def _opened(line: bytes) -> Answer | None:
     checksum, _, data = line.partition(b" ")
     try:
-        if int(checksum, 16) == crc32c(data):
+        if checksum == b"%08x" % crc32c(data):
             return Answer(**json.loads(data))
     except (ValueError, TypeError):
         pass

@@ -91,11 +91,11 @@ def look_up(part: Part, texts: Sequence[str], before: Callable[[], Mapping[str, 
     """
     kept = part.store.read()
     remarks = []
-    if part.store.damages:
-        more = f" (and {len(part.store.damages) - 1} more)" if len(part.store.damages) > 1 else ""
-        remarks.append(f"{part.store.damages[0]}{more}")
     missing = {key: text for text in texts if (key := part.store.key(text)) not in kept}
     if missing:
+        if part.store.damages:
+            more = f" (and {len(part.store.damages) - 1} more)" if len(part.store.damages) > 1 else ""
+            remarks.append(f"{part.store.damages[0]}{more}")
         new = [one for one in before().get(part.store.fingerprint, ()) if missing.get(one.key) == one.text]
         part.store.warm(new)
         kept |= {one.key: one for one in new}

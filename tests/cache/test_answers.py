@@ -69,7 +69,7 @@ def test_every_flipped_bit_is_found_and_costs_one_answer(tmp_path):
     (path,) = store.path.glob("*.jsonl")
     data = path.read_bytes()
     dice = random.Random(5)
-    for place in dice.sample(range(len(data) - 1), 150):
+    for place in range(len(data) - 1):
         bad = bytearray(data)
         bad[place] ^= 1 << dice.randrange(8)
         path.write_bytes(bytes(bad))
