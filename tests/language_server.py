@@ -170,3 +170,11 @@ def serving(server: LanguageServer) -> Iterator[LanguageServer]:
 def content(value: object) -> dict:
     """A fault: other words of the model."""
     return {"message": {"role": "assistant", "content": value if isinstance(value, str) else json.dumps(value)}}
+
+
+if __name__ == "__main__":
+    import sys
+
+    with LanguageServer(int(sys.argv[1])) as one:
+        print(f"answering at {one.url}", flush=True)
+        one.serve_forever()
