@@ -20,16 +20,14 @@ def previous_table(out: Path, schema: schemas.Schema, remark: Callable[[str], No
         remark: told why it could not be had.
     """
     nothing = schemas.table([], schema)
-    if not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
+    lock = Path("dvc.lock")
+    if not Path(".dvc").is_dir() or not lock.is_file() or f"path: {out.as_posix()}\n" not in lock.read_text("utf-8"):
         return nothing
     with tempfile.TemporaryDirectory() as folder:
         try:
             from dvc.api import DVCFileSystem
 
-            files = DVCFileSystem(".")
-            if not files.exists(out.as_posix()):
-                return nothing
-            files.get(out.as_posix(), str(Path(folder) / out.name))
+            DVCFileSystem(".").get(out.as_posix(), str(Path(folder) / out.name))
             return schemas.read_table(Path(folder) / out.name, schema)
         except Exception as error:  # DVC and its remotes raise many kinds; what cannot be had can be asked again
             remark(f"the table in dvc.lock cannot be had ({' '.join(str(error).split())})")

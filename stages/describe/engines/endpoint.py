@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -93,7 +94,15 @@ class _Run:
         self._patience = Patience(self._options.backoff_s)
         self._answered = False
         self._failed_in_a_row = 0
-        self._stopped = False
+        self._stop = asyncio.Event()
+
+    @property
+    def _stopped(self) -> bool:
+        return self._stop.is_set()
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def work(self, task: Task, captions: Iterator[str], until_answered: bool = False) -> None:
         """Asks about captions until there are none left, the budget is spent or something goes wrong."""
@@ -110,9 +119,10 @@ class _Run:
                     self._answered, self._failed_in_a_row = True, 0
                     self._listener.answered(caption, reply)
             except BudgetSpent as spent:
-                self.spent, self._stopped = self.spent or spent, True
+                self.spent = self.spent or spent
+                self._stop.set()
             except BaseException:
-                self._stopped = True  # what other workers have under way is still received and kept
+                self._stop.set()  # what other workers have under way is still received and kept
                 raise
 
     def _fail(self, caption: str, failure: NoAnswer) -> None:
@@ -131,8 +141,8 @@ class _Run:
         most = estimated_input(task.prompt, text) + self._config.answer_limit
         attempt = 0
         while True:
-            while (pause := self._patience.pause_left_s()) > 0:
-                await asyncio.sleep(pause)
+            while not self._stopped and (pause := self._patience.pause_left_s()) > 0:
+                await self._sleep(pause)
             if self._stopped:
                 raise BudgetSpent("another request ended the run")
             self._budget.reserve(most)
@@ -150,7 +160,7 @@ class _Run:
                 if wait > self._options.longest_wait_s + self._options.backoff_s:
                     failure.final = True
                     raise
-                await asyncio.sleep(wait)
+                await self._sleep(wait)
             else:
                 reply = counted(reply, task, text)
                 self._budget.spend(most, reply.input_tokens, reply.output_tokens)

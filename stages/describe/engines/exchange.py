@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 
@@ -35,7 +36,9 @@ class Exchange:
     def __init__(self, client: Any, config: DescriptionConfig, secret: str, with_schema: bool) -> None:
         self._client, self._config, self._secret = client, config, secret
         self.with_schema, self._accepted = with_schema, False
-        self.name = f"{str(client.base_url).rstrip('/')} (model {config.model!r})"
+        url = urlsplit(str(client.base_url))
+        place = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()  # the environment's may hold more
+        self.name = f"{place.rstrip('/')} (model {config.model!r})"
 
     async def reply(self, task: Task, question: str) -> Reply:
         """Asks once.

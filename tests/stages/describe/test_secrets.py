@@ -79,6 +79,15 @@ def test_a_missing_key_names_its_variable(corpora, monkeypatch):
     assert SECRET not in str(corpora.server.headers)
 
 
+def test_a_password_in_the_urls_variable_is_not_repeated(corpora, monkeypatch):
+    corpora.add("mine", ["a", "b", "c"])
+    corpora.config(endpoint={"base_url": None, "attempts": 1})
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{SECRET}2@127.0.0.1:9/v1?token={SECRET}3")
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/v1 \(model 'fake-1'\) gives no answers") as raised:
+        corpora.run()
+    assert SECRET not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
