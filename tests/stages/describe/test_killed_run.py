@@ -19,7 +19,7 @@ def start() -> subprocess.Popen:
 def test_killed_at_half_only_the_rest_is_asked(corpora):
     corpora.add("mine", [f"caption {number}" for number in range(N)])
     corpora.config(endpoint={"concurrency": CONCURRENCY})
-    corpora.server.pause_s = 0.03
+    corpora.server.pause_s = 0.05
     run = start()
     while len(corpora.server.requests) < N // 2:
         assert run.poll() is None
