@@ -31,11 +31,12 @@ def check() -> None:
         config = load_experiment(name)
         _known("corpus", config.corpus, list(params.corpora), f"experiment {name}")
         described = [f"described-{one}" for one in params.descriptions.get(config.corpus, [])]
-        if config.captions.startswith("described-") and config.captions not in described:
-            raise UserError(
-                f"{PARAMS}: experiment {name!r} reads caption source {config.captions!r}, which `descriptions` of "
-                f"{config.corpus} does not make, {did_you_mean(config.captions, described)}"
-            )
+        for source in config.sources():
+            if source.startswith("described-") and source not in described:
+                raise UserError(
+                    f"{PARAMS}: experiment {name!r} reads caption source {source!r}, which `descriptions` of "
+                    f"{config.corpus} does not make, {did_you_mean(source, described)}"
+                )
         for encoder in config.encoders:
             if (config.corpus, encoder) not in embedded:
                 raise UserError(

@@ -22,6 +22,7 @@ COMMANDS = {
     "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.problems:problems",
     "encode": "stages.embed.encode_files:encode",
+    "checkpoints": "pipeline.checkpoints.app:app",
     "cache": "pipeline.cache_commands.app:app",
 }
 

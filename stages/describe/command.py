@@ -85,7 +85,7 @@ def describe(
                 _say_what_is_missing(name, part, texts, config)
                 continue
             summary.wanted += len(texts)
-            summary.found += part.asked.n_found
+            summary.count_found(part.asked.n_found)
             label = f"{STAGE} {corpus} {name} {part.task.name}"
             start = budget.input_tokens, budget.output_tokens
             try:

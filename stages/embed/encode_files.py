@@ -23,7 +23,8 @@ from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
-from stages.embed.encoder import AudioInput, Encoder, Tower
+from stages.embed.encoder import AudioInput, Encoder
+from stages.embed.loading import LoadedTower, load_tower
 from stages.embed.registry import load_encoder
 
 
@@ -40,15 +41,15 @@ class OpenEncoder:
         self._device_name = device
 
     @cached_property
-    def _clip_tower(self) -> Tower:
-        return self.encoder.load_clip_tower(pick_device(self._device_name))
+    def _clip_tower(self) -> LoadedTower:
+        return load_tower(self.encoder, "clips", pick_device(self._device_name))
 
     @cached_property
-    def _caption_tower(self) -> Tower:
-        return self.encoder.load_caption_tower(pick_device(self._device_name))
+    def _caption_tower(self) -> LoadedTower:
+        return load_tower(self.encoder, "captions", pick_device(self._device_name))
 
     def clips(self, files: Sequence[str | Path]) -> np.ndarray:
-        """Embeds whole videos or sounds.
+        """Embeds whole videos (files or folders of frames) or sounds.
 
         Returns:
             float32 array of shape (len(files), dim).
@@ -74,8 +75,9 @@ class OpenEncoder:
             with tempfile.TemporaryDirectory() as scratch:
                 store = Store(Path(scratch))
                 memory = DigestMemory(store.digests)
-                clip = Clip(str(file), (Span(file, memory.digest(file), 0.0, info.duration_s),), str(file))
+                span = Span(file, memory.digest(file), 0.0, info.duration_s, *(info.frames or (None, None)))
                 memory.close()
+                clip = Clip(str(file), (span,), str(file))
                 reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()))
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):

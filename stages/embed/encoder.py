@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 
 from pipeline.config import Settings
+from pipeline.device import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -20,9 +21,12 @@ class EncoderConfig(Settings):
 
     Attributes:
         family: module of `stages/embed/encoders/` that implements the encoder, with dashes for underscores.
+        precision: in which the networks compute: `fp32`; on a GPU `tf32`, or by torch's autocast `bf16` or `fp16`. It
+            changes rows, so that it is part of the fingerprint.
     """
 
     family: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -32,18 +36,28 @@ class AudioInput:
     sample_rate: int
 
 
+Sampling = Literal["middle-of-parts", "egovlp-epic", "egovlp-egomcq"]
+"""Which pictures of a clip a tower is given; see `stages/embed/frame_sampling.py`."""
+
+
 @dataclass(frozen=True)
 class FrameInput:
-    """A tower that looks: it is given uint8 RGB frames of shape (count, height, width, 3).
+    """A tower that looks: it is given uint8 RGB frames of shape (n, height, width, 3).
 
-    The frames lie in the middle of `count` equal parts of the clip, in the video's display orientation.
+    The frames are in playing order and in the video's display orientation. There are `count` of them, with sampling
+    `egovlp-epic` as few as its rule finds in a clip at the very start of a video.
     """
 
     count: int
+    sampling: Sampling = "middle-of-parts"
 
 
 class Tower(Protocol):
-    """A loaded model that turns items into embeddings."""
+    """A loaded model that turns items into embeddings.
+
+    It may have an attribute `networks`, a sequence of `torch.nn.Module`: those that `--compile` compiles. `encode` has
+    to call each of them as a function.
+    """
 
     def prepare(self, item: Any, key: bytes) -> Any:
         """Does the CPU half: features, crops, tokens. Runs in several threads at once and is deterministic.

@@ -20,6 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cache.errors import UserError
+from pipeline.checkpoints.content import HEAD_BYTES, stand_in
+from pipeline.checkpoints.hint import not_found
 
 WRAPPERS = ("state_dict", "model")
 """Top-level names under which checkpoints keep their weights, the first that is there wins."""
@@ -85,8 +87,9 @@ def drop_position_ids(weights: dict[str, Tensor], path: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception of another library says, short enough for a sentence."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an exception of another library says first, short enough to stand in a sentence of ours."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.split(". ", 1)[0].removesuffix(".")
 
 
 def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, architecture: str) -> None:
@@ -135,16 +138,11 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder, not a checkpoint file")
     if not path.exists():
-        raise CheckpointError(f"checkpoint not found: {path}")
+        raise CheckpointError(not_found(path))
     with path.open("rb") as file:
-        head = file.read(64)
-    start = head.lstrip().lower()
-    if not head:
-        raise CheckpointError(f"{path} is empty: fetch it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull`")
-    if start.startswith((b"<!doctype", b"<html")):
-        raise CheckpointError(f"{path} is a web page, not a checkpoint: fetch the file itself")
+        head = file.read(HEAD_BYTES)
+    if wrong := stand_in(head):
+        raise CheckpointError(f"{path} is {wrong}: fetch it again")
     if not head.startswith((ZIP_START, PICKLE_START)):
         raise CheckpointError(f"{path} is not a PyTorch checkpoint: it starts with {head[:8]!r}")
 
@@ -161,7 +159,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _torch_load(path: Path) -> Any:
     mapped = zipfile.is_zipfile(path)
     try:
-        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+        with torch.serialization.safe_globals([*_numpy_globals(), *_TRAINING_RECORDS]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
@@ -194,6 +192,23 @@ def _unwrap(holder: Mapping[Any, Any], path: Path, wrappers: tuple[str, ...]) ->
     names = ", ".join(str(key) for key in list(weights)[:8]) or "nothing"
     place = "at its top level" if found is None else f"under {found!r}"
     raise CheckpointError(f"{path} has no state dict {place} (looked under {', '.join(wrappers)}; it holds: {names})")
+
+
+class _Record:
+    """Stands for an object that a training loop saved beside the weights: whatever it was, nothing of it is made."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_TRAINING_RECORDS = [
+    (_Record, name)
+    for name in ("parse_config.ConfigParser", "argparse.Namespace", "pathlib.PosixPath", "pathlib._local.PosixPath")
+]
+"""What the template of EgoVLP, FrozenInTime and others saves as `config`; the names are not imported."""
 
 
 def _numpy_globals() -> list[Any]:

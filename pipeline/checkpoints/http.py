@@ -1,0 +1,216 @@
+"""Resumable downloads over HTTP (RFC 9110, range requests), of which no byte is taken on trust.
+
+A resumed download goes on only if the server says, by a strong ETag or a date, that the file is still the same one;
+and only from bytes that are known to be on the disk, so that a power cut leaves no hole.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cache.durable import new_file
+from cache.errors import UserError, writing
+from pipeline.checkpoints.content import HEAD_BYTES, stand_in
+from pipeline.checkpoints.meter import Meter
+from pipeline.checkpoints.places import PlaceError, root
+
+TRIES = 5
+"""Attempts in a row that bring nothing before a place is given up."""
+
+PAUSE_S = 1.0
+TIMEOUT_S = 30.0
+BLOCK = 1 << 20
+SYNC_EVERY = 16 << 20
+_TRANSIENT = (408, 425, 429)
+_GONE = (404, 410)
+
+
+@dataclass
+class _State:
+    """What is known of an unfinished download.
+
+    Attributes:
+        url: where it comes from.
+        validator: ETag or Last-Modified of the file; None if a download cannot be resumed.
+        total: bytes of the whole file, None if the server has not said.
+        synced: bytes that are certainly on the disk.
+    """
+
+    url: str
+    validator: str | None = None
+    total: int | None = None
+    synced: int = 0
+
+
+class _CutError(Exception):
+    """The transfer ended early; another attempt may go on."""
+
+
+def fetch(url: str, scratch: Path, label: str) -> Path:
+    """Downloads a file into a folder that is kept between attempts and runs.
+
+    Args:
+        url: http or https; redirections are followed.
+        scratch: folder of this download alone.
+        label: name for the progress bar.
+
+    Returns:
+        The complete file in the folder.
+
+    Raises:
+        PlaceError: it cannot be had now; what has arrived is kept.
+        UserError: it cannot be written.
+    """
+    part, failures, reason = scratch / "part", 0, ""
+    furthest = _read_state(scratch, url).synced
+    with Meter(label) as meter:
+        while failures < TRIES:
+            try:
+                _attempt(url, part, _read_state(scratch, url), meter)
+                return part
+            except UserError:
+                raise
+            except (_CutError, OSError, http.client.HTTPException) as error:
+                reason = root(error)
+                if _is_hopeless(error):
+                    break
+            reached = _read_state(scratch, url).synced
+            failures = 0 if reached > furthest else failures + 1
+            furthest = max(furthest, reached)
+            if failures < TRIES:
+                time.sleep(PAUSE_S * failures)
+    raise PlaceError(f"{url}: {reason}")
+
+
+def _attempt(url: str, part: Path, state: _State, meter: Meter) -> None:
+    """One request, which goes on where the state says or starts anew."""
+    headers = {"User-Agent": "hearonce", "Accept-Encoding": "identity"}
+    if state.synced and state.validator:
+        headers |= {"Range": f"bytes={state.synced}-", "If-Range": state.validator}
+    if state.total is not None and state.synced == state.total:
+        return  # all of it had arrived when the process ended
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
+            start, total = _extent(answer, state, part)
+            validator = _validator(answer) or (state.validator if start else None)
+            _receive(answer, part, _State(url, validator, total, start), meter)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:
+            _forget(part)
+            raise _CutError("the server has fewer bytes than it announced, or another file by now") from None
+        if error.code >= 500 or error.code in _TRANSIENT:
+            raise _CutError(f"HTTP {error.code} {error.reason}") from None
+        raise PlaceError(f"{url}: HTTP {error.code} {error.reason}", absent=error.code in _GONE) from None
+
+
+def _extent(answer: http.client.HTTPResponse, state: _State, part: Path) -> tuple[int, int | None]:
+    """Where the bytes of an answer belong, and how long the whole file is, None if a chunked answer does not say."""
+    url = state.url
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise PlaceError(f"{url} sends the file compressed, so that its length cannot be checked")
+    if answer.headers.get_content_type() == "text/html":
+        raise PlaceError(f"{url} answers with a web page, not with the file")
+    if answer.status != 206:
+        if answer.length is None and not answer.chunked:
+            raise PlaceError(f"{url} does not say how long the file is, so that a cut could not be noticed")
+        return 0, answer.length
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+    first, last, total = (int(one) for one in found.groups()) if found else (-1, -1, -1)
+    if first != state.synced or last != total - 1 or state.total not in (None, total):
+        _forget(part)
+        raise _CutError("the server answers with another range than was asked for")
+    if _validator(answer) not in (None, state.validator):
+        _forget(part)
+        raise _CutError("the file changed at the server")
+    return first, total
+
+
+def _receive(answer: http.client.HTTPResponse, part: Path, state: _State, meter: Meter) -> None:
+    """Writes the body of an answer from byte `state.synced` on, and puts it on the disk now and then."""
+    done = state.synced
+    with writing(part):
+        file = part.open("r+b" if done else "wb")
+    with file:
+        with writing(part):
+            file.truncate(done)
+            file.seek(done)
+        try:
+            meter.at(done, state.total)
+            while block := answer.read(BLOCK):
+                if done == 0 and (wrong := stand_in(block[:HEAD_BYTES])):
+                    raise PlaceError(f"{state.url} sends {wrong}")
+                with writing(part):
+                    file.write(block)
+                done += len(block)
+                meter.at(done, state.total)
+                if done - state.synced >= SYNC_EVERY:
+                    _sync(file, part, state, done)
+        finally:
+            _sync(file, part, state, done)
+    if done == 0:
+        raise PlaceError(f"{state.url} sends an empty file")
+    if state.total is not None and done < state.total:
+        raise _CutError(f"the connection was cut after {done} of {state.total} bytes")
+    state.total = done
+    _write_state(part, state)
+
+
+def _sync(file: BinaryIO, part: Path, state: _State, done: int) -> None:
+    with writing(part):
+        file.flush()
+        os.fsync(file.fileno())
+    state.synced = done
+    _write_state(part, state)
+
+
+def _validator(answer: http.client.HTTPResponse) -> str | None:
+    """A strong ETag, or else the date, by which a server can tell whether the file is still the same."""
+    tag = answer.headers.get("ETag")
+    if tag and not tag.startswith("W/"):
+        return tag
+    return answer.headers.get("Last-Modified")
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Whether another attempt a second later is pointless: no network, no such host, no certificate."""
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, (TimeoutError, ConnectionError)):
+        return isinstance(reason, ConnectionRefusedError)
+    return isinstance(error, urllib.error.URLError)
+
+
+def _forget(part: Path) -> None:
+    _state_path(part.parent).unlink(missing_ok=True)
+    part.unlink(missing_ok=True)
+
+
+def _state_path(scratch: Path) -> Path:
+    return scratch / "state.json"
+
+
+def _write_state(part: Path, state: _State) -> None:
+    with new_file(_state_path(part.parent)) as temporary:
+        temporary.write_text(json.dumps(asdict(state)), encoding="utf-8")
+
+
+def _read_state(scratch: Path, url: str) -> _State:
+    """What an earlier attempt left for the same address, nothing if it cannot be gone on with."""
+    part = scratch / "part"
+    try:
+        state = _State(**json.loads(_state_path(scratch).read_text(encoding="utf-8")))
+        complete = state.total is not None and state.synced == state.total
+        if state.url == url and part.stat().st_size >= state.synced and (state.validator or complete):
+            return state
+    except (OSError, ValueError, TypeError):
+        pass
+    return _State(url)

@@ -1,0 +1,49 @@
+"""The `hearonce checkpoints` commands in a project whose catalogue points at servers of ours."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import yaml
+from misbehaving_server import serving
+
+from pipeline.checkpoints import http
+from stages.command_line import main
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(http, "PAUSE_S", 0.01)
+    monkeypatch.setattr(http, "TIMEOUT_S", 5.0)
+
+
+@pytest.fixture
+def site():
+    with serving() as one:
+        yield one
+
+
+@pytest.fixture
+def catalogue(project):
+    """Writes the catalogue: entries by name, to which a licence and users are added."""
+
+    def write(**entries: dict) -> None:
+        filled = {name: {"licence": "none", "used_by": ["tests"], **entry} for name, entry in entries.items()}
+        (project / "configs/checkpoints.yaml").write_text(yaml.safe_dump({"checkpoints": filled}))
+
+    return write
+
+
+@pytest.fixture
+def checkpoints(capsys, monkeypatch, project):
+    monkeypatch.setenv("COLUMNS", "400")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hearonce", "checkpoints", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return call
