@@ -115,11 +115,11 @@ def test_the_page_shows_captions_descriptions_levels_and_agreement(corpus):
     described = read_descriptions("mine")
     assert described is not None and described.n_rows == 6
     assert [row["caption_id"] for row in described.rows] == ["c0", "c0", "c1", "c1", "c2", "c2"]
-    html = render([], [], "t", {}, [described])
+    html = render([], [], "t", {}, described=[described])
     for text in ("one hears cut onion", "model two", "described-one and described-two", "66.7 %", "0.500"):
         assert text in html, text
     assert "<script>alert" not in html and "two hears &lt;script&gt;" in html
-    assert "#descriptions" not in render([], [], "t", {}, [])
+    assert "#descriptions" not in render([], [], "t", {})
 
 
 def test_a_corpus_that_nobody_described_has_no_section(project):
