@@ -190,7 +190,7 @@ def test_captions_are_data(corpora):
     assert texts["described-fake:c5"] == description_of("cut onion")
 
 
-def test_two_caption_sources_want_a_choice(corpora):
+def test_an_unknown_caption_source_says_what_was_meant(corpora):
     corpora.config(captions="visul")
     corpora.add("mine", CAPTIONS)
     with pytest.raises(UserError, match="no caption source 'visul': did you mean 'visual'"):
