@@ -22,6 +22,7 @@ embeddings:
 experiments:
   mine-audio: {corpus: mine, encoder: yamnet-minilm}
 fusions: {}
+descriptions: {}
 subsets: {mine-animals: {corpus: mine, subset: animals}}
 """
 EXPERIMENT = "corpus: mine\nencoders: [yamnet-minilm]\n"

@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.config import ExperimentConfig
+from pipeline.corpus_tables import read_extended
 from stages.score import examples, metrics, multi_instance
 from stages.score.inputs import NothingToScore, read_embedded
 from stages.score.multi_instance_scores import GRADED, RECALL_AT, DirectionScores
@@ -64,7 +63,7 @@ class InstanceScorer:
         self, corpus: str, caption_ids: list[str], caption_of_clip: list[str]
     ) -> tuple[list[str], NDArray[np.int64], NDArray[np.float64]]:
         """Sentences in table order, the first clip that has each (`indexes`), and (clips, sentences) relevancies."""
-        table = schemas.read_table(layout.table(corpus, "relevancy"), schemas.RELEVANCY)
+        table = read_extended(corpus, "relevancy")
         if table.is_empty():
             raise UserError(
                 f"Corpus {corpus!r} has no relevancies, which protocol multi-instance ranks by: use protocol "
@@ -142,7 +141,7 @@ class InstanceScorer:
 
 def _own_captions(corpus: str, rows: Mapping[str, int]) -> dict[str, int]:
     """The row of each clip's own caption among those of one source."""
-    pairs = schemas.read_table(layout.table(corpus, "pairs"), schemas.PAIRS)
+    pairs = read_extended(corpus, "pairs")
     return {clip: rows[caption] for clip, caption in reversed(pairs.rows()) if caption in rows}
 
 

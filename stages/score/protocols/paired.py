@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import tables as schemas
-from pipeline import layout
 from pipeline.config import ExperimentConfig
+from pipeline.corpus_tables import read_extended
 from stages.score import examples, paired_retrieval
 from stages.score.inputs import NothingToScore, read_embedded
 from stages.score.scored import Queries, Scored, intervals
@@ -43,7 +42,7 @@ class PairedScorer:
         paired = np.zeros(self._sims.shape, bool)
         row_of = {one: row for row, one in enumerate(self._caption_ids)}
         column_of = {one: column for column, one in enumerate(self._clip_ids)}
-        for clip_id, caption_id in schemas.read_table(layout.table(corpus, "pairs"), schemas.PAIRS).iter_rows():
+        for clip_id, caption_id in read_extended(corpus, "pairs").iter_rows():
             if clip_id in column_of and caption_id in row_of:
                 paired[row_of[caption_id], column_of[clip_id]] = True
         if not paired.any():
