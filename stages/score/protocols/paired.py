@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class PairedScorer:
             raise NothingToScore(f"No caption of {corpus!r} is paired with an embedded clip.")
         return paired
 
-    def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
         """Scores the clips against the captions that are paired with any of them."""
         clips = np.array([members is None or one in members for one in self._clip_ids])
         captions = self._paired[:, clips].any(axis=1)
