@@ -63,7 +63,7 @@ class InstanceScorer:
         )
 
     def _read_relevancy(self, corpus: str, source: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.float64]]:
-        """Sentences in table order, the clip that each is taken from (`indexes`), and (clips, sentences) relevancies."""
+        """Sentences in table order, the clip that each is taken from, and relevancies of (clips, sentences)."""
         table = schemas.read_table(layout.table(corpus, "relevancy"), schemas.RELEVANCY)
         if table.is_empty():
             raise UserError(
@@ -90,13 +90,13 @@ class InstanceScorer:
         for row, text in enumerate(self._own_texts):
             first.setdefault(text, row)
         rows = {f"{source}:{clip}": row for row, clip in enumerate(self._clip_ids)}
-        found = {}
+        found: dict[str, int] = {}
         for one in sentences:
-            text, row = self._texts[one], rows.get(one)
-            if row is None or self._own_texts[row] != text:
-                row = first.get(text)
-            if row is not None:
-                found[one] = row
+            text, named = self._texts[one], rows.get(one)
+            if named is not None and self._own_texts[named] == text:
+                found[one] = named
+            elif text in first:
+                found[one] = first[text]
         return found
 
     def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
