@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from clone import Clone, working_tree
 
 from miniature.build import PLACES, build
@@ -33,7 +32,13 @@ EXPERIMENTS = {
         "epic-mir-egovlp",
         "epic-mir-egovlp-wavcaps-clotho-gpt",
     ],
-    "epic-sounds": ["epic-sounds-wavcaps-*-gpt", "epic-sounds-laion-clap-visual", "epic-sounds-laion-clap-gpt"],
+    "epic-sounds": [
+        "epic-sounds-wavcaps-audiocaps-gpt",
+        "epic-sounds-wavcaps-clotho-gpt",
+        "epic-sounds-wavcaps-clotho-seed1-gpt",
+        "epic-sounds-laion-clap-visual",
+        "epic-sounds-laion-clap-gpt",
+    ],
     "ego-mcq": [
         "ego-mcq-wavcaps-audiocaps-gpt",
         "ego-mcq-wavcaps-clotho-visual",
@@ -82,7 +87,6 @@ def run_chain(folder: Path, frames: int) -> None:
         AssertionError: a command has failed; the message is its output.
     """
     with said("corpora, clone and checkpoints"):
-        torch.set_num_threads(2)
         build(folder / "corpora")
         clone = working_tree(folder / "hearonce")
         clone.write("params.yaml", EMPTY)
