@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import tables as schemas
+from cache.errors import UserError
 from pipeline import layout
 from pipeline.config import ExperimentConfig
 from stages.score import examples, paired_retrieval
@@ -27,10 +28,15 @@ class PairedScorer:
 
     Raises:
         NothingToScore: nothing is paired.
-        UserError: a table or an embedding cache cannot be read.
+        UserError: a table or an embedding cache cannot be read, or two caption sources are named.
     """
 
     def __init__(self, config: ExperimentConfig) -> None:
+        if len(set(config.sources())) > 1:
+            raise UserError(
+                f"Protocol paired-retrieval ranks captions of one source, not of {' and '.join(config.sources())}: "
+                "name one in `captions:`, or use protocol multi-instance, which joins them by clip."
+            )
         embedded = read_embedded(config)
         captions = embedded.captions[config.sources()[0]]
         self._clip_ids, self._caption_ids, self._texts = embedded.clip_ids, captions.ids, captions.texts
