@@ -60,7 +60,7 @@ class Failure(Exception):
 def main() -> int:
     """Builds, runs and checks; a summary goes to stdout."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=2, help="of EgoVLP on EPIC-KITCHENS; 16 as published is slow")
+    parser.add_argument("--frames", type=int, default=2, help="that EgoVLP looks at; 16 and 4 as published are slow")
     parser.add_argument("--keep", action="store_true", help="do not delete the folder")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hearonce-miniature-"))
@@ -91,7 +91,9 @@ def run_chain(folder: Path, frames: int) -> None:
         clone = working_tree(folder / "hearonce")
         clone.write("params.yaml", EMPTY)
         write_checkpoints(clone.root / "checkpoints")
-        replace(clone, "configs/encoders/egovlp-16f.yaml", "num_frames: 16", f"num_frames: {frames}")
+        for published in (16, 4):
+            name = f"configs/encoders/egovlp-{published}f.yaml"
+            replace(clone, name, f"num_frames: {published}", f"num_frames: {frames}")
         for path in clone.root.glob("configs/encoders/laion-clap*.yaml"):
             name = path.relative_to(clone.root).as_posix()
             if "text_model: roberta-base" in path.read_text():
@@ -103,6 +105,8 @@ def run_chain(folder: Path, frames: int) -> None:
         clone.run("hearonce", "check")
     with said("first dvc repro"):
         clone.repro()
+    for line in re.findall(r"^embed_\w+ .*: .* computed.*", clone.output, flags=re.M):
+        print(" " * 10 + re.sub(r" wanted.*?(, \d+ computed), .* (total .*? s).*", r"\1, \2", line))
     check_numbers(clone)
     check_embedded_once(clone)
     with said("second dvc repro"):
@@ -119,7 +123,7 @@ def run_chain(folder: Path, frames: int) -> None:
         adopt(clone, folder, "epic-mir")
         clone.repro()
     require_ran(clone, {"score_subset@epic-mir-short", "report"})
-    print(re.sub(r"\n+", "\n", clone.output).strip())
+    print("\n".join(line for line in clone.output.splitlines() if re.match("Running|> |score|report", line)))
 
 
 def adopt(clone: Clone, folder: Path, corpus: str) -> str:
@@ -139,7 +143,7 @@ def check_numbers(clone: Clone) -> None:
         require(len(chosen) >= len(EXPERIMENTS[corpus]), f"{corpus} has the experiments {chosen} only")
         for name in chosen:
             numbers = [headline(clone.metrics(name)), *(headline(metrics[one][name]) for one in levels)]
-            require(all(0 < one < 100 for one in numbers), f"{name} scored {numbers}")
+            require(all(0 <= one <= 100 for one in numbers), f"{name} scored {numbers}")
             print(f"{name:<40}{numbers[0]:>8.3f}" + "".join(f"{one:>10.3f}" for one in numbers[1:]))
 
 
