@@ -43,7 +43,7 @@ class SubsetConfig(Settings):
 
 
 def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -> set[str]:
-    """Ids of the clips in a subset, and of the questions if it comes with the annotations of multiple choice.
+    """Ids of the clips in a subset; also of the captions or questions that annotations which bring it count in.
 
     Args:
         corpus: whose subset.
@@ -90,7 +90,7 @@ def _listed(wanted: Sequence[str], clip_ids: Sequence[str], path: Path, remark: 
 
 def _annotated(corpus: str, name: str, path: Path) -> set[str]:
     table = read_extended(corpus, "subsets")
-    chosen = table.filter((pl.col("subset") == name) & pl.col("kind").is_in(["clip", "question"]))["id"]
+    chosen = table.filter(pl.col("subset") == name)["id"]
     if chosen.is_empty():
         known = table["subset"].unique().to_list()
         raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r}, {did_you_mean(name, known)}")

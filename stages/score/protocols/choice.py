@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class ChoiceScorer:
         self._sims = multiple_choice.mix(sims, ratio, config.normalise)
         self._hits = multiple_choice.correct(self._sims, self._answers)
 
-    def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
         """Scores the questions whose id, or whose right clip, is given."""
         chosen = np.array(
             [

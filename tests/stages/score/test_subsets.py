@@ -77,7 +77,7 @@ def test_clips_are_chosen_by_a_condition(corpus, condition, clips):
 
 def test_a_subset_of_the_annotations_is_taken_over(corpus):
     corpus("annotated: low\n")
-    assert read_subset("mine", "some") == {"dog.mp4"}
+    assert read_subset("mine", "some") == {"dog.mp4", "c1"}
     corpus("annotated: high\n")
     assert read_subset("mine", "some") == {"7"}
 
