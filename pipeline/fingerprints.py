@@ -41,7 +41,7 @@ def _resolve(value: Any, memory: DigestMemory) -> Any:
         except FileNotFoundError:
             raise UserError(f"{not_found(value)}.") from None
         except OSError as error:
-            raise UserError(f"The encoder needs {value}, which cannot be read: {error.strerror}.") from None
+            raise UserError(f"The model needs {value}, which cannot be read: {error.strerror}.") from None
     if isinstance(value, Mapping):
         return {str(name): _resolve(one, memory) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

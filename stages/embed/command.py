@@ -19,6 +19,7 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config import corpus_place, load_corpus
+from pipeline.corpus_tables import read_extended
 from pipeline.device import describe, pick_device
 from pipeline.embedding_run import Reader, Row, embed_missing
 from pipeline.fingerprints import fingerprint_of
@@ -99,7 +100,7 @@ def embed_captions(
 ) -> None:
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
-    table = schemas.read_table(layout.table(corpus, "captions"), schemas.CAPTIONS).to_dicts()
+    table = read_extended(corpus, "captions").to_dicts()
     texts = {caption_key(row["text"]): row["text"] for row in table}
     rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from cache.errors import UserError
+from pipeline import hub_files
 from pipeline.checkpoints.hint import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
-from stages.embed.models import hub_files
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from cache.errors import UserError
-from stages.embed.models.hub_files import local_folder
+from pipeline.hub_files import local_folder
 
 Published = Literal["bert-base-uncased", "distilbert-base-uncased"]
 VOCABULARY = "vocab.txt"

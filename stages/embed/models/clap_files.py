@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cache.errors import UserError
 from pipeline.checkpoints.hint import fetch_or
-from stages.embed.models.hub_files import TRANSFORMERS, local_folder, weight_files
+from pipeline.hub_files import TRANSFORMERS, local_folder, weight_files
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 TEXT_FILES = (

@@ -17,12 +17,12 @@ from transformers import ClapConfig, ClapModel, ClapTextModel
 from transformers.initialization import no_init_weights
 from transformers.models.clap.modeling_clap import ClapProjectionLayer
 
+from pipeline.hub_files import read_json
 from stages.embed.models.checkpoint import CheckpointError, check_fit, first_line, load_strictly, read_files
 from stages.embed.models.clap_audio import MelScale
 from stages.embed.models.clap_files import CONFIG, PREPROCESSOR, remedy, weights_of
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
 from stages.embed.models.htsat import Htsat, HtsatShape
-from stages.embed.models.hub_files import read_json
 
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 """Buffers that some versions of transformers save and others do not."""

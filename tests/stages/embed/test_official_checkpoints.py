@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from cache.errors import UserError
+from pipeline import hub_files
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.hint import existing
 from pipeline.fingerprints import fingerprint_of
-from stages.embed.models import hub_files
 from stages.embed.registry import load_encoder
 
 ROOT = Path(__file__).parents[3]
