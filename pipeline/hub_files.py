@@ -9,6 +9,7 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.checkpoints.hint import catalogued, fetched_folder
+from pipeline.checkpoints.places import root
 
 TRANSFORMERS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
@@ -41,6 +42,7 @@ def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence
         return fetched
     if catalogued(folder) is not None:  # a place in this project, not a hub id that looks like it
         raise UserError(f"There is no folder {folder}: {remedy}.")
+    from httpx import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import logging
 
@@ -51,10 +53,10 @@ def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence
             folder = Path(snapshot_download(name, allow_patterns=[*files, *names]))
             if any(next(folder.glob(one), None) for one in names):
                 break
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPError) as error:
         raise UserError(
-            f"{name!r} is neither a local folder, nor in the Hugging Face cache, nor to be had from the hub now: "
-            f"{remedy}."
+            f"{name!r} is neither a local folder, nor in the Hugging Face cache, nor to be had from the hub now "
+            f"({root(error).rstrip('. ')}): {remedy}."
         ) from error
     finally:
         logging.set_verbosity(verbosity)

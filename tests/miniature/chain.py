@@ -94,10 +94,6 @@ def run_chain(folder: Path, frames: int) -> None:
         for published in (16, 4):
             name = f"configs/encoders/egovlp-{published}f.yaml"
             replace(clone, name, f"num_frames: {published}", f"num_frames: {frames}")
-        for path in clone.root.glob("configs/encoders/laion-clap*.yaml"):
-            name = path.relative_to(clone.root).as_posix()
-            if "text_model: roberta-base" in path.read_text():
-                replace(clone, name, "text_model: roberta-base", "text_model: checkpoints/roberta-base")
     with said("hearonce adopt, hearonce check"):
         for corpus in EXPERIMENTS:
             output = adopt(clone, folder, corpus)

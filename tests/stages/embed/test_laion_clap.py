@@ -66,7 +66,8 @@ def test_every_yaml_is_a_checkpoint_of_its_kind(name):
     if config.loader == "package":
         assert config.fusion == ("fusion" in file)
         assert config.amodel == ("HTSAT-base" if "music" in file else "HTSAT-tiny")
-        assert (config.quantise_int16, config.max_tokens) == ((False, 512) if config.fusion else (True, 77))
+        assert config.quantise_int16 == (name == "laion-clap-mcq" or not config.fusion)  # as its loader of EgoMCQ
+        assert config.max_tokens == (512 if config.fusion else 77)
 
 
 @pytest.mark.parametrize("option", [{"amodel": "HTSAT-base"}, {"fusion": False}, {"text_model": "mine"}])

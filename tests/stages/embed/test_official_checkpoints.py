@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cache.errors import UserError
@@ -58,6 +59,16 @@ def test_a_model_of_the_hub_that_was_fetched_is_taken_from_where_it_was_put(proj
         assert hub_files.local_folder(hub_id, [], "nothing") == catalogue[short].path
     with pytest.raises(UserError, match=r"'openai/clip-vit-base-patch16' is neither"):
         hub_files.local_folder("openai/clip-vit-base-patch16", [], "nothing")
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout("too slow"), OSError(28, "No space left on device")])
+def test_a_download_that_breaks_off_is_one_sentence(project, monkeypatch, error):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    with pytest.raises(UserError, match=r"from the hub now \((too slow|No space left on device)\): do that\.$"):
+        hub_files.local_folder("some/model", [], "do that")
 
 
 def test_a_place_of_this_project_is_never_asked_of_the_hub(project, monkeypatch):
