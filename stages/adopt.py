@@ -31,8 +31,10 @@ def adopt(
     load_corpus(corpus)
     place = _place(corpus, media, annotations)
     chosen = _experiments(corpus, experiments or ["*"])
+    missing = {one: _missing_files(one) for config in chosen.values() for one in config.encoders}
+    if not experiments:
+        chosen = {name: config for name, config in chosen.items() if _runnable(name, config, missing)}
     encoders = list(dict.fromkeys(one for config in chosen.values() for one in config.encoders))
-    missing = _missing_checkpoints(encoders)
     subsets = sorted(path.stem for path in (CONFIGS / "subsets" / corpus).glob("*.yaml"))
     changed = extend_params(
         {
@@ -46,11 +48,8 @@ def adopt(
         f"{corpus}: {len(encoders)} encoders, {len(chosen)} experiments, {len(subsets)} subsets in {PARAMS} "
         f"({changed} entries are new)."
     )
-    fetched = list(dict.fromkeys(name for name in map(catalogued, missing) if name))
-    for path, user in missing.items():
-        if catalogued(path) is None:
-            print(f"{path} is missing, which {named('encoders', user)} names: put it there.")
-    if fetched:
+    wanted = dict.fromkeys(catalogued(path) or "" for one in encoders for path in missing[one])
+    if fetched := [name for name in wanted if name]:
         print(f"Before the first run: uv run hearonce checkpoints fetch {' '.join(fetched)}")
     print("Now: uv run dvc repro")
 
@@ -91,13 +90,23 @@ def _experiments(corpus: str, patterns: list[str]) -> dict[str, ExperimentConfig
     return {one: load_experiment(one) for one in sorted(set(chosen))}
 
 
-def _missing_checkpoints(encoders: list[str]) -> dict[Path, str]:
-    """Files and folders that options of the encoders name and that are not there, and who names them first."""
-    missing: dict[Path, str] = {}
-    for encoder in encoders:
-        for _, value in load_encoder(encoder).config:
-            path = value if isinstance(value, Path) else Path(value) if isinstance(value, str) else None
-            official = path is not None and (isinstance(value, Path) or catalogued(path) is not None)
-            if path is not None and official and not path.exists():
-                missing.setdefault(path, encoder)
-    return missing
+def _missing_files(encoder: str) -> list[Path]:
+    """Files and folders that options of an encoder name and that are not there; ids of models at a hub are neither."""
+    named_files = []
+    for _, value in load_encoder(encoder).config:
+        if isinstance(value, Path) or (isinstance(value, str) and catalogued(Path(value)) is not None):
+            named_files.append(Path(value))
+    return [path for path in named_files if not path.exists()]
+
+
+def _runnable(name: str, config: ExperimentConfig, missing: dict[str, list[Path]]) -> bool:
+    """Whether all that an experiment needs is there or can be fetched; says what is not."""
+    for encoder in config.encoders:
+        for path in missing[encoder]:
+            if catalogued(path) is None:
+                print(
+                    f"{name} is left out: {path} is missing, which no command fetches. Put it there (see "
+                    f"{named('encoders', encoder)}) and adopt again, or name the experiment by --experiments."
+                )
+                return False
+    return True

@@ -30,16 +30,18 @@ def test_shipped_corpora_are_adopted_with_all_that_belongs_to_them(folders, caps
     for corpus in CORPORA:
         adopt(corpus, **folders)
     said = capsys.readouterr().out
-    fetched = [line.split("checkpoints fetch ")[1].split() for line in said.splitlines() if "fetch" in line]
+    fetched = [
+        line.split("checkpoints fetch ")[1].split() for line in said.splitlines() if "checkpoints fetch " in line
+    ]
     assert len(fetched) == 3
     for names in fetched:
         assert {"630k-audioset-fusion-best", "egovlp", "HTSAT-BERT-FT-Clotho", "bert-base-uncased"} <= set(names)
-    assert "checkpoints/egovlp_mir.pth is missing, which configs/encoders/egovlp-mir.yaml names" in said
+    assert "epic-mir-egovlp-finetuned is left out: checkpoints/egovlp_mir.pth is missing" in said
     check()
     params = load_params()
     for corpus in CORPORA:
         shipped = {path.stem for path in (CONFIGS / "experiments" / corpus).glob("*.yaml")}
-        assert set(params.experiments_of(corpus)) == shipped
+        assert set(params.experiments_of(corpus)) == shipped - {"epic-mir-egovlp-finetuned"}
     assert {name for name in params.subsets if name.startswith("ego")} == {
         f"ego-mcq-{one}" for one in ("low", "moderate", "high")
     }
@@ -76,6 +78,11 @@ def test_what_is_there_is_not_asked_for(folders, capsys):
     Path("checkpoints/egovlp.pth").touch()
     adopt("epic-mir", **folders, experiments=["epic-mir-egovlp"])
     assert "fetch" not in capsys.readouterr().out
+    adopt("epic-mir", experiments=["epic-mir-egovlp-finetuned"])
+    assert "epic-mir-egovlp-finetuned" in load_params().experiments
+    Path("checkpoints/egovlp_mir.pth").touch()
+    adopt("epic-mir")
+    assert "left out" not in capsys.readouterr().out
     Path("checkpoints/egovlp.pth").unlink()
     adopt("epic-mir", experiments=["epic-mir-egovlp"])
     assert "hearonce checkpoints fetch egovlp\n" in capsys.readouterr().out
