@@ -50,8 +50,8 @@ class Encoding(Protocol):
     def prepare(self, item: Any, key: bytes) -> Any:
         """The half that runs in the reading threads."""
 
-    def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        """The half that runs on the device: float32 (len(batch), dim)."""
+    def encode(self, batch: Sequence[Any]) -> np.ndarray | list[np.ndarray]:
+        """The half that runs on the device: float32 (len(batch), dim), or arrays (frames, dim) for ragged rows."""
 
 
 Reader = Callable[[list[Row]], Iterable[tuple[Row, Any]]]
@@ -106,12 +106,18 @@ def embed_missing(
             for batch in _batches(prepared, batch_size, failures, advance):
                 with summary.timed("encode"):
                     values = tower.encode([item for _, item in batch])
-                finite = np.isfinite(values).all(axis=1)
-                for (row, _), good in zip(batch, finite, strict=True):
-                    if not good:
+                good = []
+                for (row, _), value in zip(batch, values, strict=True):
+                    if np.isfinite(value).all():
+                        good.append((row.key, value))
+                    else:
                         failures[row.key] = "the encoder gave a value that is not finite"
-                with summary.timed("write"):
-                    writer.add([row.key for (row, _), good in zip(batch, finite, strict=True) if good], values[finite])
+                if good:
+                    with summary.timed("write"):
+                        rows_together = [value for _, value in good]
+                        writer.add(
+                            [key for key, _ in good], rows_together if store.format.ragged else np.stack(rows_together)
+                        )
                 advance(len(batch))
         finally:
             prepared.close()

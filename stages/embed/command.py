@@ -9,11 +9,10 @@ import polars as pl
 import typer
 
 from cache import tables as schemas
-from cache.artifact_writer import write_artifact
+from cache.artifact_writer import write_artifact, write_blocks
 from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.audio_store import AudioStore
@@ -28,7 +27,7 @@ from pipeline.problems import Problems
 from pipeline.summary import Summary
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
-from stages.embed.encoder import Encoder
+from stages.embed.encoder import Encoder, Modality
 from stages.embed.registry import load_encoder
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def embed_clips(
 ) -> None:
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
+    if "clips" not in model.sides:
+        return _write_nothing(corpus, encoder, "clips", model)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
     spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
@@ -92,6 +93,8 @@ def embed_captions(
 ) -> None:
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
+    if "captions" not in model.sides:
+        return _write_nothing(corpus, encoder, "captions", model)
     table = schemas.read_table(layout.table(corpus, "captions"), schemas.CAPTIONS).to_dicts()
     texts = {caption_key(row["text"]): row["text"] for row in table}
     rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
@@ -104,10 +107,19 @@ def embed_captions(
     _embed(corpus, encoder, "captions", model, rows, read, options, problems)
 
 
+def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder) -> None:
+    """Writes the empty artifact of a side that the encoder lacks."""
+    stage = f"embed_{modality}"
+    description = {"modality": modality, "encoder": name, "fingerprint": ""}
+    write_blocks(layout.embeddings(corpus, name, modality), model.row_format(modality), [], 0, [], description)
+    Problems(stage, False).write(layout.problems(corpus, f"{stage}.{name}"))
+    print(f"{stage} {corpus} {name}: the encoder has no {modality}")
+
+
 def _embed(
     corpus: str,
     name: str,
-    modality: str,
+    modality: Modality,
     model: Encoder,
     rows: list[Row],
     read: Reader,
@@ -118,7 +130,7 @@ def _embed(
     """Runs one tower over the missing rows and writes the artifact."""
     clips = modality == "clips"
     fingerprint, identity = fingerprint_of(model.clip_identity() if clips else model.caption_identity())
-    store = RowStore.ensure(Store.default().rows, modality, fingerprint, RowFormat(model.dim), identity)
+    store = RowStore.ensure(Store.default().rows, modality, fingerprint, model.row_format(modality), identity)
     stage = f"embed_{modality}"
     summary = Summary(f"{stage} {corpus} {name}", note=note)
 
