@@ -12,6 +12,7 @@ from av.video.reformatter import Colorspace
 from pipeline.media.display import RESERVED_MATRIX, Picture, turn_of
 from pipeline.media.errors import MediaError
 
+
 def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """The width and height at which the smaller is `short_side` and the other keeps the proportions, rounded down."""
     if width < height:

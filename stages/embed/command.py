@@ -28,26 +28,31 @@ from pipeline.summary import Summary
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
 from stages.embed.encoder import Encoder, Modality
+from stages.embed.loading import identity_of, load_tower
 from stages.embed.registry import load_encoder
 
 if TYPE_CHECKING:
-    from stages.embed.encoder import Tower
+    from stages.embed.loading import LoadedTower
 
 CorpusName = Annotated[str, typer.Argument(help="A corpus of params.yaml.")]
 EncoderName = Annotated[str, typer.Argument(help="An encoder of configs/encoders/.")]
 Device = Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, cuda:1, ...; a GPU if any.")]
+Compiled = Annotated[
+    bool, typer.Option("--compile", envvar="HEARONCE_COMPILE", help="Run the networks through torch.compile.")
+]
 BatchSize = Annotated[int, typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass.")]
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How one run goes about it; none of these changes a result."""
+    """How one run goes about it; none of these changes a result by more than rounding."""
 
     strict: bool
     keep_going: bool
     workers: int | None
     batch_size: int
     device: str | None
+    compiled: bool
 
 
 def embed_clips(
@@ -58,6 +63,7 @@ def embed_clips(
     workers: Workers = None,
     batch_size: BatchSize = 16,
     device: Device = None,
+    compiled: Compiled = False,
 ) -> None:
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
@@ -79,7 +85,7 @@ def embed_clips(
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
-    options = RunOptions(strict, keep_going, workers, batch_size, device)
+    options = RunOptions(strict, keep_going, workers, batch_size, device, compiled)
     _embed(corpus, encoder, "clips", model, reader.rows, reader.read, options, problems, note)
 
 
@@ -90,6 +96,7 @@ def embed_captions(
     keep_going: KeepGoing = False,
     batch_size: BatchSize = 64,
     device: Device = None,
+    compiled: Compiled = False,
 ) -> None:
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
@@ -102,7 +109,7 @@ def embed_captions(
     def read(group: list[Row]) -> Any:
         return ((row, texts[row.key]) for row in group)
 
-    options = RunOptions(strict, keep_going, 1, batch_size, device)
+    options = RunOptions(strict, keep_going, 1, batch_size, device, compiled)
     problems = Problems("embed_captions", strict)
     _embed(corpus, encoder, "captions", model, rows, read, options, problems)
 
@@ -128,47 +135,39 @@ def _embed(
     note: str = "",
 ) -> None:
     """Runs one tower over the missing rows and writes the artifact."""
-    clips = modality == "clips"
-    fingerprint, identity = fingerprint_of(model.clip_identity() if clips else model.caption_identity())
+    fingerprint, identity = fingerprint_of(identity_of(model, modality))
     store = RowStore.ensure(Store.default().rows, modality, fingerprint, model.row_format(modality), identity)
     stage = f"embed_{modality}"
     summary = Summary(f"{stage} {corpus} {name}", note=note)
 
-    def load_tower() -> tuple[Tower, dict[str, Any]]:
+    def load() -> tuple[LoadedTower, dict[str, Any]]:
         device = pick_device(options.device)
-        tower = model.load_clip_tower(device) if clips else model.load_caption_tower(device)
-        return tower, describe(device)
+        return load_tower(model, modality, device, options.compiled), describe(device)
 
     out = layout.embeddings(corpus, name, modality)
     with summary.timed("warm"):
-        warm(store, out, [row.key for row in rows], summary.remark)
-    embed_missing(
+        missing = warm(store, out, store.missing([row.key for row in rows]), summary.remark)
+    failed = embed_missing(
         rows,
         store,
         read,
-        load_tower,
+        load,
         problems=problems,
         summary=summary,
+        missing=missing,
         batch_size=options.batch_size,
         workers=options.workers,
     )
-    absent = set(store.missing([row.key for row in rows]))
-    present = [row for row in rows if row.key not in absent]
-    failed = {problem.id for problem in problems.found}
-    vanished = sum(row.key in absent and row.id not in failed for row in rows)
-    if vanished:
-        raise UserError(
-            f"{vanished} rows have vanished from {store.path} while {stage} ran (has somebody dropped rows with "
-            "`hearonce cache gc`?): run again."
-        )
+    present = [row for row in rows if row.key not in failed]
+    keys = [row.key for row in present]
     with summary.timed("write"):
         description = {"modality": modality, "encoder": name, "fingerprint": fingerprint}
-        write_artifact(
-            out,
-            [row.id for row in present],
-            [row.key for row in present],
-            store,
-            description,
-        )
+        try:
+            write_artifact(out, [row.id for row in present], keys, store, description)
+        except KeyError:
+            raise UserError(
+                f"{len(store.missing(keys))} rows have vanished from {store.path} while {stage} ran (has somebody "
+                "dropped rows with `hearonce cache gc`?): run again."
+            ) from None
         problems.write(layout.problems(corpus, f"{stage}.{name}"))
     finish(summary.line(), len(problems), options.keep_going)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cache.row_format import RowFormat
 from pipeline.config import Settings
+from pipeline.device import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +22,12 @@ class EncoderConfig(Settings):
 
     Attributes:
         family: module of `stages/embed/encoders/` that implements the encoder, with dashes for underscores.
+        precision: in which the networks compute: `fp32`; on a GPU `tf32`, or by torch's autocast `bf16` or `fp16`. It
+            changes rows, so that it is part of the fingerprint.
     """
 
     family: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,11 @@ Modality = Literal["clips", "captions"]
 
 
 class Tower(Protocol):
-    """A loaded model that turns items into embeddings."""
+    """A loaded model that turns items into embeddings.
+
+    It may have an attribute `networks`, a sequence of `torch.nn.Module`: those that `--compile` compiles. `encode` has
+    to call each of them as a function.
+    """
 
     def prepare(self, item: Any, key: bytes) -> Any:
         """Does the CPU half: features, crops, tokens. Runs in several threads at once and is deterministic.

@@ -65,5 +65,5 @@ class PictureStack:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="hearonce-pictures-")  # noqa: SIM115
         for picture in self._pictures:
-            self._file.write(np.ascontiguousarray(picture))
+            self._file.write(np.ascontiguousarray(picture).data)
         self._pictures = []

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from filled.weights import write_weights
+
 from stages.embed.encoders.resnet152 import ENCODER, Config, ResNet152
 
 

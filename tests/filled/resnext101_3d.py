@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from filled.weights import write_weights
+
 from stages.embed.encoders.resnext101_3d import ENCODER, Config, ResNeXt1013D
 
 

@@ -97,7 +97,9 @@ def _index(path: Path, content: mmap.mmap, count: int, start: int, dim: int) -> 
     for number, entry in zip(range(count), _entries(content, start, 4 * dim), strict=False):
         index[number] = entry
     if number + 1 < count:
-        raise UserError(f"{path} is cut short: it has {number + 1} of the {count} vectors it announces. Fetch it again.")
+        raise UserError(
+            f"{path} is cut short: it has {number + 1} of the {count} vectors it announces. Fetch it again."
+        )
     return index[np.lexsort((index["offset"], index["hash"]))]
 
 
