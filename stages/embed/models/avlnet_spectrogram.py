@@ -24,7 +24,7 @@ FLOOR = 1e-10
 RANGE_DB = 80.0
 SAMPLES_OF_NOTHING = 200
 """A clip without any sample counts as so much silence."""
-CPU_FRAMES, CUDA_FRAMES = 2_048, 65_536
+CPU_FRAMES, CUDA_FRAMES = 1_024, 65_536
 """Frames whose spectrum is in memory at a time."""
 
 
@@ -103,10 +103,10 @@ def decibels(power: Tensor) -> Tensor:
 
 
 def _blocks(clips: Sequence[np.ndarray], counts: Sequence[int], device: torch.device) -> Iterator[Tensor]:
-    """The frames of all clips, (some, 400) at a time."""
+    """The frames of all clips, float64 (some, 400) at a time."""
     some = CPU_FRAMES if device.type == "cpu" else CUDA_FRAMES
     for clip, count in zip(clips, counts, strict=True):
         samples = torch.from_numpy(clip).to(device)
         for first in range(0, count, some):
             last = min(first + some, count)
-            yield samples[first * HOP : (last - 1) * HOP + SIZE].unfold(0, SIZE, HOP)
+            yield samples[first * HOP : (last - 1) * HOP + SIZE].double().unfold(0, SIZE, HOP)
