@@ -45,6 +45,13 @@ def test_silence_is_at_0_db_and_nothing_at_all_counts_as_200_samples_of_it():
     assert spectrogram(np.zeros(0, np.float32)).tolist() == [[0.0] * 40] * 2
 
 
+def test_a_gain_matters_to_soft_clips_alone():
+    loud, soft = sound(16_000), sound(16_000) * np.float32(1e-4)
+    np.testing.assert_allclose(spectrogram(loud, gain_db=-4), spectrogram(loud), rtol=0, atol=1e-3)
+    difference = spectrogram(soft, gain_db=-4) - spectrogram(soft)
+    assert 3.9 < difference.max() < 4.1
+
+
 @pytest.mark.parametrize(("tower_of", "name", "recipe"), [
     (resnet152, "r152_224", lambda: np.random.default_rng(0).integers(0, 256, (3, 3, 224, 224))),
     (resnet152, "r152_224x298", lambda: np.random.default_rng(1).integers(0, 256, (2, 3, 224, 298))),
