@@ -23,8 +23,8 @@ class Config(EncoderConfig):
     """Options of the YAML.
 
     Attributes:
-        gain_db: by which the sound is made louder first; AVLnet's users make it softer by 4 dB. Decibels are relative to
-            the loudest value of the clip, so that a gain cancels out, unless 80 dB below that lies under the floor
+        gain_db: by which the sound is made louder first; AVLnet's users make it softer by 4 dB. Decibels are relative
+            to the loudest value of the clip, so that a gain cancels out, unless 80 dB below that lies under the floor
             (1e-10 of power): in clips whose peak is some 35 dB (a tone) to 55 dB (noise) under full scale or softer.
     """
 
