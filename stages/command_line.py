@@ -18,6 +18,8 @@ COMMANDS = {
     "score": "stages.score.command:score",
     "score-subset": "stages.score.command:score_subset",
     "report": "stages.report.command:report",
+    "results": "stages.report.results_command:results",
+    "compare": "stages.score.compare_command:compare",
     "problems": "stages.report.problems:problems",
     "encode": "stages.embed.encode_files:encode",
     "checkpoints": "pipeline.checkpoints.app:app",
