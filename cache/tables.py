@@ -64,6 +64,29 @@ question has a row for each caption source, under the same id. Clips without med
 SUBSETS: Schema = {"subset": pl.String, "kind": pl.String, "id": pl.String}
 """Subsets that come with the annotations; `kind` says what the id names: clip, caption or question."""
 
+DESCRIPTIONS: Schema = {
+    "source": pl.String,
+    "caption_id": pl.String,
+    "text": pl.String,
+    "description": pl.String,
+    "level": pl.String,
+    "model": pl.String,
+}
+"""What language models made of captions: under which caption source, and how relevant sound is (low, moderate, high).
+Null where there is no usable answer or none was asked for."""
+
+ANSWERS: Schema = {
+    "fingerprint": pl.String,
+    "key": pl.String,
+    "text": pl.String,
+    "reply": pl.String,
+    "finish": pl.String,
+    "model": pl.String,
+    "input_tokens": pl.Int64,
+    "output_tokens": pl.Int64,
+}
+"""Answers of language models, letter for letter, so that a colleague does not pay for them again."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,

@@ -18,6 +18,7 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config import corpus_place, load_corpus
+from pipeline.corpus_tables import read_extended
 from pipeline.device import describe, pick_device
 from pipeline.embedding_run import Reader, Row, embed_missing
 from pipeline.fingerprints import fingerprint_of
@@ -102,7 +103,7 @@ def embed_captions(
     model = load_encoder(encoder)
     if "captions" not in model.sides:
         return _write_nothing(corpus, encoder, "captions", model, keep_going)
-    table = schemas.read_table(layout.table(corpus, "captions"), schemas.CAPTIONS).to_dicts()
+    table = read_extended(corpus, "captions").to_dicts()
     texts = {caption_key(row["text"]): row["text"] for row in table}
     rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
 

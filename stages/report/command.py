@@ -9,6 +9,7 @@ from pipeline import layout
 from pipeline.config import load_params
 from pipeline.summary import Summary
 from stages.report.clip_sound import Sounds
+from stages.report.descriptions import read_descriptions
 from stages.report.page import render
 from stages.report.problems import read_problems
 from stages.report.results import read_results
@@ -36,6 +37,7 @@ def report() -> None:
             f"hearonce: {corpora}",
             {"hearonce": version("hearonce"), "corpora": corpora},
             sounds.n_left_out,
+            [one for corpus in params.corpora if (one := read_descriptions(corpus))],
         )
         with new_file(layout.REPORT / PAGE) as temporary:
             temporary.write_text(page, encoding="utf-8")

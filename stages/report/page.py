@@ -12,8 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stages.report import charts, heatmap, tables
+from stages.report.agreement import LEVELS
 from stages.report.audio_snippet import MIME_TYPE
 from stages.report.classes import MAX_CLASSES, class_table
+from stages.report.descriptions import CorpusDescriptions
 from stages.report.experiment_result import ExperimentResult
 from stages.report.overview import Overview, overviews
 
@@ -30,6 +32,7 @@ def render(
     title: str,
     generated_from: Mapping[str, Any],
     n_silent: int = 0,
+    described: Sequence[CorpusDescriptions] = (),
 ) -> str:
     """The whole page as HTML.
 
@@ -39,6 +42,7 @@ def render(
         title: heading of the page.
         generated_from: what the numbers come from (commit, versions, time, ...), shown at the end.
         n_silent: clips whose sound had no room on the page.
+        described: what language models made of captions, by corpus.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -81,6 +85,8 @@ def render(
         n_problems=len(problems),
         reasons=Counter((p.get("stage"), p.get("reason")) for p in problems).most_common(),
         generated_from=generated_from,
+        described=described,
+        levels=LEVELS,
     )
 
 

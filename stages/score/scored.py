@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class Scorer(Protocol):
     n_clips_missing: int
     """Clips of the corpus that an encoder has no embedding of."""
 
-    def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
         """Scores the whole corpus, or the clips (and questions) whose ids are given.
 
         Raises:

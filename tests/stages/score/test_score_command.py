@@ -168,6 +168,10 @@ def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
     [
         ("corpus: mine\nencoders: [none]\n", "is missing: run `dvc repro`"),
         ("corpus: mine\nencoders: [good]\ncaptions: gpt\n", "no caption source 'gpt'"),
+        (
+            "corpus: mine\nencoders: [good, poor]\ncaptions: [given, gpt]\n",
+            "captions of one source, not of given and gpt",
+        ),
         ("corpus: demo\nencoders: [good]\n", "is of corpus 'demo': move it into"),
     ],
 )
