@@ -48,8 +48,8 @@ class Encoding(Protocol):
     def prepare(self, item: Any, key: bytes) -> Any:
         """The half that runs in the reading threads."""
 
-    def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        """The half that runs on the device: float32 (len(batch), dim)."""
+    def encode(self, batch: Sequence[Any]) -> np.ndarray | list[np.ndarray]:
+        """The half that runs on the device: float32 (len(batch), dim), or arrays (frames, dim) for ragged rows."""
 
 
 Reader = Callable[[list[Row]], Iterable[tuple[Row, Any]]]
@@ -128,7 +128,8 @@ def embed_missing(
                 good = [(row.key, result) for row, result in results if row.key not in failures]
                 if good:
                     with summary.timed("write"):
-                        writer.add([key for key, _ in good], np.stack([result for _, result in good]))
+                        made = [value for _, value in good]
+                        writer.add([key for key, _ in good], made if store.format.ragged else np.stack(made))
                 advance(len(batch))
         finally:
             with summary.timed("write"):

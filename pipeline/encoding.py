@@ -30,14 +30,17 @@ class Encode:
     """
 
     def __init__(
-        self, encode: Callable[[Sequence[Any]], np.ndarray], batch_size: int, remark: Callable[[str], None]
+        self,
+        encode: Callable[[Sequence[Any]], Sequence[np.ndarray] | np.ndarray],
+        batch_size: int,
+        remark: Callable[[str], None],
     ) -> None:
         self.batch_size = batch_size
         self._encode = encode
         self._remark = remark
 
     def __call__(self, items: Sequence[Any]) -> list[np.ndarray | TooLarge]:
-        """A row of float32 (dim,) for each prepared item, or the error in place of one that is too large."""
+        """A row, (dim,) or (frames, dim), for each prepared item, or the error in place of one that is too large."""
         values = self._attempt(items)
         if values is not None:
             return list(values)
@@ -62,7 +65,7 @@ class Encode:
             most = max(most, fitted)
         return rows, most
 
-    def _attempt(self, items: Sequence[Any]) -> np.ndarray | None:
+    def _attempt(self, items: Sequence[Any]) -> Sequence[np.ndarray] | np.ndarray | None:
         try:
             return self._encode(items)
         except Exception as error:

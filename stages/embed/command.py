@@ -9,11 +9,10 @@ import polars as pl
 import typer
 
 from cache import tables as schemas
-from cache.artifact_writer import write_artifact
+from cache.artifact_writer import write_artifact, write_blocks
 from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.audio_store import AudioStore
@@ -29,8 +28,8 @@ from pipeline.problems import Problems
 from pipeline.summary import Summary
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
-from stages.embed.encoder import Encoder
-from stages.embed.loading import Modality, identity_of, load_tower
+from stages.embed.encoder import Encoder, Modality
+from stages.embed.loading import identity_of, load_tower
 from stages.embed.registry import load_encoder
 
 if TYPE_CHECKING:
@@ -69,6 +68,8 @@ def embed_clips(
 ) -> None:
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
+    if "clips" not in model.sides:
+        return _write_nothing(corpus, encoder, "clips", model, keep_going)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
     spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
@@ -100,6 +101,8 @@ def embed_captions(
 ) -> None:
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
+    if "captions" not in model.sides:
+        return _write_nothing(corpus, encoder, "captions", model, keep_going)
     table = read_extended(corpus, "captions").to_dicts()
     texts = {caption_key(row["text"]): row["text"] for row in table}
     rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
@@ -110,6 +113,15 @@ def embed_captions(
     options = RunOptions(strict, keep_going, 1, batch_size, device, compiled)
     problems = Problems("embed_captions", strict)
     _embed(corpus, encoder, "captions", model, rows, read, options, problems)
+
+
+def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder, keep_going: bool) -> None:
+    """Writes the empty artifact of a side that the encoder lacks."""
+    stage = f"embed_{modality}"
+    description = {"modality": modality, "encoder": name, "fingerprint": ""}
+    write_blocks(layout.embeddings(corpus, name, modality), model.row_format(modality), [], 0, [], description)
+    Problems(stage, strict=False).write(layout.problems(corpus, f"{stage}.{name}"))
+    finish(Summary(f"{stage} {corpus} {name}", note=f"the encoder embeds no {modality}").line(), 0, keep_going)
 
 
 def _embed(
@@ -125,7 +137,7 @@ def _embed(
 ) -> None:
     """Runs one tower over the missing rows and writes the artifact."""
     fingerprint, identity = fingerprint_of(identity_of(model, modality))
-    store = RowStore.ensure(Store.default().rows, modality, fingerprint, RowFormat(model.dim), identity)
+    store = RowStore.ensure(Store.default().rows, modality, fingerprint, model.row_format(modality), identity)
     stage = f"embed_{modality}"
     summary = Summary(f"{stage} {corpus} {name}", note=note)
 

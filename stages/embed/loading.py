@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cache.errors import UserError
 from pipeline.device import Precision, check_compiler, computing, is_out_of_memory
-from stages.embed.encoder import Encoder, Tower
+from stages.embed.encoder import Encoder, Modality, Tower
 
 if TYPE_CHECKING:
     import torch
-
-Modality = Literal["clips", "captions"]
 
 
 class LoadedTower:
@@ -30,8 +28,8 @@ class LoadedTower:
         self._tower, self._device, self._precision = tower, device, precision
         self.prepare = tower.prepare
 
-    def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        """Float32 (len(batch), dim)."""
+    def encode(self, batch: Sequence[Any]) -> np.ndarray | list[np.ndarray]:
+        """Float32 (len(batch), dim), or arrays (frames, dim) for ragged rows."""
         with computing(self._device, self._precision):
             return self._tower.encode(batch)
 
