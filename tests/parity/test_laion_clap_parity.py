@@ -8,9 +8,9 @@ import pytest
 import torch
 from parity.fill import fill_array, sine_mix
 
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoders.laion_clap import ENCODER, Config
 from stages.embed.models import laion_clap
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_towers import CaptionTower
 
 FOLDER = Path(__file__).parent / "golden"

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import RobertaTokenizer
 
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models import clap_audio
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_audio import MelScale, Samples, Views
 from stages.embed.models.hub_files import local_folder
 

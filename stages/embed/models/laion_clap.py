@@ -24,7 +24,7 @@ import torch
 from transformers import RobertaConfig, RobertaModel
 from transformers.initialization import no_init_weights
 
-from stages.embed.models.checkpoint import CheckpointError, drop_position_ids, load_strictly, read_state_dict
+from pipeline.checkpoints.weights import CheckpointError, drop_position_ids, load_strictly, read_state_dict
 
 ROBERTA_BASE: dict[str, Any] = {
     "vocab_size": 50265,

@@ -16,10 +16,10 @@ from parity.fill import fill_array, sine_mix
 from pydantic import ValidationError
 
 from cache.errors import UserError
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoder import AudioInput
 from stages.embed.encoders.laion_clap import ENCODER, Config
 from stages.embed.models import clap_audio, clap_towers, laion_clap
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_audio import MelScale
 
 ROOT = Path(__file__).parents[3]
