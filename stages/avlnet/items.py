@@ -61,7 +61,7 @@ def pooled(features: NDArray[Any]) -> Floats:
 
 def unit(vector: Floats) -> Floats:
     """The vector scaled to length 1."""
-    return vector / np.float32(max(np.linalg.norm(vector), _SMALLEST_NORM))
+    return vector / np.float32(max(float(np.linalg.norm(vector)), _SMALLEST_NORM))
 
 
 def picture_item(flat: NDArray[Any], moving: NDArray[Any]) -> Floats:
