@@ -48,7 +48,8 @@ in a second file. Frame numbers are null where the annotations have none."""
 CAPTIONS: Schema = {"caption_id": pl.String, "text": pl.String, "source": pl.String}
 PAIRS: Schema = {"clip_id": pl.String, "caption_id": pl.String}
 RELEVANCY: Schema = {"clip_id": pl.String, "caption_id": pl.String, "relevancy": pl.Float64}
-"""Graded relevancy in (0, 1]; what is not listed is 0."""
+"""Graded relevancy in (0, 1]; what is not listed is 0. Where there are rows, a caption without any is no query: it is
+only the text of a clip in `PAIRS`. An id `SOURCE:CLIP` names the clip that a sentence was taken from."""
 
 QUESTIONS: Schema = {
     "question_id": pl.String,
@@ -57,7 +58,8 @@ QUESTIONS: Schema = {
     "answer": pl.Int64,
     "type": pl.String,
 }
-"""Multiple choice: the caption belongs to the clip at position `answer` of `clip_ids`; `type` is inter or intra."""
+"""Multiple choice: the caption belongs to the clip at position `answer` of `clip_ids`; `type` is inter or intra. A
+question has a row for each caption source, under the same id. Clips without media are named here all the same."""
 
 SUBSETS: Schema = {"subset": pl.String, "kind": pl.String, "id": pl.String}
 """Subsets that come with the annotations; `kind` says what the id names: clip, caption or question."""

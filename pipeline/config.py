@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cache.errors import UserError
+from pipeline.official_files import OfficialFiles
 from pipeline.suggest import did_you_mean
 
 CONFIGS = Path("configs")
@@ -92,6 +93,7 @@ class CorpusConfig(Settings):
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
+        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`).
         window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
         min_window_s: a shorter remainder joins the window before it.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
@@ -100,6 +102,7 @@ class CorpusConfig(Settings):
     """
 
     reader: str = "folder"
+    files: OfficialFiles = OfficialFiles()
     window_s: Annotated[float, Field(gt=0)] | None = 10.0
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from miniature.build import build
+
 REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def filled_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the modules of `filled` write checkpoints, once for all tests."""
+    folder = tmp_path_factory.mktemp("filled")
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -24,3 +35,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("HEARONCE_STORE", "HEARONCE_STRICT", "HEARONCE_WORKERS", "HEARONCE_DEVICE"):
         monkeypatch.delenv(variable, raising=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature corpora of `tests/miniature/`; copy what a test changes."""
+    folder = tmp_path_factory.mktemp("miniature")
+    build(folder)
+    return folder

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pipeline.media.times import sample_position
 
@@ -172,8 +173,11 @@ def write_media(
 
 
 def _video_packets(stream, frames, frame_times_s, rate):
+    reformatter = VideoReformatter()  # a frame's own would be set up anew for each
     for number, image in enumerate(frames):
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=stream.pix_fmt)
+        frame = reformatter.reformat(
+            av.VideoFrame.from_ndarray(image, format="rgb24"), format=stream.pix_fmt, threads=1
+        )
         if frame_times_s is None:
             frame.pts, frame.time_base = number, 1 / rate
         else:

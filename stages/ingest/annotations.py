@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
+
+from cache import tables as schemas
+
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a media file and the captions that describe it.
+    """A stretch of a media file and the captions that describe it; one without times may be cut into windows.
 
     Attributes:
         media: path relative to the media folder.
@@ -25,18 +29,88 @@ class Segment:
     where: str = ""
 
 
-@dataclass
-class Annotations:
-    """All segments of a corpus, in the order of its tables.
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a media file that a clip is made of.
 
     Attributes:
-        segments: what to make clips of.
-        source: caption source.
+        media: path relative to the media folder; a file, or a folder of frames.
+        start_s: start in seconds.
+        stop_s: end in seconds, exclusive; None for the end of the file, or where there is a duration.
+        duration_s: seconds from the start on, for sound: start and duration are each cut down to whole samples of the
+            file, as librosa does in the original code.
+        start_frame: number of the first frame, where the annotations count frames.
+        stop_frame: number of the last one, likewise.
+    """
+
+    media: Path
+    start_s: float = 0.0
+    stop_s: float | None = None
+    duration_s: float | None = None
+    start_frame: int | None = None
+    stop_frame: int | None = None
+
+
+@dataclass(frozen=True)
+class AnnotatedClip:
+    """A clip that the annotations name, with the places of its sound and of its pictures, in playing order."""
+
+    id: str
+    sound: tuple[Stretch, ...] = ()
+    picture: tuple[Stretch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A text and where it comes from (`given`, `visual`, `gpt`)."""
+
+    caption_id: str
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A multiple-choice question; see `cache.tables.QUESTIONS`."""
+
+    question_id: str
+    caption_id: str
+    clip_ids: list[str]
+    answer: int
+    type: str
+
+
+@dataclass
+class Annotations:
+    """All that the annotation files of a corpus say, in the order of its tables.
+
+    Attributes:
+        segments: what to make clips of, for media that are not annotated clip by clip.
+        source: caption source of the segments.
+        clips: clips by name.
+        captions: texts by name.
+        pairs: (clip id, caption id) of the texts that describe each clip.
+        relevancy: a frame of the schema `RELEVANCY`.
+        questions: multiple-choice questions.
+        subsets: (subset, kind, id).
         faults: (id, path, reason) of annotation rows that cannot be used.
-        note: a remark for the summary line.
+        remarks: what else the user should know, for the summary line.
     """
 
     segments: list[Segment] = field(default_factory=list)
     source: str = "given"
+    clips: list[AnnotatedClip] = field(default_factory=list)
+    captions: list[Caption] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    relevancy: pl.DataFrame = field(default_factory=lambda: schemas.table([], schemas.RELEVANCY))
+    questions: list[Question] = field(default_factory=list)
+    subsets: list[tuple[str, str, str]] = field(default_factory=list)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
-    note: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+    def media(self) -> list[Path]:
+        """The media files, each once, in the order in which they occur."""
+        paths = dict.fromkeys(segment.media for segment in self.segments)
+        for clip in self.clips:
+            paths.update((stretch.media, None) for stretch in (*clip.sound, *clip.picture))
+        return list(paths)

@@ -49,7 +49,8 @@ def ingest(
     place, config = corpus_place(corpus), load_corpus(corpus)
     summary = Summary(f"ingest {corpus}", unit="media")
     problems = Problems("ingest", strict)
-    annotations = _read(place, config)
+    with summary.timed("annotations"):
+        annotations = _read(place, config)
     for id, path, reason in annotations.faults:
         problems.add(id, path, reason)
     media = _open_media(annotations, place, problems, summary)
@@ -59,19 +60,21 @@ def ingest(
             schemas.write_table(schemas.table(getattr(tables, name), schema), schema, layout.table(corpus, name))
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
-    summary.note = f"{len(tables.clips)} clips, {len(tables.captions)} captions" + (
-        f"; {annotations.note}" if annotations.note else ""
-    )
+    for remark in (f"{len(tables.clips)} clips, {len(tables.captions)} captions", *annotations.remarks):
+        summary.remark(remark)
     if not tables.clips:
-        raise UserError(f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).")
+        remarks = "".join(f" {remark}." for remark in annotations.remarks)
+        raise UserError(
+            f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).{remarks}"
+        )
     finish(summary.line(), len(problems), keep_going)
 
 
 def _read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
-    known = [path.stem for path in READERS.glob("*.py") if path.stem != "__init__"]
+    known = {path.stem.replace("_", "-"): path.stem for path in READERS.glob("*.py") if path.stem != "__init__"}
     if config.reader not in known:
         raise UserError(f"No corpus reader {config.reader!r}: {did_you_mean(config.reader, known)}")
-    return importlib.import_module(f"stages.ingest.readers.{config.reader}").read(place, config)
+    return importlib.import_module(f"stages.ingest.readers.{known[config.reader]}").read(place, config)
 
 
 def _open_media(
@@ -79,7 +82,7 @@ def _open_media(
 ) -> dict[Path, Medium]:
     """Digests and probes each medium once, in parallel."""
     memory = DigestMemory(Store.default().digests)
-    paths = list(dict.fromkeys(segment.media for segment in annotations.segments))
+    paths = annotations.media()
     summary.wanted = len(paths)
     opened: dict[Path, Medium] = {}
 

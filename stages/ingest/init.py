@@ -87,8 +87,8 @@ def init(
         print(f"{path}: {reason}")
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more rows that cannot be used")
-    if found.note:
-        print(found.note)
+    for remark in found.remarks:
+        print(remark)
     print(f"Wrote {config_path}, {len(experiments) + len(fusions)} experiments and params.yaml. Now: uv run dvc repro")
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cache.keys import caption_key
+import polars as pl
+
+from cache import tables as schemas
 from pipeline.config import CorpusConfig
 from pipeline.media.probe import MediaInfo
-from pipeline.media.times import fixed_windows
 from pipeline.problems import Problems
-from stages.ingest.annotations import Annotations, Segment
+from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch
+from stages.ingest.windows import name_clips
 
 
 @dataclass(frozen=True)
 class Medium:
-    """A media file that could be opened: its digest and what its headers say."""
+    """A medium that could be opened: its digest and what its headers say."""
 
     digest: str
     info: MediaInfo
@@ -24,87 +26,93 @@ class Medium:
 
 @dataclass
 class Tables:
-    """Rows of the canonical tables; see `cache/tables.py`."""
+    """Rows of the canonical tables, and the relevancy as a frame; see `cache/tables.py`."""
 
     media: list[dict] = field(default_factory=list)
     clips: list[dict] = field(default_factory=list)
     spans: list[dict] = field(default_factory=list)
     captions: list[dict] = field(default_factory=list)
     pairs: list[dict] = field(default_factory=list)
-    relevancy: list[dict] = field(default_factory=list)
+    relevancy: pl.DataFrame = field(default_factory=lambda: schemas.table([], schemas.RELEVANCY))
     questions: list[dict] = field(default_factory=list)
     subsets: list[dict] = field(default_factory=list)
 
 
 def build(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> Tables:
-    """Makes clips of segments, cuts long media without times into windows, and joins captions by their text.
+    """Places clips in their media; a clip of which neither sound nor picture is there is left out.
 
     Args:
-        annotations: what the reader found.
+        annotations: what the reader found; clips made of its segments are added to it.
         media: the media that could be opened, by path.
         config: window lengths.
-        problems: collects segments that lie outside their media.
+        problems: collects clips that lie outside their media.
     """
-    tables = Tables()
-    captions: dict[str, dict] = {}
-    clips: dict[str, dict] = {}
-    pairs: dict[tuple[str, str], None] = {}
-    for path in dict.fromkeys(segment.media for segment in annotations.segments if segment.media in media):
-        tables.media.append(_medium_row(path, media[path]))
-    for segment in annotations.segments:
-        for text in segment.captions:
-            name = caption_key(text).hex()[:16]
-            captions.setdefault(name, {"caption_id": name, "text": text, "source": annotations.source})
-        if segment.media not in media:
-            continue
-        medium = media[segment.media]
-        if (segment.start_s or 0.0) >= medium.info.duration_s:
-            reason = f"the clip starts at {segment.start_s:g} s, the media ends at {medium.info.duration_s:.3f} s"
-            problems.add(_clip_id(segment, segment.start_s, segment.stop_s), segment.media, _at(segment, reason))
-            continue
-        for start, stop in _spans(segment, medium.info.duration_s, config):
-            whole = (
-                segment.start_s is None and segment.stop_s is None and (start, stop) == (0.0, medium.info.duration_s)
+    name_clips(annotations, {path: medium.info.duration_s for path, medium in media.items()}, config, problems)
+    tables = Tables(media=[_medium_row(path, media[path]) for path in annotations.media() if path in media])
+    sound = {clip.id: _spans(clip, clip.sound, media, problems) for clip in annotations.clips}
+    picture = {
+        clip.id: sound[clip.id] if clip.picture == clip.sound else _spans(clip, clip.picture, media, problems)
+        for clip in annotations.clips
+    }
+    for modality, placed in (("sound", sound), ("picture", picture)):
+        tables.spans += [
+            {"clip_id": id, "modality": modality, **span} for id, spans in placed.items() for span in spans
+        ]
+    for clip in annotations.clips:
+        spans = sound[clip.id] or picture[clip.id]
+        if spans:
+            tables.clips.append(
+                {"clip_id": clip.id, **{key: spans[0][key] for key in schemas.CLIPS if key in spans[0]}}
             )
-            clip_id = segment.media.as_posix() if whole else _clip_id(segment, start, stop)
-            clips.setdefault(
-                clip_id,
-                {
-                    "clip_id": clip_id,
-                    "media_id": segment.media.as_posix(),
-                    "media_path": segment.media.as_posix(),
-                    "media_digest": medium.digest,
-                    "start_s": start,
-                    "stop_s": stop,
-                },
-            )
-            pairs.update(((clip_id, caption_key(text).hex()[:16]), None) for text in segment.captions)
-    tables.clips = list(clips.values())
-    tables.spans = [
-        {**clip, "modality": modality, "start_frame": None, "stop_frame": None}
-        for modality in ("sound", "picture")
-        for clip in tables.clips
-    ]
-    tables.captions = list(captions.values())
-    tables.pairs = [{"clip_id": clip, "caption_id": caption} for clip, caption in pairs]
+    tables.captions = [asdict(caption) for caption in annotations.captions]
+    present = {row["clip_id"] for row in tables.clips}
+    tables.pairs = [{"clip_id": clip, "caption_id": one} for clip, one in annotations.pairs if clip in present]
+    tables.relevancy = annotations.relevancy
+    if len(present) < len(annotations.clips):
+        tables.relevancy = tables.relevancy.filter(pl.col("clip_id").is_in(list(present)))
+    tables.questions = [asdict(question) for question in annotations.questions]
+    tables.subsets = [{"subset": subset, "kind": kind, "id": id} for subset, kind, id in annotations.subsets]
     return tables
 
 
-def _spans(segment: Segment, duration_s: float, config: CorpusConfig) -> list[tuple[float, float]]:
-    if segment.start_s is not None or segment.stop_s is not None:
-        return [(segment.start_s or 0.0, min(duration_s if segment.stop_s is None else segment.stop_s, duration_s))]
-    if config.window_s is None or duration_s <= config.window_s:
-        return [(0.0, duration_s)]
-    return fixed_windows(duration_s, config.window_s, config.min_window_s)
+def _spans(
+    clip: AnnotatedClip, stretches: Sequence[Stretch], media: Mapping[Path, Medium], problems: Problems
+) -> list[dict]:
+    """Rows of the spans table but for clip and modality: all stretches of a clip, or none if one is not there."""
+    if any(stretch.media not in media for stretch in stretches):
+        return []
+    rows = []
+    for stretch in stretches:
+        medium = media[stretch.media]
+        end = medium.info.duration_s
+        if stretch.start_s >= end:
+            problems.add(
+                clip.id, stretch.media, f"the clip starts at {stretch.start_s:g} s, the media ends at {end:.3f} s"
+            )
+            return []
+        start, stop = _times(stretch, medium.info)
+        rows.append(
+            {
+                "media_id": stretch.media.as_posix(),
+                "media_path": stretch.media.as_posix(),
+                "media_digest": medium.digest,
+                "start_s": start,
+                "stop_s": end if stop is None else min(stop, end),
+                "start_frame": stretch.start_frame,
+                "stop_frame": stretch.stop_frame,
+            }
+        )
+    return rows
 
 
-def _clip_id(segment: Segment, start_s: float | None, stop_s: float | None) -> str:
-    stop = "" if stop_s is None else f"{stop_s:.12g}"
-    return f"{segment.media.as_posix()}@{start_s or 0.0:.12g}-{stop}"
-
-
-def _at(segment: Segment, reason: str) -> str:
-    return f"{segment.where}: {reason}" if segment.where else reason
+def _times(stretch: Stretch, info: MediaInfo) -> tuple[float, float | None]:
+    if stretch.duration_s is None:
+        return stretch.start_s, stretch.stop_s
+    if info.audio is None:
+        return stretch.start_s, stretch.start_s + stretch.duration_s
+    rate = info.audio.sample_rate
+    first = int(stretch.start_s * rate)
+    return first / rate, (first + int(stretch.duration_s * rate)) / rate
 
 
 def _medium_row(path: Path, medium: Medium) -> dict:

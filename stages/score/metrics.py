@@ -1,17 +1,17 @@
 """Retrieval metrics: rankings or similarities in, numbers out.
 
 Rank metrics are percentages and 1-based ranks; average precision and nDCG are fractions 0..1.
-All follow audio_egovlp's `model/metric.py`, save that ties among similarities in average
-precision and nDCG have a rule here: the earlier item ranks first. (The reference leaves them to
-an unstable sort.)
+All follow audio_egovlp's `model/metric.py`; average precision and nDCG are in `graded.py`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.ranking import Array, order, row_blocks, same_shape
+from stages.score.blocks import row_blocks
+from stages.score.graded import discounts, ideal_gain
+from stages.score.ranking import Array
 
 RECALL_AT = (1, 5, 10)
 
@@ -49,52 +49,6 @@ def retrieval_metrics(ranks: Array, ks: Iterable[int] = RECALL_AT) -> dict[str, 
     }
 
 
-def average_precision(
-    sims: Array,
-    relevancy: Array,
-    ranking: NDArray[np.int32] | None = None,
-) -> NDArray[np.float64]:
-    """Average precision of each query, as a fraction.
-
-    Only items of relevancy exactly 1 are answers. The precision at each answer is the sum of
-    the *graded* relevancies down to it over its rank, so partly relevant items ranked above it
-    help. A query without an answer scores 0.
-
-    Args:
-        sims: (Q, N) similarities.
-        relevancy: (Q, N) in 0..1.
-        ranking: `ranking.order(sims)` where the caller has it already.
-    """
-
-    def of_block(ranked: Array) -> Array:
-        answers = ranked == 1
-        precisions = np.cumsum(ranked, axis=1) / np.arange(1, ranked.shape[1] + 1)
-        n_answers = np.count_nonzero(answers, axis=1)
-        mean: Array = np.where(answers, precisions, 0).sum(axis=1) / np.maximum(n_answers, 1)
-        return mean
-
-    return _by_blocks(of_block, sims, relevancy, ranking)
-
-
-def ndcg(
-    sims: Array,
-    relevancy: Array,
-    ranking: NDArray[np.int32] | None = None,
-) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain of each query, as a fraction.
-
-    The gain of an item is its relevancy over log2(1 + rank), summed over the first K ranks,
-    K being the number of items of non-zero relevancy, over the same sum for the ideal order.
-    A query with none is nan. Arguments are those of `average_precision`.
-    """
-
-    def of_block(ranked: Array) -> Array:
-        found, ideal = _gain(ranked), _ideal_gain(ranked)
-        return np.divide(found, ideal, out=np.full(len(ranked), np.nan), where=ideal != 0)
-
-    return _by_blocks(of_block, sims, relevancy, ranking)
-
-
 def chance(
     relevant_counts: Array,
     n_items: int,
@@ -108,7 +62,7 @@ def chance(
     - MedR: the median of the rank of the best answer, over queries and random rankings alike
       (5.5 for one answer among 10 items).
     - MeanR: (N + 1) / (c + 1), averaged likewise.
-    - mAP, nDCG: expectations of `average_precision` over all queries, and of `ndcg` over those
+    - mAP, nDCG: expectations of average precision over all queries, and of nDCG over those
       that have anything relevant. Without `relevancy` each answer has relevancy 1, the rest 0.
 
     Args:
@@ -174,51 +128,22 @@ def _chance_average_precision(relevancy: Array) -> Array:
 def _chance_ndcg(relevancy: Array) -> NDArray[np.float64]:
     """Expected nDCG over all orders: at every rank stands the mean relevancy."""
     result = np.full(len(relevancy), np.nan)
-    discount_sums = np.concatenate([[0], np.cumsum(_discounts(relevancy.shape[1]))])
+    discount_sums = np.concatenate([[0], np.cumsum(discounts(relevancy.shape[1]))])
     for rows in row_blocks(*relevancy.shape):
         block = np.asarray(relevancy[rows], np.float64)
         gain = block.sum(axis=1) / max(block.shape[1], 1) * discount_sums[np.count_nonzero(block, axis=1)]
-        ideal = _ideal_gain(block)
+        ideal = ideal_gain(block)
         np.divide(gain, ideal, out=result[rows], where=ideal != 0)
     return result
 
 
-def _ideal_gain(relevancy: Array) -> Array:
-    """Discounted cumulative gain of each query's best order."""
-    return _gain(-np.sort(-relevancy, axis=1))
-
-
-def _gain(ranked: Array) -> Array:
-    n_items = ranked.shape[1]
-    inside = np.arange(n_items) < np.count_nonzero(ranked, axis=1)[:, None]
-    gain: Array = np.where(inside, ranked * _discounts(n_items), 0).sum(axis=1)
-    return gain
-
-
-def _discounts(n: int) -> Array:
-    """What a gain at each of the first n ranks counts: 1 / log2(1 + rank)."""
-    logarithms: Array = np.log2(np.arange(n) + 2.0)
-    return 1 / logarithms
-
-
-def _by_blocks(
-    of_block: Callable[[Array], Array],
-    sims: Array,
-    relevancy: Array,
-    ranking: NDArray[np.int32] | None,
-) -> NDArray[np.float64]:
-    """Applies `of_block` to relevancies in the order of their ranking, a block of rows at a time."""
-    same_shape(sims, relevancy)
-    values = np.empty(len(sims))
-    for rows in row_blocks(*sims.shape):
-        block = order(sims[rows]) if ranking is None else ranking[rows]
-        ranked = np.take_along_axis(relevancy[rows], block, axis=1)
-        values[rows] = of_block(np.asarray(ranked, np.float64))
-    return values
-
-
 def _scored(values: Array) -> Array:
     return values[~np.isnan(values)]
+
+
+def mean_scored(values: Array) -> float:
+    """Mean of the values that are not nan; nan if none is."""
+    return _mean(_scored(values))
 
 
 def _mean(values: Array) -> float:

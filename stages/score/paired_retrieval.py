@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score import metrics
+from stages.score.graded import graded_scores
 from stages.score.ranking import order, ranks_of_best, within
 
 DIRECTIONS = ("text_to_clip", "clip_to_text")
@@ -71,22 +72,17 @@ class PairedRetrieval:
         ranking = within(self._order[direction][numbers], items)
         ranks = ranks_of_best(sims, paired)
         relevancy = paired.astype(np.float64)
-        precision = metrics.average_precision(sims, relevancy, ranking)
-        gain = metrics.ndcg(sims, relevancy, ranking)
+        graded = graded_scores(sims, relevancy, ranking)
         values = metrics.retrieval_metrics(ranks)
-        values |= {"mAP": _mean(precision), "nDCG": _mean(gain)}
+        values |= {"mAP": metrics.mean_scored(graded.average_precision), "nDCG": metrics.mean_scored(graded.ndcg)}
         counts = paired.sum(axis=1)
         return DirectionResult(
             numbers,
             ranks,
-            precision,
-            gain,
+            graded.average_precision,
+            graded.ndcg,
             counts,
             int(items.sum()),
             {name: float(values[name]) for name in METRICS},
             {name: float(value) for name, value in metrics.chance(counts, int(items.sum())).items()},
         )
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

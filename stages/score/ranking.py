@@ -4,24 +4,15 @@ Sorting a similarity matrix is the dear part of scoring. `order` does it once; `
 the result for a subset of the items, which gives the very ranking that sorting the subset would.
 """
 
-from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.score.blocks import each_block
+
 Array: TypeAlias = NDArray[Any]
 Ties = Literal["mean", "optimistic", "pessimistic"]
-
-CELLS_PER_BLOCK = 2**21
-"""Cells of a block: 16 MiB a float64 temporary, of which a metric holds a few."""
-
-
-def row_blocks(n_rows: int, n_columns: int, max_rows: int | None = None) -> Iterator[slice]:
-    """Slices that cover `n_rows` rows in order, each small enough to work on in memory."""
-    step = max_rows or max(1, CELLS_PER_BLOCK // max(1, n_columns))
-    for start in range(0, n_rows, step):
-        yield slice(start, min(start + step, n_rows))
 
 
 def ranks_of_best(sims: Array, relevant: NDArray[np.bool_], ties: Ties = "mean") -> NDArray[np.float64]:
@@ -40,23 +31,73 @@ def ranks_of_best(sims: Array, relevant: NDArray[np.bool_], ties: Ties = "mean")
         raise ValueError(f"no tie rule is called {ties!r}; there are {', '.join(get_args(Ties))}")
     same_shape(sims, relevant)
     ranks = np.empty(len(sims))
-    for rows in row_blocks(*sims.shape):
+
+    def work(rows: slice) -> None:
         block, answers = without_nan(sims[rows], rows), relevant[rows]
         best = np.where(answers, block, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
         above = np.count_nonzero(block > best, axis=1)
         level = np.count_nonzero(block == best, axis=1)
-        place = {"optimistic": 1.0, "mean": (level + 1) / 2, "pessimistic": level}[ties]
-        ranks[rows] = np.where(answers.any(axis=1), above + place, np.nan)
+        ranks[rows] = np.where(answers.any(axis=1), above + place_among_equals(level, ties), np.nan)
+
+    each_block(work, *sims.shape)
     return ranks
+
+
+def place_among_equals(level: Array, ties: Ties) -> Array:
+    """Which of the places 1..level that equal items share counts as the rank."""
+    places = {"optimistic": np.ones(len(level)), "mean": (level + 1) / 2, "pessimistic": level}
+    return places[ties]
 
 
 def order(sims: Array) -> NDArray[np.int32]:
     """Item numbers of each query, most similar first; among equals the earlier item first."""
     result = np.empty(sims.shape, np.int32)
-    for rows in row_blocks(*sims.shape):
-        block = without_nan(sims[rows], rows)
-        result[rows] = _order_by_keys(block) if block.dtype == np.float32 else np.argsort(-block, axis=1, kind="stable")
+
+    def work(rows: slice) -> None:
+        result[rows] = order_block(without_nan(sims[rows], rows))
+
+    each_block(work, *sims.shape)
     return result
+
+
+def order_block(block: Array) -> NDArray[np.int64]:
+    """`order` of a few rows at once."""
+    keys, low = sorted_keys(block)
+    keys &= low
+    return keys
+
+
+def sorted_keys(block: Array, marked: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.int64], int]:
+    """Sorts integer keys of similarity and item, which numpy does fastest.
+
+    Seen as integers, the bits of positive floats ascend with the value and those of negative ones
+    descend. No two keys of a row are equal, so any sort is stable.
+
+    Args:
+        block: (B, N) similarities.
+        marked: (B, N) flags that travel with the items.
+
+    Returns:
+        (B, N) keys, most similar first, and the mask of their bits that hold the item number or,
+        with `marked`, 2 x item + flag.
+    """
+    n_flags = 0 if marked is None else 1
+    items = np.arange(block.shape[1]) << n_flags
+    if block.dtype == np.float64:
+        low = (1 << int(items.max(initial=0) + n_flags).bit_length()) - 1
+        keys = _ascending_bits(block, np.dtype(np.int64))
+        keys &= ~low
+    else:
+        low = (1 << 32) - 1
+        keys = _ascending_bits(np.asarray(block, np.float32), np.dtype(np.int32)).astype(np.int64)
+        keys <<= 32
+    keys |= items
+    if marked is not None:
+        keys |= marked
+    keys.sort(axis=1)
+    if block.dtype == np.float64:
+        _sort_on(keys, block, low, n_flags)
+    return keys, low
 
 
 def within(ranking: NDArray[np.int32], keep: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -69,9 +110,12 @@ def within(ranking: NDArray[np.int32], keep: NDArray[np.bool_]) -> NDArray[np.in
     numbers = (np.cumsum(keep) - 1).astype(np.int32)
     n_kept = int(np.count_nonzero(keep))
     result = np.empty((len(ranking), n_kept), np.int32)
-    for rows in row_blocks(*ranking.shape):
+
+    def work(rows: slice) -> None:
         block = ranking[rows]
         result[rows] = numbers[block[keep[block]]].reshape(len(block), n_kept)
+
+    each_block(work, *ranking.shape)
     return result
 
 
@@ -92,15 +136,17 @@ def same_shape(sims: Array, other: Array) -> None:
         raise ValueError(f"similarities are {sims.shape}, what is relevant is {other.shape}")
 
 
-def _order_by_keys(block: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Stable descending argsort, four times as fast as numpy's: sorts (bits, position) keys.
+def _sort_on(keys: NDArray[np.int64], block: NDArray[np.float64], low: int, n_flags: int) -> None:
+    """Orders by the lowest bits of float64 values, too, whose place in the keys the items took."""
+    ranked = np.take_along_axis(block, (keys & low) >> n_flags, axis=1)
+    wrong = np.flatnonzero((ranked[:, 1:] > ranked[:, :-1]).any(axis=1))
+    if len(wrong):
+        again = np.argsort(-ranked[wrong], axis=1, kind="stable")
+        keys[wrong] = np.take_along_axis(keys[wrong], again, axis=1)
 
-    Seen as integers, the bits of positive floats ascend with the value and those of negative
-    ones descend. No two keys are equal, so any sort is stable.
-    """
-    bits = (np.float32(0) - block).view(np.uint32)  # 0 - x, not -x: both zeros become +0.0
-    bits = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    keys = bits.astype(np.uint64) << np.uint64(32)
-    keys |= np.arange(block.shape[1], dtype=np.uint64)
-    keys.sort(axis=1)
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
+
+def _ascending_bits(block: Array, integer: np.dtype[Any]) -> NDArray[Any]:
+    """Integers that ascend as the values of the block descend."""
+    bits: NDArray[Any] = (block.dtype.type(0) - block).view(integer)  # 0 - x, not -x: both zeros become +0.0
+    bits ^= (bits >> (8 * integer.itemsize - 1)) & np.iinfo(integer).max
+    return bits

@@ -5,23 +5,24 @@ equal captions different last bits, depending on where in the matrix they stand 
 cut into blocks: that would break exact ties at random and make numbers depend on the block size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.ranking import Array, row_blocks
+from stages.score.blocks import row_blocks
+from stages.score.ranking import Array
 
 SMALLEST_NORM = 1e-8
 """Norms are clamped here as in the reference, so an all-zero embedding is similar to nothing."""
 
+PRODUCT_ROWS = 256
+"""Rows of a matrix product at a time: enough for it to run at full speed."""
+
 
 def cosine(queries: Array, items: Array) -> NDArray[np.float32]:
     """Cosine similarity of every query (Q, D) with every item (N, D), as (Q, N) float32."""
-    result = np.empty((len(queries), len(items)), np.float32)
-    for rows, block in cosine_blocks(queries, items):
-        result[rows] = block
-    return result
+    return _whole(cosine_blocks(queries, items), queries, items)
 
 
 def cosine_blocks(
@@ -34,14 +35,32 @@ def cosine_blocks(
         items: (N, D); a float64 copy of it is held.
         max_rows: rows in a block; by default as many as keep a block in a few tens of MB.
     """
+    return _product_blocks(unit_rows, queries, items, max_rows)
+
+
+def dot_product(queries: Array, items: Array) -> NDArray[np.float32]:
+    """Dot product of every query (Q, D) with every item (N, D), as (Q, N) float32; lengths count."""
+    return _whole(_product_blocks(_wide, queries, items), queries, items)
+
+
+def _product_blocks(
+    prepare: Callable[[Array], NDArray[np.float64]], queries: Array, items: Array, max_rows: int | None = None
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     if queries.ndim != 2 or items.ndim != 2 or queries.shape[1] != items.shape[1]:
         raise ValueError(
             f"embeddings do not fit together: queries are {queries.shape}, items {items.shape}; "
             "both must be (rows, dimensions) with the same number of dimensions"
         )
-    columns = _unit_rows(items).T
-    for rows in row_blocks(len(queries), max(columns.shape), max_rows):
-        yield rows, (_unit_rows(queries[rows]) @ columns).astype(np.float32)
+    columns = prepare(items).T
+    for rows in row_blocks(len(queries), max(columns.shape), max_rows or PRODUCT_ROWS):
+        yield rows, (prepare(queries[rows]) @ columns).astype(np.float32)
+
+
+def _whole(blocks: Iterator[tuple[slice, NDArray[np.float32]]], queries: Array, items: Array) -> NDArray[np.float32]:
+    result = np.empty((len(queries), len(items)), np.float32)
+    for rows, block in blocks:
+        result[rows] = block
+    return result
 
 
 def fuse(sims: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = None) -> NDArray[np.float32]:
@@ -68,8 +87,13 @@ def fuse(sims: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = 
     return result
 
 
-def _unit_rows(embeddings: Array) -> Array:
-    wide: Array = np.asarray(embeddings, np.float64)
+def unit_rows(embeddings: Array) -> NDArray[np.float64]:
+    """The rows divided by their lengths."""
+    wide = _wide(embeddings)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    wide = wide / np.maximum(norms, SMALLEST_NORM)
-    return wide
+    unit: NDArray[np.float64] = wide / np.maximum(norms, SMALLEST_NORM)
+    return unit
+
+
+def _wide(embeddings: Array) -> NDArray[np.float64]:
+    return np.asarray(embeddings, np.float64)

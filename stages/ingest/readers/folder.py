@@ -63,7 +63,9 @@ def _from_listing(place: CorpusPlace, files: list[Path]) -> Annotations:
     annotations = listing.read_listing(path, place.media)
     unlisted = set(files) - {segment.media for segment in annotations.segments}
     if unlisted:
-        annotations.note = f"{len(unlisted)} media files in {place.media} have no row in {path.name} and are left out"
+        annotations.remarks.append(
+            f"{len(unlisted)} media files in {place.media} have no row in {path.name} and are left out"
+        )
     return annotations
 
 

@@ -61,7 +61,7 @@ def test_a_listing_chooses_the_media(folder):
     (folder / "captions.csv").write_text("file,caption\nsub/c.mkv,a cat\nnone.mp4,gone\n")
     found = read_folder(folder, "captions.csv")
     assert [one.media for one in found.segments] == [Path("sub/c.mkv"), Path("none.mp4")]
-    assert found.note.startswith("2 media files in")
+    assert found.remarks[0].startswith("2 media files in")
 
 
 def test_no_listing_is_said(folder):

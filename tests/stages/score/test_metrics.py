@@ -10,9 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from stages.score import metrics, ranking
+from stages.score import blocks, metrics, ranking
+from stages.score.graded import graded_scores
 
 GRADES = st.sampled_from([0.0, 0.0, 0.0, 0.3, 0.5, 1.0])
+
+
+def average_precision(*arguments):
+    return graded_scores(*arguments).average_precision
+
+
+def ndcg(*arguments):
+    return graded_scores(*arguments).ndcg
 
 
 @st.composite
@@ -41,7 +50,7 @@ def brute_force_ndcg(row, relevancy):
 
 PER_QUERY = pytest.mark.parametrize(
     ("metric", "brute_force"),
-    [(metrics.average_precision, brute_force_ap), (metrics.ndcg, brute_force_ndcg)],
+    [(average_precision, brute_force_ap), (ndcg, brute_force_ndcg)],
     ids=["average_precision", "ndcg"],
 )
 
@@ -71,7 +80,7 @@ def test_blocks_and_a_ready_ranking_give_the_same_bits(metric, brute_force, case
     whole = metric(sims, relevancy)
     np.testing.assert_array_equal(metric(sims, relevancy, ranking.order(sims)), whole)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "CELLS_PER_BLOCK", rows * sims.shape[1])
+        patch.setattr(blocks, "CELLS_PER_BLOCK", rows * sims.shape[1])
         np.testing.assert_array_equal(metric(sims, relevancy), whole)
 
 
@@ -93,7 +102,7 @@ def test_blocks_of_a_large_matrix_give_the_same_bits(metric, brute_force, monkey
     sims = rng.standard_normal((211, 307)).astype(np.float32)
     relevancy = rng.choice([0, 0, 0, 0.25, 1], (211, 307))
     whole = metric(sims, relevancy)
-    monkeypatch.setattr(ranking, "CELLS_PER_BLOCK", 13 * 307)
+    monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 13 * 307)
     np.testing.assert_array_equal(metric(sims, relevancy), whole)
 
 
@@ -107,15 +116,15 @@ def test_the_ideal_order_of_binary_relevancies_is_perfect(metric, brute_force, c
 
 def test_queries_with_nothing_relevant():
     sims, nothing = np.ones((1, 3), np.float32), np.zeros((1, 3))
-    assert metrics.average_precision(sims, nothing) == 0
-    assert np.isnan(metrics.ndcg(sims, nothing))
-    assert metrics.average_precision(sims, np.full((1, 3), 0.5)) == 0
+    assert average_precision(sims, nothing) == 0
+    assert np.isnan(ndcg(sims, nothing))
+    assert average_precision(sims, np.full((1, 3), 0.5)) == 0
 
 
 def test_fractional_relevancies_above_an_answer_raise_its_precision():
     sims = np.array([[3, 2, 1]], np.float32)
-    assert metrics.average_precision(sims, np.array([[0, 1, 0]])) == 0.5
-    assert metrics.average_precision(sims, np.array([[0.8, 1, 0]])) == 0.9
+    assert average_precision(sims, np.array([[0, 1, 0]])) == 0.5
+    assert average_precision(sims, np.array([[0.8, 1, 0]])) == 0.9
 
 
 def test_a_perfect_ranking_scores_all_there_is():
@@ -157,8 +166,8 @@ def test_chance_is_the_mean_over_all_rankings(n_items, share):
         assert values[f"R@{k}"] == pytest.approx(metrics.recall_at(ranks, k))
     assert values["MedR"] == metrics.median_rank(ranks)
     assert values["MeanR"] == pytest.approx(metrics.mean_rank(ranks))
-    assert values["mAP"] == pytest.approx(metrics.average_precision(sims, relevancy).mean())
-    assert values["nDCG"] == pytest.approx(metrics.ndcg(sims, relevancy).mean())
+    assert values["mAP"] == pytest.approx(average_precision(sims, relevancy).mean())
+    assert values["nDCG"] == pytest.approx(ndcg(sims, relevancy).mean())
 
 
 def test_chance_of_graded_relevancies_is_the_mean_over_all_rankings():
@@ -166,8 +175,8 @@ def test_chance_of_graded_relevancies_is_the_mean_over_all_rankings():
     values = metrics.chance((grades == 1).sum(axis=1), 5, grades)
     sims = all_rankings(5)
     each = [np.broadcast_to(row, sims.shape) for row in grades]
-    assert values["mAP"] == pytest.approx(np.mean([metrics.average_precision(sims, row) for row in each]))
-    assert values["nDCG"] == pytest.approx(np.mean([metrics.ndcg(sims, row) for row in each]))
+    assert values["mAP"] == pytest.approx(np.mean([average_precision(sims, row) for row in each]))
+    assert values["nDCG"] == pytest.approx(np.mean([ndcg(sims, row) for row in each]))
 
 
 def test_chance_over_unequal_queries_is_the_mean_over_all_rankings():
@@ -179,8 +188,8 @@ def test_chance_over_unequal_queries_is_the_mean_over_all_rankings():
     values = metrics.chance(counts, 6)
     assert values["MedR"] == metrics.median_rank(ranks)
     assert values["R@1"] == pytest.approx(metrics.recall_at(ranks, 1))
-    assert values["mAP"] == pytest.approx(np.mean([metrics.average_precision(sims, row) for row in relevancies]))
-    assert values["nDCG"] == pytest.approx(np.nanmean([metrics.ndcg(sims, row) for row in relevancies]))
+    assert values["mAP"] == pytest.approx(np.mean([average_precision(sims, row) for row in relevancies]))
+    assert values["nDCG"] == pytest.approx(np.nanmean([ndcg(sims, row) for row in relevancies]))
 
 
 def test_chance_of_one_answer_among_many():
@@ -201,8 +210,8 @@ def test_nothing_to_rank_scores_nothing(shape):
     sims = np.zeros(shape, np.float32)
     ranks = ranking.ranks_of_best(sims, sims == 1)
     assert np.isnan(ranks).all() and len(ranks) == shape[0]
-    assert metrics.average_precision(sims, sims).tolist() == [0] * shape[0]
-    assert np.isnan(metrics.ndcg(sims, sims)).all()
+    assert average_precision(sims, sims).tolist() == [0] * shape[0]
+    assert np.isnan(ndcg(sims, sims)).all()
     assert metrics.retrieval_metrics(ranks)["n_queries"] == 0
     assert np.isnan(metrics.chance(np.zeros(shape[0], int), shape[1])["R@1"])
 
@@ -215,7 +224,7 @@ def test_chance_refuses_more_answers_than_items():
 def test_scoring_imports_nothing_but_numpy():
     """Scoring stages are many and must start fast."""
     code = (
-        "import sys; from stages.score import metrics, ranking, similarity; "
+        "import sys; from stages.score import metrics, multi_instance, multiple_choice, uncertainty; "
         "print(*{'torch', 'polars', 'pandas', 'scipy', 'dask'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from stages.score import ranking
+from stages.score import blocks, ranking
 
 FEW_VALUES = st.integers(-2, 2).map(float)
 """Few distinct similarities, so that ties are common."""
@@ -59,7 +59,7 @@ def test_blocks_give_the_same_ranks_and_order(retrieval, rows):
     sims, relevant = retrieval
     whole = ranking.ranks_of_best(sims, relevant), ranking.order(sims)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "CELLS_PER_BLOCK", rows * sims.shape[1])
+        patch.setattr(blocks, "CELLS_PER_BLOCK", rows * sims.shape[1])
         blocked = ranking.ranks_of_best(sims, relevant), ranking.order(sims)
     for one, other in zip(whole, blocked, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -92,11 +92,12 @@ def test_within_everything_is_the_whole():
     np.testing.assert_array_equal(ranking.within(whole, np.ones(9, bool)), whole)
 
 
-def test_row_blocks_cover_every_row_once():
-    covered = [row for rows in ranking.row_blocks(10, 3, max_rows=4) for row in range(10)[rows]]
-    assert covered == list(range(10))
-    assert list(ranking.row_blocks(0, 5)) == []
-    assert len(list(ranking.row_blocks(3, 10 * ranking.CELLS_PER_BLOCK))) == 3
+@pytest.mark.parametrize("n_items", [1, 2, 300, 5000])
+def test_order_tells_values_apart_that_differ_in_their_last_bits(n_items):
+    """Such as dual softmax makes; a float64 key has no room for them and the position."""
+    rng = np.random.default_rng(n_items)
+    sims = 1 / 9668 * (1 + rng.integers(-20, 20, (7, n_items)) * 2.0**-52)
+    np.testing.assert_array_equal(ranking.order(sims), np.argsort(-sims, axis=1, kind="stable"))
 
 
 def test_nan_is_refused_with_the_number_of_the_query():

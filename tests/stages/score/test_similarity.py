@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.score import ranking, similarity
+from stages.score import blocks, similarity
 
 
 def embeddings(rows, dimensions=96, seed=0):
@@ -64,7 +64,7 @@ def test_fuse_is_the_weighted_mean_of_the_reference():
 def test_fuse_in_blocks_is_the_same(monkeypatch):
     sims = [embeddings(9, 5, seed) for seed in range(3)]
     whole = similarity.fuse(sims, [0.2, 0.3, 0.9])
-    monkeypatch.setattr(ranking, "CELLS_PER_BLOCK", 10)
+    monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 10)
     np.testing.assert_array_equal(similarity.fuse(sims, [0.2, 0.3, 0.9]), whole)
 
 

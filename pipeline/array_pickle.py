@@ -1,0 +1,116 @@
+"""Pickled numpy arrays, as relevancy matrices are published, read without running anything that a pickle may name.
+
+Of what such a file may call, nothing of numpy is: stand-ins collect the shape, the type and the bytes, and the array is
+made of these at the end, without a copy.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import UserError
+
+
+class _Type:
+    """Stands for `numpy.dtype`: numbers only."""
+
+    def __init__(self, name: object, *_: object) -> None:
+        if not isinstance(name, str) or np.dtype(name).kind not in "biuf":
+            raise pickle.UnpicklingError(f"it holds values of type {name!r}, not numbers")
+        self._name = name
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] == ">":
+            self._name = f">{self._name.lstrip('<>=|')}"
+
+    def dtype(self) -> np.dtype:
+        return np.dtype(self._name)
+
+
+class _Array:
+    """Stands for `numpy.ndarray`."""
+
+    def __init__(self) -> None:
+        self.state: tuple[Any, ...] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state[-4:]
+
+    def array(self) -> NDArray[Any]:
+        if self.state is None:
+            raise pickle.UnpicklingError("it holds an array without values")
+        shape, type_, fortran, data = self.state
+        if isinstance(data, str):  # written by Python 2
+            data = data.encode("latin1")
+        dtype = type_.dtype()
+        if dtype.itemsize * math.prod(shape) != len(data):
+            raise pickle.UnpicklingError(f"it holds {len(data)} bytes for an array of shape {shape}")
+        return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _frombuffer(data: Any, type_: Any, shape: Any, order: Any) -> _Array:
+    result = _Array()
+    result.state = (shape, type_, order == "F", data)
+    return result
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not read") from None
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Reads a pickled numpy array of numbers, of any pickle protocol; the array is read-only.
+
+    Args:
+        path: a file of one array, e.g. of float64 (clips, captions).
+
+    Raises:
+        UserError: the file is missing or damaged, or holds anything else than one array of numbers.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _Unpickler(file, encoding="latin1").load()
+        if isinstance(found, _Array):
+            return found.array()
+        reason = f"it holds a {type(found).__name__}"
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except EOFError:
+        reason = "it ends too early"
+    except Exception as error:  # whatever bytes make the machine of pickle do
+        reason = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(f"{path} is no pickled numpy array of numbers ({reason}): fetch it again.")

@@ -1,0 +1,144 @@
+"""Reader `ego-mcq`: EgoMCQ on clips with sound, with the audio descriptions and subsets of A Sound Approach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cache.keys import caption_key
+from pipeline.config import CorpusConfig, CorpusPlace
+from pipeline.official_files import OfficialFiles
+from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Question, Stretch
+from stages.ingest.caption_source import GPT, VISUAL
+from stages.ingest.media_layout import MediaLayout
+from stages.ingest.question_file import Entry, Moment, read_query_texts, read_questions
+from stages.ingest.retrieval_corpus import counted
+from stages.ingest.sound_windows import chunked, extended
+
+ORIGIN = "drive.google.com/drive/folders/1gWto7N5rh5nmbWl3JGYsH5wYFzmSBi6J"
+
+
+def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
+    """Reads the question file `files.name`, the `_gpt` one beside it, and those of the subsets.
+
+    A clip or a text that many questions share is one row. A question has a row for each caption source, under the same
+    id, which is its number in the file.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    options, folder = config.files, place.annotations
+    path = folder / options.name
+    entries, faults = read_questions(path, ORIGIN)
+    annotations = Annotations(faults=faults)
+    moments = {moment.id: moment for entry in entries for moment in entry.choices}
+    annotations.clips = _clips(place.media, moments.values(), options, annotations)
+    _add_source(annotations, VISUAL, entries, {entry.key: entry.text for entry in entries})
+    gpt = _gpt_file(path)
+    if gpt.exists():
+        texts = read_query_texts(gpt, ORIGIN)
+        lacking = sum(entry.key not in texts for entry in entries)
+        if lacking:
+            annotations.remarks.append(f"{gpt} lacks {lacking} questions of {path.name}, left out of the source `gpt`")
+        _add_source(annotations, GPT, [entry for entry in entries if entry.key in texts], texts)
+    else:
+        texts = {}
+        annotations.remarks.append(f"no caption source `gpt`: {gpt} is missing (get it from {ORIGIN})")
+    numbers: dict[tuple[object, ...], list[str]] = {}
+    for entry in entries:
+        numbers.setdefault(entry.content(), []).append(entry.key)
+    for subset, name in options.subsets.items():
+        _add_subset(annotations, subset, folder / name, numbers, texts)
+    annotations.remarks += counted("questions", len(entries), options, path)
+    return annotations
+
+
+def _gpt_file(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_gpt.json")
+
+
+def _add_source(annotations: Annotations, source: str, entries: list[Entry], texts: dict[str, str]) -> None:
+    captions: dict[str, Caption] = {}
+    pairs: dict[tuple[str, str], None] = {}
+    for entry in entries:
+        text = texts[entry.key]
+        id = f"{source}:{caption_key(text).hex()[:16]}"
+        captions.setdefault(id, Caption(id, text, source))
+        clip_ids = [moment.id for moment in entry.choices]
+        pairs.setdefault((clip_ids[entry.answer], id))
+        annotations.questions.append(Question(entry.key, id, clip_ids, entry.answer, entry.type))
+    annotations.captions += captions.values()
+    annotations.pairs += pairs
+
+
+def _add_subset(
+    annotations: Annotations,
+    subset: str,
+    path: Path,
+    numbers: dict[tuple[object, ...], list[str]],
+    texts: dict[str, str],
+) -> None:
+    """Finds a subset's questions among all by what they ask; the file numbers them anew."""
+    if not path.exists():
+        annotations.remarks.append(f"subset {subset} is left out: {path} is missing (get it from {ORIGIN})")
+        return
+    entries, faults = read_questions(path, ORIGIN)
+    annotations.faults += faults
+    left = {content: iter(keys) for content, keys in numbers.items()}
+    found = {entry.key: next(left.get(entry.content(), iter(())), None) for entry in entries}
+    annotations.subsets += [(subset, "question", number) for number in found.values() if number is not None]
+    gpt = _gpt_file(path)
+    described = read_query_texts(gpt, ORIGIN) if gpt.exists() else {}
+    reworded = sum(
+        number is not None and described.get(key, texts.get(number)) != texts.get(number)
+        for key, number in found.items()
+    )
+    strange = sum(number is None for number in found.values())
+    for count, what in ((strange, "questions that the full file lacks"), (reworded, "other `gpt` texts")):
+        if count:
+            annotations.remarks.append(
+                f"subset {subset}: {path} has {count} {what}; to score it as it is, make a corpus config with "
+                f"`name: {path.name}` (nothing is embedded twice)"
+            )
+
+
+def _clips(
+    media: Path, moments: Iterable[Moment], options: OfficialFiles, annotations: Annotations
+) -> list[AnnotatedClip]:
+    layouts = {kind: MediaLayout(media, kind, getattr(options, kind)) for kind in ("sound", "picture")}
+    missing: dict[str, dict[str, None]] = {kind: {} for kind in layouts}
+    wanted: dict[str, None] = {}
+    clips = []
+    for moment in moments:
+        wanted.setdefault(moment.video)
+        places = {}
+        for kind, layout in layouts.items():
+            places[kind] = _stretches(moment, layout, options, heard=kind == "sound")
+            if not places[kind]:
+                missing[kind].setdefault(moment.video)
+        clips.append(AnnotatedClip(moment.id, **places))
+    for kind, layout in layouts.items():
+        faults, remarks = layout.report(list(missing[kind]), len(wanted))
+        annotations.faults += faults
+        annotations.remarks += remarks
+    return clips
+
+
+def _stretches(moment: Moment, layout: MediaLayout, options: OfficialFiles, heard: bool) -> tuple[Stretch, ...]:
+    """Where a clip lies: in the pieces of its video, or else in the whole video; empty if a file is missing."""
+    margins = (options.left_sec, options.right_sec) if heard else (0.0, 0.0)
+    pieces = chunked(moment.start_s, moment.stop_s, options.chunk_s, *margins)
+    paths = [layout.chunk(moment.video, number) for number, _, _ in pieces]
+    parts = [(path, start, length) for path, (_, start, length) in zip(paths, pieces, strict=True) if path is not None]
+    if len(parts) < len(pieces):
+        whole = layout.whole(moment.video)
+        if whole is None:
+            return ()
+        parts = [(whole, *extended(moment.start_s, moment.stop_s, *margins))]
+    if heard:
+        return tuple(Stretch(path, start, duration_s=length) for path, start, length in parts)
+    return tuple(
+        # Rounded, so that 618.4 s of the video is 18.4 s of its second piece and not 18.399...
+        Stretch(path, round(start, 9), None if length is None else round(start + length, 9))
+        for path, start, length in parts
+    )

@@ -1,0 +1,148 @@
+"""Annotation files in the style of EPIC-KITCHENS-100 multi-instance retrieval: clips, sentences and their relevancy.
+
+Columns count by position, as in the original code; only the two timestamps go by name.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import UserError
+from pipeline.array_pickle import read_array
+from stages.ingest.clock import seconds
+
+ID, PARTICIPANT, VIDEO, START_FRAME, STOP_FRAME, NARRATION = 0, 1, 2, 6, 7, 8
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """Names of one variant's files, relative to the annotation folder.
+
+    Attributes:
+        clips: a row per clip.
+        sentences: a row per unique sentence.
+        relevancy: pickled (clips, sentences); None if there is none.
+        origin: where to get them.
+    """
+
+    clips: str
+    sentences: str
+    relevancy: str | None
+    origin: str
+
+    def gpt(self) -> FileNames:
+        """The files of the descriptions by a language model, beside these."""
+        relevancy = None if self.relevancy is None else self.relevancy.removesuffix(".pkl") + "_gpt.pkl"
+        clips, sentences = (name.removesuffix(".csv") + "_gpt.csv" for name in (self.clips, self.sentences))
+        return FileNames(clips, sentences, relevancy, self.origin)
+
+
+@dataclass(frozen=True)
+class ClipRows:
+    """Rows of a clip file, in its order.
+
+    Attributes:
+        path: the file.
+        rows: all columns.
+        times: start and stop in seconds.
+        header: names of the columns.
+    """
+
+    path: Path
+    rows: list[list[str]]
+    times: list[tuple[float, float]]
+    header: list[str]
+
+    def column(self, position: int) -> list[str]:
+        """One column."""
+        return [row[position] for row in self.rows]
+
+    def classes(self, name: str) -> list[frozenset[int]]:
+        """Class numbers of each row, written `3` or `[3, 17]`.
+
+        Raises:
+            UserError: the file has no such column.
+        """
+        if name not in self.header:
+            raise UserError(f"{self.path} has no column {name!r}, from which relevancy is built: use relevancy: file.")
+        position = self.header.index(name)
+        return [frozenset(int(number) for number in re.findall(r"\d+", row[position])) for row in self.rows]
+
+
+def read_clips(folder: Path, name: str, origin: str) -> ClipRows:
+    """Reads a clip file.
+
+    Raises:
+        UserError: it is missing, or a row cannot be read.
+    """
+    path = folder / name
+    header, rows = _table(path, origin, NARRATION + 1)
+    try:
+        start, stop = header.index("start_timestamp"), header.index("stop_timestamp")
+    except ValueError:
+        raise UserError(f"{path} has no columns start_timestamp and stop_timestamp: fetch it again.") from None
+    times = []
+    for number, row in enumerate(rows, 2):
+        try:
+            times.append((seconds(row[start]), seconds(row[stop])))
+            if not (row[START_FRAME] + row[STOP_FRAME]).isdigit():
+                raise ValueError("columns 7 and 8 are no frame numbers")
+        except ValueError as error:
+            raise UserError(f"{path} row {number}: {error}; fetch the file again.") from None
+    return ClipRows(path, rows, times, header)
+
+
+def read_sentences(folder: Path, name: str, origin: str) -> list[tuple[str, str]]:
+    """Reads a sentence file: the id of a clip that it describes, and the sentence.
+
+    Raises:
+        UserError: it is missing, or a row cannot be read.
+    """
+    return [(row[0], row[1]) for row in _table(folder / name, origin, 2)[1]]
+
+
+def read_relevancy(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Reads a relevancy matrix.
+
+    Args:
+        path: a pickled array.
+        shape: clips and sentences of the files it belongs to.
+
+    Raises:
+        UserError: it is no such matrix, of another shape, or has values outside 0 to 1.
+    """
+    values = read_array(path)
+    if values.shape != shape:
+        raise UserError(
+            f"{path} has shape {values.shape}, the csv files have {shape[0]} clips and {shape[1]} sentences: take all "
+            "three from the same release."
+        )
+    matrix = np.asarray(values, np.float64)
+    if matrix.size and not (matrix.min() >= 0 and matrix.max() <= 1):
+        raise UserError(f"{path} has values outside 0 to 1: fetch it again.")
+    return matrix
+
+
+def _table(path: Path, origin: str, n_columns: int) -> tuple[list[str], list[list[str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            rows = [row for row in reader if row]
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: get it from {origin}.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no readable table ({error}): fetch it again.") from None
+    short = next((number for number, row in enumerate(rows, 2) if len(row) < n_columns), None)
+    if short is not None or not rows:
+        what = "no rows" if short is None else f"fewer than {n_columns} columns in row {short}"
+        raise UserError(f"{path} has {what}: fetch it again.")
+    return header, rows

@@ -1,0 +1,1 @@
+"""AudioEpicMIR, EpicSoundsRet and AudioEgoMCQ in miniature: the published file formats over the demo's real media."""

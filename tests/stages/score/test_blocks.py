@@ -1,0 +1,42 @@
+"""Blocks of rows and the threads over them."""
+
+import threading
+
+import pytest
+
+from stages.score import blocks
+
+
+def test_row_blocks_cover_every_row_once():
+    covered = [row for rows in blocks.row_blocks(10, 3, max_rows=4) for row in range(10)[rows]]
+    assert covered == list(range(10))
+    assert list(blocks.row_blocks(0, 5)) == []
+    assert len(list(blocks.row_blocks(3, 10 * blocks.CELLS_PER_BLOCK))) == 3
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_every_block_is_worked_on_once_by_as_many_threads_as_cores(cores, monkeypatch):
+    monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 6)
+    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+    together = threading.Barrier(cores)  # nobody passes before all threads have come
+    done = []
+
+    def work(rows):
+        together.wait(timeout=30)
+        done.extend(range(24)[rows])
+
+    blocks.each_block(work, 24, 3)
+    assert sorted(done) == list(range(24))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_an_error_in_a_block_is_the_callers(cores, monkeypatch):
+    monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 1)
+    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+
+    def work(rows):
+        if rows.start == 3:
+            raise ValueError("row 3 is broken")
+
+    with pytest.raises(ValueError, match="row 3"):
+        blocks.each_block(work, 5, 1)
