@@ -13,20 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models import clap_audio
-<<<<<<< HEAD
-from stages.embed.models.clap_audio import MelScale, Samples, Views
-from stages.embed.models.hub_files import local_folder
-
-TOKENIZER_FILES = ("vocab.json", "merges.txt")
-REMEDY = (
-    "put vocab.json, merges.txt and config.json of https://huggingface.co/FacebookAI/roberta-base into a folder and "
-    "name that folder as `text_model` in the encoder's YAML"
-)
-=======
-from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models.clap_audio import Samples, Views
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
->>>>>>> main
 
 
 class ClipTower:
