@@ -109,15 +109,25 @@ class CorpusConfig(Settings):
     audio: AudioSettings = AudioSettings()
 
 
+Source = Annotated[str, Field(min_length=1)]
+
+
 class ExperimentConfig(Settings):
     """`configs/experiments/CORPUS/NAME.yaml`.
 
     Attributes:
         corpus: whose clips and captions are ranked.
-        encoders: one, or two whose similarities are added.
+        encoders: one, or two whose similarities are added (vision first, where weights are the reference's).
         weights: one per encoder, for the weighted mean of the similarities; equal by default.
-        captions: caption source.
-        protocol: how numbers come from similarities.
+        captions: caption source, or one per encoder.
+        protocol: how numbers come from similarities: `paired-retrieval` (each caption has its clips),
+            `multi-instance` (graded relevancies, A Sound Approach's AudioEpicMIR and EpicSoundsRet), or
+            `multiple-choice` (EgoMCQ).
+        transform: of the similarities before ranking: `dual-softmax`, `csls`, `qb-norm` or `none`.
+        normalise: of the five similarities of a multiple-choice question before mixing two encoders; the reference's
+            `max` divides by their length, `one` by their sum.
+        groups: how groups of multiple-choice questions are called; the two seed systems swap names.
+        seeds_of: experiments that differ in the seed only share this name; the report gives their mean and deviation.
         note: a remark that the report shows.
         paper: published values by subset, direction and metric, shown beside ours.
     """
@@ -125,10 +135,18 @@ class ExperimentConfig(Settings):
     corpus: str
     encoders: Annotated[list[str], Field(min_length=1, max_length=2)]
     weights: list[Annotated[float, Field(gt=0)]] | None = None
-    captions: str = "given"
-    protocol: Literal["paired-retrieval"] = "paired-retrieval"
+    captions: Source | list[Source] = "given"
+    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice"] = "paired-retrieval"
+    transform: Literal["none", "dual-softmax", "csls", "qb-norm"] = "none"
+    normalise: Literal["none", "max", "one"] = "none"
+    groups: Literal["by-type", "audio-egovlp", "egovlp"] = "by-type"
+    seeds_of: str = ""
     note: str = ""
     paper: dict[str, dict[str, dict[str, float]]] = {}
+
+    def sources(self) -> list[str]:
+        """The caption source of each encoder."""
+        return [self.captions] * len(self.encoders) if isinstance(self.captions, str) else self.captions
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -216,6 +234,8 @@ def load_experiment(name: str) -> ExperimentConfig:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     if config.weights is not None and len(config.weights) != len(config.encoders):
         raise UserError(f"{path}: {len(config.weights)} weights for {len(config.encoders)} encoders.")
+    if len(config.sources()) != len(config.encoders):
+        raise UserError(f"{path}: {len(config.sources())} caption sources for {len(config.encoders)} encoders.")
     params = load_params()
     wired = {**params.experiments, **params.fusions}.get(name)
     if wired is None:

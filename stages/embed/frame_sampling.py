@@ -86,7 +86,8 @@ def egovlp_epic(clip: Clip, count: int) -> Sample:
 def egovlp_egomcq(clip: Clip, count: int) -> Sample:
     """As EgoVLP's reader of EgoMCQ: by seconds at 30 frames per second, whatever the rate of the video.
 
-    Where the clip has frame numbers, they are taken for those of the whole video at that rate. The reader seeks one frame before the number, counted from 0; a clip of fewer numbers than pictures repeats its last one.
+    Where the clip has frame numbers, they are taken for those of the whole video at that rate. The reader seeks one
+    frame before the number, counted from 0; a clip of fewer numbers than pictures repeats its last one.
     Files named by a number, `0.mp4`, `1.mp4`, ..., are chunks: times are rounded to frames on the clock of the whole
     video, and numbers wrap at the boundary, so that the frame there is the first of the first chunk, and the one before
     a chunk, which a very short clip may ask for, its last. A file of another name is a whole video.

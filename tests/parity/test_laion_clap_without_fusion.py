@@ -9,6 +9,7 @@ from filled import laion_clap, laion_clap_transformers
 from parity.fill import sine_mix
 
 from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
+from stages.embed.encoders.laion_clap import ENCODER
 from stages.embed.models import clap_audio
 from stages.embed.models import laion_clap as package
 from stages.embed.models.clap_audio import MelScale
@@ -104,8 +105,6 @@ def test_a_checkpoint_of_another_scale_is_refused(filled_folder, tmp_path):
     weights = dict(read_state_dict(Path(config.checkpoint)))
     weights["audio_branch.logmel_extractor.melW"] = MelScale().filters()
     torch.save(weights, tmp_path / "htk.pt")
-    encoder = type(laion_clap.encoder(filled_folder, **BASE))(
-        config.model_copy(update={"checkpoint": tmp_path / "htk.pt"})
-    )
+    encoder = ENCODER(config.model_copy(update={"checkpoint": tmp_path / "htk.pt"}))
     with pytest.raises(CheckpointError, match=r"htk\.pt was trained on another mel scale"):
         encoder.load_clip_tower(CPU)

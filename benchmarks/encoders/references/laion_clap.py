@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import librosa
 import numpy as np
 import torch
 import torchaudio
@@ -19,6 +18,7 @@ from torch.nn import functional
 from transformers import RobertaModel
 from transformers.initialization import no_init_weights
 
+from benchmarks.encoders.references.sound import load_mono
 from pipeline.checkpoints.weights import drop_position_ids, read_state_dict
 from stages.embed.models.laion_clap import text_config
 
@@ -52,7 +52,7 @@ def load(
 
     @torch.no_grad()
     def embed(file: Path) -> np.ndarray:
-        samples = torch.tensor(librosa.load(file, sr=RATE, mono=True)[0])
+        samples = torch.from_numpy(load_mono(file, RATE))
         mel, longer = _views(samples)
         clip = {"mel_fusion": mel[None].to(device), "longer": torch.tensor([[longer]])}
         features = model.audio_projection(model.encode_audio(clip, device=device)["embedding"])

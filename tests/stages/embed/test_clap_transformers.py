@@ -17,6 +17,7 @@ from cache.errors import UserError
 from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoders.laion_clap import ENCODER, Config
 from stages.embed.models import clap_transformers
+from stages.embed.models.packed_linear import place
 
 CPU = torch.device("cpu")
 TEXT = {"num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 400, "hidden_size": 64, "layer_norm_eps": 1e-5}
@@ -81,6 +82,13 @@ def test_the_network_with_chunks(saved, longer):
         theirs = model.get_audio_features(input_features=mels, is_longer=torch.tensor([[longer], [True]])).pooler_output
         ours = network(mels.flatten(0, 1), torch.arange(8).view(2, 4), torch.tensor([longer, True]))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_nothing_of_the_network_stays_behind_when_it_moves(saved):
+    network = place(clap_transformers.load_audio(saved[True][0]), torch.device("meta"))
+    mels = torch.zeros(8, 1001, 64, device="meta")
+    rows = network(mels, torch.arange(8).view(2, 4), torch.tensor([False, True]))
+    assert rows.device.type == "meta" and rows.shape == (2, 512)
 
 
 def test_captions_as_transformers_embeds_them(saved):
