@@ -15,7 +15,7 @@ from pipeline import layout
 from pipeline.config import ExperimentConfig
 from stages.score import examples, metrics, multi_instance
 from stages.score.inputs import NothingToScore, read_embedded
-from stages.score.multi_instance import GRADED, DirectionScores
+from stages.score.multi_instance_scores import GRADED, RECALL_AT, DirectionScores
 from stages.score.scored import Queries, Scored, intervals
 from stages.score.uncertainty import interval, resampled
 
