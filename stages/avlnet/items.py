@@ -30,7 +30,7 @@ class Sound:
     """A spectrogram of one length.
 
     Attributes:
-        frames: float32 (40, length), zeros (the loudest level there is) behind the sound.
+        frames: float32 (length, 40), zeros (the loudest level there is) behind the sound; networks take it turned.
         n_frames: frames of the sound before it was padded or cut.
     """
 
@@ -46,9 +46,8 @@ def padded_sound(spectrogram: NDArray[Any], length: int, n_frames: int | None = 
         length: frames wanted.
         n_frames: of the whole sound, where `spectrogram` is only its beginning.
     """
-    kept = spectrogram[:length]
-    frames = np.zeros((spectrogram.shape[1], length), np.float32)
-    frames[:, : len(kept)] = kept.T
+    frames = np.zeros((length, spectrogram.shape[1]), np.float32)
+    frames[: len(spectrogram)] = spectrogram[:length]
     return Sound(frames, len(spectrogram) if n_frames is None else n_frames)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-MARGIN = 0.001
-Objective = Literal["pairs", "text-to-sum"]
+from stages.avlnet.shape import MARGIN, Objective
 
 
 def masked_margin_softmax(similarities: Tensor, margin: float = MARGIN) -> Tensor:

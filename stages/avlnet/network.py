@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import glu
 
 from stages.avlnet.davenet import WIDTHS, DaveNet
+from stages.avlnet.shape import Shape
 
-Variant = Literal["bi", "tri", "fused"]
 SOUND_DIM = WIDTHS[-1]
-PICTURE_DIM = 4096
-WORD_DIM = 300
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What kind of AVLnet, and how large.
-
-    Attributes:
-        variant: `bi` (AVLnet: sound, picture), `tri` (AVLnet-Text-Tri: and text apart) or `fused`
-            (AVLnet-Text-Fused: sound and text together against the picture).
-        dim: of the space.
-        picture_dim: of a picture feature, 2D and 3D side by side.
-        word_dim: of a word vector.
-    """
-
-    variant: Variant = "bi"
-    dim: int = 4096
-    picture_dim: int = PICTURE_DIM
-    word_dim: int = WORD_DIM
 
 
 class ContextGate(nn.Module):
@@ -94,7 +71,6 @@ class AvlNet(nn.Module):
 
     Attributes:
         shape: the same.
-        sides: what `forward` gives, in this order: `sound` or `sound_text`, `picture`, `text`.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -112,13 +88,11 @@ class AvlNet(nn.Module):
             self.GU_text_captions = GatedUnit(shape.dim, shape.dim)
         if fused:
             self.GU_audio_text = FusedGatedUnit(half, shape.dim)
-        first = "sound_text" if fused else "sound"
-        self.sides = (first, "picture", "text") if shape.variant == "tri" else (first, "picture")
 
     def forward(
         self, picture: Tensor, spectrogram: Tensor, n_frames: Tensor, words: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Embeds a batch: one (batch, dim) for each of `sides`; none is normalised.
+        """Embeds a batch: one (batch, dim) for each of `shape.sides`; none is normalised.
 
         Args:
             picture: (batch, picture_dim).

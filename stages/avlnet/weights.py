@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cache.durable import new_file
 from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
-from stages.avlnet.network import AvlNet, Shape, Variant
+from stages.avlnet.network import AvlNet
+from stages.avlnet.shape import Shape, Variant
 
 NAMES = {"bi": "AVLnet", "tri": "AVLnet-Text-Tri", "fused": "AVLnet-Text-Fused"}
 

@@ -10,7 +10,8 @@ from parity.fill import fill_state_dict
 
 from stages.avlnet import items
 from stages.avlnet.loss import avlnet_loss, masked_margin_softmax
-from stages.avlnet.network import AvlNet, Shape
+from stages.avlnet.network import AvlNet
+from stages.avlnet.shape import Shape
 
 GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "avlnet.json").read_text())
@@ -109,5 +110,5 @@ def test_items(clips):
         np.testing.assert_array_equal(items.text_item(words, 20), golden[f"yc{i}_text"])
         for length, recorded in ((5120, FACTS["youcook_items"][i]), (3072, FACTS["msrvtt_items"][i])):
             sound = items.padded_sound(spectrogram, length)
-            assert (list(sound.frames.shape), sound.n_frames) == (recorded["audio_shape"], recorded["nframes"])
+            assert (list(sound.frames.T.shape), sound.n_frames) == (recorded["audio_shape"], recorded["nframes"])
             assert float(sound.frames.sum(dtype=np.float64)) == pytest.approx(recorded["audio_sum"], abs=1e-2)
