@@ -14,7 +14,9 @@ from pipeline.suggest import did_you_mean
 
 CONFIGS = Path("configs")
 PARAMS = Path("params.yaml")
-KINDS = {"corpora": "corpus", "encoders": "encoder", "experiments": "experiment"}
+KINDS = {"corpora": "corpus", "encoders": "encoder", "experiments": "experiment", "trainings": "training"}
+BY_CORPUS = ("experiments", "trainings")
+"""Kinds whose files lie in one folder per corpus."""
 
 
 class Settings(BaseModel):
@@ -62,6 +64,32 @@ class ScoredSubset(Settings):
     subset: str
 
 
+class Featured(Settings):
+    """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
+
+    Attributes:
+        corpus: whose clips.
+        sound: log-mel spectrograms.
+        flat: 2D picture features.
+        moving: 3D picture features.
+    """
+
+    corpus: str
+    sound: str
+    flat: str
+    moving: str
+
+
+class FeaturedText(Featured):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs."""
 
@@ -70,6 +98,8 @@ class Params(Settings):
     experiments: dict[str, Scored]
     fusions: dict[str, Fused] = {}
     subsets: dict[str, ScoredSubset] = {}
+    trainings: dict[str, Featured] = {}
+    text_trainings: dict[str, FeaturedText] = {}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""
@@ -187,7 +217,7 @@ def load(path: Path, model: type[T]) -> T:
 
 
 def named(kind: str, name: str) -> Path:
-    """Path of `configs/<kind>/<name>.yaml`; experiments lie in one folder per corpus below.
+    """Path of `configs/<kind>/<name>.yaml`; experiments and trainings lie in one folder per corpus below.
 
     Raises:
         UserError: there is none; says what may have been meant.
@@ -195,9 +225,9 @@ def named(kind: str, name: str) -> Path:
     folder = CONFIGS / kind
     if not CONFIGS.is_dir():
         raise UserError(f"{CONFIGS}/ is missing here ({Path.cwd()}): run in the top folder of the project.")
-    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind == "experiments" else "*.yaml"))}
+    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind in BY_CORPUS else "*.yaml"))}
     if name not in known:
-        path = folder / ("CORPUS" if kind == "experiments" else "") / f"{name}.yaml"
+        path = folder / ("CORPUS" if kind in BY_CORPUS else "") / f"{name}.yaml"
         raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")
     return known[name]
 

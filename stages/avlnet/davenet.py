@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from stages.avlnet.batch_norm import GlobalBatchNorm2d
 
 N_MELS = 40
-WIDTHS = (128, 128, 256, 512, 1024)
 BLOCKS_PER_STAGE = 2
 KERNEL = 9
 FRAMES_PER_STEP = 16
@@ -44,26 +45,30 @@ class ResidualBlock(nn.Module):
 
 
 class DaveNet(nn.Module):
-    """Spectrograms to a sequence of 1,024 channels; names of the parameters are those of the published files."""
+    """Spectrograms to a sequence of vectors; names of the parameters are those of the published files.
 
-    def __init__(self) -> None:
+    Args:
+        widths: channels of the first convolution and of the four stages.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.batchnorm1 = nn.BatchNorm2d(1)  # in the published files, and never used
-        self.conv1 = nn.Conv2d(1, WIDTHS[0], (N_MELS, 1), bias=False)
-        self.bn1 = GlobalBatchNorm2d(WIDTHS[0])
-        for stage in range(1, len(WIDTHS)):
-            first = ResidualBlock(WIDTHS[stage - 1], WIDTHS[stage], stride=2)
-            rest = [ResidualBlock(WIDTHS[stage], WIDTHS[stage], stride=1) for _ in range(BLOCKS_PER_STAGE - 1)]
-            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
+        self.conv1 = nn.Conv2d(1, widths[0], (N_MELS, 1), bias=False)
+        self.bn1 = GlobalBatchNorm2d(widths[0])
+        self._stages = [f"layer{number}" for number in range(1, len(widths))]
+        for stage, inputs, outputs in zip(self._stages, widths[:-1], widths[1:], strict=True):
+            rest = [ResidualBlock(outputs, outputs, stride=1) for _ in range(BLOCKS_PER_STAGE - 1)]
+            self.add_module(stage, nn.Sequential(ResidualBlock(inputs, outputs, stride=2), *rest))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, spectrograms: Tensor) -> Tensor:
-        """(batch, 40, frames) -> (batch, 1024, ceil(frames / 16))."""
+        """(batch, 40, frames) -> (batch, widths[-1], ceil(frames / 16))."""
         x = self.bn1(self.conv1(spectrograms.unsqueeze(1))).relu()
-        for stage in range(1, len(WIDTHS)):
-            x = self.get_submodule(f"layer{stage}")(x)
+        for stage in self._stages:
+            x = self.get_submodule(stage)(x)
         return x.squeeze(2)
 
 

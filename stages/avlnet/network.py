@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import glu
 
-from stages.avlnet.davenet import WIDTHS, DaveNet
+from stages.avlnet.davenet import DaveNet
 from stages.avlnet.shape import Shape
-
-SOUND_DIM = WIDTHS[-1]
 
 
 class ContextGate(nn.Module):
@@ -78,9 +76,10 @@ class AvlNet(nn.Module):
         self.shape = shape
         fused = shape.variant == "fused"
         half = shape.dim // 2
-        self.DAVEnet = DaveNet()
-        self.DAVEnet_projection = nn.Linear(SOUND_DIM, half if fused else shape.dim)
-        self.GU_audio = GatedUnit(SOUND_DIM, SOUND_DIM)  # in the published files of `fused`, too, which does not use it
+        sound_dim = shape.sound_widths[-1]
+        self.DAVEnet = DaveNet(shape.sound_widths)
+        self.DAVEnet_projection = nn.Linear(sound_dim, half if fused else shape.dim)
+        self.GU_audio = GatedUnit(sound_dim, sound_dim)  # in the published files of `fused`, too, which does not use it
         self.GU_video = GatedUnit(shape.picture_dim, shape.dim)
         if shape.variant != "bi":
             self.text_pooling_caption = WordPool(shape.word_dim, half if fused else shape.dim)
@@ -110,7 +109,7 @@ class AvlNet(nn.Module):
         return (*sides, self.text(words))
 
     def pooled_sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """(batch, 1024): in training the mean over all steps, padding included; in eval mode over those of the sound.
+        """(batch, sound_widths[-1]): in training the mean over all steps, padding included; in eval mode over those of the sound.
 
         Eval mode takes the first max(1, n_frames // r) steps, r being the frames of a step.
         """

@@ -11,6 +11,7 @@ Objective = Literal["pairs", "text-to-sum"]
 PICTURE_DIM = 4096
 WORD_DIM = 300
 MARGIN = 0.001
+SOUND_WIDTHS = (128, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Shape:
         dim: of the space.
         picture_dim: of a picture feature, 2D and 3D side by side.
         word_dim: of a word vector.
+        sound_widths: channels of the sound trunk, of its first convolution and its four stages.
     """
 
     variant: Variant = "bi"
     dim: int = 4096
     picture_dim: int = PICTURE_DIM
     word_dim: int = WORD_DIM
+    sound_widths: tuple[int, ...] = SOUND_WIDTHS
 
     @property
     def sides(self) -> tuple[str, ...]:

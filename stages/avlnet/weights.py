@@ -32,9 +32,12 @@ def shape_of(weights: Mapping[str, Tensor], path: Path) -> Shape:
     try:
         dim, picture_dim = weights["GU_video.fc.weight"].shape
         words = weights.get("text_pooling_caption.fc.weight")
-        return Shape(variant, dim, picture_dim, Shape.word_dim if words is None else words.shape[1])
+        widths = [len(weights["DAVEnet.conv1.weight"])]
+        while (stage := f"DAVEnet.layer{len(widths)}.0.conv1.weight") in weights:
+            widths.append(len(weights[stage]))
+        return Shape(variant, dim, picture_dim, Shape.word_dim if words is None else words.shape[1], tuple(widths))
     except (KeyError, ValueError):
-        raise CheckpointError(f"{path} is not a checkpoint of AVLnet: it lacks GU_video.fc.weight") from None
+        raise CheckpointError(f"{path} is not a checkpoint of AVLnet: it has no GU_video or no DAVEnet") from None
 
 
 def load_weights(net: AvlNet, path: Path) -> None:
@@ -47,11 +50,17 @@ def load_weights(net: AvlNet, path: Path) -> None:
     found = shape_of(weights, path)
     if found != net.shape:
         raise CheckpointError(
-            f"{path} is {NAMES[found.variant]} of dimension {found.dim} (pictures {found.picture_dim}, words "
-            f"{found.word_dim}), wanted is {NAMES[net.shape.variant]} of {net.shape.dim} (pictures "
-            f"{net.shape.picture_dim}, words {net.shape.word_dim})"
+            f"{path} is {_described(found)}, but wanted is {_described(net.shape)}: change the config, or start from "
+            "another file"
         )
     load_strictly(net, weights, path, NAMES[found.variant])
+
+
+def _described(shape: Shape) -> str:
+    return (
+        f"{NAMES[shape.variant]} of dimension {shape.dim} (pictures {shape.picture_dim}, words {shape.word_dim}, sound "
+        f"trunk {'-'.join(map(str, shape.sound_widths))})"
+    )
 
 
 def load_avlnet(path: Path) -> AvlNet:

@@ -8,11 +8,11 @@ import typer
 
 from pipeline import layout
 from pipeline.config import load_experiment, load_params
+from pipeline.subsets import read_subset
 from pipeline.summary import Summary
 from stages.score import results
 from stages.score.experiment import open_experiment
 from stages.score.inputs import NothingToScore
-from stages.score.subsets import read_subset
 
 HEADLINE = ("R@1", "R@10", "MedR", "mAP", "nDCG", "accuracy")
 
