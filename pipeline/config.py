@@ -90,6 +90,32 @@ class FeaturedText(Featured):
     words: str
 
 
+class AvlNetPlace(Featured):
+    """One corpus embedded by an AVLnet, from cached features.
+
+    Attributes:
+        encoder: name in `configs/encoders/`.
+        checkpoint: its weights: a file, which a training may make.
+    """
+
+    encoder: str
+    checkpoint: Path
+
+    def reads(self) -> list[str]:
+        """What the encoder's YAML must say, too."""
+        return [name for name in type(self).model_fields if name not in ("corpus", "encoder")]
+
+
+class AvlNetTextPlace(AvlNetPlace):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs."""
 
@@ -100,6 +126,8 @@ class Params(Settings):
     subsets: dict[str, ScoredSubset] = {}
     trainings: dict[str, Featured] = {}
     text_trainings: dict[str, FeaturedText] = {}
+    avlnets: dict[str, AvlNetPlace] = {}
+    text_avlnets: dict[str, AvlNetTextPlace] = {}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""

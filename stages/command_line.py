@@ -15,6 +15,7 @@ COMMANDS = {
     "extract-audio": "stages.extract_audio.command:extract_audio",
     "embed-clips": "stages.embed.command:embed_clips",
     "embed-captions": "stages.embed.command:embed_captions",
+    "embed-avlnet": "stages.embed.avlnet.command:embed_avlnet",
     "train": "stages.train.command:train",
     "score": "stages.score.command:score",
     "score-subset": "stages.score.command:score_subset",
