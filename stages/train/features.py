@@ -83,15 +83,12 @@ class CachedFeatures:
         return {
             "encoders": [one.fingerprint for one in opened],
             "clips": [[one, combined_key(*(rows.key(one) for rows in opened[:3])).hex()] for one in self.clip_ids],
-            "captions": [
-                [
-                    key.hex()
-                    for caption in self._captions.get(one, [])
-                    if self._words and (key := self._words.key(caption))
-                ]
-                for one in self.clip_ids
-            ],
+            "captions": [[self._caption_key(name) for name in self._captions.get(one, [])] for one in self.clip_ids],
         }
+
+    def _caption_key(self, caption: str) -> str:
+        assert self._words is not None
+        return combined_key(self._words.key(caption)).hex()
 
     def __len__(self) -> int:
         return len(self.clip_ids)
