@@ -82,7 +82,8 @@ def _check_avlnets(params: Params) -> set[tuple[str, str]]:
             for encoder in features:
                 if (place.corpus, encoder) not in listed:
                     raise UserError(
-                        f"{PARAMS}: {group}.{name} reads {place.corpus} embedded by {encoder}, which `embeddings` lacks."
+                        f"{PARAMS}: {group}.{name} reads {place.corpus} embedded by {encoder}, which "
+                        "`embeddings` lacks."
                     )
             if isinstance(place, AvlNetPlace):
                 load_avlnet_config(place.corpus, place.encoder)
