@@ -20,7 +20,9 @@ SOUND = "avlnet-spectrogram"
 FLAT, MOVING, VECTORS = "resnet152", "resnext101-3d", "word2vec"
 
 
-def write_features(encoder: str, modality: str, rows: dict[str, np.ndarray], dtype: str = "float32") -> None:
+def write_features(
+    encoder: str, modality: str, rows: dict[str, np.ndarray], dtype: str = "float32", corpus: str = CORPUS
+) -> None:
     """Writes ragged rows as `embed` does."""
     row_format = RowFormat(next(iter(rows.values())).shape[1], dtype, ragged=True)
     store = RowStore.ensure("store", modality, hashlib.md5(encoder.encode()).hexdigest(), row_format)
@@ -28,7 +30,7 @@ def write_features(encoder: str, modality: str, rows: dict[str, np.ndarray], dty
     with store.writer({}) as writer:
         writer.add(keys, list(rows.values()))
     description = {"modality": modality, "encoder": encoder, "fingerprint": store.description.fingerprint}
-    write_artifact(layout.embeddings(CORPUS, encoder, modality), list(rows), keys, store, description)
+    write_artifact(layout.embeddings(corpus, encoder, modality), list(rows), keys, store, description)
 
 
 def write_corpus(n: int = N, seed: int = 0, silent: int = 1, blind: int = 1) -> list[str]:
