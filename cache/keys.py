@@ -49,6 +49,14 @@ def caption_key(text: str) -> bytes:
     return _hash("caption", text)
 
 
+def feature_key(values: np.ndarray) -> bytes:
+    """Names features that come ready-made by their type, shape and numbers (16 bytes)."""
+    values = np.ascontiguousarray(values)
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    digest = hashlib.blake2b(little.data, digest_size=KEY_BYTES).hexdigest()
+    return _hash("feature", [little.dtype.str, list(values.shape), digest])
+
+
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """Names everything that changes an encoder's output (32 hex digits); see `Encoder.clip_identity`."""
     return _hash("encoder", identity).hex()

@@ -109,9 +109,8 @@ def _clip(item: Any, where: str) -> PickledClip:
     captions = item.get("caption", ())
     texts = [captions] if isinstance(captions, str) else captions if isinstance(captions, list | tuple) else []
     id = str(item["id"])
-    placed = "task" in item or "video_id" in item
     try:
-        start, stop = (float(item.get(key, 0.0)) if placed else 0.0 for key in ("start", "end"))
+        start, stop = (float(item.get(key, 0.0)) for key in ("start", "end"))
     except (TypeError, ValueError):
         raise UserError(f"{where} has no numbers as `start` and `end`: take the file as published.") from None
     return PickledClip(

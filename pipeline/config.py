@@ -62,6 +62,25 @@ class ScoredSubset(Settings):
     subset: str
 
 
+class Imported(Settings):
+    """A corpus whose features are published, so that they are imported instead of computed."""
+
+    corpus: str
+
+
+class SpeechLabels(Settings):
+    """A corpus whose clips are labelled by whether somebody speaks.
+
+    Attributes:
+        corpus: whose clips.
+        least_share: seconds of speech over seconds of the clip from which on it is in the subset `speech`; the others
+            are in `sounds`. 0 asks for any speech at all.
+    """
+
+    corpus: str
+    least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs."""
 
@@ -70,6 +89,8 @@ class Params(Settings):
     experiments: dict[str, Scored]
     fusions: dict[str, Fused] = {}
     subsets: dict[str, ScoredSubset] = {}
+    imports: dict[str, Imported] = {}
+    speech: dict[str, SpeechLabels] = {}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""
@@ -93,7 +114,7 @@ class CorpusConfig(Settings):
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
-        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`).
+        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
         window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
         min_window_s: a shorter remainder joins the window before it.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the

@@ -23,8 +23,9 @@ from pipeline.tensor_pickle import TENSORS, PickledTensor
 _GET = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _PUT = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _VALUES = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 "
-    "BYTEARRAY8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 FLOAT BINFLOAT".split()
+    ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
+    + ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+    + ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
 )
 _MADE: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -62,11 +63,11 @@ class PickledItems:
 
     def _look_ahead(self, file: BinaryIO) -> Iterator[Any]:
         """Finds the instruction that uses each memo entry last, and what is named and not read."""
-        for number, (op, arg, _) in enumerate(pickletools.genops(file)):
+        for number, (op, arg) in enumerate(_instructions(file)):
             if op.name in _GET:
                 self._last_use[int(arg)] = number
             elif op.name == "GLOBAL":
-                _named(*arg.split(" ", 1))
+                _named(*str(arg).split(" ", 1))
         yield from ()
 
     def _guarded(self, read: Callable[[BinaryIO], Iterator[Any]]) -> Iterator[Any]:
@@ -99,6 +100,10 @@ def values_of(value: Any) -> NDArray[Any]:
     raise pickle.UnpicklingError(f"it holds a {type(value).__name__} where an array is expected")
 
 
+def _instructions(file: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+    return ((op, arg) for op, arg, _ in pickletools.genops(file))
+
+
 def _named(module: str, name: str) -> Any:
     return allowed(module, name, TENSORS)
 
@@ -120,7 +125,7 @@ class _Machine:
         self._ready: list[Any] = []
 
     def run(self, file: BinaryIO) -> Iterator[Any]:
-        for number, (op, arg, _) in enumerate(pickletools.genops(file)):
+        for number, (op, arg) in enumerate(_instructions(file)):
             name = op.name
             if name in _VALUES:
                 self._stack.append(arg)
@@ -139,7 +144,7 @@ class _Machine:
             elif name in _TUPLES:
                 self._stack[-_TUPLES[name] :] = [tuple(self._top(_TUPLES[name]))]
             elif name == "GLOBAL":
-                self._stack.append(_named(*arg.split(" ", 1)))
+                self._stack.append(_named(*str(arg).split(" ", 1)))
             else:
                 try:
                     act = getattr(self, f"_{name.lower()}")

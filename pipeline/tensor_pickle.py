@@ -1,6 +1,6 @@
 """Tensors of PyTorch inside a plain pickle, read without running anything that it names.
 
-Such a pickle calls `torch.storage._load_from_bytes`, which would unpickle the bytes of the storage once more and without
+Such a pickle calls `torch.storage._load_from_bytes`, which would unpickle the bytes of the storage once more, without
 limits. Here they go through `torch.load(weights_only=True)`, and only when the values are asked for.
 """
 
@@ -42,7 +42,9 @@ class _Storage(StandIn):
 class PickledTensor(StandIn):
     """Stands for `torch.Tensor`."""
 
-    def __init__(self, storage: object, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> None:
+    def __init__(
+        self, storage: object, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
+    ) -> None:
         if not isinstance(storage, _Storage):
             raise pickle.UnpicklingError("it holds a tensor without values")
         self._storage, self._offset, self._size, self._stride = storage, offset, size, stride

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cache.errors import UserError
+from pipeline.avlnet_pickle import FEATURES
 from pipeline.config import CONFIGS, PARAMS, load_corpus, load_experiment, load_params
 from pipeline.suggest import did_you_mean
 from stages.embed.registry import load_encoder
@@ -25,6 +26,10 @@ def check() -> None:
         _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
         load_encoder(embedding.encoder)
         embedded.add((embedding.corpus, embedding.encoder))
+    for section, corpora in (("imports", params.imports), ("speech", params.speech)):
+        for name, one in corpora.items():
+            _known("corpus", one.corpus, list(params.corpora), f"{section}.{name}")
+    embedded |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
     for name in [*params.experiments, *params.fusions]:
         config = load_experiment(name)
         _known("corpus", config.corpus, list(params.corpora), f"experiment {name}")

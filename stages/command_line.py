@@ -15,6 +15,8 @@ COMMANDS = {
     "extract-audio": "stages.extract_audio.command:extract_audio",
     "embed-clips": "stages.embed.command:embed_clips",
     "embed-captions": "stages.embed.command:embed_captions",
+    "import-features": "stages.import_features.command:import_features",
+    "detect-speech": "stages.detect_speech.command:detect_speech",
     "score": "stages.score.command:score",
     "score-subset": "stages.score.command:score_subset",
     "report": "stages.report.command:report",

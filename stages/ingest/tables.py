@@ -39,8 +39,7 @@ class Tables:
 
 
 def build(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> Tables:
-    """Places clips in their media; a clip of which neither sound nor picture is there is left out,
-    unless its features are published.
+    """Places clips in their media; one without sound, picture or origin is left out.
 
     Args:
         annotations: what the reader found; clips made of its segments are added to it.
