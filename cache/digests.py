@@ -1,10 +1,11 @@
-"""Digests of files, remembered by path, size, modification time and inode, so that nothing is read twice."""
+"""Digests of files and folders, remembered by path, size, time and inode, so that nothing is read twice."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sqlite3
+import stat
 import threading
 from pathlib import Path
 
@@ -26,27 +27,23 @@ class DigestMemory:
             self._connection = _connected(":memory:")
 
     def digest(self, path: Path) -> str:
-        """Digest of the file's bytes: BLAKE2b-128, 32 hex digits.
+        """Digest of a file's bytes, or of the names and bytes of the files in a folder: BLAKE2b-128, 32 hex digits.
+
+        Subfolders and hidden files play no part.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file or folder cannot be read.
         """
         absolute = os.path.abspath(path)
-        before = os.stat(absolute)
+        before = _stamp(absolute)
         rows = self._execute(
-            "SELECT digest FROM digests WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
-            (absolute, before.st_size, before.st_mtime_ns, before.st_ino),
+            "SELECT digest FROM digests WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?", (absolute, *before)
         )
         if rows:
             return rows[0][0]
-        with open(absolute, "rb") as file:
-            value = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
-        after = os.stat(absolute)
-        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
-            self._execute(
-                "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)",
-                (absolute, after.st_size, after.st_mtime_ns, after.st_ino, value),
-            )
+        value = (_folder_digest if os.path.isdir(absolute) else _file_digest)(absolute).hex()
+        if _stamp(absolute) == before:
+            self._execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", (absolute, *before, value))
         return value
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[str, ...]]:
@@ -61,6 +58,38 @@ class DigestMemory:
     def close(self) -> None:
         """Closes the table."""
         self._connection.close()
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    """Size, modification time and inode: of a folder all bytes, a hash of what its files' say, and its own inode."""
+    status = os.stat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return status.st_size, status.st_mtime_ns, status.st_ino
+    size, listing = 0, hashlib.blake2b(digest_size=8)
+    for entry in _files(path):
+        one = entry.stat()
+        size += one.st_size
+        listing.update(repr((entry.name, one.st_size, one.st_mtime_ns, one.st_ino)).encode(errors="surrogateescape"))
+    return size, int.from_bytes(listing.digest(), "big") >> 1, status.st_ino
+
+
+def _files(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    return sorted(found, key=lambda entry: os.fsencode(entry.name))
+
+
+def _file_digest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()
+
+
+def _folder_digest(path: str) -> bytes:
+    whole = hashlib.blake2b(digest_size=DIGEST_BYTES, person=b"folder")
+    for entry in _files(path):
+        name = os.fsencode(entry.name)
+        whole.update(len(name).to_bytes(4, "big") + name + _file_digest(entry.path))
+    return whole.digest()
 
 
 def _connected(path: Path | str) -> sqlite3.Connection:

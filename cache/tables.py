@@ -84,14 +84,23 @@ PROBLEMS: Schema = {"stage": pl.String, "id": pl.String, "path": pl.String, "rea
 QUERIES: Schema = {
     "experiment": pl.String,
     "direction": pl.String,
+    "kind": pl.String,
     "query_id": pl.String,
     "rank": pl.Float64,
     "average_precision": pl.Float64,
     "ndcg": pl.Float64,
-    "n_relevant": pl.Int64,
-    "n_items": pl.Int64,
+    "correct": pl.Float64,
 }
 """What each query of an experiment scored; nan where the protocol has no such number."""
+
+CLASSES: Schema = {
+    "experiment": pl.String,
+    "direction": pl.String,
+    "class": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+}
+"""Numbers per class of clip, where the protocol has classes."""
 
 
 def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:

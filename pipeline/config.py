@@ -14,7 +14,9 @@ from pipeline.suggest import did_you_mean
 
 CONFIGS = Path("configs")
 PARAMS = Path("params.yaml")
-KINDS = {"corpora": "corpus", "encoders": "encoder", "experiments": "experiment"}
+KINDS = {"corpora": "corpus", "encoders": "encoder", "experiments": "experiment", "trainings": "training"}
+BY_CORPUS = ("experiments", "trainings")
+"""Kinds whose files lie in one folder per corpus."""
 
 
 class Settings(BaseModel):
@@ -81,6 +83,32 @@ class SpeechLabels(Settings):
     least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class Featured(Settings):
+    """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
+
+    Attributes:
+        corpus: whose clips.
+        sound: log-mel spectrograms.
+        flat: 2D picture features.
+        moving: 3D picture features.
+    """
+
+    corpus: str
+    sound: str
+    flat: str
+    moving: str
+
+
+class FeaturedText(Featured):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs."""
 
@@ -91,6 +119,8 @@ class Params(Settings):
     subsets: dict[str, ScoredSubset] = {}
     imports: dict[str, Imported] = {}
     speech: dict[str, SpeechLabels] = {}
+    trainings: dict[str, Featured] = {}
+    text_trainings: dict[str, FeaturedText] = {}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""
@@ -130,15 +160,25 @@ class CorpusConfig(Settings):
     audio: AudioSettings = AudioSettings()
 
 
+Source = Annotated[str, Field(min_length=1)]
+
+
 class ExperimentConfig(Settings):
     """`configs/experiments/CORPUS/NAME.yaml`.
 
     Attributes:
         corpus: whose clips and captions are ranked.
-        encoders: one, or two whose similarities are added.
+        encoders: one, or two whose similarities are added (vision first, where weights are the reference's).
         weights: one per encoder, for the weighted mean of the similarities; equal by default.
-        captions: caption source.
-        protocol: how numbers come from similarities.
+        captions: caption source, or one per encoder.
+        protocol: how numbers come from similarities: `paired-retrieval` (each caption has its clips),
+            `multi-instance` (graded relevancies, A Sound Approach's AudioEpicMIR and EpicSoundsRet), or
+            `multiple-choice` (EgoMCQ).
+        transform: of the similarities before ranking: `dual-softmax`, `csls`, `qb-norm` or `none`.
+        normalise: of the five similarities of a multiple-choice question before mixing two encoders; the reference's
+            `max` divides by their length, `one` by their sum.
+        groups: how groups of multiple-choice questions are called; the two seed systems swap names.
+        seeds_of: experiments that differ in the seed only share this name; the report gives their mean and deviation.
         note: a remark that the report shows.
         paper: published values by subset, direction and metric, shown beside ours.
     """
@@ -146,10 +186,18 @@ class ExperimentConfig(Settings):
     corpus: str
     encoders: Annotated[list[str], Field(min_length=1, max_length=2)]
     weights: list[Annotated[float, Field(gt=0)]] | None = None
-    captions: str = "given"
-    protocol: Literal["paired-retrieval"] = "paired-retrieval"
+    captions: Source | list[Source] = "given"
+    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice"] = "paired-retrieval"
+    transform: Literal["none", "dual-softmax", "csls", "qb-norm"] = "none"
+    normalise: Literal["none", "max", "one"] = "none"
+    groups: Literal["by-type", "audio-egovlp", "egovlp"] = "by-type"
+    seeds_of: str = ""
     note: str = ""
     paper: dict[str, dict[str, dict[str, float]]] = {}
+
+    def sources(self) -> list[str]:
+        """The caption source of each encoder."""
+        return [self.captions] * len(self.encoders) if isinstance(self.captions, str) else self.captions
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -190,7 +238,7 @@ def load(path: Path, model: type[T]) -> T:
 
 
 def named(kind: str, name: str) -> Path:
-    """Path of `configs/<kind>/<name>.yaml`; experiments lie in one folder per corpus below.
+    """Path of `configs/<kind>/<name>.yaml`; experiments and trainings lie in one folder per corpus below.
 
     Raises:
         UserError: there is none; says what may have been meant.
@@ -198,9 +246,9 @@ def named(kind: str, name: str) -> Path:
     folder = CONFIGS / kind
     if not CONFIGS.is_dir():
         raise UserError(f"{CONFIGS}/ is missing here ({Path.cwd()}): run in the top folder of the project.")
-    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind == "experiments" else "*.yaml"))}
+    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind in BY_CORPUS else "*.yaml"))}
     if name not in known:
-        path = folder / ("CORPUS" if kind == "experiments" else "") / f"{name}.yaml"
+        path = folder / ("CORPUS" if kind in BY_CORPUS else "") / f"{name}.yaml"
         raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")
     return known[name]
 
@@ -237,6 +285,8 @@ def load_experiment(name: str) -> ExperimentConfig:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     if config.weights is not None and len(config.weights) != len(config.encoders):
         raise UserError(f"{path}: {len(config.weights)} weights for {len(config.encoders)} encoders.")
+    if len(config.sources()) != len(config.encoders):
+        raise UserError(f"{path}: {len(config.sources())} caption sources for {len(config.encoders)} encoders.")
     params = load_params()
     wired = {**params.experiments, **params.fusions}.get(name)
     if wired is None:

@@ -1,7 +1,8 @@
 """All metrics of AudioEpicMIR and AudioEgoMCQ at their real size, beside the reference's functions.
 
 Each way runs in a process of its own, so that its peak of memory (inputs and libraries included) is its own. Both
-get the same made-up embeddings; retrieval is scored over all clips and three subsets, as the reference's four runs do.
+get the same made-up embeddings; retrieval is scored over all clips and three subsets, as the reference's four runs do:
+mAP, nDCG, R@k, MedR and MeanR of both directions, and mAP and nDCG per class (a class is a sentence, as there).
 """
 
 from __future__ import annotations
@@ -67,10 +68,17 @@ def _ours(options: argparse.Namespace, transform: str = "none") -> dict[str, Any
         options.repeats, lambda: build([one.clips], [one.captions], one.indexes, one.relevancy, product=product)
     )
 
+    classes = np.array([f"sentence {column}" for column in _columns(one)])
+
     def metrics() -> dict[str, Any]:
-        values = {"all": score(task, transform).values()}
+        whole = score(task, transform)
+        whole.by_class(classes.tolist())
+        values = {"all": whole.values()}
         for level in range(3):
-            values[f"subset {level}"] = score(task.subset(one.levels == level), transform).values()
+            clips = one.levels == level
+            part = score(task.subset(clips), transform)
+            part.by_class(classes[clips].tolist())
+            values[f"subset {level}"] = part.values()
         return values
 
     seconds, values = _timed(options.repeats, metrics)
@@ -84,18 +92,17 @@ def _reference(options: argparse.Namespace) -> dict[str, Any]:
     one = material.retrieval(options.clips, options.sentences, options.dim)
     prepare, sims = _timed(1, lambda: theirs.similarity(one.captions, one.clips))
     values = {}
-    started = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        values["all"] = theirs.scores(sims, one.indexes, one.relevancy)
-    seconds = time.perf_counter() - started
-    column_of_clip = _columns(one)
-    for level in range(3):
-        clips = np.flatnonzero(one.levels == level)
+    column_of_clip, seconds = _columns(one), 0.0
+    for name, clips in [
+        ("all", np.arange(len(one.clips))),
+        *((f"subset {level}", np.flatnonzero(one.levels == level)) for level in range(3)),
+    ]:
         columns, indexes = np.unique(column_of_clip[clips], return_index=True)
         part, relevancy = sims[np.ix_(clips, clips)], one.relevancy[np.ix_(clips, columns)]
+        classes = {f"sentence {column}": (column_of_clip[clips] == column).tolist() for column in columns}
         started = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            values[f"subset {level}"] = theirs.scores(part, indexes, relevancy)
+            values[name] = theirs.scores(part, indexes, relevancy, classes)
         seconds += time.perf_counter() - started
     return _result(prepare, seconds, values)
 

@@ -1,7 +1,8 @@
-"""What a media file holds, by its headers."""
+"""What a media file, or a folder of frames, holds, by its headers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ from av.video.stream import VideoStream
 
 from pipeline.media.display import turn_of
 from pipeline.media.errors import MediaError
+from pipeline.media.frame_folder import load_picture, numbered_files
 from pipeline.media.length import duration
 from pipeline.media.opening import best_audio, best_video, open_media
 
@@ -60,22 +62,29 @@ class MediaInfo:
     """What a media file holds.
 
     Attributes:
-        duration_s: from the earliest sound or picture to the end of the last.
+        duration_s: from the earliest sound or picture to the end of the last; infinite for a folder of frames, which
+            has no clock.
         audio: the sound track, or None.
         video: the picture track, or None. Cover art is none.
+        frames: numbers of the first and the last picture of a folder of frames; None for a file.
     """
 
     duration_s: float
     audio: AudioTrack | None
     video: VideoTrack | None
+    frames: tuple[int, int] | None = None
 
 
 def probe(path: Path) -> MediaInfo:
     """Reads the headers of a file; all packets (without decoding) where they do not tell its length.
 
+    A folder of numbered pictures counts as a video without sound.
+
     Raises:
         MediaError: it is missing, unreadable, no media file, or zero seconds long.
     """
+    if path.is_dir():
+        return _probe_folder(path)
     with open_media(path) as container:
         sound = _found(best_audio, container)
         picture = _found(best_video, container)
@@ -87,6 +96,12 @@ def probe(path: Path) -> MediaInfo:
         audio = AudioTrack(sound.rate, sound.channels, _codec(sound)) if sound else None
         video = _video_track(container, picture) if picture else None
         return MediaInfo(seconds, audio, video)
+
+
+def _probe_folder(path: Path) -> MediaInfo:
+    files = numbered_files(path)
+    height, width = load_picture(next(iter(files.values()))).shape[:2]
+    return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still pictures"), (min(files), max(files)))
 
 
 def _found(find: Callable[[InputContainer], StreamT], container: InputContainer) -> StreamT | None:

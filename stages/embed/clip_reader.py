@@ -30,4 +30,4 @@ def clip_reader(
     """
     if isinstance(clip_input, AudioInput):
         return SoundReader(clip_input.sample_rate, clips, audio)
-    return FrameReader(clip_input.count, clips)
+    return FrameReader(clip_input, clips)

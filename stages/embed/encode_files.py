@@ -48,7 +48,7 @@ class OpenEncoder:
         return self.encoder.load_caption_tower(pick_device(self._device_name))
 
     def clips(self, files: Sequence[str | Path]) -> np.ndarray:
-        """Embeds whole videos or sounds.
+        """Embeds whole videos (files or folders of frames) or sounds.
 
         Returns:
             float32 array of shape (len(files), dim).
@@ -74,8 +74,9 @@ class OpenEncoder:
             with tempfile.TemporaryDirectory() as scratch:
                 store = Store(Path(scratch))
                 memory = DigestMemory(store.digests)
-                clip = Clip(str(file), (Span(file, memory.digest(file), 0.0, info.duration_s),), str(file))
+                span = Span(file, memory.digest(file), 0.0, info.duration_s, *(info.frames or (None, None)))
                 memory.close()
+                clip = Clip(str(file), (span,), str(file))
                 reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()))
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 
@@ -32,14 +32,20 @@ class AudioInput:
     sample_rate: int
 
 
+Sampling = Literal["middle-of-parts", "egovlp-epic", "egovlp-egomcq"]
+"""Which pictures of a clip a tower is given; see `stages/embed/frame_sampling.py`."""
+
+
 @dataclass(frozen=True)
 class FrameInput:
-    """A tower that looks: it is given uint8 RGB frames of shape (count, height, width, 3).
+    """A tower that looks: it is given uint8 RGB frames of shape (n, height, width, 3).
 
-    The frames lie in the middle of `count` equal parts of the clip, in the video's display orientation.
+    The frames are in playing order and in the video's display orientation. There are `count` of them, with sampling
+    `egovlp-epic` as few as its rule finds in a clip at the very start of a video.
     """
 
     count: int
+    sampling: Sampling = "middle-of-parts"
 
 
 class Tower(Protocol):

@@ -78,7 +78,7 @@ def _numbers(directions: dict[str, Any], counts: dict[str, Any] | None = None) -
     """Scores as floats (null is nan), with the sizes joined in."""
     return {
         direction: {name: float("nan") if value is None else value for name, value in values.items()}
-        | (counts[direction] if counts else {})
+        | (counts or {}).get(direction, {})
         for direction, values in directions.items()
     }
 

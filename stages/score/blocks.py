@@ -1,6 +1,7 @@
 """Rows in blocks: temporaries that fit a processor's cache, and a thread per core over them.
 
-Every function that works in blocks gives the same bits for every size of block and number of threads.
+The number of threads changes no bit of a result. The size of blocks changes none either where rows stand alone, as in
+rankings and metrics; sums over all rows, which some transforms take, agree to rounding.
 """
 
 from __future__ import annotations
@@ -61,6 +62,24 @@ def contiguous(block: NDArray[Any], dtype: DTypeLike = None) -> NDArray[Any]:
     for start in range(0, block.shape[1], COLUMNS_PER_COPY):
         copy[:, start : start + COLUMNS_PER_COPY] = block[:, start : start + COLUMNS_PER_COPY]
     return copy
+
+
+def submatrix(matrix: NDArray[Any], rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> NDArray[Any]:
+    """`matrix[np.ix_(rows, columns)]`, in a fraction of its time.
+
+    Args:
+        matrix: (R, C).
+        rows: (R,), True for those to take.
+        columns: (C,), likewise.
+    """
+    row_numbers, column_numbers = np.flatnonzero(rows), np.flatnonzero(columns)
+    result = np.empty((len(row_numbers), len(column_numbers)), matrix.dtype)
+
+    def work(some: slice) -> None:
+        result[some] = matrix[row_numbers[some]].take(column_numbers, axis=1)
+
+    each_block(work, len(row_numbers), matrix.shape[1])
+    return result
 
 
 def _cores() -> int:

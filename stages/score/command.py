@@ -8,11 +8,11 @@ import typer
 
 from pipeline import layout
 from pipeline.config import load_experiment, load_params
+from pipeline.subsets import read_subset
 from pipeline.summary import Summary
 from stages.score import results
 from stages.score.experiment import open_experiment
 from stages.score.inputs import NothingToScore
-from stages.score.subsets import read_subset
 
 HEADLINE = ("R@1", "R@10", "MedR", "mAP", "nDCG", "accuracy")
 
@@ -34,7 +34,7 @@ def score(experiment: Annotated[str, typer.Argument(help="An experiment of confi
         return
     with summary.timed("write"):
         results.write_experiment(folder, experiment, config, scorer, scored)
-    summary.computed = sum(len(one.query_ids) for one in scored.values())
+    summary.computed = sum(one.n_queries for one in scored.values())
     for direction, one in scored.items():
         shown = [
             f"{name} {one.values[name]:.4g}" + (f" (chance {one.chance[name]:.4g})" if name in one.chance else "")
@@ -62,7 +62,7 @@ def score_subset(
                 scored[name] = scorer.score(members)
         except NothingToScore as reason:
             summary.remark(f"{name}: {reason}")
-    summary.computed = sum(len(one.query_ids) for both in scored.values() for one in both.values())
+    summary.computed = sum(one.n_queries for both in scored.values() for one in both.values())
     with summary.timed("write"):
         results.write_subset(layout.subset_results(corpus, subset), scored)
     print(summary.line(), flush=True)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.config import ExperimentConfig
+from stages.score.protocols.choice import ChoiceScorer
+from stages.score.protocols.instances import InstanceScorer
 from stages.score.protocols.paired import PairedScorer
 from stages.score.scored import Scorer
 
-PROTOCOLS: dict[str, Callable[[ExperimentConfig], Scorer]] = {"paired-retrieval": PairedScorer}
+PROTOCOLS: dict[str, Callable[[ExperimentConfig], Scorer]] = {
+    "paired-retrieval": PairedScorer,
+    "multi-instance": InstanceScorer,
+    "multiple-choice": ChoiceScorer,
+}
 
 
 def open_experiment(config: ExperimentConfig) -> Scorer:

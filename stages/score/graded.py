@@ -29,7 +29,7 @@ class GradedScores:
     ndcg: NDArray[np.float64]
 
 
-def graded_scores(sims: Array, relevancy: Array, ranking: NDArray[np.int32] | None = None) -> GradedScores:
+def graded_scores(sims: Array, relevancy: Array) -> GradedScores:
     """Average precision and normalised discounted cumulative gain of each query.
 
     Average precision: only items of relevancy exactly 1 are answers. The precision at each answer is the sum of
@@ -43,7 +43,6 @@ def graded_scores(sims: Array, relevancy: Array, ranking: NDArray[np.int32] | No
     Args:
         sims: (Q, N) similarities; may be a transposed view.
         relevancy: (Q, N) in 0..1; likewise.
-        ranking: `ranking.order(sims)` where the caller has it already.
 
     Raises:
         ValueError: the shapes differ, or a similarity is nan.
@@ -55,11 +54,8 @@ def graded_scores(sims: Array, relevancy: Array, ranking: NDArray[np.int32] | No
     def work(rows: slice) -> None:
         grades = contiguous(relevancy[rows], np.float64)
         relevant = grades != 0
-        if ranking is None:
-            block = without_nan(contiguous(sims[rows]), rows)
-            found = _Relevant(*sorted_keys(block, relevant), grades)
-        else:
-            found = _Relevant(*_marked(ranking[rows], relevant), grades)
+        block = without_nan(contiguous(sims[rows]), rows)
+        found = _Relevant(*sorted_keys(block, relevant), grades)
         precision[rows] = found.average_precision()
         ideal = found.ideal_gain(discount)
         gain[rows] = np.divide(found.gain(discount), ideal, out=np.full(len(ideal), np.nan), where=ideal != 0)

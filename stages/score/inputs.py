@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from cache import tables as schemas
@@ -21,23 +23,38 @@ class NothingToScore(UserError):
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
-    """Clips and captions that every encoder of an experiment has embedded, in the order of their tables.
+class Captions:
+    """Captions that every encoder of an experiment has embedded, in table order.
 
     Attributes:
-        clip_ids: n clips.
-        caption_ids: m captions.
+        ids: m captions.
         texts: of the captions.
+        rows: per encoder, float32 (m, dim).
+    """
+
+    ids: list[str]
+    texts: list[str]
+    rows: list[NDArray[np.float32]]
+
+    def places(self) -> dict[str, int]:
+        """Caption id -> row."""
+        return {one: row for row, one in enumerate(self.ids)}
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Clips and captions that every encoder of an experiment has embedded.
+
+    Attributes:
+        clip_ids: n clips, in table order.
         clips: per encoder, float32 (n, dim).
-        captions: per encoder, float32 (m, dim).
+        captions: of each caption source that the experiment names.
         n_clips_missing: clips of the corpus that an encoder has no embedding of.
     """
 
     clip_ids: list[str]
-    caption_ids: list[str]
-    texts: list[str]
     clips: list[NDArray[np.float32]]
-    captions: list[NDArray[np.float32]]
+    captions: dict[str, Captions]
     n_clips_missing: int
 
 
@@ -46,35 +63,31 @@ def read_embedded(config: ExperimentConfig) -> Embedded:
 
     Raises:
         NothingToScore: nothing was embedded.
-        UserError: a table or artifact is missing or damaged, or the caption source is unknown.
+        UserError: a table or artifact is missing or damaged, or a caption source is unknown.
     """
-    table = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
-    sources = table["source"].unique().to_list()
-    if config.captions not in sources:
-        raise UserError(
-            f"Corpus {config.corpus!r} has no caption source {config.captions!r}, "
-            f"{did_you_mean(config.captions, sources)}"
-        )
-    texts = dict(table.filter(table["source"] == config.captions).select("caption_id", "text").iter_rows())
     clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
     clip_ids, clip_rows = _joined(config, "clips", clips)
-    caption_ids, caption_rows = _joined(config, "captions", list(texts))
-    if not clip_ids or not caption_ids:
+    table = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
+    captions = {source: _captions(config, source, table) for source in dict.fromkeys(config.sources())}
+    n_captions = min(len(one.ids) for one in captions.values())
+    if not clip_ids or not n_captions:
         raise NothingToScore(
-            f"Corpus {config.corpus!r} has {len(clip_ids)} clips and {len(caption_ids)} captions embedded by "
+            f"Corpus {config.corpus!r} has {len(clip_ids)} clips and {n_captions} captions embedded by "
             f"{' + '.join(config.encoders)}: there is nothing to score (see `hearonce problems`)."
         )
-    return Embedded(
-        clip_ids,
-        caption_ids,
-        [texts[one] for one in caption_ids],
-        clip_rows,
-        caption_rows,
-        len(clips) - len(clip_ids),
-    )
+    return Embedded(clip_ids, clip_rows, captions, len(clips) - len(clip_ids))
 
 
-def _joined(config: ExperimentConfig, modality: str, ids: list[str]) -> tuple[list[str], list[NDArray[Any]]]:
+def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame) -> Captions:
+    sources = table["source"].unique().to_list()
+    if source not in sources:
+        raise UserError(f"Corpus {config.corpus!r} has no caption source {source!r}, {did_you_mean(source, sources)}")
+    texts = dict(table.filter(pl.col("source") == source).select("caption_id", "text").iter_rows())
+    ids, rows = _joined(config, "captions", list(texts))
+    return Captions(ids, [texts[one] for one in ids], rows)
+
+
+def _joined(config: ExperimentConfig, modality: str, ids: Sequence[str]) -> tuple[list[str], list[NDArray[Any]]]:
     """Those of the ids that every encoder has embedded, and their rows per encoder."""
     opened = [open_artifact(layout.embeddings(config.corpus, name, modality)) for name in config.encoders]
     places = [{one: row for row, one in enumerate(artifact.ids)} for artifact in opened]

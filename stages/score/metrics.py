@@ -23,9 +23,13 @@ def recall_at(ranks: Array, k: int) -> float:
     give, follow the reference: below k + 1 counts, so 5.5 is a hit at 5, but a hit at 1 takes
     exactly rank 1, so a first place shared by two (1.5) is none.
     """
-    scored = _scored(ranks)
-    hits = scored == 1 if k == 1 else scored < k + 1
-    return 100.0 * _mean(hits)
+    return 100.0 * _mean(hits_at(_scored(ranks), k))
+
+
+def hits_at(ranks: Array, k: int) -> NDArray[np.bool_]:
+    """Which of the ranks count as found at k; see `recall_at`."""
+    found: NDArray[np.bool_] = ranks == 1 if k == 1 else ranks < k + 1
+    return found
 
 
 def median_rank(ranks: Array) -> float:

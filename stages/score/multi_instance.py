@@ -14,17 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score import metrics
-from stages.score.blocks import contiguous, each_block
+from stages.score.blocks import contiguous, each_block, submatrix
 from stages.score.graded import graded_scores
+from stages.score.multi_instance_scores import DirectionScores, MultiInstanceScores
 from stages.score.ranking import Array, without_nan
 from stages.score.similarity import cosine, dot_product, fuse
 from stages.score.transforms import Directed, Transform, transform_of
 
 Product = Literal["cosine", "dot"]
 
-RECALL_AT = (1, 5, 10, 50)
-GRADED = ("mAP", "nDCG")
 PRODUCTS: dict[Product, Callable[[Array, Array], NDArray[np.float32]]] = {"cosine": cosine, "dot": dot_product}
 
 
@@ -66,66 +64,11 @@ class MultiInstance:
         used[self.sentences[chosen]] = True
         number = np.cumsum(used) - 1
         return MultiInstance(
-            self.sims[np.ix_(used, clips)],
+            submatrix(self.sims, used, clips),
             number[self.caption_of_clip[clips]],
             number[self.sentences[chosen]],
-            self.relevancy[np.ix_(clips, chosen)],
+            submatrix(self.relevancy, clips, chosen),
         )
-
-
-@dataclass(frozen=True)
-class DirectionScores:
-    """Per query of one direction; the clips, or for text the sentences (graded) and the clips' captions (ranks).
-
-    Attributes:
-        average_precision: (clips or sentences,) fraction.
-        ndcg: (clips or sentences,) fraction, nan where nothing is relevant.
-        ranks: (clips,) 1-based rank of the clip's own caption, or of the clip for its own caption.
-    """
-
-    average_precision: NDArray[np.float64]
-    ndcg: NDArray[np.float64]
-    ranks: NDArray[np.float64]
-
-    def values(self) -> dict[str, float]:
-        """R@1, R@5, R@10, R@50 (percent), MedR, MeanR, mAP and nDCG (fractions)."""
-        ranked = metrics.retrieval_metrics(self.ranks, RECALL_AT)
-        del ranked["n_queries"]
-        return ranked | _means(self.average_precision, self.ndcg)
-
-
-@dataclass(frozen=True)
-class MultiInstanceScores:
-    """Attributes:
-    clip_to_text: a clip searches sentences; the reference's VT and V2T.
-    text_to_clip: a sentence searches clips; the reference's TV and T2V.
-    """
-
-    clip_to_text: DirectionScores
-    text_to_clip: DirectionScores
-
-    def values(self) -> dict[str, dict[str, float]]:
-        """Direction -> metric -> value; `average` has the mean of both directions for mAP and nDCG."""
-        both = {"clip_to_text": self.clip_to_text.values(), "text_to_clip": self.text_to_clip.values()}
-        average = {name: sum(both[one][name] for one in both) / 2 for name in GRADED}
-        return both | {"average": average}
-
-    def by_class(self, classes: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-        """The same of mAP and nDCG per class of clip, in order of first appearance, as the reference has it.
-
-        Clip to text is the mean over the clips of the class. Text to clip is the mean over *all* sentences, which
-        the reference does not restrict, so `average` mixes the two.
-
-        Args:
-            classes: (clips,) name of each clip's class; the reference takes its sentence.
-        """
-        whole = _means(self.text_to_clip.average_precision, self.text_to_clip.ndcg)
-        result = {}
-        for name, clips in _members(classes).items():
-            own = _means(self.clip_to_text.average_precision[clips], self.clip_to_text.ndcg[clips])
-            average = {metric: (own[metric] + whole[metric]) / 2 for metric in GRADED}
-            result[name] = {"clip_to_text": own, "text_to_clip": dict(whole), "average": average}
-        return result
 
 
 def build(
@@ -235,14 +178,3 @@ def distinct_rows(embeddings: Sequence[Array], first: Iterable[int]) -> tuple[ND
         if numbers.setdefault(contents[row], len(numbers)) == len(representatives):
             representatives.append(int(row))
     return np.array(representatives, np.int64), np.array([numbers[content] for content in contents], np.int64)
-
-
-def _means(average_precision: Array, ndcg: Array) -> dict[str, float]:
-    return {"mAP": metrics.mean_scored(average_precision), "nDCG": metrics.mean_scored(ndcg)}
-
-
-def _members(classes: Sequence[str]) -> dict[str, list[int]]:
-    members: dict[str, list[int]] = {}
-    for clip, name in enumerate(classes):
-        members.setdefault(name, []).append(clip)
-    return members

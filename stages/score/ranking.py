@@ -1,8 +1,4 @@
-"""Rankings: where items stand for each query, most similar first.
-
-Sorting a similarity matrix is the dear part of scoring. `order` does it once; `within` filters
-the result for a subset of the items, which gives the very ranking that sorting the subset would.
-"""
+"""Rankings: where items stand for each query, most similar first."""
 
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -98,25 +94,6 @@ def sorted_keys(block: Array, marked: NDArray[np.bool_] | None = None) -> tuple[
     if block.dtype == np.float64:
         _sort_on(keys, block, low, n_flags)
     return keys, low
-
-
-def within(ranking: NDArray[np.int32], keep: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The `order` of the items in `keep` alone, numbered as in `sims[:, keep]`.
-
-    Args:
-        ranking: (Q, N) from `order`.
-        keep: (N,), True for items of the subset.
-    """
-    numbers = (np.cumsum(keep) - 1).astype(np.int32)
-    n_kept = int(np.count_nonzero(keep))
-    result = np.empty((len(ranking), n_kept), np.int32)
-
-    def work(rows: slice) -> None:
-        block = ranking[rows]
-        result[rows] = numbers[block[keep[block]]].reshape(len(block), n_kept)
-
-    each_block(work, *ranking.shape)
-    return result
 
 
 def without_nan(block: Array, rows: slice) -> Array:

@@ -39,6 +39,7 @@ def write_experiment(folder: Path, name: str, config: ExperimentConfig, scorer: 
     }
     _write_json(folder / "details.json", details)
     _write_queries(folder / "queries.parquet", {name: directions})
+    _write_classes(folder / "classes.parquet", {name: directions})
     _write_recall(folder / "recall.csv", directions)
     _write_arrays(folder / "similarity.npz", scorer.heatmap())
 
@@ -48,6 +49,7 @@ def write_nothing(folder: Path, name: str, config: ExperimentConfig, reason: str
     _write_json(folder / "metrics.json", {})
     _write_json(folder / "details.json", {"experiment": name, **config.model_dump(), "nothing": reason})
     _write_queries(folder / "queries.parquet", {})
+    _write_classes(folder / "classes.parquet", {})
     _write_recall(folder / "recall.csv", {})
     _write_arrays(folder / "similarity.npz", {})
 
@@ -57,12 +59,21 @@ def write_subset(folder: Path, experiments: Mapping[str, Directions]) -> None:
     _write_json(folder / "metrics.json", {name: _numbers(one, "values") for name, one in experiments.items()})
     _write_json(folder / "details.json", {name: _beside(one) for name, one in experiments.items()})
     _write_queries(folder / "queries.parquet", experiments)
+    _write_classes(folder / "classes.parquet", experiments)
 
 
 def _beside(directions: Directions) -> dict[str, Any]:
     return {
         "chance": _numbers(directions, "chance"),
-        "counts": {name: {"n_queries": len(one.query_ids), "n_items": one.n_items} for name, one in directions.items()},
+        "counts": {
+            name: {"n_queries": one.n_queries, "n_items": one.n_items}
+            for name, one in directions.items()
+            if one.queries
+        },
+        "intervals": {
+            direction: {name: [round(end, 6) for end in ends] for name, ends in one.intervals.items()}
+            for direction, one in directions.items()
+        },
     }
 
 
@@ -81,19 +92,30 @@ def _write_json(path: Path, data: object) -> None:
 def _write_queries(path: Path, experiments: Mapping[str, Directions]) -> None:
     parts = [schemas.table([], schemas.QUERIES)]
     for name, directions in experiments.items():
-        for direction, one in directions.items():
-            columns = {
-                "experiment": [name] * len(one.query_ids),
-                "direction": [direction] * len(one.query_ids),
-                "query_id": one.query_ids,
-                "rank": one.ranks,
-                "average_precision": one.average_precision,
-                "ndcg": one.ndcg,
-                "n_relevant": one.n_relevant.astype(np.int64),
-                "n_items": [one.n_items] * len(one.query_ids),
-            }
-            parts.append(pl.DataFrame(columns, schema=dict(schemas.QUERIES)))
+        for direction, scored in directions.items():
+            for kind, queries in scored.queries.items():
+                nothing = np.full(len(queries.ids), np.nan)
+                numbers = {
+                    column: nothing if getattr(queries, column) is None else getattr(queries, column)
+                    for column in ("rank", "average_precision", "ndcg", "correct")
+                }
+                where = {"experiment": name, "direction": direction, "kind": kind}
+                columns = {key: [value] * len(queries.ids) for key, value in where.items()}
+                parts.append(
+                    pl.DataFrame({**columns, "query_id": queries.ids, **numbers}, schema=dict(schemas.QUERIES))
+                )
     schemas.write_table(pl.concat(parts), schemas.QUERIES, path)
+
+
+def _write_classes(path: Path, experiments: Mapping[str, Directions]) -> None:
+    rows = [
+        {"experiment": name, "direction": direction, "class": label, "metric": metric, "value": value}
+        for name, directions in experiments.items()
+        for direction, scored in directions.items()
+        for label, values in scored.classes.items()
+        for metric, value in values.items()
+    ]
+    schemas.write_table(schemas.table(rows, schemas.CLASSES), schemas.CLASSES, path)
 
 
 def _write_recall(path: Path, directions: Directions) -> None:
@@ -103,7 +125,7 @@ def _write_recall(path: Path, directions: Directions) -> None:
     if len(ranked) == 2:
         n_items = max(one.n_items for one in ranked.values())
         ks = sorted({*range(1, min(n_items, 20) + 1), *np.geomspace(1, n_items, 30).astype(int).tolist()})
-        lines += [",".join([str(k), *(f"{recall_at(one.ranks, k):.4f}" for one in ranked.values())]) for k in ks]
+        lines += [",".join([str(k), *(f"{recall_at(one.ranks(), k):.4f}" for one in ranked.values())]) for k in ks]
     else:
         lines.append("1,0,0")
     with new_file(path) as temporary:

@@ -24,6 +24,36 @@ def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
     assert DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "a") == first
 
 
+def test_the_digest_of_a_folder_follows_names_and_bytes(tmp_path):
+    memory = DigestMemory(tmp_path / "digests.sqlite")
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"frame_{number}.jpg").write_bytes(b"%d" % number)
+    first = memory.digest(folder)
+    assert len(first) == 32
+    folder.rename(tmp_path / "elsewhere")
+    folder = tmp_path / "elsewhere"
+    (folder / ".hidden").write_bytes(b"left by a file manager")
+    (folder / "deeper").mkdir()
+    assert memory.digest(folder) == first
+    (folder / "frame_1.jpg").write_bytes(b"other")
+    changed = memory.digest(folder)
+    (folder / "frame_1.jpg").write_bytes(b"1")
+    (folder / "frame_2.jpg").rename(folder / "frame_3.jpg")
+    renamed = memory.digest(folder)
+    (folder / "frame_3.jpg").unlink()
+    assert len({first, changed, renamed, memory.digest(folder)}) == 4
+
+
+def test_an_unchanged_folder_is_not_read_again(tmp_path, monkeypatch):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames/a.jpg").write_bytes(b"one")
+    first = DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "frames")
+    monkeypatch.setattr("cache.digests.hashlib.file_digest", lambda *_: pytest.fail("read again"))
+    assert DigestMemory(tmp_path / "digests.sqlite").digest(tmp_path / "frames") == first
+
+
 def test_many_threads_share_a_memory(tmp_path):
     memory = DigestMemory(tmp_path / "digests.sqlite")
     for number in range(200):

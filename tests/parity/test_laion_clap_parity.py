@@ -6,44 +6,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity.fill import fill_array, sine_mix
+from filled import laion_clap, laion_clap_transformers
+from parity.fill import sine_mix
 
-from stages.embed.encoders.laion_clap import ENCODER, Config
-from stages.embed.models import laion_clap
-from stages.embed.models.checkpoint import CheckpointError
-from stages.embed.models.clap_towers import CaptionTower
+from pipeline.checkpoints.weights import CheckpointError
+from stages.embed.encoders.laion_clap import ENCODER
+from stages.embed.models import laion_clap as package
+from stages.embed.models.clap_towers import CaptionTower, ClipTower
 
 FOLDER = Path(__file__).parent / "golden"
 GOLDEN = np.load(FOLDER / "laion_clap_fusion.npz")
 RECIPE = json.loads((FOLDER / "laion_clap_fusion.json").read_text())
 KEYS = json.loads((FOLDER / "keys_laion_clap_fusion.json").read_text())["keys"]
+FAMILIES = {"package": laion_clap, "transformers": laion_clap_transformers}
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """A file like the published `630k-audioset-fusion-best.pt`: same wrapper, keys and shapes, known weights."""
-    built = laion_clap.build("HTSAT-tiny", True, laion_clap.text_config(None), text_is_wanted=False).state_dict()
-    weights = {}
-    for key, shape, kind in KEYS:
-        filled = None if kind != "float32" or "stft." in key else fill_array(key, shape)
-        weights[f"module.{key}"] = built[key] if filled is None else torch.from_numpy(filled)
-    weights["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
-    path = tmp_path_factory.mktemp("clap") / "630k-audioset-fusion-best.pt"
-    torch.save({"epoch": 7, "name": "filled", "best": np.float64(0.5), "state_dict": weights}, path)
-    del weights
-    yield path
-    path.unlink()
+def networks(filled_folder):
+    """The audio network by either loader."""
+    made = {name: family.encoder(filled_folder).load_clip_tower(CPU)._network for name, family in FAMILIES.items()}
+    return made
 
 
 @pytest.fixture(scope="session")
-def towers(checkpoint):
+def towers(networks):
     """Clip towers with other options over one loaded model."""
-    tower = ENCODER(Config(family="laion-clap", checkpoint=checkpoint)).load_clip_tower(CPU)
 
-    def with_options(**options):
+    def with_options(loader="package", **options):
         defaults = {"seed": 0, "fuse_short": True, "antialias": False, "quantise_int16": False}
-        return type(tower)(tower._model, **{**defaults, **options})
+        return ClipTower(networks[loader], **{**defaults, **options})
 
     return with_options
 
@@ -61,33 +53,37 @@ def agree(ours, golden, atol=1e-4):
 
 
 def test_every_official_key_is_there():
-    model = laion_clap.build("HTSAT-tiny", True, laion_clap.text_config(None), text_is_wanted=False)
+    model = package.build("HTSAT-tiny", True, package.text_config(None), text_is_wanted=False)
     state = {key: list(value.shape) for key, value in model.state_dict().items()}
     assert state == {key: shape for key, shape, _ in KEYS}
 
 
+@pytest.mark.parametrize("loader", FAMILIES)
 @pytest.mark.parametrize("name", ["3.3s", "4s", "10s", "10s+200", "10.02s", "14s", "25s"])
-def test_a_clip_as_the_reference_embeds_it(towers, name):
-    tower = towers()
+def test_a_clip_as_the_reference_embeds_it(towers, name, loader):
+    tower = towers(loader)
     clip = views(tower, name)
     assert clip.longer == RECIPE[name]["longer"]
     agree(tower.encode([clip]), GOLDEN[f"audio_{name}"])
 
 
-@pytest.mark.parametrize("name", ["14s", "25s"])
-def test_antialias_is_that_of_current_torchvision(towers, name):
-    tower = towers(antialias=True)
+@pytest.mark.parametrize(("name", "loader"), [("14s", "package"), ("25s", "package"), ("25s", "transformers")])
+def test_antialias_is_that_of_current_torchvision(towers, name, loader):
+    tower = towers(loader, antialias=True)
     agree(tower.encode([views(tower, name)]), GOLDEN[f"audio_{name}_antialias1"])
 
 
-def test_quantised_samples(towers):
-    tower = towers(quantise_int16=True)
+@pytest.mark.parametrize("loader", FAMILIES)
+def test_quantised_samples(towers, loader):
+    tower = towers(loader, quantise_int16=True)
     agree(tower.encode([views(tower, "4s")]), GOLDEN["audio_4s_quantised"], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["4s", "10s", "14s"])
-def test_a_clip_as_the_package_embeds_it(towers, name):
-    tower = towers(fuse_short=False, quantise_int16=True)
+@pytest.mark.parametrize(
+    ("name", "loader"), [("4s", "package"), ("10s", "package"), ("14s", "package"), ("4s", "transformers")]
+)
+def test_a_clip_as_the_package_embeds_it(towers, name, loader):
+    tower = towers(loader, fuse_short=False, quantise_int16=True)
     agree(tower.encode([views(tower, name)]), GOLDEN[f"pip_audio_{name}"])
 
 
@@ -134,28 +130,29 @@ def test_chunks_depend_on_key_and_seed_alone(towers):
 
 
 @pytest.fixture(scope="session")
-def caption_tower(checkpoint, tmp_path_factory):
-    folder = tokenizer_folder(tmp_path_factory.mktemp("roberta"))
-    return ENCODER(Config(family="laion-clap", checkpoint=checkpoint, text_model=str(folder))).load_caption_tower(CPU)
+def caption_tower(filled_folder):
+    return laion_clap.encoder(filled_folder).load_caption_tower(CPU)
 
 
-def tokenizer_folder(folder: Path) -> Path:
-    """Files of a byte-level BPE like roberta-base's, without merges, and roberta-base's configuration."""
-    marks = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
-    printable = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
-    vocabulary = {**marks, **{letter: len(marks) + i for i, letter in enumerate(printable)}, "<mask>": 50264}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    (folder / "config.json").write_text(
-        json.dumps({"model_type": "roberta", "architectures": ["RobertaForMaskedLM"], **laion_clap.ROBERTA_BASE})
-    )
-    return folder
+def golden_captions_agree(tower):
+    ids, mask = torch.from_numpy(GOLDEN["ids"]), torch.from_numpy(GOLDEN["mask"])
+    agree(tower.encode_ids(ids, mask), GOLDEN["text"])
+    agree(tower.encode([row[kept.bool()] for row, kept in zip(ids, mask, strict=True)]), GOLDEN["text"])
+    return ids, mask
 
 
 def test_captions_as_the_reference_embeds_them(caption_tower):
-    ids, mask = torch.from_numpy(GOLDEN["ids"]), torch.from_numpy(GOLDEN["mask"])
-    agree(caption_tower.encode_ids(ids, mask), GOLDEN["text"])
-    agree(caption_tower.encode([row[kept.bool()] for row, kept in zip(ids, mask, strict=True)]), GOLDEN["text"])
+    golden_captions_agree(caption_tower)
+
+
+def test_captions_through_transformers(filled_folder):
+    tower = laion_clap_transformers.encoder(filled_folder, layer_norm_eps=1e-5).load_caption_tower(CPU)
+    ids, mask = golden_captions_agree(tower)
+    branch = tower._network.branch
+    for norm in (layer for layer in branch.modules() if isinstance(layer, torch.nn.LayerNorm)):
+        norm.eps = 1e-12  # what the configurations on the hub say
+    moved = np.abs(tower.encode_ids(ids, mask) - GOLDEN["text"]).max()
+    assert moved == pytest.approx(RECIPE["transformers_ClapModel"]["text_maxabs"], rel=0.05)
 
 
 def test_a_caption_does_not_depend_on_its_batch(caption_tower):
@@ -181,22 +178,24 @@ def test_a_tokenizer_of_another_model_is_refused(caption_tower):
             return 30522
 
     with pytest.raises(CheckpointError, match="use the files of roberta-base"):
-        CaptionTower(caption_tower._model, Other(), 512)
+        CaptionTower(caption_tower._network, Other(), 512)
 
 
-def test_a_checkpoint_of_another_architecture_lists_its_keys(checkpoint):
-    encoder = ENCODER(Config(family="laion-clap", checkpoint=checkpoint, fusion=False))
+def test_a_checkpoint_of_another_architecture_lists_its_keys(filled_folder):
+    config = laion_clap.encoder(filled_folder).config
+    encoder = ENCODER(config.model_copy(update={"fusion": False}))
     with pytest.raises(CheckpointError, match="not a checkpoint of LAION-CLAP HTSAT-tiny without fusion") as caught:
         encoder.load_clip_tower(CPU)
     extra = [key for key, _, _ in KEYS if "mel_conv2d" in key or "fusion_model" in key]
     assert str(caught.value).splitlines()[1:] == [f"{len(extra)} unexpected:", *(f"  {key}" for key in extra)]
     with pytest.raises(CheckpointError, match="of another shape"):
-        ENCODER(encoder.config.model_copy(update={"amodel": "HTSAT-base", "fusion": True})).load_clip_tower(CPU)
+        ENCODER(config.model_copy(update={"amodel": "HTSAT-base"})).load_clip_tower(CPU)
 
 
-def test_a_truncated_checkpoint(checkpoint, tmp_path):
+def test_a_truncated_checkpoint(filled_folder, tmp_path):
+    config = laion_clap.encoder(filled_folder).config
     path = tmp_path / "cut.pt"
-    with checkpoint.open("rb") as whole:
+    with open(config.checkpoint, "rb") as whole:
         path.write_bytes(whole.read(1_000_000))
     with pytest.raises(CheckpointError, match=r"cut\.pt is cut short or damaged"):
-        ENCODER(Config(family="laion-clap", checkpoint=path)).load_clip_tower(CPU)
+        ENCODER(config.model_copy(update={"checkpoint": str(path)})).load_clip_tower(CPU)

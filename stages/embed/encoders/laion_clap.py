@@ -1,42 +1,41 @@
-"""LAION-CLAP, sound and text in one space, by the `laion-clap` package from a checkpoint of yours.
+"""LAION-CLAP, sound and text in one space: from a published `.pt` file or a model of the Hugging Face hub.
 
-The defaults are what audio_egovlp computes, clip by clip, with `630k-audioset-fusion-best.pt`.
+The defaults are what audio_egovlp computes, clip by clip, with `630k-audioset-fusion-best.pt`. The loader `package` is
+the default because the published numbers come from such files; the models on the hub are conversions of some of them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cache.errors import UserError
+from pipeline.checkpoints.hint import not_found
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
+from stages.embed.models import clap_files
 
 if TYPE_CHECKING:
     import torch
 
 VERSION = 1  # raise it when a change of this code changes rows
-TEXT_FILES = (
-    "config.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 
 
 class Config(EncoderConfig):
     """Options of the YAML.
 
     Attributes:
-        checkpoint: the `.pt` file.
-        amodel: audio model of the package: `HTSAT-tiny`, or `HTSAT-base` for the music and speech checkpoints.
+        loader: `package` for a `.pt` file, through the networks of `laion-clap`; `transformers` for a `ClapModel`.
+        checkpoint: the `.pt` file; with `transformers`, a folder with `config.json`, `preprocessor_config.json`, the
+            weights and the tokenizer, or a hub id, which is taken from the Hugging Face cache or fetched.
+        amodel: audio model of the package: `HTSAT-tiny`, or `HTSAT-base` for the music and speech checkpoints. With
+            `transformers`, this and the two next are in the checkpoint's `config.json`, and may not be given.
         fusion: whether the checkpoint hears clips longer than 10 s through fusion (`*-fusion-*.pt`) or as one crop.
         text_model: a folder with `config.json`, `vocab.json` and `merges.txt` of roberta-base, or a hub id, of which
             the tokenizer is taken from the Hugging Face cache or fetched. Clips need neither.
+        layer_norm_eps: of the text branch: 1e-5 as it was trained and as roberta-base says, whatever `config.json`
+            says (transformers' own default, 1e-12, moves captions by 1e-4).
         seed: of the chunks (with fusion) or the crop (without) drawn from clips longer than 10 s.
         fuse_short: also send clips of up to 10 s through fusion, as audio_egovlp does at its batch size 1; `false`
             for the behaviour of the package, which fuses longer clips only.
@@ -47,15 +46,24 @@ class Config(EncoderConfig):
         max_tokens: longer captions are cut; 512 in audio_egovlp, 77 in the package.
     """
 
-    checkpoint: Path
+    loader: Literal["package", "transformers"] = "package"
+    checkpoint: Path | str
     amodel: str = "HTSAT-tiny"
     fusion: bool = True
     text_model: str = "roberta-base"
+    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
     seed: int = 0
     fuse_short: bool = True
     antialias: bool = False
     quantise_int16: bool = False
     max_tokens: Annotated[int, Field(ge=3, le=512)] = 512
+
+    @model_validator(mode="after")
+    def _nothing_said_twice(self) -> Config:
+        given = {"amodel", "fusion", "text_model"} & self.model_fields_set
+        if self.loader == "transformers" and given:
+            raise ValueError(f"the loader `transformers` takes {', '.join(sorted(given))} from the checkpoint's folder")
+        return self
 
 
 class LaionClap(Encoder[Config]):
@@ -67,39 +75,43 @@ class LaionClap(Encoder[Config]):
     def clip_identity(self) -> dict[str, object]:
         """All that decides a clip's row."""
         config = self.config
-        fused = {"fuse_short": config.fuse_short, "antialias": config.antialias} if config.fusion else {}
+        fused = {"fuse_short": config.fuse_short, "antialias": config.antialias}
         return {
             "version": VERSION,
-            "checkpoint": self._checkpoint(),
-            "amodel": config.amodel,
-            "fusion": config.fusion,
             "seed": config.seed,
             "quantise_int16": config.quantise_int16,
-            **fused,
+            **(fused if config.fusion else {}),
+            **self._network_identity(),
         }
 
     def caption_identity(self) -> dict[str, object]:
         """All that decides a caption's row."""
-        folder = self._text_folder()
-        files = {name: folder / name for name in TEXT_FILES if (folder / name).is_file()} if folder else {}
+        config = self.config
+        folder = self._folder() if config.loader == "transformers" else self._text_folder()
+        files = clap_files.text_files(folder) if folder else {}
+        if folder and config.loader == "package":
+            files["config.json"] = folder / "config.json"
+        network = self._network_identity()
         return {
             "version": VERSION,
-            "checkpoint": self._checkpoint(),
-            "text": files or self.config.text_model,
-            "max_tokens": self.config.max_tokens,
+            "checkpoint": network["checkpoint"],
+            "text": files or config.text_model,
+            "layer_norm_eps": config.layer_norm_eps,
+            "max_tokens": config.max_tokens,
         }
 
     def load_clip_tower(self, device: torch.device) -> Tower:
         """HTSAT on the device."""
-        from stages.embed.models import clap_towers, laion_clap
+        from stages.embed.models import clap_towers, clap_transformers, laion_clap
+        from stages.embed.models.packed_linear import place
 
         config = self.config
-        model = laion_clap.load(self._checkpoint(), config.amodel, config.fusion, self._text_folder(), "audio")
-        model.to(device)
-        if not config.fusion:
-            return clap_towers.WaveformTower(model, seed=config.seed, quantise_int16=config.quantise_int16)
-        return clap_towers.FusionTower(
-            model,
+        if config.loader == "transformers":
+            network = clap_transformers.load_audio(self._folder())
+        else:
+            network = laion_clap.load_audio(self._file(), config.amodel, config.fusion, self._text_folder())
+        return clap_towers.ClipTower(
+            place(network, device),
             seed=config.seed,
             fuse_short=config.fuse_short,
             antialias=config.antialias,
@@ -108,23 +120,38 @@ class LaionClap(Encoder[Config]):
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """RoBERTa on the device."""
-        from stages.embed.models import clap_towers, laion_clap
+        from stages.embed.models import clap_towers, clap_transformers, laion_clap
+        from stages.embed.models.clap_tokenizer import load_tokenizer
+        from stages.embed.models.packed_linear import place
 
         config = self.config
-        checkpoint = self._checkpoint()
-        tokenizer = clap_towers.load_tokenizer(config.text_model)
-        model = laion_clap.load(checkpoint, config.amodel, config.fusion, self._text_folder(), "text")
-        return clap_towers.CaptionTower(model.to(device), tokenizer, config.max_tokens)
+        if config.loader == "transformers":
+            folder = self._folder()
+            tokenizer = load_tokenizer(str(folder), clap_files.REMEDY)
+            network = clap_transformers.load_text(folder, config.layer_norm_eps)
+        else:
+            checkpoint, tokenizer = self._file(), load_tokenizer(config.text_model)
+            text = laion_clap.text_config(self._text_folder(), config.layer_norm_eps)
+            network = laion_clap.load_text(checkpoint, config.amodel, config.fusion, text)
+        return clap_towers.CaptionTower(place(network, device), tokenizer, config.max_tokens)
 
-    def _checkpoint(self) -> Path:
-        path = self.config.checkpoint
+    def _network_identity(self) -> dict[str, object]:
+        config = self.config
+        if config.loader == "transformers":
+            return {"checkpoint": clap_files.network_files(self._folder())}
+        return {"checkpoint": self._file(), "amodel": config.amodel, "fusion": config.fusion}
+
+    def _file(self) -> Path:
+        path = Path(self.config.checkpoint)
         if not path.exists():
             raise UserError(
-                f"Checkpoint not found: {path}. Published ones are at https://huggingface.co/lukewys/laion_clap "
-                "(audio_egovlp uses 630k-audioset-fusion-best.pt): put it there, or correct `checkpoint` in the "
-                "encoder's YAML."
+                f"{not_found(path)}. Published ones are at https://huggingface.co/lukewys/laion_clap (audio_egovlp "
+                "uses 630k-audioset-fusion-best.pt): put one there, or correct `checkpoint` in the encoder's YAML."
             )
         return path
+
+    def _folder(self) -> Path:
+        return clap_files.clap_folder(str(self.config.checkpoint))
 
     def _text_folder(self) -> Path | None:
         folder = Path(self.config.text_model)

@@ -1,4 +1,4 @@
-"""What LAION-CLAP hears: 10 s of sound at 48 kHz, or four views of a longer one.
+"""What LAION-CLAP hears: 10 s of sound at 48 kHz, a crop of a longer one, or four views of it.
 
 The `laion_clap` package computes the same in `training/data.py`, a module that asks the Hugging Face hub
 for three tokenizers when it is imported, and draws its random chunks from numpy's global state.
@@ -7,16 +7,17 @@ for three tokenizers when it is imported, and draws its random chunks from numpy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import torch
 import torchaudio
 from torch import Tensor
 from torch.nn import functional
+
+from stages.embed.models.log_mel import decibels
 
 Samples = np.ndarray[tuple[int], np.dtype[np.float32]]
 """Mono sound, one number per sample."""
@@ -41,12 +42,12 @@ def seeded_draw(key: bytes, seed: int) -> Draw:
 
 @dataclass(frozen=True)
 class Views:
-    """The network's input for one clip with fusion.
+    """The network's input for one clip.
 
     Attributes:
         mel: (4, frames, bins), the whole clip squeezed into 10 s and three chunks of it; or
-            (1, frames, bins) when all four are the same.
-        longer: the clip is longer than 10 s.
+            (1, frames, bins) when all four are the same, or there is no fusion.
+        longer: the clip has chunks of its own.
     """
 
     mel: Tensor
@@ -55,7 +56,10 @@ class Views:
 
 @dataclass(frozen=True)
 class MelScale:
-    """Spectrogram settings, `audio_cfg` of a model of the package."""
+    """Spectrogram settings.
+
+    Models with fusion hear the HTK scale of torchaudio; those without hear Slaney's, of librosa.
+    """
 
     sample_rate: int = 48000
     window_size: int = 1024
@@ -63,11 +67,19 @@ class MelScale:
     mel_bins: int = 64
     fmin: float = 50
     fmax: float = 14000
+    slaney: bool = False
 
-    @classmethod
-    def of(cls, audio_cfg: Any) -> MelScale:
-        """The settings that a model of the package was made for."""
-        return cls(**{field.name: getattr(audio_cfg, field.name) for field in fields(cls)})
+    def filters(self) -> Tensor:
+        """(frequencies, bins) weights of the spectrum in each bin."""
+        return torchaudio.functional.melscale_fbanks(
+            self.window_size // 2 + 1,
+            self.fmin,
+            self.fmax,
+            self.mel_bins,
+            self.sample_rate,
+            norm="slaney" if self.slaney else None,
+            mel_scale="slaney" if self.slaney else "htk",
+        )
 
 
 def quantise_int16(waveform: Samples) -> Samples:
@@ -84,13 +96,20 @@ def repeat_pad(waveform: Tensor, length: int) -> Tensor:
     return functional.pad(repeated, (0, length - len(repeated)))
 
 
-def crop_or_repeat(waveform: Tensor, length: int, draw: Draw) -> Tensor:
-    """Input of a model without fusion: a drawn crop of a longer clip, a shorter one repeated."""
+def crop_view(waveform: Tensor, length: int, draw: Draw, scale: MelScale) -> Views:
+    """Input of a model without fusion: a drawn crop of a longer clip, a shorter one repeated.
+
+    Args:
+        waveform: (samples,) mono.
+        length: samples the model hears (480000).
+        draw: called for the start of the crop of a longer clip.
+        scale: spectrogram settings.
+    """
     overflow = len(waveform) - length
     if overflow <= 0:
-        return repeat_pad(waveform, length)
+        return Views(log_mel(repeat_pad(waveform, length), scale)[None], longer=False)
     start = draw(range(overflow + 1))
-    return waveform[start : start + length]
+    return Views(log_mel(waveform[start : start + length], scale)[None], longer=False)
 
 
 def fusion_views(waveform: Tensor, length: int, draw: Draw, scale: MelScale, antialias: bool) -> Views:
@@ -122,31 +141,15 @@ def chunk_starts(total: int, frames: int, draw: Draw) -> list[int]:
 
 
 def log_mel(waveform: Tensor, scale: MelScale) -> Tensor:
-    """Decibels of a power mel spectrogram (HTK scale, centred frames): (frames, bins)."""
+    """Decibels of a power mel spectrogram (Hann window, centred frames): (frames, bins)."""
     window, hop = scale.window_size, scale.hop_size
     half = window // 2
     padded = functional.pad(waveform[None], (half, half), mode="reflect")[0]
-    transform = _mel_transform(scale)
-    total = 1 + len(waveform) // hop
-    blocks = []
-    for first in range(0, total, BLOCK_FRAMES):
-        last = min(first + BLOCK_FRAMES, total) - 1
-        blocks.append(transform(padded[first * hop : last * hop + window]).T)
-    return torch.cat(blocks)
+    hann, filters = _window_and_filters(scale)
+    frames = padded.unfold(0, window, hop)
+    return torch.cat([decibels(block, hann, filters) for block in frames.split(BLOCK_FRAMES)])
 
 
 @lru_cache(maxsize=4)
-def _mel_transform(scale: MelScale) -> Any:
-    mel = torchaudio.transforms.MelSpectrogram(
-        sample_rate=scale.sample_rate,
-        n_fft=scale.window_size,
-        win_length=scale.window_size,
-        hop_length=scale.hop_size,
-        center=False,
-        power=2.0,
-        norm=None,
-        n_mels=scale.mel_bins,
-        f_min=scale.fmin,
-        f_max=scale.fmax,
-    )
-    return torch.nn.Sequential(mel, torchaudio.transforms.AmplitudeToDB(top_db=None))
+def _window_and_filters(scale: MelScale) -> tuple[Tensor, Tensor]:
+    return torch.hann_window(scale.window_size), scale.filters()

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from stages.embed.models.checkpoint import CheckpointError, first_line
+from pipeline.checkpoints.weights import CheckpointError, first_line
 from stages.embed.models.hub_files import read_json
 
 Text = Literal["canonical", "lower", "none"]

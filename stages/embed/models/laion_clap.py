@@ -18,13 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import RobertaConfig, RobertaModel
 from transformers.initialization import no_init_weights
 
-from stages.embed.models.checkpoint import CheckpointError, drop_position_ids, load_strictly, read_state_dict
+from pipeline.checkpoints.weights import CheckpointError, drop_position_ids, load_strictly, read_state_dict
+from stages.embed.models.clap_audio import MelScale
+from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
+from stages.embed.models.htsat import Htsat, HtsatShape
 
 ROBERTA_BASE: dict[str, Any] = {
     "vocab_size": 50265,
@@ -34,29 +37,53 @@ ROBERTA_BASE: dict[str, Any] = {
 }
 """How hub id `roberta-base` differs from the defaults of `RobertaConfig`."""
 
+SCALE = ("sample_rate", "window_size", "hop_size", "mel_bins", "fmin", "fmax")
+"""What the package's `audio_cfg` says of `MelScale`, under the same names."""
+
 _IMPORTING, _PATCHING = threading.Lock(), threading.Lock()
 
 
-def load(checkpoint: Path, amodel: str, fusion: bool, text_folder: Path | None, tower: Literal["audio", "text"]) -> Any:
-    """Builds CLAP with one of its towers and fills it from a checkpoint, all of whose keys have to fit.
+def load_audio(checkpoint: Path, amodel: str, fusion: bool, text_folder: Path | None) -> AudioNetwork:
+    """Builds the package's CLAP, fills it from a checkpoint, all of whose keys have to fit, and keeps its audio half.
 
     Args:
         checkpoint: a published file, `{'epoch', 'state_dict': {'module.…'}}`, or a bare state dict.
-        amodel: a model name of the package, such as `HTSAT-tiny`.
+        amodel: an HTSAT of the package, such as `HTSAT-tiny`.
         fusion: the checkpoint has the fusion layers of type `aff_2d`.
         text_folder: holds `config.json` of the text branch; that of `roberta-base` if None.
-        tower: the branch that is wanted; the other is checked against the file but not kept.
 
     Raises:
         CheckpointError: the file cannot be used, or is of another architecture.
     """
+    model = _load(checkpoint, amodel, fusion, text_config(text_folder), unwanted="text_branch")
+    branch = model.audio_branch
+    scale = MelScale(**{name: getattr(model.audio_cfg, name) for name in SCALE}, slaney=not fusion)
+    if not fusion and not torch.allclose(branch.logmel_extractor.melW, scale.filters(), rtol=0, atol=1e-5):
+        raise CheckpointError(f"{checkpoint} was trained on another mel scale than that of {amodel}: {scale}")
+    shape = HtsatShape(branch.embed_dim, tuple(branch.depths), tuple(branch.num_heads), fusion)
+    htsat = Htsat(shape, branch.state_dict())
+    return AudioNetwork(htsat, model.audio_projection, scale, int(model.audio_cfg.clip_samples))
+
+
+def load_text(checkpoint: Path, amodel: str, fusion: bool, config: RobertaConfig) -> TextNetwork:
+    """The same for the text half.
+
+    Args:
+        checkpoint: as for `load_audio`.
+        amodel: as for `load_audio`.
+        fusion: as for `load_audio`.
+        config: of the text branch, from `text_config`.
+    """
+    model = _load(checkpoint, amodel, fusion, config, unwanted="audio_branch")
+    return TextNetwork(model.text_branch, model.text_projection)
+
+
+def _load(checkpoint: Path, amodel: str, fusion: bool, config: RobertaConfig, *, unwanted: str) -> Any:
     weights = read_state_dict(checkpoint)
     drop_position_ids(weights, checkpoint)
-    model = build(amodel, fusion, text_config(text_folder), text_is_wanted=tower == "text")
+    model = build(amodel, fusion, config, text_is_wanted=unwanted != "text_branch")
     architecture = f"LAION-CLAP {amodel} {'with' if fusion else 'without'} fusion"
-    unwanted = "text_branch" if tower == "audio" else "audio_branch"
     load_strictly(model, weights, checkpoint, architecture, skip=lambda key: key.startswith(f"{unwanted}."))
-    setattr(model, unwanted, None)
     return model.eval().requires_grad_(False)
 
 
@@ -68,9 +95,9 @@ def build(amodel: str, fusion: bool, config: RobertaConfig, *, text_is_wanted: b
     """
     package = clap_module()
     folder = Path(str(package.__file__)).parent / "model_configs"
-    names = sorted(path.stem for path in folder.glob("*.json") if path.stem.startswith(("HTSAT", "PANN")))
+    names = sorted(path.stem for path in folder.glob("HTSAT-*.json"))
     if amodel not in names:
-        raise CheckpointError(f"laion_clap has no audio model {amodel!r}; it has {', '.join(names)}")
+        raise CheckpointError(f"laion_clap has no HTSAT named {amodel!r}; it has {', '.join(names)}")
     settings = json.loads((folder / f"{amodel}.json").read_text(encoding="utf-8"))
     settings["text_cfg"]["model_type"] = "roberta"
     fusion_type = "aff_2d" if fusion else "None"
@@ -79,14 +106,19 @@ def build(amodel: str, fusion: bool, config: RobertaConfig, *, text_is_wanted: b
         return package.CLAP(**settings, enable_fusion=fusion, fusion_type=fusion_type)
 
 
-def text_config(folder: Path | None) -> RobertaConfig:
+def text_config(folder: Path | None, layer_norm_eps: float | None = None) -> RobertaConfig:
     """Configuration of the text branch from a folder's `config.json`, or that of `roberta-base`.
+
+    Args:
+        folder: holds `config.json`.
+        layer_norm_eps: replaces that of the file.
 
     Raises:
         CheckpointError: the folder has none, or not one of RoBERTa.
     """
+    changes = {} if layer_norm_eps is None else {"layer_norm_eps": layer_norm_eps}
     if folder is None:
-        return RobertaConfig(**ROBERTA_BASE)
+        return RobertaConfig(**{**ROBERTA_BASE, **changes})
     file = folder / "config.json"
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
@@ -95,7 +127,7 @@ def text_config(folder: Path | None) -> RobertaConfig:
         raise CheckpointError(f"{file}, which describes the text branch, cannot be read: {error}") from error
     if kind != "roberta":
         raise CheckpointError(f"{file} describes a model of type {kind!r}: the text branch is a RoBERTa")
-    return RobertaConfig.from_pretrained(folder, local_files_only=True)
+    return RobertaConfig.from_pretrained(folder, local_files_only=True, **changes)
 
 
 def clap_module() -> ModuleType:

@@ -18,7 +18,7 @@ from transformers.image_utils import PILImageResampling
 from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from stages.embed.models.checkpoint import CheckpointError, first_line, load_strictly, read_files
+from pipeline.checkpoints.weights import CheckpointError, first_line, load_strictly, read_files
 from stages.embed.models.hub_files import read_json
 
 SETTINGS = "open_clip_config.json"

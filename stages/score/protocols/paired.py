@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from cache import tables as schemas
 from pipeline import layout
 from pipeline.config import ExperimentConfig
-from stages.score import examples
+from stages.score import examples, paired_retrieval
 from stages.score.inputs import NothingToScore, read_embedded
-from stages.score.paired_retrieval import PairedRetrieval
-from stages.score.scored import Scored
+from stages.score.scored import Queries, Scored, intervals
 from stages.score.similarity import cosine, fuse
+from stages.score.transforms import TRANSFORMS
 
 
 class PairedScorer:
@@ -31,12 +31,13 @@ class PairedScorer:
 
     def __init__(self, config: ExperimentConfig) -> None:
         embedded = read_embedded(config)
-        self._clip_ids, self._caption_ids, self._texts = embedded.clip_ids, embedded.caption_ids, embedded.texts
+        captions = embedded.captions[config.sources()[0]]
+        self._clip_ids, self._caption_ids, self._texts = embedded.clip_ids, captions.ids, captions.texts
         self.n_clips_missing = embedded.n_clips_missing
-        pairs = [cosine(text, clip) for text, clip in zip(embedded.captions, embedded.clips, strict=True)]
-        self._sims = fuse(pairs, config.weights)
+        self._transform = TRANSFORMS[config.transform]
+        sims = [cosine(text, clip) for text, clip in zip(captions.rows, embedded.clips, strict=True)]
+        self._sims = fuse(sims, config.weights)
         self._paired = self._read_pairs(config.corpus)
-        self._retrieval = PairedRetrieval(self._sims, self._paired)
 
     def _read_pairs(self, corpus: str) -> NDArray[np.bool_]:
         paired = np.zeros(self._sims.shape, bool)
@@ -51,30 +52,35 @@ class PairedScorer:
 
     def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
         """Scores the clips against the captions that are paired with any of them."""
-        chosen = np.array([members is None or one in members for one in self._clip_ids])
-        if not self._paired[:, chosen].any():
+        clips = np.array([members is None or one in members for one in self._clip_ids])
+        captions = self._paired[:, clips].any(axis=1)
+        if not captions.any():
             raise NothingToScore("no clip of the subset is embedded and paired with a caption")
-        ids = {"text_to_clip": self._caption_ids, "clip_to_text": self._clip_ids}
-        return {
-            direction: Scored(
-                [ids[direction][query] for query in one.queries],
-                one.ranks,
-                one.average_precision,
-                one.ndcg,
-                one.n_relevant,
-                one.n_items,
-                one.values,
-                one.chance,
-            )
-            for direction, one in self._retrieval.score(chosen).items()
+        chosen = np.ix_(captions, clips)
+        ids = {
+            "text_to_clip": [self._caption_ids[row] for row in np.flatnonzero(captions)],
+            "clip_to_text": [self._clip_ids[column] for column in np.flatnonzero(clips)],
         }
+        sims = self._transform(self._sims[chosen], np.ones(int(captions.sum()), np.int64))
+        result = {}
+        for direction, one in paired_retrieval.score(sims, self._paired[chosen]).items():
+            queries = {
+                "queries": Queries(
+                    [ids[direction][query] for query in one.queries], one.ranks, one.average_precision, one.ndcg
+                )
+            }
+            result[direction] = Scored(
+                queries, one.n_items, one.values, one.chance, intervals=intervals(one.values, queries)
+            )
+        return result
 
     def examples(self, directions: Mapping[str, Scored]) -> list[dict[str, Any]]:
         """Captions that found their clip first, and last."""
-        scored = directions["text_to_clip"]
+        queries = directions["text_to_clip"].queries["queries"]
         row_of = {one: row for row, one in enumerate(self._caption_ids)}
-        rows = np.array([row_of[one] for one in scored.query_ids], np.int64)
-        return examples.best_and_worst(self._sims, self._paired, rows, scored.ranks, self._texts, self._clip_ids)
+        rows = np.array([row_of[one] for one in queries.ids], np.int64)
+        assert queries.rank is not None
+        return examples.best_and_worst(self._sims, self._paired, rows, queries.rank, self._texts, self._clip_ids)
 
     def heatmap(self) -> dict[str, NDArray[Any]]:
         """A sample of the similarities, each caption on the row of its (first) clip."""

@@ -47,7 +47,11 @@ def test_missing(tmp_path):
 
 def test_a_directory(tmp_path):
     (tmp_path / "a.mp4").mkdir()
-    assert reasons(tmp_path / "a.mp4") == ["is a directory"] * 3
+    assert reasons(tmp_path / "a.mp4") == [
+        "is a directory without numbered pictures",
+        "is a directory",
+        "is a directory",
+    ]
 
 
 def test_a_pipe_does_not_hang(tmp_path):

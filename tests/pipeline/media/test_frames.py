@@ -14,6 +14,7 @@ from media_samples import corner_frame, corners, frame_number, noise, numbered_f
 from pipeline.media import frames as frames_module
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import middle_times, read_frames
+from pipeline.media.numbered_frames import read_numbered
 
 FORMATS = {
     "mp4": (".mp4", {"b_frames": 2}),
@@ -73,6 +74,15 @@ def test_jumps_give_the_same_frames_as_reading_through(film, monkeypatch):
         monkeypatch.setattr(frames_module, "AHEAD_S", 0.3)
         assert numbers(film, times) == wanted
         monkeypatch.undo()
+
+
+def test_frames_by_number(film):
+    """Picture n is the n-th that decoding the whole file puts out."""
+    wanted = [1, 2, 250, 251, 497, 499, 500]
+    found = {index: frame_number(image) for index, image in read_numbered(film, [*wanted, 0, 501])}
+    assert found == {index: number - 1 for index, number in enumerate(wanted)}
+    clamped = {index: frame_number(image) for index, image in read_numbered(film, [-3, 7, 9999], clamp=True)}
+    assert clamped == {0: 0, 1: 6, 2: 499}
 
 
 def test_pixels_do_not_depend_on_the_way_there(film):

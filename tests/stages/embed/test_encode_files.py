@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from media_samples import numbered_frames, tone, write_media
+from PIL import Image
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.media.frames import read_frames
 from stages.embed.command import embed_captions, embed_clips
 from stages.embed.encode_files import encode, open_encoder
 from stages.extract_audio.command import extract_audio
@@ -51,6 +53,15 @@ def test_from_python_in_three_lines(videos):
     similarity = encoder.captions(["a dog barks"]) @ encoder.clips([videos / "silence.mp4"]).T
     assert similarity.shape == (1, 1)
     assert encoder.clips([]).shape == encoder.captions([]).shape == (0, 384)
+
+
+def test_a_folder_of_frames_is_the_video_it_was_made_from(project):
+    film = write_media(Path("film.mkv"), frames=numbered_frames(40), video_codec="ffv1", pixel_format="bgr0")
+    Path("film").mkdir()
+    for index, image in read_frames(film, [number / 25 for number in range(40)]):
+        Image.fromarray(image).save(f"film/frame_{index + 1:010d}.png")
+    rows = open_encoder("efficientnet-minilm", device="cpu").clips([film, "film"])
+    np.testing.assert_allclose(rows[1], rows[0], rtol=0, atol=1e-6)
 
 
 def test_mistakes_are_named(videos):

@@ -12,18 +12,20 @@ import pytest
 import torch
 import yaml
 from huggingface_hub.errors import LocalEntryNotFoundError
-from parity.fill import fill_array, sine_mix
+from parity.fill import sine_mix
 from pydantic import ValidationError
 
 from cache.errors import UserError
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoder import AudioInput
 from stages.embed.encoders.laion_clap import ENCODER, Config
-from stages.embed.models import clap_audio, clap_towers, laion_clap
-from stages.embed.models.checkpoint import CheckpointError
+from stages.embed.models import clap_audio, clap_tokenizer, laion_clap
 from stages.embed.models.clap_audio import MelScale
+from stages.embed.registry import load_encoder
 
 ROOT = Path(__file__).parents[3]
-OPTIONS = yaml.safe_load((ROOT / "configs" / "encoders" / "laion-clap.yaml").read_text())
+CONFIGS = ROOT / "configs" / "encoders"
+OPTIONS = yaml.safe_load((CONFIGS / "laion-clap.yaml").read_text())
 LENGTH = 480_000
 
 
@@ -53,6 +55,23 @@ def test_the_yaml_states_every_option_with_its_default():
     assert set(OPTIONS) == set(Config.model_fields)
     defaults = {name: field.default for name, field in Config.model_fields.items() if not field.is_required()}
     assert {name: OPTIONS[name] for name in defaults} == defaults
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("laion-clap*.yaml")))
+def test_every_yaml_is_a_checkpoint_of_its_kind(name):
+    config = load_encoder(name).config
+    file = config.checkpoint
+    assert config.loader == ("package" if file.endswith(".pt") else "transformers")
+    if config.loader == "package":
+        assert config.fusion == ("fusion" in file)
+        assert config.amodel == ("HTSAT-base" if "music" in file else "HTSAT-tiny")
+        assert (config.quantise_int16, config.max_tokens) == ((False, 512) if config.fusion else (True, 77))
+
+
+@pytest.mark.parametrize("option", [{"amodel": "HTSAT-base"}, {"fusion": False}, {"text_model": "mine"}])
+def test_what_a_folder_of_transformers_says_itself_may_not_be_given(option):
+    with pytest.raises(ValidationError, match=f"takes {next(iter(option))} from the checkpoint's folder"):
+        Config(family="laion-clap", loader="transformers", checkpoint="laion/clap-htsat-fused", **option)
 
 
 def test_what_it_takes_and_gives():
@@ -91,7 +110,8 @@ def test_caption_identity(checkpoint, text_folder):
     base = encoder(checkpoint=checkpoint).caption_identity()
     assert base["checkpoint"] == checkpoint and base["text"] == "roberta-base"
     assert encoder(checkpoint=checkpoint, seed=5, fuse_short=False).caption_identity() == base
-    assert encoder(checkpoint=checkpoint, max_tokens=77).caption_identity() != base
+    for option in ({"max_tokens": 77}, {"layer_norm_eps": 1e-12}):
+        assert encoder(checkpoint=checkpoint, **option).caption_identity() != base
     files = encoder(checkpoint=checkpoint, text_model=str(text_folder)).caption_identity()["text"]
     assert files == {name: text_folder / name for name in ("config.json", "vocab.json", "merges.txt")}
 
@@ -114,10 +134,10 @@ def test_the_network_is_not_asked(text_folder):
         "from pathlib import Path\n"
         "def refuse(*_, **__): raise SystemExit('the network was asked')\n"
         "socket.getaddrinfo = socket.socket.connect = refuse\n"
-        "from stages.embed.models import clap_towers, laion_clap\n"
+        "from stages.embed.models import clap_tokenizer, laion_clap\n"
         "folder = Path(sys.argv[1])\n"
         "model = laion_clap.build('HTSAT-tiny', True, laion_clap.text_config(folder), text_is_wanted=False)\n"
-        "ids = clap_towers.load_tokenizer(str(folder))('ab').input_ids\n"
+        "ids = clap_tokenizer.load_tokenizer(str(folder))('ab').input_ids\n"
         "print(ids, 'laion_clap' in sys.modules, model.text_branch.config.layer_norm_eps)"
     )
     assert run(code, text_folder) == "[0, 6, 2] False 1e-05"
@@ -149,13 +169,13 @@ def test_a_hub_id_without_network_says_what_to_put_where(monkeypatch, checkpoint
 def test_a_folder_without_tokenizer_files_is_refused(text_folder, gone):
     (text_folder / gone).unlink()
     with pytest.raises(CheckpointError, match=f"lacks {gone}"):
-        clap_towers.load_tokenizer(str(text_folder))
+        clap_tokenizer.load_tokenizer(str(text_folder))
 
 
 def test_damaged_text_files(text_folder):
     (text_folder / "vocab.json").write_text('{"<s>": 0, ')
     with pytest.raises(CheckpointError, match="no usable RoBERTa tokenizer"):
-        clap_towers.load_tokenizer(str(text_folder))
+        clap_tokenizer.load_tokenizer(str(text_folder))
     for content in ("{", "[]"):
         (text_folder / "config.json").write_text(content)
         with pytest.raises(CheckpointError, match=r"config\.json, which describes the text branch, cannot be read"):
@@ -165,8 +185,14 @@ def test_damaged_text_files(text_folder):
         laion_clap.text_config(text_folder)
 
 
+def test_the_epsilon_of_the_text_branch(text_folder):
+    assert laion_clap.text_config(text_folder).layer_norm_eps == 1e-5
+    assert laion_clap.text_config(text_folder, 1e-12).layer_norm_eps == 1e-12
+    assert laion_clap.text_config(None, 1e-12).layer_norm_eps == 1e-12
+
+
 def test_an_unknown_audio_model():
-    with pytest.raises(CheckpointError, match=r"no audio model 'HTSAT-huge'; it has HTSAT-base, HTSAT-large"):
+    with pytest.raises(CheckpointError, match=r"no HTSAT named 'HTSAT-huge'; it has HTSAT-base, HTSAT-large"):
         laion_clap.build("HTSAT-huge", True, laion_clap.text_config(None), text_is_wanted=False)
 
 
@@ -210,6 +236,19 @@ def test_barely_longer_clips_reuse_the_first_chunk(total, starts):
     assert clap_audio.chunk_starts(total, 1001, first) == starts
 
 
+def test_without_fusion_a_crop_is_drawn():
+    long = torch.from_numpy(sine_mix(700_000, 48_000))
+    offered = []
+
+    def pick(positions):
+        offered.append(positions)
+        return positions[1234]
+
+    view = clap_audio.crop_view(long, LENGTH, pick, MelScale())
+    assert offered == [range(220_001)] and view.mel.shape == (1, 1001, 64) and not view.longer
+    assert torch.equal(view.mel[0], clap_audio.log_mel(long[1234 : 1234 + LENGTH], MelScale()))
+
+
 @pytest.mark.parametrize("samples", [1_200_000, 2_047 * 480, 2_048 * 480, 4_096 * 480 - 1])
 def test_blocks_of_frames_join_without_a_seam(samples, monkeypatch):
     waveform = torch.from_numpy(sine_mix(samples, 48_000))
@@ -233,22 +272,3 @@ def test_draws_follow_key_and_seed_and_never_change():
 
     assert draws(bytes(16), 0) == draws(bytes(16), 0) == [216, 269, 840]
     assert len({tuple(draws(key, seed)) for key in (bytes(16), b"k" * 16) for seed in (-1, 0, 1)}) == 6
-
-
-def test_without_fusion_a_drawn_crop_is_heard():
-    model = laion_clap.build("HTSAT-tiny", False, laion_clap.text_config(None), text_is_wanted=False)
-    model.text_branch = None
-    for key, value in model.state_dict().items():
-        filled = None if "stft." in key or not value.is_floating_point() else fill_array(key, value.shape)
-        if filled is not None:
-            value.copy_(torch.from_numpy(filled))
-    tower = clap_towers.WaveformTower(model.eval().requires_grad_(False), seed=0, quantise_int16=False)
-    long, short = sine_mix(700_000, 48_000), sine_mix(100_000, 48_000)
-    crop = tower.prepare(long, b"a" * 16)
-    start = clap_audio.seeded_draw(b"a" * 16, 0)(range(220_001))
-    np.testing.assert_array_equal(crop, long[start : start + LENGTH])
-    assert not torch.equal(crop, tower.prepare(long, b"b" * 16))
-    batch = [crop, tower.prepare(short, bytes(16))]
-    rows = tower.encode(batch)
-    assert rows.shape == (2, 512) and rows.dtype == np.float32
-    np.testing.assert_allclose(rows, np.concatenate([tower.encode([one]) for one in batch]), rtol=0, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 
 from stages.score import blocks
@@ -40,3 +41,21 @@ def test_an_error_in_a_block_is_the_callers(cores, monkeypatch):
 
     with pytest.raises(ValueError, match="row 3"):
         blocks.each_block(work, 5, 1)
+
+
+def test_a_submatrix_is_the_rows_and_columns_asked_for(monkeypatch):
+    monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 20)
+    matrix = np.arange(70).reshape(7, 10)
+    rows, columns = np.arange(7) % 3 == 0, np.arange(10) % 4 > 1
+    np.testing.assert_array_equal(blocks.submatrix(matrix, rows, columns), matrix[np.ix_(rows, columns)])
+    assert blocks.submatrix(matrix, rows & False, columns).shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", [None, np.float64])
+def test_a_transposed_block_is_copied_whole(dtype, monkeypatch):
+    monkeypatch.setattr(blocks, "COLUMNS_PER_COPY", 4)
+    matrix = np.arange(22, dtype=np.float32).reshape(11, 2)
+    copy = blocks.contiguous(matrix.T, dtype)
+    assert copy.flags.c_contiguous and copy.dtype == (dtype or np.float32)
+    np.testing.assert_array_equal(copy, matrix.T)
+    assert blocks.contiguous(matrix) is matrix

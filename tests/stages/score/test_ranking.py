@@ -80,18 +80,6 @@ def test_order_takes_both_zeros_for_equal():
     assert ranking.order(np.array([[-0.0, 0.0, -0.0, 1.0, -1.0]], np.float32)).tolist() == [[3, 0, 1, 2, 4]]
 
 
-@given(retrieval=retrievals(), data=st.data())
-def test_order_within_a_subset_is_the_order_of_the_subset(retrieval, data):
-    sims, _ = retrieval
-    keep = data.draw(arrays(bool, sims.shape[1]))
-    np.testing.assert_array_equal(ranking.within(ranking.order(sims), keep), ranking.order(sims[:, keep]))
-
-
-def test_within_everything_is_the_whole():
-    whole = ranking.order(np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32))
-    np.testing.assert_array_equal(ranking.within(whole, np.ones(9, bool)), whole)
-
-
 @pytest.mark.parametrize("n_items", [1, 2, 300, 5000])
 def test_order_tells_values_apart_that_differ_in_their_last_bits(n_items):
     """Such as dual softmax makes; a float64 key has no room for them and the position."""

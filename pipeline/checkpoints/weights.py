@@ -87,8 +87,9 @@ def drop_position_ids(weights: dict[str, Tensor], path: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception of another library says, short enough for a sentence."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an exception of another library says first, short enough to stand in a sentence of ours."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.split(". ", 1)[0].removesuffix(".")
 
 
 def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, architecture: str) -> None:
@@ -158,7 +159,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _torch_load(path: Path) -> Any:
     mapped = zipfile.is_zipfile(path)
     try:
-        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+        with torch.serialization.safe_globals([*_numpy_globals(), *_TRAINING_RECORDS]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
@@ -191,6 +192,23 @@ def _unwrap(holder: Mapping[Any, Any], path: Path, wrappers: tuple[str, ...]) ->
     names = ", ".join(str(key) for key in list(weights)[:8]) or "nothing"
     place = "at its top level" if found is None else f"under {found!r}"
     raise CheckpointError(f"{path} has no state dict {place} (looked under {', '.join(wrappers)}; it holds: {names})")
+
+
+class _Record:
+    """Stands for an object that a training loop saved beside the weights: whatever it was, nothing of it is made."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_TRAINING_RECORDS = [
+    (_Record, name)
+    for name in ("parse_config.ConfigParser", "argparse.Namespace", "pathlib.PosixPath", "pathlib._local.PosixPath")
+]
+"""What the template of EgoVLP, FrozenInTime and others saves as `config`; the names are not imported."""
 
 
 def _numpy_globals() -> list[Any]:

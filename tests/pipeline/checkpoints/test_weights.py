@@ -1,13 +1,17 @@
 """Reading checkpoints: wrappers, prefixes, and files that are not what they should be."""
 
+import argparse
 import re
+import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from stages.embed.models.checkpoint import CheckpointError, load_strictly, read_state_dict
+from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
 
 
 @pytest.fixture
@@ -126,6 +130,21 @@ class Trap:
 
     def __reduce__(self):
         return (exec, ("raise SystemExit('code from a checkpoint ran')",))
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_training_config_beside_the_weights_is_passed_over(tmp_path, model, monkeypatch, zipped):
+    """EgoVLP saves its ConfigParser, which holds command-line options and paths."""
+    module = types.ModuleType("parse_config")
+    exec("class ConfigParser:\n    pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "parse_config", module)
+    config = module.ConfigParser()
+    config.args, config._save_dir, config._config = argparse.Namespace(resume=None), Path("results"), {"n_gpu": 8}
+    path, weights = tmp_path / "egovlp.pth", {f"module.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": weights, "config": config}, path, _use_new_zipfile_serialization=zipped)
+    monkeypatch.delitem(sys.modules, "parse_config")
+    assert list(read_state_dict(path)) == list(model.state_dict())
+    assert "parse_config" not in sys.modules
 
 
 def test_code_in_a_checkpoint_never_runs(tmp_path):

@@ -1,0 +1,132 @@
+"""The pictures of a video, or of a folder of frames, by number: 1 is the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from pipeline.media.decoding import decoded, packets, read_only
+from pipeline.media.display import Picture, to_rgb
+from pipeline.media.errors import MediaError
+from pipeline.media.frame_folder import load_picture, numbered_files
+from pipeline.media.frames import read_frames
+from pipeline.media.opening import best_video, open_media, time_zero
+
+REORDERED = 64
+"""No codec shows a picture this many packets earlier or later than its place in the file."""
+
+WITH_HIDDEN_PACKETS = frozenset({"vp8"})
+"""Codecs in which a packet may show nothing."""
+
+
+def read_numbered(
+    source: Path, numbers: Sequence[int], *, clamp: bool = False, threads: int = 1
+) -> Iterator[tuple[int, Picture]]:
+    """Yields pictures by number, as RGB uint8 (height, width, 3) in display orientation, in ascending order.
+
+    Picture n of a video is the n-th that a decoder puts out from the start of the file, whatever the times and
+    however many pictures there are in a second: what `CAP_PROP_POS_FRAMES = n - 1` means. It is found by the
+    timestamps of the packets, which are read without decoding, and then sought. Picture n of a folder is the file whose
+    name ends in n. A number that does not exist is left out.
+
+    Args:
+        source: a video, or a folder of numbered pictures.
+        numbers: from 1, in any order.
+        clamp: a number before the first picture stands for the first, one after the last for the last.
+        threads: of the decoder.
+
+    Yields:
+        (index into `numbers`, picture); every picture is an array of its own.
+
+    Raises:
+        MediaError: there is no picture, or it cannot be decoded.
+    """
+    if not numbers:
+        return
+    if source.is_dir():
+        yield from _read_folder(source, numbers, clamp)
+        return
+    times = picture_times(source, max(numbers))
+    if times is None:
+        yield from _read_through(source, numbers, clamp)
+        return
+    chosen = {index: _within(number, 1, len(times), clamp) for index, number in enumerate(numbers)}
+    indices = [index for index, number in chosen.items() if 1 <= number <= len(times)]
+    for place, picture in read_frames(source, [times[chosen[index] - 1] for index in indices], threads):
+        yield indices[place], picture
+
+
+def picture_times(source: Path, count: int) -> list[float] | None:
+    """When the first pictures of a video are shown: seconds, ascending, at least `count` unless there are fewer.
+
+    Returns:
+        None where the packets do not tell.
+
+    Raises:
+        MediaError: there is no picture.
+    """
+    with open_media(source) as container:
+        stream = best_video(container)
+        if stream.codec_context.codec.canonical_name in WITH_HIDDEN_PACKETS or not stream.time_base:
+            return None
+        read_only(container, stream)
+        stamps = _stamps(container, stream, count + REORDERED)
+        if not stamps or any(one == other for one, other in pairwise(stamps)):
+            return None
+        zero = time_zero(container)
+        return [float(stamp * stream.time_base - zero) for stamp in stamps]
+
+
+def _stamps(container: InputContainer, stream: VideoStream, count: int) -> list[int]:
+    """Timestamps of the first packets that show a picture, ascending; none if one of them has no timestamp."""
+    stamps: list[int] = []
+    for packet, _ in packets(container, [stream]):
+        if packet is None or len(stamps) == count:
+            break
+        if packet.size == 0 or packet.is_discard:
+            continue
+        if packet.pts is None:
+            return []
+        stamps.append(packet.pts)
+    return sorted(stamps)
+
+
+def _read_through(source: Path, numbers: Sequence[int], clamp: bool) -> Iterator[tuple[int, Picture]]:
+    """Counts pictures while decoding from the start."""
+    waiting = sorted(((number if not clamp else max(number, 1), index) for index, number in enumerate(numbers)))
+    waiting = [(number, index) for number, index in waiting if number >= 1]
+    reformatter, last = VideoReformatter(), None
+    with open_media(source) as container:
+        stream = best_video(container)
+        read_only(container, stream)
+        for number, last in enumerate(_pictures(container, stream), 1):
+            while waiting and waiting[0][0] == number:
+                yield waiting.pop(0)[1], to_rgb(last, reformatter)
+            if not waiting:
+                return
+        if last is None:
+            raise MediaError("no picture could be decoded")
+        for _, index in waiting if clamp else []:
+            yield index, to_rgb(last, reformatter)
+
+
+def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    return (frame for frames, _ in decoded(container, stream) for frame in frames)
+
+
+def _read_folder(folder: Path, numbers: Sequence[int], clamp: bool) -> Iterator[tuple[int, Picture]]:
+    files = numbered_files(folder)
+    first, last = min(files), max(files)
+    for number, index in sorted((_within(number, first, last, clamp), index) for index, number in enumerate(numbers)):
+        if number in files:
+            yield index, load_picture(files[number])
+
+
+def _within(number: int, first: int, last: int, clamp: bool) -> int:
+    return min(max(number, first), last) if clamp else number

@@ -1,0 +1,150 @@
+"""Which pictures of a clip an encoder is given: by time, or by the frame numbers of EgoVLP's readers.
+
+EgoVLP (https://arxiv.org/abs/2206.01670) cuts the frame numbers of a clip into equal stretches and takes the middle of
+each. Its two readers number frames differently, and the rows of a cache depend on the very frames, so that both are
+kept as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from pipeline.media.errors import MediaError
+from pipeline.media.frames import middle_times
+from stages.embed.clips import Clip, Span
+from stages.embed.encoder import FrameInput
+
+EGO4D_RATE = 30
+"""Frames per second that EgoVLP assumes in every video of Ego4D."""
+
+EGO4D_CHUNK_S = 600
+"""Length of the chunks into which EgoVLP's users cut the videos of Ego4D."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pictures of a clip, in playing order.
+
+    Attributes:
+        spans: for each picture, which stretch of the clip it lies in.
+        positions: for each picture seconds in that stretch's file, or its number there (1 is the first).
+        numbered: positions are numbers.
+        clamped: a number past the end of the file stands for its last picture.
+    """
+
+    spans: Sequence[int]
+    positions: Sequence[float]
+    numbered: bool = False
+    clamped: bool = False
+
+    @property
+    def rendition(self) -> str:
+        """What the row key has to say about it: the numbers; times follow from the clip's own."""
+        if not self.numbered:
+            return ""
+        return "frames " + " ".join(f"{span}:{number}" for span, number in zip(self.spans, self.positions, strict=True))
+
+
+def sample(clip_input: FrameInput, clip: Clip) -> Sample:
+    """Chooses the pictures of a clip.
+
+    Raises:
+        MediaError: the sampling asks for frame numbers that the clip lacks, or finds no frame.
+    """
+    chosen = SAMPLINGS[clip_input.sampling](clip, clip_input.count)
+    if not chosen.positions:
+        raise MediaError("the clip ends before its first frame")
+    return chosen
+
+
+def middle_of_parts(clip: Clip, count: int) -> Sample:
+    """The pictures shown in the middle of `count` equal parts of the clip; in a folder of frames, by their numbers."""
+    if any(span.source.is_dir() for span in clip.spans):
+        ranges = [_frame_range(span) for span in clip.spans]
+        chosen = _middles([(first, last + 1) for first, last in ranges], count)
+        return Sample([span for span, _ in chosen], [int(number) for _, number in chosen], numbered=True)
+    chosen = _middles([(span.start_s, span.stop_s) for span in clip.spans], count)
+    return Sample([span for span, _ in chosen], [time_s for _, time_s in chosen])
+
+
+def egovlp_epic(clip: Clip, count: int) -> Sample:
+    """As EgoVLP's reader of EPIC-KITCHENS: by the annotations' frame numbers, 1 being the first picture.
+
+    A number may be one less than the start of a very short clip, and a clip that ends before frame `count` of its
+    video gets fewer pictures. A number that does not exist makes the clip a problem; EgoVLP embeds a black picture.
+    """
+    if len(clip.spans) != 1:
+        raise MediaError("sampling egovlp-epic knows no clip that goes on in a second file")
+    numbers = uniform_numbers(count, *_frame_range(clip.spans[0]))
+    return Sample([0] * len(numbers), numbers, numbered=True)
+
+
+def egovlp_egomcq(clip: Clip, count: int) -> Sample:
+    """As EgoVLP's reader of EgoMCQ: by seconds at 30 frames per second, whatever the rate of the video.
+
+    Where the clip has frame numbers, they are taken for those of the whole video at that rate. The reader seeks one
+    frame before the number, counted from 0; a clip of fewer numbers than pictures repeats its last one.
+    Files named by a number, `0.mp4`, `1.mp4`, ..., are chunks: times are rounded to frames on the clock of the whole
+    video, and numbers wrap at the boundary, so that the frame there is the first of the first chunk, and the one before
+    a chunk, which a very short clip may ask for, its last. A file of another name is a whole video.
+    """
+    if len(clip.spans) > 2:
+        raise MediaError("sampling egovlp-egomcq knows no clip in more than two files")
+    first, last, two = clip.spans[0], clip.spans[-1], len(clip.spans) == 2
+    chunk = int(first.source.stem) if first.source.stem.isdecimal() else None
+    chunk_s = round(first.stop_s) if two else EGO4D_CHUNK_S
+    begin_s = chunk_s * (chunk or 0)
+    start, stop = first.start_frame, last.stop_frame
+    if start is None or stop is None:
+        start = int((first.start_s + begin_s) * EGO4D_RATE)
+        stop = int((last.stop_s + begin_s + chunk_s * two) * EGO4D_RATE)
+    bound = chunk_s * EGO4D_RATE
+    numbers = [number - begin_s * EGO4D_RATE for number in uniform_numbers(count, start, stop)]
+    spans = [int(two and number > bound) for number in numbers]
+    wrapped = [number % bound if two or chunk is not None else number for number in numbers]
+    positions = [max(number, 1) for number in wrapped]  # one before the number, then counted from 1
+    missing = count - len(positions)
+    return Sample(spans + spans[-1:] * missing, positions + positions[-1:] * missing, numbered=True, clamped=True)
+
+
+SAMPLINGS: dict[str, Callable[[Clip, int], Sample]] = {
+    "middle-of-parts": middle_of_parts,
+    "egovlp-epic": egovlp_epic,
+    "egovlp-egomcq": egovlp_egomcq,
+}
+
+
+def uniform_numbers(count: int, start: int, stop: int) -> list[int]:
+    """The frame number in the middle of each of `count` equal stretches from `start` to `stop`, as EgoVLP finds it.
+
+    There are no more stretches than `stop` (not than frames in the clip), and the middle of an empty one lies before
+    it: both follow EgoVLP's `sample_frames_start_end`.
+    """
+    edges = np.linspace(start, stop, max(min(count, stop), 0) + 1).astype(int).tolist()
+    return [(one + other - 1) // 2 for one, other in pairwise(edges)]
+
+
+def _frame_range(span: Span) -> tuple[int, int]:
+    if span.start_frame is None or span.stop_frame is None:
+        raise MediaError(
+            "the clip has no frame numbers: let the corpus's reader give them, or choose `sampling: middle-of-parts`"
+            if not span.source.is_dir()
+            else "a clip in a folder of frames needs frame numbers, and the corpus's reader gave none"
+        )
+    return span.start_frame, span.stop_frame
+
+
+def _middles(stretches: list[tuple[float, float]], count: int) -> list[tuple[int, float]]:
+    """The midpoints of `count` equal parts of stretches laid end to end: (stretch, position in it)."""
+    if len(stretches) == 1:
+        return [(0, time) for time in middle_times(*stretches[0], count)]
+    begins = np.cumsum([0.0, *(stop - start for start, stop in stretches)])
+    found = []
+    for time in middle_times(0.0, float(begins[-1]), count):
+        which = min(int(np.searchsorted(begins, time, side="right")) - 1, len(stretches) - 1)
+        found.append((which, stretches[which][0] + time - float(begins[which])))
+    return found
