@@ -1,11 +1,12 @@
-"""The pickles in which AVLnet's authors publish clips: a list of dicts of features, captions and places, one per clip."""
+"""The pickles in which AVLnet's authors publish clips: lists of dicts of features, captions and times."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
+from pipeline.config import CorpusConfig
 from pipeline.item_pickle import PickledItems, values_of
 
 ORIGIN = "AVLnet_release_data.tar.gz or YouCook_Japanese.tar.gz of github.com/roudimit/AVLnet"
@@ -32,7 +34,7 @@ class PickledClip:
     """One clip of such a pickle.
 
     Attributes:
-        id: its name there; of clips of one name, the second is `ID#2`, and so on.
+        id: its name there.
         captions: its texts; MSR-VTT has 20 in training.
         eval_caption: the one text that MSR-VTT is scored on, or None.
         video: the video it was cut from, or its own name.
@@ -81,26 +83,60 @@ class PickledClip:
         return digest.hexdigest()
 
 
-class ClipPickle:
-    """The clips of one file, read one by one.
+class ClipPickles:
+    """The clips of a corpus, read one by one from one or more files.
+
+    A clip that is in several files (those of a split, and those of a selection) is one clip: the same name and the same
+    picture features. A file may hold a clip twice, as the authors' loaders do; these are two.
 
     Args:
-        path: the file; it may be larger than memory.
+        files: subset -> file; a file may be larger than memory.
 
     Raises:
-        UserError: it is missing, damaged, or holds anything else; also while iterating.
+        UserError: a file is damaged, or holds anything else; also while iterating.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._items = PickledItems(path, f"fetch it again from {ORIGIN}")
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        remedy = f"fetch it again from {ORIGIN}"
+        self._items = {subset: PickledItems(path, remedy) for subset, path in files.items()}
 
-    def __iter__(self) -> Iterator[PickledClip]:
-        seen: dict[str, int] = {}
-        for number, item in enumerate(self._items):
-            clip = _clip(item, f"{self.path} item {number}")
-            seen[clip.id] = count = seen.get(clip.id, 0) + 1
-            yield clip if count == 1 else PickledClip(**{**vars(clip), "id": f"{clip.id}#{count}"})
+    def __iter__(self) -> Iterator[tuple[str, PickledClip, bool]]:
+        """Yields (subset, clip, whether it is met for the first time); of clips of one name, the second is `ID#2`."""
+        known: dict[tuple[str, str, int], str] = {}
+        of_name: Counter[str] = Counter()
+        for subset, items in self._items.items():
+            in_file: Counter[tuple[str, str]] = Counter()
+            for number, item in enumerate(items):
+                clip = _clip(item, f"{items.path} item {number}")
+                same = clip.id, clip.content()
+                in_file[same] += 1
+                key = *same, in_file[same]
+                new = key not in known
+                if new:
+                    of_name[clip.id] += 1
+                    known[key] = clip.id if of_name[clip.id] == 1 else f"{clip.id}#{of_name[clip.id]}"
+                yield subset, replace(clip, id=known[key]), new
+
+
+def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, Path], list[str]]:
+    """The files of `files: subsets:` in a corpus config that are there, and a remark for each that is not.
+
+    Raises:
+        UserError: none is there, or the config names none.
+    """
+    folder = annotations.parent if annotations.is_file() else annotations
+    named = {subset: folder / name for subset, name in config.files.subsets.items()}
+    found = {subset: path for subset, path in named.items() if path.exists()}
+    if not named:
+        raise UserError("The corpus config names no pickle: write `train: NAME.pkl` under `files: subsets:`.")
+    if not found:
+        raise UserError(f"{folder} has none of {', '.join(path.name for path in named.values())}: get {ORIGIN}.")
+    lost = [
+        f"subset {subset} is left out: {path} is missing (get {ORIGIN})"
+        for subset, path in named.items()
+        if subset not in found
+    ]
+    return found, lost
 
 
 def _clip(item: Any, where: str) -> PickledClip:

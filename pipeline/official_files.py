@@ -11,7 +11,7 @@ class OfficialFiles(BaseModel):
     """Which of a corpus's published files are read, and where its media lie.
 
     Attributes:
-        name: the main annotation file, where the corpus offers several (EgoMCQ, AVLnet).
+        name: the main annotation file, where the corpus offers several (EgoMCQ).
         split: part of the corpus.
         suffix: of the file names of a variant, e.g. `_gptfiltered_low`.
         subsets: name -> suffix (EPIC) or file name (EgoMCQ, AVLnet) of the selections that are published as files.

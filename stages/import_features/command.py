@@ -8,7 +8,7 @@ import typer
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.avlnet_pickle import ClipPickle
+from pipeline.avlnet_pickle import ClipPickles, published_files
 from pipeline.command_line import finish
 from pipeline.config import corpus_place, load_corpus
 from pipeline.options import KeepGoing, Strict
@@ -29,16 +29,18 @@ def import_features(
             f"Corpus {corpus!r} has no published features (its reader is {config.reader!r}, not 'avlnet-pickle'): "
             "compute them with `hearonce embed-clips`."
         )
-    folder = place.annotations.parent if place.annotations.is_file() else place.annotations
+    files, remarks = published_files(config, place.annotations)
     problems = Problems("import_features", strict)
     summary = Summary(f"import_features {corpus}", unit="rows")
     with summary.timed("read"):
-        clips = ClipPickle(folder / config.files.name)
-        found = survey(clips, lambda clip, reason: problems.add(clip.id, clips.path, reason))
+        clips = ClipPickles(files)
+        found = survey(clips, lambda clip, reason: problems.add(clip.id, clip.where, reason))
     with summary.timed("write"):
         write(clips, found, lambda encoder: layout.embeddings(corpus, encoder, "clips"))
         problems.write(layout.problems(corpus, "import_features"))
     summary.computed = sum(len(one.ids) for one in found.values())
     summary.failed = len(problems)
     summary.wanted = summary.computed + summary.failed
+    for remark in remarks:
+        summary.remark(remark)
     finish(summary.line(), len(problems), keep_going)

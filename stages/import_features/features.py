@@ -14,7 +14,7 @@ from cache import keys as row_keys
 from cache.artifact_writer import artifact_writer
 from cache.row_format import RowFormat
 from cache.rows import Rows
-from pipeline.avlnet_pickle import FEATURES, N_MELS, PICTURE_DIM, ClipPickle, PickledClip
+from pipeline.avlnet_pickle import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
 
 HALVES = ("resnet152", "resnext101-3d")
 """What the extractors save in half precision; stored so as long as that loses nothing."""
@@ -43,15 +43,15 @@ class Survey:
         return RowFormat(N_MELS, "float32", ragged=True)
 
 
-def survey(clips: ClipPickle, fault: Callable[[PickledClip, str], None]) -> dict[str, Survey]:
+def survey(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dict[str, Survey]:
     """Reads all features once.
 
     Args:
-        clips: the file.
+        clips: of the corpus.
         fault: told of features that cannot be used; they are left out.
     """
     found = {encoder: Survey() for encoder in FEATURES}
-    for clip in clips:
+    for clip in _once(clips):
         for encoder, one in found.items():
             values = clip.features(encoder)
             if values is None:
@@ -65,11 +65,11 @@ def survey(clips: ClipPickle, fault: Callable[[PickledClip, str], None]) -> dict
     return found
 
 
-def write(clips: ClipPickle, found: Mapping[str, Survey], path_of: Callable[[str], Path]) -> None:
+def write(clips: ClipPickles, found: Mapping[str, Survey], path_of: Callable[[str], Path]) -> None:
     """Reads all features again and writes the artifact of each kind, whole or not at all.
 
     Args:
-        clips: the file.
+        clips: of the corpus.
         found: by `survey`.
         path_of: encoder -> where its artifact goes.
     """
@@ -81,7 +81,7 @@ def write(clips: ClipPickle, found: Mapping[str, Survey], path_of: Callable[[str
                 artifact_writer(path_of(encoder), one.row_format(encoder), one.ids, one.frames, description)
             )
             blocks[encoder] = _Block(one.row_format(encoder), append, iter(one.ids))
-        for clip in clips:
+        for clip in _once(clips):
             for encoder, block in blocks.items():
                 if clip.id == block.wanted:
                     values = clip.features(encoder)
@@ -89,6 +89,10 @@ def write(clips: ClipPickle, found: Mapping[str, Survey], path_of: Callable[[str
                     block.add(values)
         for block in blocks.values():
             block.flush()
+
+
+def _once(clips: ClipPickles) -> Iterator[PickledClip]:
+    return (clip for _, clip, new in clips if new)
 
 
 def _fingerprint(encoder: str) -> str:

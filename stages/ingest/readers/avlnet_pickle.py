@@ -7,79 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
-from pipeline.avlnet_pickle import ORIGIN, ClipPickle, PickledClip
+from pipeline.avlnet_pickle import ORIGIN, ClipPickles, PickledClip, published_files
 from pipeline.config import CorpusConfig, CorpusPlace
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Origin
-from stages.ingest.retrieval_corpus import counted
 
 GIVEN, EVAL = "given", "eval"
 
 
 def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
-    """Reads `files.name`, the pickles of `files.subsets` and the list of videos.
+    """Reads the pickles of `files.subsets`, each a subset of the corpus, and the list of videos.
 
-    All captions of a clip are the source `given`; those that MSR-VTT is scored on are the source `eval`.
+    All captions of a clip are the source `given`; the one that MSR-VTT is scored on is the first of them, and the
+    source `eval`.
 
     Raises:
-        UserError: a file is missing or damaged.
+        UserError: all files are missing, or one is damaged.
     """
-    options, folder = config.files, place.annotations
-    if folder.is_file():
-        folder = folder.parent
-    if not options.name:
-        raise UserError("The corpus config says no `files: name:`, the pickle to read.")
-    annotations = Annotations()
-    contents: dict[str, str] = {}
-    for clip in ClipPickle(folder / options.name):
-        _add(clip, annotations)
-        if options.subsets:
-            contents[clip.id] = clip.content()
-    for subset, name in options.subsets.items():
-        _add_subset(annotations, subset, folder / name, contents)
-    if options.videos:
-        annotations.remarks += _compared(folder / options.videos, annotations)
-    annotations.remarks += counted("clips", len(annotations.clips), options, folder / options.name)
+    files, remarks = published_files(config, place.annotations)
+    annotations = Annotations(remarks=remarks)
+    for subset, clip, new in ClipPickles(files):
+        annotations.subsets.append((subset, "clip", clip.id))
+        if new:
+            _add(clip, annotations)
+    if config.files.videos:
+        annotations.remarks += _compared(place.annotations / config.files.videos, annotations)
     return annotations
 
 
 def _add(clip: PickledClip, annotations: Annotations) -> None:
     annotations.clips.append(AnnotatedClip(clip.id, origin=Origin(clip.video, clip.start_s, clip.stop_s)))
-    texts = [(GIVEN, number, text) for number, text in enumerate(clip.captions)]
-    if clip.eval_caption is not None:
-        texts.append((EVAL, 0, clip.eval_caption))
-    for source, number, text in texts:
-        id = f"{source}:{clip.id}" + (f":{number}" if number else "")
-        annotations.captions.append(Caption(id, text, source))
-        annotations.pairs.append((clip.id, id))
-
-
-def _add_subset(annotations: Annotations, subset: str, path: Path, contents: dict[str, str]) -> None:
-    """Finds the clips of a subset's file among all by name; by their features where two have one name."""
-    if not path.exists():
-        annotations.remarks.append(f"subset {subset} is left out: {path} is missing (get it from {ORIGIN})")
-        return
-    found, strange, differing = [], 0, 0
-    named: dict[str, list[str]] = {}
-    for id in contents:
-        named.setdefault(_name(id), []).append(id)
-    for clip in ClipPickle(path):
-        candidates = named.get(_name(clip.id), [])
-        content = clip.content()
-        same = [id for id in candidates if contents[id] == content]
-        if same or len(candidates) == 1:
-            found.append((same or candidates)[0])
-            differing += not same
-        else:
-            strange += 1
-    annotations.subsets += [(subset, "clip", id) for id in dict.fromkeys(found)]
-    for count, what in ((strange, "clips that the full file lacks"), (differing, "clips with other picture features")):
-        if count:
-            annotations.remarks.append(f"subset {subset}: {path} has {count} {what}")
-
-
-def _name(id: str) -> str:
-    head, _, count = id.rpartition("#")
-    return head if head and count.isdigit() else id
+    scored = () if clip.eval_caption is None else (clip.eval_caption,)
+    for source, texts in ((GIVEN, dict.fromkeys((*scored, *clip.captions))), (EVAL, scored)):
+        for number, text in enumerate(texts):
+            id = f"{source}:{clip.id}" + (f":{number}" if number else "")
+            annotations.captions.append(Caption(id, text, source))
+            annotations.pairs.append((clip.id, id))
 
 
 def _compared(path: Path, annotations: Annotations) -> list[str]:
