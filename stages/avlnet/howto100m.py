@@ -18,12 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from stages.avlnet.items import (
-    Floats,
-    Sound,
-    Window,
-    padded_sound,
-)
+from stages.avlnet import items
+from stages.avlnet.items import Floats, Sound, Window, padded_sound
 from stages.avlnet.speech_captions import SpeechCaptions, SpokenStretch, spoken_stretch
 
 HINT = "see training.md of github.com/roudimit/AVLnet"
@@ -146,12 +142,10 @@ class HowTo100M:
     ) -> Stretches:
         flat = self._array(i, self._features, "2d", "features")
         moving = self._array(i, self._features, "3d", "features")
-        pictures = [
-            items.picture_item(
-                flat[slice(*one.picture(items.FLAT_RATE))], moving[slice(*one.picture(items.MOVING_RATE))]
-            )
-            for one in chosen
-        ]
+        pictures = []
+        for one in chosen:
+            flat_rows, moving_rows = (slice(*one.picture(rate)) for rate in (items.FLAT_RATE, items.MOVING_RATE))
+            pictures.append(items.picture_item(flat[flat_rows], moving[moving_rows]))
         return Stretches(
             self.video(i),
             np.stack(pictures),
