@@ -1,7 +1,7 @@
 """Stretches of HowTo100M, against the authors' loader on the files of `howto100m_samples` (numpy seeded with 7 + i).
 
-The golden file holds the picture features, the frame counts, the words (as numbers of `vocabulary`, from 1 on) and sums of
-the spectrograms over mels and over frames.
+The golden file holds the picture features, the frame counts, the words (as numbers of `vocabulary`, from 1 on) and
+sums of the spectrograms over mels.
 """
 
 from pathlib import Path
