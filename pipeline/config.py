@@ -65,9 +65,15 @@ class ScoredSubset(Settings):
 
 
 class Imported(Settings):
-    """A corpus whose features are published, so that they are imported instead of computed."""
+    """A corpus whose features are published, so that they are imported instead of computed.
+
+    Attributes:
+        corpus: whose clips.
+        annotations: where the files lie, as under `corpora:`, so that DVC watches them.
+    """
 
     corpus: str
+    annotations: Path
 
 
 class SpeechLabels(Settings):

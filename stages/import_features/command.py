@@ -10,7 +10,7 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.avlnet_pickle import ClipPickles, published_files
 from pipeline.command_line import finish
-from pipeline.config import corpus_place, load_corpus
+from pipeline.config import PARAMS, corpus_place, load_corpus, load_params
 from pipeline.options import KeepGoing, Strict
 from pipeline.problems import Problems
 from pipeline.summary import Summary
@@ -29,6 +29,12 @@ def import_features(
             f"Corpus {corpus!r} has no published features (its reader is {config.reader!r}, not 'avlnet-pickle'): "
             "compute them with `hearonce embed-clips`."
         )
+    for name, one in load_params().imports.items():
+        if one.corpus == corpus and one.annotations != place.annotations:
+            raise UserError(
+                f"{PARAMS} has imports.{name} at {one.annotations}, but corpora.{corpus} at {place.annotations}: "
+                "make them agree."
+            )
     files, remarks = published_files(config, place.annotations)
     problems = Problems("import_features", strict)
     summary = Summary(f"import_features {corpus}", unit="rows")

@@ -30,7 +30,7 @@ def official(project, tmp_path):
         files = build(folder)
         (project / "params.yaml").write_text(
             f"corpora:\n  {corpus}: {{media: configs/corpora/{corpus}.yaml, annotations: {folder}}}\n"
-            f"embeddings: {{}}\nexperiments: {{}}\nimports:\n  {corpus}: {{corpus: {corpus}}}\n"
+            f"embeddings: {{}}\nexperiments: {{}}\nimports:\n  {corpus}: {{corpus: {corpus}, annotations: {folder}}}\n"
         )
         return folder, files
 
@@ -192,6 +192,16 @@ def test_harmful_damaged_and_strange_files_are_refused_with_a_sentence(official,
             command("crosstask")
     assert not (tmp_path / "made-by-a-pickle").exists()
     assert not layout.embeddings("crosstask", SOUND, "clips").exists()
+
+
+def test_params_that_watch_another_folder_than_is_read(official, project):
+    official("youcook2", avlnet_files.youcook)
+    params = project / "params.yaml"
+    params.write_text(
+        params.read_text().replace("corpus: youcook2, annotations: ", "corpus: youcook2, annotations: /other")
+    )
+    with pytest.raises(UserError, match=r"params\.yaml has imports\.youcook2 at /other.*: make them agree"):
+        import_features("youcook2")
 
 
 def test_a_corpus_of_media_has_nothing_to_import(project):
