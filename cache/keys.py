@@ -57,6 +57,15 @@ def feature_key(values: np.ndarray) -> bytes:
     return _hash("feature", [little.dtype.str, list(values.shape), digest])
 
 
+def combined_key(*keys: bytes | None) -> bytes:
+    """Names what is computed from rows of other caches (16 bytes).
+
+    Args:
+        *keys: of those rows, in a fixed order; None for one that there is not.
+    """
+    return _hash("rows", [None if key is None else key.hex() for key in keys])
+
+
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """Names everything that changes an encoder's output (32 hex digits); see `Encoder.clip_identity`."""
     return _hash("encoder", identity).hex()

@@ -65,3 +65,8 @@ class Store:
     def digests(self) -> Path:
         """Remembered digests of files of this machine."""
         return (self.local or self.root) / "digests.sqlite"
+
+    @property
+    def word_indexes(self) -> Path:
+        """Where the words are in files of word vectors, by the files' digests."""
+        return (self.local or self.root) / "word-indexes"

@@ -115,6 +115,32 @@ class FeaturedText(Featured):
     words: str
 
 
+class AvlNetPlace(Featured):
+    """One corpus embedded by an AVLnet, from cached features.
+
+    Attributes:
+        encoder: name in `configs/encoders/`.
+        checkpoint: its weights: a file, which a training may make.
+    """
+
+    encoder: str
+    checkpoint: Path
+
+    def reads(self) -> list[str]:
+        """What the encoder's YAML must say, too."""
+        return [name for name in type(self).model_fields if name not in ("corpus", "encoder")]
+
+
+class AvlNetTextPlace(AvlNetPlace):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs."""
 
@@ -127,10 +153,17 @@ class Params(Settings):
     speech: dict[str, SpeechLabels] = {}
     trainings: dict[str, Featured] = {}
     text_trainings: dict[str, FeaturedText] = {}
+    avlnets: dict[str, AvlNetPlace] = {}
+    text_avlnets: dict[str, AvlNetTextPlace] = {}
+    avlnet_experiments: dict[str, Scored] = {}
+
+    def all_experiments(self) -> dict[str, Scored]:
+        """Of all kinds, fusions after those on one encoder."""
+        return {**self.experiments, **self.fusions, **self.avlnet_experiments}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""
-        return [name for name, one in {**self.experiments, **self.fusions}.items() if one.corpus == corpus]
+        return [name for name, one in self.all_experiments().items() if one.corpus == corpus]
 
 
 class AudioSettings(Settings):
@@ -179,7 +212,11 @@ class ExperimentConfig(Settings):
         captions: caption source, or one per encoder.
         protocol: how numbers come from similarities: `paired-retrieval` (each caption has its clips),
             `multi-instance` (graded relevancies, A Sound Approach's AudioEpicMIR and EpicSoundsRet), or
-            `multiple-choice` (EgoMCQ).
+            `multiple-choice` (EgoMCQ), or `avlnet` (between the sides that an AVLnet has embedded).
+        ties: in `avlnet`, which rank counts where items tie: their `mean`, the `optimistic` or `pessimistic` one, or
+            `several-ranks`, as AVLnet's authors have it.
+        query_count: in `avlnet`, how many queries recall is a fraction of, where those that lack a side count as
+            mistakes (MSR-VTT: 1000); null for those that are here. Subsets have their own.
         transform: of the similarities before ranking: `dual-softmax`, `csls`, `qb-norm` or `none`.
         normalise: of the five similarities of a multiple-choice question before mixing two encoders; the reference's
             `max` divides by their length, `one` by their sum.
@@ -193,9 +230,11 @@ class ExperimentConfig(Settings):
     encoders: Annotated[list[str], Field(min_length=1, max_length=2)]
     weights: list[Annotated[float, Field(gt=0)]] | None = None
     captions: Source | list[Source] = "given"
-    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice"] = "paired-retrieval"
+    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice", "avlnet"] = "paired-retrieval"
     transform: Literal["none", "dual-softmax", "csls", "qb-norm"] = "none"
     normalise: Literal["none", "max", "one"] = "none"
+    ties: Literal["mean", "optimistic", "pessimistic", "several-ranks"] = "mean"
+    query_count: Annotated[int, Field(ge=1)] | None = None
     groups: Literal["by-type", "audio-egovlp", "egovlp"] = "by-type"
     seeds_of: str = ""
     note: str = ""
@@ -294,7 +333,7 @@ def load_experiment(name: str) -> ExperimentConfig:
     if len(config.sources()) != len(config.encoders):
         raise UserError(f"{path}: {len(config.sources())} caption sources for {len(config.encoders)} encoders.")
     params = load_params()
-    wired = {**params.experiments, **params.fusions}.get(name)
+    wired = params.all_experiments().get(name)
     if wired is None:
         return config
     encoders = [wired.encoder, wired.second] if isinstance(wired, Fused) else [wired.encoder]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cache.errors import UserError
 
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 DEVICE_VARIABLE = "HEARONCE_DEVICE"
+
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -43,3 +49,52 @@ def describe(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     packages = {package: version(package) for package in ("torch", "torchaudio", "transformers", "timm", "numpy", "av")}
     return {"device": f"{device.type}: {name}", "versions": {"python": platform.python_version(), **packages}}
+
+
+@contextmanager
+def computing(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Within this, networks on a GPU compute in a precision; on a CPU always in fp32.
+
+    `fp32` is that throughout, where torch by itself would convolve in tf32. `bf16` and `fp16` are torch's autocast: in
+    the main the multiplications.
+    """
+    import torch
+
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    lower = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision) if device.type == "cuda" else None
+    try:
+        with torch.autocast(device.type, dtype=lower, enabled=lower is not None):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def check_compiler() -> None:
+    """torch.compile writes C++ (for GPUs Triton, with a C stub), which needs a compiler.
+
+    Raises:
+        UserError: there is none.
+    """
+    names = [os.environ.get("CXX"), os.environ.get("CC"), "c++", "g++", "clang++", "cc", "gcc", "clang"]
+    if not any(shutil.which(name) for name in names if name):
+        raise UserError("--compile needs a C++ compiler, and there is none here: install g++, or do without --compile.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """The device (or the machine) had no room for what was asked of it; with less at a time it may go well."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    signs = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def free_memory() -> None:
+    """Gives back what torch keeps of a GPU's memory for later."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -6,10 +6,7 @@ It is handed what reads, what encodes and where rows go, and knows none of them.
 from __future__ import annotations
 
 import os
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,11 +15,12 @@ import numpy as np
 from cache.errors import UserError
 from cache.maintenance import compact
 from cache.row_store import RowStore
+from pipeline.encoding import Encode
 from pipeline.problems import Problems
 from pipeline.progress import progress
+from pipeline.reading_ahead import Waiting, in_threads, nbytes
 from pipeline.summary import Summary
 
-ITEMS_AHEAD_PER_WORKER = 8
 MANY_SEGMENTS = 64
 """A store with more is compacted at the end of a run: a slow encoder commits a small segment every 30 seconds."""
 
@@ -50,8 +48,8 @@ class Encoding(Protocol):
     def prepare(self, item: Any, key: bytes) -> Any:
         """The half that runs in the reading threads."""
 
-    def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        """The half that runs on the device: float32 (len(batch), dim)."""
+    def encode(self, batch: Sequence[Any]) -> np.ndarray | list[np.ndarray]:
+        """The half that runs on the device: float32 (len(batch), dim), or arrays (frames, dim) for ragged rows."""
 
 
 Reader = Callable[[list[Row]], Iterable[tuple[Row, Any]]]
@@ -66,9 +64,10 @@ def embed_missing(
     *,
     problems: Problems,
     summary: Summary,
+    missing: Sequence[bytes] | None = None,
     batch_size: int = 16,
     workers: int | None = None,
-) -> None:
+) -> set[bytes]:
     """Computes and commits the rows that the store lacks.
 
     Every committed batch is durable, so a run that is killed goes on where it stopped. A row that cannot be read
@@ -82,39 +81,57 @@ def embed_missing(
             missing.
         problems: collects failures.
         summary: counters and times.
-        batch_size: rows per encode call.
+        missing: keys of the rows that the store lacks; looked up if None.
+        batch_size: rows per encode call, fewer from the moment the device has run out of memory.
         workers: decoding threads; the number of processors by default.
+
+    Returns:
+        Keys of the rows that could not be computed.
     """
-    absent = set(store.missing([row.key for row in rows]))
+    absent = set(store.missing([row.key for row in rows]) if missing is None else missing)
     first: dict[bytes, Row] = {}
     for row in rows:
         if row.key in absent:
             first.setdefault(row.key, row)
     todo = list(first.values())
     summary.wanted += len(rows)
-    summary.found += sum(row.key not in absent for row in rows)
+    summary.count_found(sum(row.key not in absent for row in rows))
     if not todo:
-        return
+        return set()
     with summary.timed("load"):
         tower, provenance = load_tower()
-    workers = workers or os.cpu_count() or 1
     failures: dict[bytes, str] = {}
     writer = store.writer(provenance)
-    with progress(summary.label, len(todo)) as advance:
-        prepared = _prepared(todo, read, tower, summary, workers)
+    encode = Encode(tower.encode, batch_size, summary.remark)
+    waiting: Waiting[tuple[Row, Any]] = Waiting(batch_size)
+    groups: dict[str, list[Row]] = {}
+    for row in todo:
+        groups.setdefault(row.group, []).append(row)
+
+    def prepare(group: list[Row]) -> None:
+        for row, item in _prepared(group, read, tower, summary):
+            waiting.put((row, item), nbytes(item))
+            if waiting.closed:
+                break
+
+    threads = in_threads(prepare, list(groups.values()), waiting, workers or os.cpu_count() or 1)
+    with progress(summary.label, len(todo)) as advance, threads:
         try:
-            for batch in _batches(prepared, batch_size, failures, advance):
-                with summary.timed("encode"):
-                    values = tower.encode([item for _, item in batch])
-                finite = np.isfinite(values).all(axis=1)
-                for (row, _), good in zip(batch, finite, strict=True):
-                    if not good:
-                        failures[row.key] = "the encoder gave a value that is not finite"
-                with summary.timed("write"):
-                    writer.add([row.key for (row, _), good in zip(batch, finite, strict=True) if good], values[finite])
+            while batch := waiting.take(encode.batch_size):
+                results: list[tuple[Row, Any]] = [(row, item) for row, item in batch if isinstance(item, Exception)]
+                whole = [(row, item) for row, item in batch if not isinstance(item, Exception)]
+                if whole:
+                    with summary.timed("encode"):
+                        values = encode([item for _, item in whole])
+                    results += [(row, value) for (row, _), value in zip(whole, values, strict=True)]
+                failures |= {row.key: fault for row, result in results if (fault := _fault(result))}
+                good = [(row.key, result) for row, result in results if row.key not in failures]
+                if good:
+                    with summary.timed("write"):
+                        made = [value for _, value in good]
+                        writer.add([key for key, _ in good], made if store.format.ragged else np.stack(made))
                 advance(len(batch))
         finally:
-            prepared.close()
             with summary.timed("write"):
                 writer.commit()
     summary.computed += writer.committed
@@ -131,81 +148,41 @@ def embed_missing(
         if row.key in failures:
             summary.failed += 1
             problems.add(row.id, row.path, failures[row.key])
+    return set(failures)
 
 
-def _batches(
-    prepared: Iterable[tuple[Row, Any]], batch_size: int, failures: dict[bytes, str], advance: Callable[[int], None]
-) -> Iterator[list[tuple[Row, Any]]]:
-    batch: list[tuple[Row, Any]] = []
-    for row, item in prepared:
-        if isinstance(item, Exception):
-            failures[row.key] = reason(item)
-            advance(1)
-            continue
-        batch.append((row, item))
-        if len(batch) == batch_size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _prepared(group: list[Row], read: Reader, tower: Encoding, summary: Summary) -> Iterator[tuple[Row, Any]]:
+    """Reads and prepares the rows of one group; an exception stands for what failed."""
+    left = {row.key: row for row in group}
+    try:
+        items = iter(read(group))
+        while True:
+            with summary.timed("decode"):
+                entry = next(items, None)
+                if entry is None:
+                    return
+                row, item = entry
+                if not isinstance(item, Exception):
+                    try:
+                        item = tower.prepare(item, row.key)
+                    except Exception as error:  # one clip must not stop the run
+                        item = error
+            left.pop(row.key, None)
+            yield row, item
+    except Exception as error:  # nor one file
+        for row in left.values():
+            yield row, error
+
+
+def _fault(result: np.ndarray | Exception) -> str:
+    """Why there is no row, or nothing if there is one."""
+    if isinstance(result, Exception):
+        return reason(result)
+    return "" if np.isfinite(result).all() else "the encoder gave a value that is not finite"
 
 
 def reason(error: Exception) -> str:
     """One sentence for the problems table."""
     text = " ".join(str(error).split())
-    return text if type(error).__name__ == "MediaError" else f"{type(error).__name__}: {text}"
-
-
-def _prepared(
-    todo: list[Row], read: Reader, tower: Encoding, summary: Summary, workers: int
-) -> Generator[tuple[Row, Any], None, None]:
-    """Reads and prepares groups in threads, a bounded number of items ahead of the consumer."""
-    groups: dict[str, list[Row]] = {}
-    for row in todo:
-        groups.setdefault(row.group, []).append(row)
-    ahead: queue.Queue[tuple[Row, Any] | None] = queue.Queue(ITEMS_AHEAD_PER_WORKER * workers)
-    stopped = threading.Event()
-
-    def hand_over(entry: tuple[Row, Any] | None) -> None:
-        while not stopped.is_set():
-            try:
-                return ahead.put(entry, timeout=0.2)
-            except queue.Full:
-                continue
-
-    def work(group: list[Row]) -> None:
-        left = {row.key: row for row in group}
-        items = iter(read(group))
-        try:
-            while not stopped.is_set():
-                with summary.timed("decode"):
-                    entry = next(items, None)
-                    if entry is None:
-                        break
-                    row, item = entry
-                    if not isinstance(item, Exception):
-                        try:
-                            item = tower.prepare(item, row.key)
-                        except Exception as error:  # one clip must not stop the run
-                            item = error
-                left.pop(row.key, None)
-                hand_over((row, item))
-        except Exception as error:  # nor one file
-            for row in left.values():
-                hand_over((row, error))
-
-    def produce() -> None:
-        with ThreadPoolExecutor(workers, "decode") as pool:
-            pending = [pool.submit(work, group) for group in groups.values()]
-            for future in pending:
-                future.result()
-        hand_over(None)
-
-    producer = threading.Thread(target=produce, name="decode-all", daemon=True)
-    producer.start()
-    try:
-        while (entry := ahead.get()) is not None:
-            yield entry
-    finally:
-        stopped.set()
-        producer.join()
+    plain = type(error).__name__ in ("MediaError", "TooLarge")
+    return text if plain else f"{type(error).__name__}: {text}"

@@ -19,8 +19,8 @@ BLOCK_ROWS = 1 << 14
 FIRST = {"zarr.json", "keys"}
 
 
-def warm(store: RowStore, out: Path, wanted: Sequence[bytes], remark: Callable[[str], None]) -> None:
-    """Copies wanted rows that the store lacks from the last artifact at `out`.
+def warm(store: RowStore, out: Path, missing: Sequence[bytes], remark: Callable[[str], None]) -> Sequence[bytes]:
+    """Copies rows that the store lacks from the last artifact at `out`.
 
     Nothing is fetched when the store lacks nothing, outside a DVC project, or when `dvc.lock` has no such output; of an
     artifact that is of another encoder or damaged, nothing is taken and its rows are computed anew.
@@ -28,22 +28,25 @@ def warm(store: RowStore, out: Path, wanted: Sequence[bytes], remark: Callable[[
     Args:
         store: the row store to fill.
         out: the stage's output, relative to the project.
-        wanted: row keys of the stage.
+        missing: row keys that the stage wants and the store lacks.
         remark: told how many rows were copied, or why none could be.
+
+    Returns:
+        The keys that are missing still.
     """
-    missing = set(store.missing(wanted))
     if not missing or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
-        return
+        return missing
     scratch = Path(".dvc/tmp")  # beside the project: an artifact may be larger than the system's folder for such
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         try:
-            copied = _copy(store, out, missing, Path(folder) / out.name)
+            copied = _copy(store, out, set(missing), Path(folder) / out.name)
         except Exception as error:  # DVC and its remotes raise many kinds; what cannot be had can be computed
             remark(f"the artifact in dvc.lock cannot be had ({' '.join(str(error).split())})")
         else:
             if copied:
                 remark(f"{copied} rows from the artifact in dvc.lock")
+    return store.missing(missing)
 
 
 def _copy(store: RowStore, out: Path, missing: set[bytes], target: Path) -> int:

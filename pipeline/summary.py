@@ -16,7 +16,7 @@ class Summary:
     Attributes:
         label: stage and what it ran on.
         wanted: rows the stage's output should have.
-        found: rows that the cache had already.
+        found: rows that the cache had already; None where there is no cache.
         computed: rows made in this run.
         failed: rows listed in the problems table.
         note: anything else worth a word.
@@ -25,7 +25,7 @@ class Summary:
     label: str
     unit: str = "rows"
     wanted: int = 0
-    found: int = 0
+    found: int | None = None
     computed: int = 0
     failed: int = 0
     note: str = ""
@@ -43,6 +43,10 @@ class Summary:
             with self._lock:
                 self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - started
 
+    def count_found(self, rows: int) -> None:
+        """Adds rows that the cache had."""
+        self.found = (self.found or 0) + rows
+
     def remark(self, text: str) -> None:
         """Adds to the note."""
         self.note = f"{self.note}; {text}" if self.note else text
@@ -51,8 +55,9 @@ class Summary:
         """The summary line."""
         parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in self.seconds.items())
         total = time.monotonic() - self._started
+        found = "" if self.found is None else f"{self.found} found in cache, "
         return (
-            f"{self.label}: {self.wanted} {self.unit} wanted, {self.found} found in cache, {self.computed} computed, "
+            f"{self.label}: {self.wanted} {self.unit} wanted, {found}{self.computed} computed, "
             f"{self.failed} failed; {parts + ', ' if parts else ''}total {total:.2f} s"
             + (f"; {self.note}" if self.note else "")
         )

@@ -15,6 +15,17 @@ def not_found(path: Path) -> str:
     return f"checkpoint not found: {path}{remedy}"
 
 
+def existing(path: Path) -> Path:
+    """The path of a checkpoint that an encoder's YAML names.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not path.exists():
+        raise UserError(f"{not_found(path)} (`checkpoint` in the encoder's YAML names it).")
+    return path
+
+
 def catalogued(path: Path) -> str | None:
     """The catalogue's name of the file or folder that belongs at a path, None if it has none."""
     if not CATALOGUE.is_file():

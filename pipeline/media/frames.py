@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
@@ -34,7 +34,13 @@ def middle_times(start_s: float, stop_s: float, count: int) -> list[float]:
     return [start_s + (stop_s - start_s) * (2 * part + 1) / (2 * count) for part in range(count)]
 
 
-def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Iterator[tuple[int, Picture]]:
+def read_frames(
+    source: Path,
+    times_s: Sequence[float],
+    threads: int = 1,
+    picture: Callable[[av.VideoFrame], Picture] | None = None,
+    past_end: bool = True,
+) -> Iterator[tuple[int, Picture]]:
     """Yields the picture shown at each time, as RGB uint8 (height, width, 3) in display orientation.
 
     The picture shown at a time is the last one whose timestamp is not after it; the first one before that; the last
@@ -45,6 +51,8 @@ def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Ite
         source: the video, or a still image.
         times_s: seconds, in any order, from the earliest sound or picture of the file.
         threads: of the decoder; one is best where many files are read at once.
+        picture: makes the array of a frame, instead of RGB of its own size.
+        past_end: whether times after the last picture has been shown give that picture, rather than none.
 
     Yields:
         (index into `times_s`, picture); every picture is an array of its own.
@@ -59,13 +67,17 @@ def read_frames(source: Path, times_s: Sequence[float], threads: int = 1) -> Ite
     if not order:
         return
     with closing(_Pictures(source, threads)) as pictures:
-        reformatter = VideoReformatter()
+        if picture is None:
+            reformatter = VideoReformatter()
+            picture = lambda frame: to_rgb(frame, reformatter)  # noqa: E731
         shown: av.VideoFrame | None = None
         image = np.empty(0, np.uint8)
         for index in order:
             frame = pictures.shown_at(times_s[index])
+            if not past_end and times_s[index] >= pictures.end_s:
+                return
             if frame is not shown:
-                shown, image = frame, to_rgb(frame, reformatter)
+                shown, image = frame, picture(frame)
                 yield index, image
             else:
                 yield index, image.copy()
@@ -81,6 +93,7 @@ class _Pictures:
         self._can_seek = True
         self._ahead_s = AHEAD_S
         self._fault = ""
+        self._shown_s = 0.0
         self._shown: av.VideoFrame | None = None
         self._following: tuple[float, av.VideoFrame] | None = None
         self._frames: Iterator[tuple[float, av.VideoFrame]] = iter(())
@@ -110,13 +123,21 @@ class _Pictures:
         if self._following and self._worth_seeking(self._following[0], time_s):
             self._seek(self._following[0], time_s)
         while self._following and self._following[0] <= time_s + SLACK_S:
-            self._shown = self._following[1]
+            self._shown_s, self._shown = self._following
             self._following = next(self._frames, None)
         if self._shown is not None:
             return self._shown
         if self._following:
             return self._following[1]
         raise MediaError(f"no picture could be decoded ({self._fault or 'no data'})")
+
+    @property
+    def end_s(self) -> float:
+        """When the last picture has been shown; infinite while it has not been reached."""
+        if self._following or self._shown is None:
+            return math.inf
+        duration_s = float((self._shown.duration or 0) * (self._shown.time_base or 0))
+        return self._shown_s + (duration_s or self._period_s)
 
     def _decoded(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Seconds and frames from where the file stands to the last that can be read; broken ones are left out."""

@@ -109,9 +109,10 @@ class AvlNet(nn.Module):
         return (*sides, self.text(words))
 
     def pooled_sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """(batch, sound_widths[-1]): in training the mean over all steps, padding included; in eval mode over those of the sound.
+        """The mean over steps of the sound trunk, (batch, sound_widths[-1]).
 
-        Eval mode takes the first max(1, n_frames // r) steps, r being the frames of a step.
+        In training it is over all steps, padding included; in eval mode over the first max(1, n_frames // r), r being
+        the frames of a step.
         """
         steps = self.DAVEnet(spectrogram)
         if self.training:

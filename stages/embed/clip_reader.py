@@ -6,21 +6,19 @@ from collections.abc import Sequence
 
 from pipeline.audio_store import AudioStore
 from stages.embed.clips import Clip
-from stages.embed.encoder import AudioInput, FrameInput
+from stages.embed.encoder import AudioInput, ClipInput
 from stages.embed.frame_reader import FrameReader
 from stages.embed.sound_reader import SoundReader
 
 SOUND, PICTURE = "sound", "picture"
 
 
-def modality_of(clip_input: AudioInput | FrameInput) -> str:
+def modality_of(clip_input: ClipInput) -> str:
     """Which rows of the spans table a clip tower is given: `sound` or `picture`."""
     return SOUND if isinstance(clip_input, AudioInput) else PICTURE
 
 
-def clip_reader(
-    clip_input: AudioInput | FrameInput, clips: Sequence[Clip], audio: AudioStore
-) -> SoundReader | FrameReader:
+def clip_reader(clip_input: ClipInput, clips: Sequence[Clip], audio: AudioStore) -> SoundReader | FrameReader:
     """Makes the reader of the wanted clips.
 
     Args:

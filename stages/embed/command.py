@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import polars as pl
 import typer
 
 from cache import tables as schemas
-from cache.artifact_writer import write_artifact
-from cache.errors import UserError
+from cache.artifact_writer import write_blocks
 from cache.keys import caption_key
 from cache.location import Store
-from cache.row_format import RowFormat
-from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config import corpus_place, load_corpus
 from pipeline.device import describe, pick_device
-from pipeline.embedding_run import Reader, Row, embed_missing
-from pipeline.fingerprints import fingerprint_of
+from pipeline.embedding_run import Reader, Row
 from pipeline.options import KeepGoing, Strict, Workers
-from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
-from pipeline.summary import Summary
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
-from stages.embed.encoder import Encoder
+from stages.embed.encoder import Encoder, Modality
+from stages.embed.loading import identity_of, load_tower
 from stages.embed.registry import load_encoder
+from stages.embed.sides import RunOptions, Side, embed_side
 
 if TYPE_CHECKING:
-    from stages.embed.encoder import Tower
+    from stages.embed.loading import LoadedTower
 
 CorpusName = Annotated[str, typer.Argument(help="A corpus of params.yaml.")]
 EncoderName = Annotated[str, typer.Argument(help="An encoder of configs/encoders/.")]
 Device = Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, cuda:1, ...; a GPU if any.")]
+Compiled = Annotated[
+    bool, typer.Option("--compile", envvar="HEARONCE_COMPILE", help="Run the networks through torch.compile.")
+]
 BatchSize = Annotated[int, typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass.")]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How one run goes about it; none of these changes a result."""
-
-    strict: bool
-    keep_going: bool
-    workers: int | None
-    batch_size: int
-    device: str | None
 
 
 def embed_clips(
@@ -59,9 +46,12 @@ def embed_clips(
     workers: Workers = None,
     batch_size: BatchSize = 16,
     device: Device = None,
+    compiled: Compiled = False,
 ) -> None:
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
+    if "clips" not in model.sides:
+        return _write_nothing(corpus, encoder, "clips", model)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
     spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
@@ -78,7 +68,7 @@ def embed_clips(
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
-    options = RunOptions(strict, keep_going, workers, batch_size, device)
+    options = RunOptions(strict, keep_going, workers, batch_size, device, compiled)
     _embed(corpus, encoder, "clips", model, reader.rows, reader.read, options, problems, note)
 
 
@@ -89,9 +79,12 @@ def embed_captions(
     keep_going: KeepGoing = False,
     batch_size: BatchSize = 64,
     device: Device = None,
+    compiled: Compiled = False,
 ) -> None:
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
+    if "captions" not in model.sides:
+        return _write_nothing(corpus, encoder, "captions", model)
     table = schemas.read_table(layout.table(corpus, "captions"), schemas.CAPTIONS).to_dicts()
     texts = {caption_key(row["text"]): row["text"] for row in table}
     rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
@@ -99,15 +92,24 @@ def embed_captions(
     def read(group: list[Row]) -> Any:
         return ((row, texts[row.key]) for row in group)
 
-    options = RunOptions(strict, keep_going, 1, batch_size, device)
+    options = RunOptions(strict, keep_going, 1, batch_size, device, compiled)
     problems = Problems("embed_captions", strict)
     _embed(corpus, encoder, "captions", model, rows, read, options, problems)
+
+
+def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder) -> None:
+    """Writes the empty artifact of a side that the encoder lacks."""
+    stage = f"embed_{modality}"
+    description = {"modality": modality, "encoder": name, "fingerprint": ""}
+    write_blocks(layout.embeddings(corpus, name, modality), model.row_format(modality), [], 0, [], description)
+    Problems(stage, False).write(layout.problems(corpus, f"{stage}.{name}"))
+    print(f"{stage} {corpus} {name}: the encoder has no {modality}")
 
 
 def _embed(
     corpus: str,
     name: str,
-    modality: str,
+    modality: Modality,
     model: Encoder,
     rows: list[Row],
     read: Reader,
@@ -116,47 +118,12 @@ def _embed(
     note: str = "",
 ) -> None:
     """Runs one tower over the missing rows and writes the artifact."""
-    clips = modality == "clips"
-    fingerprint, identity = fingerprint_of(model.clip_identity() if clips else model.caption_identity())
-    store = RowStore.ensure(Store.default().rows, modality, fingerprint, RowFormat(model.dim), identity)
-    stage = f"embed_{modality}"
-    summary = Summary(f"{stage} {corpus} {name}", note=note)
 
-    def load_tower() -> tuple[Tower, dict[str, Any]]:
+    def load() -> tuple[LoadedTower, dict[str, Any]]:
         device = pick_device(options.device)
-        tower = model.load_clip_tower(device) if clips else model.load_caption_tower(device)
-        return tower, describe(device)
+        return load_tower(model, modality, device, options.compiled), describe(device)
 
-    out = layout.embeddings(corpus, name, modality)
-    with summary.timed("warm"):
-        warm(store, out, [row.key for row in rows], summary.remark)
-    embed_missing(
-        rows,
-        store,
-        read,
-        load_tower,
-        problems=problems,
-        summary=summary,
-        batch_size=options.batch_size,
-        workers=options.workers,
-    )
-    absent = set(store.missing([row.key for row in rows]))
-    present = [row for row in rows if row.key not in absent]
-    failed = {problem.id for problem in problems.found}
-    vanished = sum(row.key in absent and row.id not in failed for row in rows)
-    if vanished:
-        raise UserError(
-            f"{vanished} rows have vanished from {store.path} while {stage} ran (has somebody dropped rows with "
-            "`hearonce cache gc`?): run again."
-        )
-    with summary.timed("write"):
-        description = {"modality": modality, "encoder": name, "fingerprint": fingerprint}
-        write_artifact(
-            out,
-            [row.id for row in present],
-            [row.key for row in present],
-            store,
-            description,
-        )
-        problems.write(layout.problems(corpus, f"{stage}.{name}"))
-    finish(summary.line(), len(problems), options.keep_going)
+    side = Side(corpus, name, modality, identity_of(model, modality), model.row_format(modality))
+    line = embed_side(side, rows, read, load, options, problems, note)
+    problems.write(layout.problems(corpus, f"embed_{modality}.{name}"))
+    finish(line, len(problems), options.keep_going)

@@ -23,7 +23,8 @@ from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
-from stages.embed.encoder import AudioInput, Encoder, Tower
+from stages.embed.encoder import AudioInput, Encoder, Modality
+from stages.embed.loading import LoadedTower, load_tower
 from stages.embed.registry import load_encoder
 
 
@@ -40,29 +41,44 @@ class OpenEncoder:
         self._device_name = device
 
     @cached_property
-    def _clip_tower(self) -> Tower:
-        return self.encoder.load_clip_tower(pick_device(self._device_name))
+    def _clip_tower(self) -> LoadedTower:
+        return load_tower(self.encoder, "clips", pick_device(self._device_name))
 
     @cached_property
-    def _caption_tower(self) -> Tower:
-        return self.encoder.load_caption_tower(pick_device(self._device_name))
+    def _caption_tower(self) -> LoadedTower:
+        return load_tower(self.encoder, "captions", pick_device(self._device_name))
 
-    def clips(self, files: Sequence[str | Path]) -> np.ndarray:
+    def clips(self, files: Sequence[str | Path]) -> np.ndarray | list[np.ndarray]:
         """Embeds whole videos (files or folders of frames) or sounds.
 
         Returns:
-            float32 array of shape (len(files), dim).
+            float32 array of shape (len(files), dim); of an encoder with ragged rows a list of arrays (frames, dim).
 
         Raises:
-            UserError: a file lacks what the encoder listens to or looks at, or cannot be decoded.
+            UserError: a file lacks what the encoder listens to or looks at, or cannot be decoded; or the encoder has
+                no tower for clips.
         """
-        rows = [self._clip(Path(file)) for file in files]
-        return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
+        self._check_side("clips")
+        return self._together([self._clip(Path(file)) for file in files], "clips")
 
-    def captions(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeds texts: float32 (len(texts), dim)."""
+    def captions(self, texts: Sequence[str]) -> np.ndarray | list[np.ndarray]:
+        """Embeds texts: float32 (len(texts), dim), or a list of arrays (words, dim).
+
+        Raises:
+            UserError: the encoder has no tower for captions.
+        """
+        self._check_side("captions")
         tower = self._caption_tower if texts else None
         rows = [tower.encode([tower.prepare(text, caption_key(text))])[0] for text in texts] if tower else []
+        return self._together(rows, "captions")
+
+    def _check_side(self, modality: Modality) -> None:
+        if modality not in self.encoder.sides:
+            raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {modality}.")
+
+    def _together(self, rows: list[np.ndarray], modality: Modality) -> np.ndarray | list[np.ndarray]:
+        if self.encoder.row_format(modality).ragged:
+            return rows
         return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
 
     def _clip(self, file: Path) -> np.ndarray:
@@ -106,7 +122,10 @@ def encode(
     checkpoint: Annotated[Path | None, typer.Option(help="Replaces the checkpoint of the YAML.")] = None,
     device: Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...")] = None,
 ) -> None:
-    """Embed a few files and texts without DVC and cache: arrays `audio`, `video`, `text` (n, dim) and their names."""
+    """Embed a few files and texts without DVC and cache: arrays `audio`, `video`, `text` (n, dim) and their names.
+
+    Rows of several frames stand one after another; `audio_offsets` and the like say where each begins.
+    """
     inputs: dict[str, list[str]] = {
         "audio": [str(path) for path in audio or []],
         "video": [str(path) for path in video or []],
@@ -121,7 +140,11 @@ def encode(
     arrays: dict[str, np.ndarray] = {}
     for kind, names in inputs.items():
         if names:
-            arrays[kind] = opened.captions(names) if kind == "text" else opened.clips(names)
+            rows = opened.captions(names) if kind == "text" else opened.clips(names)
+            if isinstance(rows, list):
+                arrays[f"{kind}_offsets"] = np.cumsum([0, *map(len, rows)])
+                rows = np.concatenate(rows)
+            arrays[kind] = rows
             arrays[f"{kind}_names"] = np.array(names)
     with new_file(out) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

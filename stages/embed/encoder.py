@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 import numpy as np
 
+from cache.row_format import RowFormat
 from pipeline.config import Settings
+from pipeline.device import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -20,9 +22,12 @@ class EncoderConfig(Settings):
 
     Attributes:
         family: module of `stages/embed/encoders/` that implements the encoder, with dashes for underscores.
+        precision: in which the networks compute: `fp32`; on a GPU `tf32`, or by torch's autocast `bf16` or `fp16`. It
+            changes rows, so that it is part of the fingerprint.
     """
 
     family: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,37 @@ class FrameInput:
     sampling: Sampling = "middle-of-parts"
 
 
+@dataclass(frozen=True)
+class FrameRate:
+    """A tower that looks at a constant rate: it is given uint8 RGB frames of shape (n, height, width, 3).
+
+    Picture number i of a clip is the one shown in the middle of its i-th period, as FFmpeg's filter `fps` chooses; a
+    clip has its seconds times `fps` of them, rounded, and at least one. They are scaled by FFmpeg's filter `scale`, in
+    display orientation. Those of a long clip are a memory-mapped array.
+
+    Attributes:
+        fps: pictures per second.
+        short_side: width or height of a picture, whichever is smaller; the other keeps the proportions, rounded down.
+        crop: whether the square in the middle is cut out.
+    """
+
+    fps: int
+    short_side: int
+    crop: bool = False
+
+
+ClipInput = AudioInput | FrameInput | FrameRate
+"""What a clip tower is given."""
+
+Modality = Literal["clips", "captions"]
+
+
 class Tower(Protocol):
-    """A loaded model that turns items into embeddings."""
+    """A loaded model that turns items into embeddings.
+
+    It may have an attribute `networks`, a sequence of `torch.nn.Module`: those that `--compile` compiles. `encode` has
+    to call each of them as a function.
+    """
 
     def prepare(self, item: Any, key: bytes) -> Any:
         """Does the CPU half: features, crops, tokens. Runs in several threads at once and is deterministic.
@@ -59,13 +93,13 @@ class Tower(Protocol):
             key: row key (16 bytes) from which any random draw is seeded.
         """
 
-    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+    def encode(self, batch: Sequence[Any]) -> np.ndarray | list[np.ndarray]:
         """Does the device half for a list of prepared items.
 
         A row does not depend on the other rows of its batch, up to float rounding.
 
         Returns:
-            float32 array of shape (len(batch), dim).
+            float32 array of shape (len(batch), dim); for ragged rows a list of len(batch) arrays (frames, dim).
         """
 
 
@@ -79,12 +113,14 @@ class Encoder(ABC, Generic[C]):
 
     Attributes:
         config_class: the family's options, from the subclass's type argument.
+        sides: what it has a tower for. The artifact of a side that it lacks is empty.
         clip_input: what the clip tower is given.
         dim: length of an embedding, the same for clips and captions.
     """
 
     config_class: ClassVar[type[EncoderConfig]]
-    clip_input: AudioInput | FrameInput
+    sides: ClassVar[tuple[Modality, ...]] = ("clips", "captions")
+    clip_input: ClipInput
     dim: int
 
     def __init_subclass__(cls) -> None:
@@ -95,6 +131,10 @@ class Encoder(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
+
+    def row_format(self, modality: Modality) -> RowFormat:
+        """How the rows of a side are stored: float32 (dim,) unless a family says otherwise."""
+        return RowFormat(self.dim)
 
     @abstractmethod
     def clip_identity(self) -> Mapping[str, Any]:
@@ -116,3 +156,31 @@ class Encoder(ABC, Generic[C]):
     @abstractmethod
     def load_caption_tower(self, device: torch.device) -> Tower:
         """Loads the caption tower onto the device."""
+
+
+class ClipEncoder(Encoder[C]):
+    """An encoder that has no tower for captions."""
+
+    sides = ("clips",)
+
+    def caption_identity(self) -> Mapping[str, Any]:
+        """Not asked for."""
+        raise NotImplementedError(f"{type(self).__name__} has no caption tower")
+
+    def load_caption_tower(self, device: torch.device) -> Tower:
+        """Not asked for."""
+        raise NotImplementedError(f"{type(self).__name__} has no caption tower")
+
+
+class CaptionEncoder(Encoder[C]):
+    """An encoder that has no tower for clips, and no `clip_input`."""
+
+    sides = ("captions",)
+
+    def clip_identity(self) -> Mapping[str, Any]:
+        """Not asked for."""
+        raise NotImplementedError(f"{type(self).__name__} has no clip tower")
+
+    def load_clip_tower(self, device: torch.device) -> Tower:
+        """Not asked for."""
+        raise NotImplementedError(f"{type(self).__name__} has no clip tower")

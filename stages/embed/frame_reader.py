@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from pipeline.embedding_run import Row
@@ -14,13 +15,17 @@ from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.numbered_frames import read_numbered
+from pipeline.media.scaling import Scaling
 from stages.embed.clips import Clip
-from stages.embed.encoder import FrameInput
+from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_sampling import Sample, sample
 from stages.embed.passes import passes
+from stages.embed.picture_stack import PictureStack
 
 CLIPS_AT_A_TIME = 8
 """Clips whose frames are gathered at the same time; 8 clips of 8 frames in full HD take 400 MB."""
+
+Convert = Callable[[av.VideoFrame], Picture]
 
 
 class FrameReader:
@@ -31,7 +36,8 @@ class FrameReader:
         clips: the wanted clips.
     """
 
-    def __init__(self, clip_input: FrameInput, clips: Sequence[Clip]) -> None:
+    def __init__(self, clip_input: FrameInput | FrameRate, clips: Sequence[Clip]) -> None:
+        self._clip_input = clip_input
         self._plans: dict[bytes, tuple[Clip, Sample | MediaError]] = {}
         self.rows: list[Row] = []
         for clip in clips:
@@ -56,9 +62,12 @@ class FrameReader:
                 yield row, chosen
             else:
                 pending.append(_Pending(row, clip, chosen))
+        convert: Convert | None = None
+        if isinstance(self._clip_input, FrameRate):
+            convert = Scaling(self._clip_input.short_side, self._clip_input.crop)
         firsts = [one.clip.spans[0] for one in pending]
         for part in passes([(span.start_s, span.stop_s) for span in firsts], CLIPS_AT_A_TIME):
-            yield from _read([pending[i] for i in part])
+            yield from _read([pending[i] for i in part], convert)
 
 
 @dataclass
@@ -69,16 +78,38 @@ class _Pending:
     clip: Clip
     sample: Sample
     pictures: dict[int, Picture] = field(default_factory=dict)
+    stack: PictureStack = field(default_factory=PictureStack)
+    last_slot: int = -1
     done: bool = False
     fault: MediaError | None = None
 
+    def add(self, slot: int, picture: Picture) -> None:
+        """Takes a picture. At a constant rate there can be many: they come in playing order and go onto the stack."""
+        if not self.sample.until_end:
+            self.pictures[slot] = picture
+        elif self.fault is None:
+            try:
+                if slot <= self.last_slot:
+                    raise MediaError("the stretches of this clip are not in the order of their file")
+                self.last_slot = slot
+                self.stack.add(picture)
+            except MediaError as error:
+                self.fault = error
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pictures have come."""
+        return max(len(self.pictures), len(self.stack)) == len(self.sample.positions)
+
     def taken(self) -> np.ndarray | MediaError:
         """The pictures in playing order, which are then forgotten."""
-        frames = [self.pictures[slot] for slot in range(len(self.pictures))]
-        self.done, self.pictures = True, {}
-        if len({frame.shape for frame in frames}) > 1:
-            return MediaError("the pictures of this clip differ in size")
-        return np.stack(frames)
+        self.done = True
+        try:
+            for slot in sorted(self.pictures):
+                self.stack.add(self.pictures.pop(slot))
+        except MediaError as error:
+            self.fault = error
+        return self.fault or self.stack.array()
 
     def absence(self) -> MediaError:
         """Why a picture is missing though its file could be read."""
@@ -90,7 +121,7 @@ class _Pending:
         return MediaError(f"there is no frame {missing[0]}")
 
 
-def _read(pending: list[_Pending]) -> Iterator[tuple[Row, Any]]:
+def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Row, Any]]:
     """Goes once through each file that has pictures of these rows."""
     files: dict[str, tuple[Path, list[tuple[_Pending, int]]]] = {}
     for one in pending:
@@ -99,22 +130,26 @@ def _read(pending: list[_Pending]) -> Iterator[tuple[Row, Any]]:
             files.setdefault(span.digest, (span.source, []))[1].append((one, slot))
     for source, wanted in files.values():
         try:
-            for index, picture in _pictures(source, wanted):
+            for index, picture in _pictures(source, wanted, convert):
                 one, slot = wanted[index]
-                one.pictures[slot] = picture
-                if len(one.pictures) == len(one.sample.positions):
+                one.add(slot, picture)
+                if one.complete:
                     yield one.row, one.taken()
         except MediaError as error:
             for one, _ in wanted:
                 one.fault = error
     for one in pending:
-        if not one.done:
+        if not one.done and not one.fault and one.sample.until_end and len(one.stack):
+            yield one.row, one.taken()
+        elif not one.done:
             yield one.row, one.fault or one.absence()
 
 
-def _pictures(source: Path, wanted: list[tuple[_Pending, int]]) -> Iterator[tuple[int, Picture]]:
+def _pictures(
+    source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None
+) -> Iterator[tuple[int, Picture]]:
     positions = [one.sample.positions[slot] for one, slot in wanted]
     first = wanted[0][0].sample
     if first.numbered:
         return read_numbered(source, [int(number) for number in positions], clamp=first.clamped)
-    return read_frames(source, positions)
+    return read_frames(source, positions, picture=convert, past_end=not first.until_end)

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import middle_times
 from stages.embed.clips import Clip, Span
-from stages.embed.encoder import FrameInput
+from stages.embed.encoder import FrameInput, FrameRate
 
 EGO4D_RATE = 30
 """Frames per second that EgoVLP assumes in every video of Ego4D."""
@@ -34,12 +34,14 @@ class Sample:
         positions: for each picture seconds in that stretch's file, or its number there (1 is the first).
         numbered: positions are numbers.
         clamped: a number past the end of the file stands for its last picture.
+        until_end: a time past the end of the file has no picture, and the clip that many fewer.
     """
 
     spans: Sequence[int]
     positions: Sequence[float]
     numbered: bool = False
     clamped: bool = False
+    until_end: bool = False
 
     @property
     def rendition(self) -> str:
@@ -49,12 +51,18 @@ class Sample:
         return "frames " + " ".join(f"{span}:{number}" for span, number in zip(self.spans, self.positions, strict=True))
 
 
-def sample(clip_input: FrameInput, clip: Clip) -> Sample:
+TIE_S = 2e-6
+"""A picture whose time lies exactly between two periods of a constant rate belongs to the later one."""
+
+
+def sample(clip_input: FrameInput | FrameRate, clip: Clip) -> Sample:
     """Chooses the pictures of a clip.
 
     Raises:
         MediaError: the sampling asks for frame numbers that the clip lacks, or finds no frame.
     """
+    if isinstance(clip_input, FrameRate):
+        return constant_rate(clip, clip_input.fps)
     chosen = SAMPLINGS[clip_input.sampling](clip, clip_input.count)
     if not chosen.positions:
         raise MediaError("the clip ends before its first frame")
@@ -69,6 +77,22 @@ def middle_of_parts(clip: Clip, count: int) -> Sample:
         return Sample([span for span, _ in chosen], [int(number) for _, number in chosen], numbered=True)
     chosen = _middles([(span.start_s, span.stop_s) for span in clip.spans], count)
     return Sample([span for span, _ in chosen], [time_s for _, time_s in chosen])
+
+
+def constant_rate(clip: Clip, fps: int) -> Sample:
+    """The pictures that FFmpeg's filter `fps` shows of a clip: of each period the one in its middle.
+
+    That is the last picture whose time, in periods and rounded (halves up), is not after the period's number.
+    """
+    if any(span.source.is_dir() for span in clip.spans):
+        raise MediaError("a constant rate needs a video: pictures in a folder have numbers but no times")
+    begins = np.cumsum([0.0, *(span.stop_s - span.start_s for span in clip.spans)])
+    length_s = float(begins[-1])
+    count = max(int(length_s * fps + 0.5 + 1e-6), 1)
+    times = np.minimum((np.arange(count) + 0.5) / fps, length_s / 2 if count == 1 else length_s) - TIE_S
+    which = np.searchsorted(begins[1:-1], times, side="right")
+    starts = np.array([span.start_s for span in clip.spans])
+    return Sample(which.tolist(), (starts[which] + times - begins[which]).tolist(), until_end=True)
 
 
 def egovlp_epic(clip: Clip, count: int) -> Sample:
@@ -88,6 +112,7 @@ def egovlp_egomcq(clip: Clip, count: int) -> Sample:
 
     Where the clip has frame numbers, they are taken for those of the whole video at that rate. The reader seeks one
     frame before the number, counted from 0; a clip of fewer numbers than pictures repeats its last one.
+
     Files named by a number, `0.mp4`, `1.mp4`, ..., are chunks: times are rounded to frames on the clock of the whole
     video, and numbers wrap at the boundary, so that the frame there is the first of the first chunk, and the one before
     a chunk, which a very short clip may ask for, its last. A file of another name is a whole video.

@@ -1,7 +1,8 @@
-"""Reads the sound of clips from extracted audio, each medium once however many clips it has."""
+"""Reads the sound of clips from extracted audio, into which each medium was decoded once."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from pipeline.embedding_run import Row
 from pipeline.media.audio import read_audio
 from pipeline.media.errors import MediaError
 from stages.embed.clips import Clip
+
+CLIPS_TOGETHER = 64
+"""Clips of one medium that one thread reads: extracted sound can be read from anywhere, so that several may."""
 
 
 class SoundReader:
@@ -29,10 +33,16 @@ class SoundReader:
         rendition = recipe(audio.settings)
         keys = [clip.key(rendition) for clip in clips]
         self._clips = dict(zip(reversed(keys), reversed(clips), strict=True))
-        self.rows = [Row(clip.id, key, clip.spans[0].digest, clip.name) for clip, key in zip(clips, keys, strict=True)]
+        seen: Counter[str] = Counter()
+        self.rows = []
+        for clip, key in zip(clips, keys, strict=True):
+            digest = clip.spans[0].digest
+            group = f"{digest} {seen[digest] // CLIPS_TOGETHER}"
+            seen[digest] += 1
+            self.rows.append(Row(clip.id, key, group, clip.name))
 
     def read(self, rows: list[Row]) -> Iterator[tuple[Row, Any]]:
-        """Yields (row, samples) for rows of one medium; an exception stands for what failed."""
+        """Yields (row, samples) for rows of one group; an exception stands for what failed."""
         for row in rows:
             try:
                 yield row, self._samples(self._clips[row.key])

@@ -21,7 +21,7 @@ PAGE = "index.html"
 def report() -> None:
     """Show the results of all experiments of params.yaml on one page."""
     params = load_params()
-    names = [name for name in [*params.experiments, *params.fusions] if layout.results(name).is_dir()]
+    names = [name for name in params.all_experiments() if layout.results(name).is_dir()]
     if not names:
         raise UserError("There are no results yet: run `dvc repro`.")
     summary = Summary("report", unit="experiments", wanted=len(names))
@@ -29,7 +29,7 @@ def report() -> None:
         empty = {name: reason for name in names if (reason := nothing_scored(layout.results(name)))}
         results = [
             read_result(layout.results(name), _subsets(params, config.corpus), snippet)
-            for name, config in {**params.experiments, **params.fusions}.items()
+            for name, config in params.all_experiments().items()
             if name in names and name not in empty
         ]
         problems = [

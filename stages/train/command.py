@@ -72,7 +72,7 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
     summary.wanted = config.epochs * material.steps_per_epoch
     net = _new_network(config, material.features).to(together.device)
     stepper = Stepper(net, config, together)
-    saved = SavedProgress(Store.default().trainings / _identity(config, material.features))
+    saved = SavedProgress(Store.default().trainings / identity(config, material.features))
     progress = saved.load(net, stepper)
     together.wait()
     summary.found = len(progress.losses)
@@ -105,7 +105,7 @@ def _new_network(config: TrainingConfig, features: CachedFeatures) -> AvlNet:
     return net
 
 
-def _identity(config: TrainingConfig, features: CachedFeatures) -> str:
+def identity(config: TrainingConfig, features: CachedFeatures) -> str:
     """A name for all that decides what is trained."""
     settings = {**config.model_dump(mode="json"), "start": config.start}
     return fingerprint_of({"version": VERSION, "training": settings, "features": features.identity()})[0]

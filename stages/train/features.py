@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 
 from cache import tables as schemas
-from cache.artifact import Artifact, open_artifact
-from cache.errors import UserError
+from cache.keys import combined_key
 from pipeline import layout
 from pipeline.subsets import read_subset
 from stages.avlnet import items
+from stages.avlnet.clip_items import caption_words, clip_picture, clip_sound
+from stages.avlnet.feature_rows import FeatureRows
 from stages.avlnet.items import Floats
 from stages.avlnet.shape import WORD_DIM
 from stages.train.config import TrainingConfig
@@ -53,37 +54,41 @@ class CachedFeatures:
 
     def __init__(self, config: TrainingConfig, subset: str | None) -> None:
         self._config = config
-        self._sound, self._sound_rows = _opened(config, config.sound, "clips")
-        self._pictures = [_opened(config, one, "clips") for one in (config.flat, config.moving)]
-        self._words: Artifact | None = None
-        self._captions: Mapping[str, Sequence[int]] = {}
+        self._sound = FeatureRows(config.corpus, config.sound, "clips")
+        self._pictures = [FeatureRows(config.corpus, one, "clips") for one in (config.flat, config.moving)]
+        self._words = None if config.words is None else FeatureRows(config.corpus, config.words, "captions")
         clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
         members = set(clips) if subset is None else read_subset(config.corpus, subset)
         wanted = [one for one in clips if one in members]
-        self.clip_ids = [one for one in wanted if one in self._sound_rows]
+        self.clip_ids = [one for one in wanted if one in self._sound]
         self.n_without_sound = len(wanted) - len(self.clip_ids)
-        if config.words is not None:
-            self._words, rows = _opened(config, config.words, "captions")
-            self._captions = _captions_of(config, self.clip_ids, rows)
+        self._captions: Mapping[str, Sequence[str]] = {}
+        if self._words is not None:
+            self._captions = _captions_of(config, self.clip_ids, self._words)
             self.clip_ids = [one for one in self.clip_ids if one in self._captions]
 
     @property
     def picture_dim(self) -> int:
         """Length of a picture feature."""
-        return sum(artifact.format.dim for artifact, _ in self._pictures)
+        return sum(one.dim for one in self._pictures)
 
     @property
     def word_dim(self) -> int:
         """Length of a word vector."""
-        return WORD_DIM if self._words is None else self._words.format.dim
+        return WORD_DIM if self._words is None else self._words.dim
 
     def identity(self) -> dict[str, object]:
         """What decides the features: which encoders made them, of which clips."""
-        opened = [self._sound, *(artifact for artifact, _ in self._pictures), *([self._words] if self._words else [])]
+        opened = [self._sound, *self._pictures, *([self._words] if self._words else [])]
         return {
-            "encoders": [artifact.description.get("fingerprint") for artifact in opened],
-            "rows": [[self._sound.keys[self._sound_rows[one]].tobytes().hex(), one] for one in self.clip_ids],
+            "encoders": [one.fingerprint for one in opened],
+            "clips": [[one, combined_key(*(rows.key(one) for rows in opened[:3])).hex()] for one in self.clip_ids],
+            "captions": [[self._caption_key(name) for name in self._captions.get(one, [])] for one in self.clip_ids],
         }
+
+    def _caption_key(self, caption: str) -> str:
+        assert self._words is not None
+        return combined_key(self._words.key(caption)).hex()
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -99,59 +104,35 @@ class CachedFeatures:
         if windows is None:
             captions = self._captions.get(self.clip_ids[i], [])
             return [self._item(i, captions[int(random.integers(len(captions)))] if captions else None)]
-        row = self._sound_rows[self.clip_ids[i]]
-        n_frames = _length(self._sound, row)
-        drawn = items.random_windows(n_frames, windows.frames, windows.per_clip, random)
-        return [self._window(i, row, one) for one in drawn]
+        clip = self.clip_ids[i]
+        drawn = items.random_windows(self._sound.length(clip), windows.frames, windows.per_clip, random)
+        return [self._window(clip, one) for one in drawn]
 
     def evaluation_item(self, i: int) -> Item:
         """Clip i as it is evaluated on: whole, with its first caption."""
         captions = self._captions.get(self.clip_ids[i], [])
         return self._item(i, captions[0] if captions else None)
 
-    def _item(self, i: int, caption: int | None) -> Item:
-        row, longest = self._sound_rows[self.clip_ids[i]], self._config.max_frames
-        spectrogram = self._sound.part(row, 0, longest)
-        sound = items.padded_sound(spectrogram, longest, _length(self._sound, row))
-        words = None
+    def _item(self, i: int, caption: str | None) -> Item:
+        clip, words = self.clip_ids[i], None
         if self._words is not None and caption is not None:
-            words = items.text_item(self._words.part(caption, 0, self._config.max_words), self._config.max_words)
-        return Item(self._picture(i), sound, words)
+            words = caption_words(self._words, caption, self._config.max_words)
+        sound = clip_sound(self._sound, clip, self._config.max_frames)
+        return Item(clip_picture(self._pictures, clip), sound, words)
 
-    def _window(self, i: int, row: int, window: items.Window) -> Item:
-        spectrogram = self._sound.part(row, *window.sound)
-        return Item(self._picture(i, window), items.padded_sound(spectrogram, window.n_frames), None)
-
-    def _picture(self, i: int, window: items.Window | None = None) -> Floats:
-        parts = []
-        for (artifact, rows), rate in zip(self._pictures, (items.FLAT_RATE, items.MOVING_RATE), strict=True):
-            row = rows.get(self.clip_ids[i])
-            if row is None:
-                parts.append(np.zeros((0, artifact.format.dim), np.float32))
-            else:
-                parts.append(artifact.part(row, *(window.picture(rate) if window else (0, None))))
-        return items.picture_item(*parts)
+    def _window(self, clip: str, window: items.Window) -> Item:
+        spectrogram = self._sound.part(clip, *window.sound)
+        picture = clip_picture(self._pictures, clip, window)
+        return Item(picture, items.padded_sound(spectrogram, window.n_frames), None)
 
 
-def _length(artifact: Artifact, row: int) -> int:
-    assert artifact.offsets is not None
-    return int(artifact.offsets[row + 1] - artifact.offsets[row])
-
-
-def _opened(config: TrainingConfig, encoder: str, modality: str) -> tuple[Artifact, dict[str, int]]:
-    artifact = open_artifact(layout.embeddings(config.corpus, encoder, modality))
-    if not artifact.format.ragged:
-        raise UserError(f"{artifact.path} holds embeddings, not features over time: name a feature encoder instead.")
-    return artifact, {one: row for row, one in enumerate(artifact.ids)}
-
-
-def _captions_of(config: TrainingConfig, clips: Collection[str], rows: Mapping[str, int]) -> dict[str, list[int]]:
+def _captions_of(config: TrainingConfig, clips: Collection[str], words: FeatureRows) -> dict[str, list[str]]:
     captions = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
-    chosen = set(captions.filter(pl.col("source") == config.captions)["caption_id"]) & set(rows)
+    chosen = set(captions.filter(pl.col("source") == config.captions)["caption_id"])
     pairs = schemas.read_table(layout.table(config.corpus, "pairs"), schemas.PAIRS)
     wanted = set(clips)
-    found: dict[str, list[int]] = {}
+    found: dict[str, list[str]] = {}
     for clip_id, caption_id in pairs.select("clip_id", "caption_id").iter_rows():
-        if clip_id in wanted and caption_id in chosen:
-            found.setdefault(clip_id, []).append(rows[caption_id])
+        if clip_id in wanted and caption_id in chosen and caption_id in words:
+            found.setdefault(clip_id, []).append(caption_id)
     return found

@@ -69,9 +69,9 @@ class Material:
                 f"batch_size {config.batch_size} cannot be shared out to {shares} parts: change one of them."
             )
         if n < config.batch_size:
-            where = f"subset {config.train_on!r} of " if config.train_on else ""
             raise UserError(
-                f"{where}{config.corpus!r} has {n} clips to train on, fewer than batch_size {config.batch_size}."
+                f"Of {config.corpus!r} (subset {config.train_on or 'all'}) {n} clips can be trained on, fewer than "
+                f"batch_size {config.batch_size}: make that smaller."
             )
         return n // config.batch_size
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from filled.bert_words import write_words
 from parity.fill import fill_array
 
 from stages.embed.encoders.egovlp import ENCODER, Config, EgoVLP
@@ -18,16 +19,6 @@ def encoder(folder: Path, **options: object) -> EgoVLP:
         weights = {f"module.{key}": torch.from_numpy(fill_array(key, shape)) for key, shape, _ in KEYS}
         weights["module.text_model.embeddings.position_ids"] = torch.arange(512)[None]
         torch.save({"arch": "FrozenInTime", "epoch": 5, "state_dict": weights}, checkpoint)
-    if not vocabulary.exists():
-        vocabulary.parent.mkdir()
-        vocabulary.write_text("".join(f"{word}\n" for word in words()), encoding="utf-8")
+    write_words(vocabulary)
     given = {"checkpoint": checkpoint, "text_model": str(vocabulary.parent), "num_frames": 4, **options}
     return ENCODER(Config(family="egovlp", **given))
-
-
-def words() -> list[str]:
-    """The marks of distilbert-base-uncased where they are in its vocabulary, then single letters and a few words."""
-    unused = [f"[unused{i}]" for i in range(99)]
-    letters = [chr(code) for code in (*range(33, 65), *range(91, 127))]
-    pieces = [f"##{letter}" for letter in letters if letter.isalpha()]
-    return ["[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *pieces, "opens", "the", "fridge"]

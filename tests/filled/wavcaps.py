@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from filled.bert_words import write_words
 from parity.fill import fill_array
 from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
@@ -21,20 +22,9 @@ def encoder(folder: Path, **options: object) -> Wavcaps:
     if not checkpoint.exists():
         weights = {key: _constant(key, shape) for key, shape, _ in KEYS} | {POSITION_IDS: torch.arange(512)[None]}
         torch.save({"model": weights, "epoch": 3}, checkpoint)
-    if not vocabulary.exists():
-        vocabulary.parent.mkdir(exist_ok=True)
-        vocabulary.write_text("".join(f"{word}\n" for word in words()), encoding="utf-8")
+    write_words(vocabulary)
     given = {"checkpoint": checkpoint, "text_model": str(vocabulary.parent), **options}
     return ENCODER(Config(family="wavcaps", **given))
-
-
-def words() -> list[str]:
-    """As many words as bert-base-uncased knows: its marks at their places, single letters, three words, and others."""
-    unused = [f"[unused{i}]" for i in range(99)]
-    letters = [chr(code) for code in (*range(33, 65), *range(91, 127))]
-    pieces = [f"##{letter}" for letter in letters if letter.isalpha()]
-    known = ["[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *pieces, "dog", "bark", "rain"]
-    return known + [f"[word{i}]" for i in range(len(known), 30522)]
 
 
 def _constant(key: str, shape: list[int]) -> torch.Tensor:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filled import wavcaps
+from filled import bert_words, wavcaps
 from parity.fill import sine_mix
 
 from pipeline.checkpoints.weights import CheckpointError
@@ -97,7 +97,7 @@ def test_captions_as_the_reference_embeds_them(caption_tower):
 
 
 def test_captions_become_the_tokens_of_bert(caption_tower):
-    places = {word: place for place, word in enumerate(wavcaps.words())}
+    places = {word: place for place, word in enumerate(bert_words.words())}
     tokens = caption_tower.prepare("A DOG, barks…", bytes(16)).tolist()
     assert tokens == [101, places["a"], places["dog"], places[","], places["bark"], places["##s"], 100, 102]
     long = caption_tower.prepare("rain " * 100, bytes(16)).tolist()

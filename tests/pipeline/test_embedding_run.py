@@ -1,7 +1,9 @@
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from cache.keys import caption_key
 from cache.row_format import RowFormat
@@ -9,6 +11,7 @@ from cache.row_store import RowStore
 from pipeline.embedding_run import Row, embed_missing
 from pipeline.media.errors import MediaError
 from pipeline.problems import Problems, StrictStop
+from pipeline.reading_ahead import AHEAD_BATCHES, Waiting
 from pipeline.summary import Summary
 
 
@@ -34,9 +37,9 @@ def make_rows(numbers, per_group=5):
     return [Row(f"clip{n}", caption_key(str(n)), f"media{n // per_group}", f"m{n // per_group}.mp4") for n in numbers]
 
 
-def run(tmp_path, rows, read=None, strict=False, **options):
+def run(tmp_path, rows, read=None, strict=False, tower=None, **options):
     store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
-    tower, problems, summary = CountingTower(), Problems("embed_clips", strict), Summary("test")
+    tower, problems, summary = tower or CountingTower(), Problems("embed_clips", strict), Summary("test")
 
     def read_numbers(group):
         return ((row, int(row.id.removeprefix("clip"))) for row in group)
@@ -176,4 +179,77 @@ def test_reading_stays_a_bounded_number_of_items_ahead(tmp_path):
         batch_size=4,
         workers=2,
     )
-    assert most <= 2 * 8 + 4 + 2 + 1
+    assert most <= AHEAD_BATCHES * 4 + 4 + 2 + 1
+
+
+class SmallDevice(CountingTower):
+    """A device with room for so many rows at a time; large ones do not fit at all."""
+
+    def __init__(self, room: int):
+        super().__init__()
+        self.room = room
+
+    def encode(self, batch):
+        if len(batch) > self.room or 999 in batch:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return super().encode(batch)
+
+
+@pytest.mark.parametrize(("room", "remark"), [(3, "16 rows at a time, went on with 2"), (1, "went on with 1")])
+def test_a_batch_that_does_not_fit_the_device_is_halved_and_so_are_the_later_ones(tmp_path, room, remark):
+    rows, tower = make_rows(range(100, 160)), SmallDevice(room)
+    store, _, problems, summary = run(tmp_path, rows, tower=tower, batch_size=16)
+    np.testing.assert_array_equal(store.read([row.key for row in rows])[:, 0], np.arange(100, 160))
+    assert max(tower.batches) <= room and len(tower.batches) <= 60 // max(room - 1, 1)
+    assert remark in summary.note and summary.note.count("out of memory") == 1
+    assert not problems.found
+
+
+def test_a_row_that_does_not_fit_the_device_by_itself_is_a_problem_and_slows_no_other(tmp_path):
+    rows = make_rows([*range(900, 930), 999, *range(930, 960)])
+    _, tower, problems, summary = run(tmp_path, rows, tower=SmallDevice(64), batch_size=16, workers=1)
+    assert [(one.id, one.reason) for one in problems.found] == [
+        ("clip999", "needs more memory than the device has, even by itself")
+    ]
+    assert summary.computed == 60
+    assert tower.batches[-1] > 4 and "went on with 8" in summary.note
+
+
+def test_other_errors_of_the_device_stop_the_run(tmp_path):
+    class Broken(CountingTower):
+        def encode(self, batch):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(tmp_path, make_rows(range(30)), tower=Broken())
+
+
+def test_what_is_read_ahead_stays_within_the_memory_however_large_the_items(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.embedding_run.Waiting", partial(Waiting, most_bytes=10_000_000))
+    held, most, lock = 0, 0, threading.Lock()
+
+    class Weighed(CountingTower):
+        def prepare(self, item, key):
+            nonlocal held, most
+            with lock:
+                held += item.nbytes
+                most = max(most, held)
+            return {"views": [item[: len(item) // 2], item[len(item) // 2 :]]}
+
+        def encode(self, batch):
+            nonlocal held
+            with lock:
+                held -= sum(part.nbytes for one in batch for part in one["views"])
+            return np.zeros((len(batch), 2), np.float32)
+
+    def read(group):
+        return ((row, np.zeros(3_000_000 if i % 7 == 0 else 1_000_000, np.uint8)) for i, row in enumerate(group))
+
+    rows = make_rows(range(1000, 1400), per_group=40)
+    run(tmp_path, rows, read, tower=Weighed(), batch_size=64, workers=2)
+    assert 6_000_000 < most <= 10_000_000 + 2 * 3_000_000
+
+
+def test_rows_of_one_length_keep_their_order(tmp_path):
+    _, tower, *_ = run(tmp_path, make_rows(range(100, 180), per_group=1000), batch_size=8, workers=1)
+    assert tower.encoded == list(range(100, 180))

@@ -42,3 +42,10 @@ def test_the_summary_line_names_all_counts_and_times():
     line = summary.line()
     assert line.startswith("embed_clips demo x: 10 rows wanted, 7 found in cache, 2 computed, 1 failed; decode 0.0")
     assert line.endswith("; a remark")
+
+
+def test_the_summary_of_a_stage_without_a_cache_names_none():
+    assert Summary("score x", wanted=3, computed=3).line().startswith("score x: 3 rows wanted, 3 computed, 0 failed;")
+    cached = Summary("embed x", wanted=3)
+    cached.count_found(0)
+    assert "3 rows wanted, 0 found in cache, 0 computed" in cached.line()

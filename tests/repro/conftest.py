@@ -23,6 +23,11 @@ experiments:
   mine-audio: {corpus: mine, encoder: yamnet-minilm}
 fusions: {}
 subsets: {mine-animals: {corpus: mine, subset: animals}}
+trainings: {}
+text_trainings: {}
+avlnets: {}
+text_avlnets: {}
+avlnet_experiments: {}
 """
 EXPERIMENT = "corpus: mine\nencoders: [yamnet-minilm]\n"
 

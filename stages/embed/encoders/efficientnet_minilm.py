@@ -51,7 +51,7 @@ class EfficientnetMinilm(ConseEncoder[Config]):
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
         network = efficientnet.load_efficientnet(files["weights"]).to(device)
         names = efficientnet.class_names(files["class_names"])
-        return Classifier(efficientnet.pictures, lambda clips: efficientnet.clip_scores(network, clips), names)
+        return Classifier(efficientnet.pictures, lambda clips: efficientnet.clip_scores(network, clips), names, network)
 
 
 ENCODER = EfficientnetMinilm

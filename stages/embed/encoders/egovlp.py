@@ -85,10 +85,10 @@ class EgoVLP(Encoder[Config]):
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """DistilBERT on the device."""
-        from stages.embed.models import egovlp, egovlp_text
+        from stages.embed.models import bert_words, egovlp
 
         config = self.config
-        tokenizer = egovlp_text.load_tokenizer(config.text_model)
+        tokenizer = bert_words.load_tokenizer(config.text_model, "distilbert-base-uncased")
         model = egovlp.load(self._checkpoint(), config.num_frames, "text").to(device)
         return egovlp.CaptionTower(model, tokenizer, config.max_tokens)
 
@@ -96,8 +96,8 @@ class EgoVLP(Encoder[Config]):
         path = self.config.checkpoint
         if not path.exists():
             raise UserError(
-                f"Checkpoint not found: {path}. EgoVLP's are linked from https://github.com/showlab/EgoVLP: put it "
-                "there, or correct `checkpoint` in the encoder's YAML."
+                f"Checkpoint not found: {path}. Run `hearonce checkpoints fetch {path.stem}`, or correct `checkpoint` "
+                "in the encoder's YAML."
             )
         return path
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
+from stages.embed.encoder import AudioInput, ClipEncoder, EncoderConfig, Tower
 from stages.embed.models.wheel_files import verify_sha256, wheel_file
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ class Config(EncoderConfig):
     min_silence_s: Annotated[float, Field(ge=0)] = 0.1
 
 
-class SileroVadSpeech(Encoder[Config]):
+class SileroVadSpeech(ClipEncoder[Config]):
     """Rows of two numbers: seconds of speech, seconds of the clip."""
 
-    sides = ("clips",)
     dim = 2
     clip_input = AudioInput(16_000)
 
@@ -55,14 +54,6 @@ class SileroVadSpeech(Encoder[Config]):
         options = self.config
         net = load_silero_vad(_weights()).to(device)
         return SpeechTower(net, options.probability, options.min_speech_s, options.min_silence_s)
-
-    def caption_identity(self) -> Mapping[str, Any]:
-        """Not asked for: it has no caption tower."""
-        raise NotImplementedError("silero-vad has no caption tower")
-
-    def load_caption_tower(self, device: torch.device) -> Tower:
-        """Not asked for: it has no caption tower."""
-        raise NotImplementedError("silero-vad has no caption tower")
 
 
 def _weights() -> Path:

@@ -78,9 +78,9 @@ class Wavcaps(Encoder[Config]):
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """BERT on the device."""
-        from stages.embed.models import wavcaps, wavcaps_text
+        from stages.embed.models import bert_words, wavcaps
 
-        tokenizer = wavcaps_text.load_tokenizer(self.config.text_model)
+        tokenizer = bert_words.load_tokenizer(self.config.text_model, "bert-base-uncased")
         weights = wavcaps.read_checkpoint(self._checkpoint())
         strips_punctuation = self.config.text_transform == "wavcaps"
         return wavcaps.CaptionTower(weights, tokenizer, device, self.config.max_tokens, strips_punctuation)

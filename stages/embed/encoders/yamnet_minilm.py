@@ -55,7 +55,7 @@ class YamnetMinilm(ConseEncoder[Config]):
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
         network = yamnet.load_yamnet(files["index"]).to(device)
         names = yamnet.class_names(files["class_map"])
-        return Classifier(yamnet.log_mel_patches, lambda clips: yamnet.clip_scores(network, clips), names)
+        return Classifier(yamnet.log_mel_patches, lambda clips: yamnet.clip_scores(network, clips), names, network)
 
 
 ENCODER = YamnetMinilm

@@ -16,6 +16,7 @@ from stages.embed.models.wheel_files import verify_sha256
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 VERSION = 1  # raise it when a change of this code changes rows
 
@@ -39,11 +40,13 @@ class Classifier(NamedTuple):
         prepare: one clip's samples or frames to the array that the network takes.
         scores: arrays of several clips to (clips, classes) scores.
         class_names: one per class.
+        network: what `scores` calls.
     """
 
     prepare: Callable[[Any], np.ndarray]
     scores: Callable[[Sequence[np.ndarray]], np.ndarray]
     class_names: list[str]
+    network: nn.Module
 
 
 C = TypeVar("C", bound=ConseConfig)
@@ -87,13 +90,16 @@ class ConseEncoder(Encoder[C]):
 
         classifier = self.load_classifier(device)
         class_vectors = MiniLM(self._minilm_folder()).encode_list(classifier.class_names)
-        return ClassifierTower(classifier.prepare, classifier.scores, class_vectors, self.config.top_k)
+        return ClassifierTower(
+            classifier.prepare, classifier.scores, class_vectors, self.config.top_k, [classifier.network]
+        )
 
     def load_caption_tower(self, device: torch.device) -> TextTower:
         """MiniLM on the device."""
         from stages.embed.models.minilm import MiniLM
 
-        return TextTower(MiniLM(self._minilm_folder(), device).encode)
+        model = MiniLM(self._minilm_folder(), device)
+        return TextTower(model.encode, [model.network])
 
     def _minilm_folder(self) -> Path:
         weights = minilm_files()["model.safetensors"]

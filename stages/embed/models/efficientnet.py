@@ -125,5 +125,5 @@ def _scores(network: nn.Module, pictures: np.ndarray, chunk: int) -> torch.Tenso
     parts = []
     for start in range(0, len(pictures), chunk):
         pixels = torch.from_numpy(pictures[start : start + chunk].copy()).to(device).permute(0, 3, 1, 2)
-        parts.append(network((pixels.float() - 127.0) / 128.0).softmax(dim=1).cpu())
+        parts.append(network((pixels.float() - 127.0) / 128.0).float().softmax(dim=1).cpu())
     return torch.cat(parts)

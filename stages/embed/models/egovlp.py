@@ -14,7 +14,7 @@ from torchvision.transforms import functional
 from transformers import DistilBertConfig, DistilBertModel
 from transformers.initialization import no_init_weights
 
-from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
+from pipeline.checkpoints.weights import drop_position_ids, load_strictly, read_state_dict
 from stages.embed.models.space_time import SIDE, WIDTH, SpaceTimeTransformer
 
 DIM = 256
@@ -22,8 +22,8 @@ CROP = 256
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 WRAPPERS = ("state_dict_v", "state_dict")
-TEMPORAL, POSITION_IDS = "video_model.temporal_embed", "text_model.embeddings.position_ids"
-"""The embedding of each frame's number; and a constant (0, 1, 2, ...) that older transformers save."""
+TEMPORAL = "video_model.temporal_embed"
+"""The embedding of each frame's number."""
 
 
 class FrozenInTime(nn.Module):
@@ -54,9 +54,7 @@ def load(checkpoint: Path, num_frames: int, wanted: Literal["video", "text"]) ->
         CheckpointError: the file cannot be used, or is of another architecture.
     """
     weights = read_state_dict(checkpoint, wrappers=WRAPPERS)
-    ids = weights.pop(POSITION_IDS, None)
-    if ids is not None and not torch.equal(ids.flatten(), torch.arange(ids.numel())):
-        raise CheckpointError(f"{checkpoint}: {POSITION_IDS} are not 0, 1, 2, ..., as the text tower counts")
+    drop_position_ids(weights, checkpoint)
     embedding = weights.get(TEMPORAL)
     if embedding is not None and embedding.ndim == 3:
         weights[TEMPORAL] = fit_frames(embedding, num_frames)
@@ -141,7 +139,7 @@ class CaptionTower:
 
     Args:
         model: with its text tower.
-        tokenizer: from `egovlp_text.load_tokenizer`.
+        tokenizer: from `bert_words.load_tokenizer`.
         max_tokens: longer captions are cut, the two marks at the ends included.
     """
 

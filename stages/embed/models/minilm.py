@@ -85,4 +85,4 @@ class MiniLM:
         hidden = self.network(input_ids=padded, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(2).to(hidden.dtype)
         mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-        return functional.normalize(mean, dim=1).cpu().numpy()
+        return functional.normalize(mean.float(), dim=1).cpu().numpy()

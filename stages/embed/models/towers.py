@@ -1,11 +1,16 @@
 """The two halves (prepare, encode) of encoders built from a classifier and a sentence encoder."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stages.embed.models.conse import combine
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class ClassifierTower:
@@ -16,6 +21,7 @@ class ClassifierTower:
         scores: arrays of several clips to (clips, classes) scores; runs on the device.
         class_vectors: (classes, dim) text embeddings of the class names.
         top_k: how many of the best classes count.
+        networks: what `scores` calls and torch.compile may compile.
     """
 
     def __init__(
@@ -24,7 +30,9 @@ class ClassifierTower:
         scores: Callable[[Sequence[np.ndarray]], np.ndarray],
         class_vectors: np.ndarray,
         top_k: int,
+        networks: Sequence[nn.Module] = (),
     ) -> None:
+        self.networks = networks
         self._prepare = prepare
         self._scores = scores
         self._class_vectors = class_vectors
@@ -40,9 +48,15 @@ class ClassifierTower:
 
 
 class TextTower:
-    """Captions through a sentence encoder that tokenises by itself."""
+    """Captions through a sentence encoder that tokenises by itself.
 
-    def __init__(self, vectors: Callable[[Sequence[str]], np.ndarray]) -> None:
+    Args:
+        vectors: texts to (texts, dim) rows.
+        networks: what `vectors` calls and torch.compile may compile.
+    """
+
+    def __init__(self, vectors: Callable[[Sequence[str]], np.ndarray], networks: Sequence[nn.Module] = ()) -> None:
+        self.networks = networks
         self._vectors = vectors
 
     def prepare(self, item: str, key: bytes) -> str:

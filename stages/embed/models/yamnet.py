@@ -189,4 +189,4 @@ def clip_scores(network: YamNet, clips: Sequence[np.ndarray]) -> np.ndarray:
 
 def _scores(network: YamNet, chunks: Sequence[torch.Tensor]) -> torch.Tensor:
     device = network.classifier.weight.device
-    return torch.cat([network(chunk.to(device))[0].cpu() for chunk in chunks])
+    return torch.cat([network(chunk.to(device))[0].float().cpu() for chunk in chunks])

@@ -15,6 +15,9 @@ from stages.ingest.question_file import Entry, Moment, read_query_texts, read_qu
 from stages.ingest.retrieval_corpus import counted
 from stages.ingest.sound_windows import chunked, extended
 
+EGO4D_RATE = 30
+"""Frames per second that EgoVLP assumes in every video."""
+
 ORIGIN = "drive.google.com/drive/folders/1gWto7N5rh5nmbWl3JGYsH5wYFzmSBi6J"
 
 
@@ -137,8 +140,9 @@ def _stretches(moment: Moment, layout: MediaLayout, options: OfficialFiles, hear
         parts = [(whole, *extended(moment.start_s, moment.stop_s, *margins))]
     if heard:
         return tuple(Stretch(path, start, duration_s=length) for path, start, length in parts)
+    frames = int(moment.start_s * EGO4D_RATE), int(moment.stop_s * EGO4D_RATE)  # of the whole video, as EgoVLP counts
     return tuple(
         # Rounded, so that 618.4 s of the video is 18.4 s of its second piece and not 18.399...
-        Stretch(path, round(start, 9), None if length is None else round(start + length, 9))
+        Stretch(path, round(start, 9), None if length is None else round(start + length, 9), None, *frames)
         for path, start, length in parts
     )

@@ -37,3 +37,17 @@ def test_mistakes_are_named(project):
     Path("configs/encoders/mine.yaml").write_text(text.replace("top_k", "topk"))
     with pytest.raises(UserError, match=r"unknown key 'topk', did you mean 'top_k'\?"):
         load_encoder("mine")
+
+
+def test_a_sample_rate_that_the_checkpoint_was_not_made_for_is_refused(project):
+    for path in sorted(Path("configs/encoders").glob("*.yaml")):
+        with pytest.raises(UserError, match="sample_rate") as caught:
+            load_encoder(path.stem, {"sample_rate": 12_345})
+        assert "\n" not in str(caught.value)
+
+
+def test_a_precision_nobody_knows_is_refused(project):
+    with pytest.raises(
+        UserError, match=r"precision: Input should be 'fp32', 'tf32', 'bf16' or 'fp16' \(found 'int8'\)"
+    ):
+        load_encoder("yamnet-minilm", {"precision": "int8"})

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filled import wavcaps
+from filled import bert_words
 from parity.fill import sine_mix
 from pydantic import ValidationError
 
@@ -13,9 +13,10 @@ from cache.errors import UserError
 from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoder import AudioInput
 from stages.embed.encoders.wavcaps import ENCODER, Config
+from stages.embed.models.bert_words import load_tokenizer
 from stages.embed.models.clap_audio import seeded_draw
 from stages.embed.models.wavcaps import drawn_crop
-from stages.embed.models.wavcaps_text import load_tokenizer, spoken_text
+from stages.embed.models.wavcaps_text import spoken_text
 from stages.embed.registry import load_encoder
 
 LONG = sine_mix(500_000, 32_000)
@@ -32,7 +33,7 @@ def checkpoint(tmp_path):
 def vocabulary(tmp_path):
     path = tmp_path / "bert" / "vocab.txt"
     path.parent.mkdir()
-    path.write_text("\n".join(wavcaps.words()) + "\n")
+    path.write_text("\n".join(bert_words.words()) + "\n")
     return path
 
 
@@ -124,21 +125,25 @@ def test_captions_as_wavcaps_prepares_them(caption, spoken):
 
 
 def test_a_vocabulary_of_another_model_or_cut_short_is_refused(vocabulary):
-    words = wavcaps.words()
-    assert load_tokenizer(str(vocabulary.parent))("rain")["input_ids"] == [101, words.index("rain"), 102]
+    words = bert_words.words()
+    assert load_tokenizer(str(vocabulary.parent), "bert-base-uncased")("rain")["input_ids"] == [
+        101,
+        words.index("rain"),
+        102,
+    ]
     for content in (words[:-1], [*words[1:], "x"], [*words[:-1], "dog"]):
         vocabulary.write_text("\n".join(content) + "\n")
         with pytest.raises(CheckpointError, match=r"vocab\.txt is not the vocabulary.*checkpoints fetch bert"):
-            load_tokenizer(str(vocabulary.parent))
+            load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
     vocabulary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CheckpointError, match=r"vocab\.txt, the vocabulary.*cannot be read.*checkpoints fetch bert"):
-        load_tokenizer(str(vocabulary.parent))
+        load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
     vocabulary.unlink()
     with pytest.raises(CheckpointError, match=r"cannot be read.*No such file.*checkpoints fetch bert"):
-        load_tokenizer(str(vocabulary.parent))
+        load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
 
 
 def test_without_folder_and_network_it_says_what_to_do(monkeypatch):
     monkeypatch.chdir(Path(__file__).parent)
     with pytest.raises(UserError, match=r"'bert-base-uncased' is neither .*checkpoints fetch bert.*`text_model`"):
-        load_tokenizer("bert-base-uncased")
+        load_tokenizer("bert-base-uncased", "bert-base-uncased")

@@ -1,0 +1,5 @@
+"""How fast encoders are, end to end, beside the model alone and the originals: `python -m benchmarks.encoders`."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `pipeline.device` does, before torch is imported

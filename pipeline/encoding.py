@@ -1,0 +1,75 @@
+"""Encodes batches, smaller ones from the moment the device has run out of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.device import free_memory, is_out_of_memory
+
+
+class TooLarge(Exception):
+    """One row alone needs more memory than the device has."""
+
+
+class Encode:
+    """Calls a tower within the memory of its device.
+
+    A batch that does not fit is halved until it does; a row that does not fit by itself is given up. Later batches are
+    no larger than the largest part that fitted.
+
+    Args:
+        encode: `Tower.encode`.
+        batch_size: to begin with.
+        remark: told at each reduction.
+
+    Attributes:
+        batch_size: rows that may be encoded at a time.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[Sequence[Any]], Sequence[np.ndarray] | np.ndarray],
+        batch_size: int,
+        remark: Callable[[str], None],
+    ) -> None:
+        self.batch_size = batch_size
+        self._encode = encode
+        self._remark = remark
+
+    def __call__(self, items: Sequence[Any]) -> list[np.ndarray | TooLarge]:
+        """A row, (dim,) or (frames, dim), for each prepared item, or the error in place of one that is too large."""
+        values = self._attempt(items)
+        if values is not None:
+            return list(values)
+        rows, fitted = self._by_halves(items)
+        reduced = min(self.batch_size, max(fitted, 1))
+        if reduced < self.batch_size:
+            self._remark(f"out of memory with {len(items)} rows at a time, went on with {reduced}")
+        self.batch_size = reduced
+        return rows
+
+    def _by_halves(self, items: Sequence[Any]) -> tuple[list[np.ndarray | TooLarge], int]:
+        """Rows of a batch that did not fit, and how many of them fitted at a time."""
+        if len(items) == 1:
+            return [TooLarge("needs more memory than the device has, even by itself")], 0
+        rows: list[np.ndarray | TooLarge] = []
+        most = 0
+        half = -(-len(items) // 2)
+        for part in (items[:half], items[half:]):
+            values = self._attempt(part)
+            some, fitted = self._by_halves(part) if values is None else (list(values), len(part))
+            rows += some
+            most = max(most, fitted)
+        return rows, most
+
+    def _attempt(self, items: Sequence[Any]) -> Sequence[np.ndarray] | np.ndarray | None:
+        try:
+            return self._encode(items)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory()  # not before the error is gone: its frames hold tensors
+        return None

@@ -1,0 +1,69 @@
+r"""Captions as the word2vec vectors of their words, as AVLnet-Text reads them: ragged rows, one vector a word.
+
+Words are what `[\w']+` matches, in the caption's own case; those without a vector are left out. word2vec:
+https://arxiv.org/abs/1310.4546.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from cache.digests import DigestMemory
+from cache.location import Store
+from cache.row_format import RowFormat
+from pipeline.checkpoints.hint import existing
+from stages.embed.encoder import CaptionEncoder, EncoderConfig, Modality, Tower
+
+if TYPE_CHECKING:
+    import torch
+
+VERSION = 1  # raise it when a change of this code changes rows
+
+
+class Config(EncoderConfig):
+    """Options of the YAML.
+
+    Attributes:
+        checkpoint: a file in word2vec's binary format, such as `GoogleNews-vectors-negative300.bin`. At its first use
+            all of it is read once, to note in the store where each word is; later only the words that occur.
+        dim: length of its vectors.
+    """
+
+    checkpoint: Path
+    dim: Annotated[int, Field(ge=1)] = 300
+
+
+class Word2Vec(CaptionEncoder[Config]):
+    """Vectors of words that know nothing of each other."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.dim = config.dim
+
+    def row_format(self, modality: Modality) -> RowFormat:
+        """Ragged rows in single precision, as in the file."""
+        return RowFormat(self.dim, ragged=True)
+
+    def caption_identity(self) -> dict[str, object]:
+        """All that decides a caption's row."""
+        return {"version": VERSION, "checkpoint": existing(self.config.checkpoint)}
+
+    def load_caption_tower(self, device: torch.device) -> Tower:
+        """The file, mapped; vectors are looked up on the CPU."""
+        from stages.embed.models.word2vec import WordTower
+        from stages.embed.models.word_vectors import open_vectors
+
+        store = Store.default()
+        memory = DigestMemory(store.digests)
+        try:
+            digest = memory.digest(existing(self.config.checkpoint))
+        finally:
+            memory.close()
+        index = store.word_indexes / f"{digest}.npy"
+        return WordTower(open_vectors(self.config.checkpoint, index, self.dim))
+
+
+ENCODER = Word2Vec

@@ -1,0 +1,117 @@
+"""Files in word2vec's binary format, mapped: of gigabytes of vectors only those of wanted words are read.
+
+`COUNT DIM` on a line, then COUNT times: the word in UTF-8, a space, DIM little-endian float32, and perhaps a line feed.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from cache.durable import new_file
+from cache.errors import UserError
+
+ENTRY = np.dtype([("hash", "<u8"), ("offset", "<i8")])
+GZIP = b"\x1f\x8b"
+
+
+class WordVectors:
+    """Vectors of words, looked up in the file.
+
+    Args:
+        content: the mapped file.
+        index: `ENTRY` for each word, sorted by hash, then by place in the file.
+        dim: length of a vector.
+    """
+
+    def __init__(self, content: mmap.mmap, index: np.ndarray, dim: int) -> None:
+        self._content, self._index, self._dim = content, index, dim
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def of(self, words: Iterable[str]) -> np.ndarray:
+        """The vectors of those words that have one, float32 (n, dim), in their order."""
+        found = [vector for word in words if (vector := self._find(word.encode())) is not None]
+        return np.stack(found) if found else np.zeros((0, self._dim), np.float32)
+
+    def _find(self, word: bytes) -> np.ndarray | None:
+        """The first vector under a word."""
+        hashed = _hash(word)
+        hashes, offsets = self._index["hash"], self._index["offset"]
+        at = int(np.searchsorted(hashes, np.uint64(hashed)))
+        while at < len(self._index) and hashes[at] == hashed:
+            begin = int(offsets[at])
+            vector = begin + len(word) + 1
+            if self._content[begin:vector] == word + b" ":
+                return np.frombuffer(self._content, "<f4", self._dim, vector).astype(np.float32)
+            at += 1
+        return None
+
+
+def open_vectors(path: Path, index: Path, dim: int) -> WordVectors:
+    """Maps a file of word vectors.
+
+    Args:
+        path: the file.
+        index: where its words are noted; made if there is nothing, which reads the whole file once.
+        dim: length of its vectors.
+
+    Raises:
+        UserError: it is cut short, compressed, or something else.
+    """
+    with path.open("rb") as file:
+        try:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise UserError(f"{path} is empty: fetch it again.") from None
+    count, start = _header(path, content, dim)
+    if not index.exists():
+        with new_file(index) as temporary, temporary.open("wb") as file:
+            np.save(file, _index(path, content, count, start, dim))
+    return WordVectors(content, np.load(index, mmap_mode="r"), dim)
+
+
+def _header(path: Path, content: mmap.mmap, dim: int) -> tuple[int, int]:
+    """How many vectors the file says it has, and where the first begins."""
+    line = content[:64].partition(b"\n")[0]
+    if line.startswith(GZIP):
+        raise UserError(f"{path} is compressed: unpack it (`gunzip`, or `hearonce checkpoints fetch --unpack`).")
+    try:
+        count, length = (int(number) for number in line.split())
+    except ValueError:
+        raise UserError(f"{path} is no file of word vectors in word2vec's binary format.") from None
+    if length != dim:
+        raise UserError(f"{path} has vectors of length {length}: set `dim: {length}` in the encoder's YAML, not {dim}.")
+    return count, len(line) + 1
+
+
+def _index(path: Path, content: mmap.mmap, count: int, start: int, dim: int) -> np.ndarray:
+    """Where each word begins, sorted by hash."""
+    index = np.empty(count, ENTRY)
+    number = -1
+    for number, entry in zip(range(count), _entries(content, start, 4 * dim), strict=False):
+        index[number] = entry
+    if number + 1 < count:
+        raise UserError(
+            f"{path} is cut short: it has {number + 1} of the {count} vectors it announces. Fetch it again."
+        )
+    return index[np.lexsort((index["offset"], index["hash"]))]
+
+
+def _entries(content: mmap.mmap, position: int, vector_bytes: int) -> Iterator[tuple[int, int]]:
+    """(hash of the word, where it begins), from a position on, of all whole entries."""
+    size = len(content)
+    while (space := content.find(b" ", position)) >= 0 and space + 1 + vector_bytes <= size:
+        word = content[position:space]
+        bare = word.lstrip(b"\n")
+        yield _hash(bare), position + len(word) - len(bare)
+        position = space + 1 + vector_bytes
+
+
+def _hash(word: bytes) -> int:
+    return int.from_bytes(blake2b(word, digest_size=8).digest(), "little")
