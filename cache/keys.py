@@ -49,6 +49,14 @@ def caption_key(text: str) -> bytes:
     return _hash("caption", text)
 
 
+def feature_key(values: np.ndarray) -> bytes:
+    """Names features that come ready-made by their type, shape and numbers (16 bytes)."""
+    values = np.ascontiguousarray(values)
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    digest = hashlib.blake2b(little.data, digest_size=KEY_BYTES).hexdigest()
+    return _hash("feature", [little.dtype.str, list(values.shape), digest])
+
+
 def combined_key(*keys: bytes | None) -> bytes:
     """Names what is computed from rows of other caches (16 bytes).
 

@@ -64,6 +64,14 @@ question has a row for each caption source, under the same id. Clips without med
 SUBSETS: Schema = {"subset": pl.String, "kind": pl.String, "id": pl.String}
 """Subsets that come with the annotations; `kind` says what the id names: clip, caption or question."""
 
+SPEECH: Schema = {
+    "clip_id": pl.String,
+    "duration_s": pl.Float64,
+    "speech_s": pl.Float64,
+    "subset": pl.String,
+}
+"""How long somebody speaks in each clip that has sound, and which of the subsets `speech` and `sounds` it is in."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,

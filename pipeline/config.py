@@ -64,6 +64,31 @@ class ScoredSubset(Settings):
     subset: str
 
 
+class Imported(Settings):
+    """A corpus whose features are published, so that they are imported instead of computed.
+
+    Attributes:
+        corpus: whose clips.
+        annotations: where the files lie, as under `corpora:`, so that DVC watches them.
+    """
+
+    corpus: str
+    annotations: Path
+
+
+class SpeechLabels(Settings):
+    """A corpus whose clips are labelled by whether somebody speaks.
+
+    Attributes:
+        corpus: whose clips.
+        least_share: seconds of speech over seconds of the clip from which on it is in the subset `speech`; the others
+            are in `sounds`. 0 asks for any speech at all.
+    """
+
+    corpus: str
+    least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class Featured(Settings):
     """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
 
@@ -124,6 +149,8 @@ class Params(Settings):
     experiments: dict[str, Scored]
     fusions: dict[str, Fused] = {}
     subsets: dict[str, ScoredSubset] = {}
+    imports: dict[str, Imported] = {}
+    speech: dict[str, SpeechLabels] = {}
     trainings: dict[str, Featured] = {}
     text_trainings: dict[str, FeaturedText] = {}
     avlnets: dict[str, AvlNetPlace] = {}
@@ -156,7 +183,7 @@ class CorpusConfig(Settings):
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
-        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`).
+        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
         window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
         min_window_s: a shorter remainder joins the window before it.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.avlnet_pickle import FEATURES
 from pipeline.config import (
     CONFIGS,
     PARAMS,
@@ -41,6 +42,10 @@ def check() -> None:
         _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
         load_encoder(embedding.encoder)
         embedded.add((embedding.corpus, embedding.encoder))
+    for section, corpora in (("imports", params.imports), ("speech", params.speech)):
+        for name, one in corpora.items():
+            _known("corpus", one.corpus, list(params.corpora), f"{section}.{name}")
+    embedded |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
     embedded |= _check_avlnets(params)
     for name in params.all_experiments():
         config = load_experiment(name)
@@ -68,6 +73,7 @@ def check() -> None:
 def _check_avlnets(params: Params) -> set[tuple[str, str]]:
     """Checks what AVLnet is trained on and embeds; the corpora and encoders that it embeds."""
     listed = {(one.corpus, one.encoder) for one in params.embeddings.values()}
+    listed |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
     trained = {layout.training(name) / "model.pth" for name in [*params.trainings, *params.text_trainings]}
     groups: dict[str, Mapping[str, Featured]] = {
         "trainings": {**params.trainings, **params.text_trainings},

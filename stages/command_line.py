@@ -15,6 +15,8 @@ COMMANDS = {
     "extract-audio": "stages.extract_audio.command:extract_audio",
     "embed-clips": "stages.embed.command:embed_clips",
     "embed-captions": "stages.embed.command:embed_captions",
+    "import-features": "stages.import_features.command:import_features",
+    "detect-speech": "stages.detect_speech.command:detect_speech",
     "embed-avlnet": "stages.embed.avlnet.command:embed_avlnet",
     "train": "stages.train.command:train",
     "score": "stages.score.command:score",

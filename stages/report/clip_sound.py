@@ -26,7 +26,7 @@ def _clips(corpus: str) -> dict[str, dict]:
 def snippet(corpus: str, clip_id: str) -> bytes | None:
     """The first seconds of a clip's sound as an MP3 file, or None if it has no sound that can be read."""
     clip = _clips(corpus).get(clip_id)
-    if clip is None:
+    if clip is None or not clip["media_path"]:
         return None
     store = AudioStore(Store.default(), load_corpus(corpus).audio)
     try:
