@@ -146,9 +146,7 @@ def _ours(options: argparse.Namespace) -> dict[str, Any]:
         for epoch in range(1000):
             clips = order(len(features), config.seed, epoch)
             whole = len(clips) // options.batch * options.batch
-            parts = [
-                one for i in range(0, whole, options.batch) for one in share(clips[i : i + options.batch], 0, 1, 1)
-            ]
+            parts = [clips[i : i + options.batch] for i in range(0, whole, options.batch)]
             yield from reader.batches(parts, lambda i, e=epoch: features.training_items(i, draws(config.seed, e, i)))
 
     found = _measured(options, batches, lambda batch: stepper.step([batch]), device)

@@ -18,7 +18,7 @@ from stages.train.config import TrainingConfig, load_training
 
 if TYPE_CHECKING:
     from stages.avlnet.network import AvlNet
-    from stages.train.features import CachedFeatures
+    from stages.train.features import Features
     from stages.train.run import Material
 
 VERSION = 1
@@ -52,13 +52,20 @@ def train(
     try:
         summary = Summary(f"train {name}", unit="steps")
         with summary.timed("open"):
-            features = CachedFeatures(config, config.train_on)
+            features = _features(config)
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
         reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
         with closing(reader):
             _train(name, Material(config, features, evaluated, reader, together), summary, save_every)
     finally:
         together.leave()
+
+
+def _features(config: TrainingConfig) -> Features:
+    from stages.train.features import CachedFeatures
+    from stages.train.howto100m import WindowedVideos
+
+    return CachedFeatures(config, config.train_on) if config.files is None else WindowedVideos(config.files, config)
 
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
@@ -91,7 +98,7 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
         print(summary.line(), flush=True)
 
 
-def _new_network(config: TrainingConfig, features: CachedFeatures) -> AvlNet:
+def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
     import torch
 
     from stages.avlnet.network import AvlNet
@@ -105,7 +112,7 @@ def _new_network(config: TrainingConfig, features: CachedFeatures) -> AvlNet:
     return net
 
 
-def identity(config: TrainingConfig, features: CachedFeatures) -> str:
+def identity(config: TrainingConfig, features: Features) -> str:
     """A name for all that decides what is trained."""
     settings = {**config.model_dump(mode="json"), "start": config.start}
     return fingerprint_of({"version": VERSION, "training": settings, "features": features.identity()})[0]

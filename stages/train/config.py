@@ -27,6 +27,20 @@ class Windows(Settings):
     per_clip: Count = 1
 
 
+class VideoFiles(Settings):
+    """Feature files of whole videos as AVLnet's authors lay them out, in place of cached features.
+
+    Attributes:
+        paths: list of the videos, `HowTo100M_1166_videopaths.txt`.
+        features: folder of `ID_2d.npz` and `ID_3d.npz`.
+        sounds: folder of `ID_spec.npz`; that of the picture features if null.
+    """
+
+    paths: Path
+    features: Path
+    sounds: Path | None = None
+
+
 class TrainingConfig(Settings):
     """How a network is trained, on which clips of which corpus. Whatever stands here can change the weights.
 
@@ -50,6 +64,7 @@ class TrainingConfig(Settings):
         max_frames: spectrograms are padded or cut to so many frames.
         max_words: texts are padded or cut to so many words.
         windows: random stretches of each clip instead of the whole.
+        files: feature files of whole videos instead of the caches of a corpus: HowTo100M.
         batch_size: clips of a batch, over all processes.
         accumulate: parts in which each process works through its batch, to save memory. The loss and its gradient are
             those of the whole batch; only batch normalisation sees a part at a time.
@@ -78,6 +93,7 @@ class TrainingConfig(Settings):
     max_frames: Count = 5120
     max_words: Count = 20
     windows: Windows | None = None
+    files: VideoFiles | None = None
     batch_size: Count = 256
     accumulate: Count = 1
     epochs: Count = 5
@@ -97,6 +113,8 @@ class TrainingConfig(Settings):
             raise ValueError("dim of variant fused must be even")
         if self.windows is not None and self.words is not None:
             raise ValueError("random windows have no captions: leave out windows or words")
+        if self.files is not None and (self.windows is None or self.train_on or self.evaluate_on):
+            raise ValueError("with files of whole videos, windows must be given, train_on and evaluate_on left out")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} does not divide into {self.accumulate} parts")
         return self

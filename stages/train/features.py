@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,34 @@ class Item:
     picture: Floats
     sound: items.Sound
     words: Floats | None
+
+
+class Features(Protocol):
+    """Clips to train on."""
+
+    clip_ids: list[str]
+    n_without_sound: int
+
+    @property
+    def picture_dim(self) -> int:
+        """Length of a picture feature."""
+
+    @property
+    def word_dim(self) -> int:
+        """Length of a word vector."""
+
+    def __len__(self) -> int: ...
+
+    def identity(self) -> dict[str, object]:
+        """What decides the features."""
+
+    def training_items(self, i: int, random: np.random.Generator) -> list[Item]:
+        """Clip i as it is trained on: one item, or one for each random window.
+
+        Args:
+            i: number of the clip.
+            random: for the caption of a clip that has several, and for windows.
+        """
 
 
 class CachedFeatures:
@@ -94,12 +123,7 @@ class CachedFeatures:
         return len(self.clip_ids)
 
     def training_items(self, i: int, random: np.random.Generator) -> list[Item]:
-        """Clip i as it is trained on: one item, or one for each random window.
-
-        Args:
-            i: number of the clip.
-            random: for the caption of a clip that has several, and for windows.
-        """
+        """See `Features.training_items`."""
         windows = self._config.windows
         if windows is None:
             captions = self._captions.get(self.clip_ids[i], [])

@@ -18,7 +18,7 @@ from stages.avlnet.network import AvlNet
 from stages.train.batches import BatchReader, draws, order, share
 from stages.train.config import TrainingConfig
 from stages.train.evaluation import evaluate
-from stages.train.features import CachedFeatures, Item
+from stages.train.features import CachedFeatures, Features, Item
 from stages.train.processes import Processes
 from stages.train.progress import Evaluation, Progress, SavedProgress
 from stages.train.step import Stepper
@@ -50,7 +50,7 @@ class Material:
     """
 
     config: TrainingConfig
-    features: CachedFeatures
+    features: Features
     evaluated: CachedFeatures | None
     reader: BatchReader
     processes: Processes
