@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean
 
+from cache.errors import UserError
 from stages.train.progress import Evaluation, Progress
 
 POINTS_PER_EPOCH = 100
@@ -17,12 +18,21 @@ class LivePlots:
         folder: for DVCLive.
         steps_per_epoch: steps of an epoch.
         progress: what the training has done before.
+
+    Raises:
+        UserError: the git repository has no commit yet.
     """
 
     def __init__(self, folder: Path, steps_per_epoch: int, progress: Progress) -> None:
         from dvclive import Live
+        from scmrepo.exceptions import SCMError
 
-        self._live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+        try:
+            self._live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+        except SCMError as error:
+            raise UserError(
+                f"DVCLive cannot work with this git repository ({error}): make a first commit (`git commit`)."
+            ) from None
         self._every = max(1, steps_per_epoch // POINTS_PER_EPOCH)
         self._losses: list[float] = []
         self._step = 0

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import Params
+
 REPOSITORY = Path(__file__).parents[2]
 MEDIA = REPOSITORY / "configs/corpora/demo/media"
 VIDEOS = ["dogs-barking", "car-horn", "applause", "explosion"]
@@ -21,14 +23,9 @@ embeddings:
   mine-audio: {corpus: mine, encoder: yamnet-minilm}
 experiments:
   mine-audio: {corpus: mine, encoder: yamnet-minilm}
-fusions: {}
 subsets: {mine-animals: {corpus: mine, subset: animals}}
-trainings: {}
-text_trainings: {}
-avlnets: {}
-text_avlnets: {}
-avlnet_experiments: {}
 """
+PARAMS += "".join(f"{name}: {{}}\n" for name in Params.model_fields if f"\n{name}:" not in PARAMS)
 EXPERIMENT = "corpus: mine\nencoders: [yamnet-minilm]\n"
 
 

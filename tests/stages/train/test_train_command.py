@@ -151,3 +151,11 @@ def test_a_damaged_state_is_told(corpus):
     (folder / "state.pt").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(UserError, match=r"is damaged .*delete it"):
         run()
+
+
+def test_a_repository_without_a_commit_is_told(corpus):
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["dvc", "init", "-q"], check=True)
+    write_training()
+    with pytest.raises(UserError, match="make a first commit"):
+        run()
