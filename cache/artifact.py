@@ -165,6 +165,16 @@ class Artifact:
         """
         return self.rows([range(len(self))[i]]).row(0)
 
+    def part(self, i: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Frames start to stop of one ragged row, (frames, dim); no other frames are read."""
+        offsets = self.offsets
+        if offsets is None:
+            raise ValueError(f"{self.path} has rows of one length, which have no parts")
+        first, last = offsets[i : i + 2].tolist()
+        stop = last if stop is None else min(last, first + stop)
+        with self._naming_damage():
+            return self.format.decode(self._values.read(min(first + start, stop), stop))
+
     def rows(self, selection: Any = slice(None)) -> Rows:
         """Rows by slice, list or mask, with keys and side values, as stored."""
         with self._naming_damage():

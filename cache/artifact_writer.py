@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def write_blocks(
         blocks: the rows.
         description: of the artifact.
     """
+    with artifact_writer(path, row_format, ids, frames, description) as append:
+        for rows in blocks:
+            append(rows)
+
+
+@contextmanager
+def artifact_writer(
+    path: Path | str, row_format: RowFormat, ids: Sequence[str], frames: int, description: Mapping[str, Any]
+) -> Iterator[Callable[[Rows], None]]:
+    """Opens an artifact to append all its rows to, in order; it is there when the block ends, whole or not at all.
+
+    Args:
+        path: as of `write_artifact`.
+        row_format: of the rows.
+        ids: of all rows.
+        frames: as of `write_blocks`.
+        description: of the artifact.
+    """
     suffix = Path(path).suffix
     if suffix not in (".zarr", *HDF5_SUFFIXES):
         raise UserError(f"{path} was not written: an embedding cache ends in .zarr, {' or '.join(HDF5_SUFFIXES[:2])}.")
@@ -74,16 +93,18 @@ def write_blocks(
         from cache.hdf5_group import Hdf5GroupWriter
 
         with new_file(path) as file:
-            _fill(Hdf5GroupWriter(file, row_format, len(ids), frames, description, ids), blocks)
+            with _filling(Hdf5GroupWriter(file, row_format, len(ids), frames, description, ids)) as append:
+                yield append
         return
     with new_directory(path) as folder:
-        _fill(ZarrGroupWriter(folder, row_format, len(ids), frames, description, ids), blocks)
+        with _filling(ZarrGroupWriter(folder, row_format, len(ids), frames, description, ids)) as append:
+            yield append
 
 
-def _fill(writer: Any, blocks: Iterable[Rows]) -> None:
+@contextmanager
+def _filling(writer: Any) -> Iterator[Callable[[Rows], None]]:
     try:
-        for rows in blocks:
-            writer.append(rows)
+        yield writer.append
         writer.close()
     finally:
         writer.abandon()

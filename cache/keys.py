@@ -50,6 +50,23 @@ def caption_key(text: str) -> bytes:
     return content_hash("caption", text)
 
 
+def feature_key(values: np.ndarray) -> bytes:
+    """Names features that come ready-made by their type, shape and numbers (16 bytes)."""
+    values = np.ascontiguousarray(values)
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    digest = hashlib.blake2b(little.data, digest_size=KEY_BYTES).hexdigest()
+    return content_hash("feature", [little.dtype.str, list(values.shape), digest])
+
+
+def combined_key(*keys: bytes | None) -> bytes:
+    """Names what is computed from rows of other caches (16 bytes).
+
+    Args:
+        *keys: of those rows, in a fixed order; None for one that there is not.
+    """
+    return content_hash("rows", [None if key is None else key.hex() for key in keys])
+
+
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """Names everything that changes an encoder's output (32 hex digits); see `Encoder.clip_identity`."""
     return content_hash("encoder", identity).hex()

@@ -62,6 +62,11 @@ class Store:
         return self.root / "answers"
 
     @property
+    def trainings(self) -> Path:
+        """How far trainings have come that are not finished, one folder each."""
+        return self.root / "trainings"
+
+    @property
     def digests(self) -> Path:
         """Remembered digests of files of this machine."""
         return (self.local or self.root) / "digests.sqlite"

@@ -87,6 +87,14 @@ ANSWERS: Schema = {
 }
 """Answers of language models, letter for letter, so that a colleague does not pay for them again."""
 
+SPEECH: Schema = {
+    "clip_id": pl.String,
+    "duration_s": pl.Float64,
+    "speech_s": pl.Float64,
+    "subset": pl.String,
+}
+"""How long somebody speaks in each clip that has sound, and which of the subsets `speech` and `sounds` it is in."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,

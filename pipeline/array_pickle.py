@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,31 @@ from numpy.typing import NDArray
 from cache.errors import UserError
 
 
-class _Type:
-    """Stands for `numpy.dtype`: numbers only."""
+class StandIn:
+    """Takes the place of an object that a pickle names; made of numbers, bytes and text alone."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        raise pickle.UnpicklingError(f"it changes a {type(self).__name__}")
+
+
+class _Type(StandIn):
+    """Stands for `numpy.dtype`."""
 
     def __init__(self, name: object, *_: object) -> None:
-        if not isinstance(name, str) or np.dtype(name).kind not in "biuf":
-            raise pickle.UnpicklingError(f"it holds values of type {name!r}, not numbers")
-        self._name = name
+        self._name = name if isinstance(name, str) else "object"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] == ">":
             self._name = f">{self._name.lstrip('<>=|')}"
 
-    def dtype(self) -> np.dtype:
-        return np.dtype(self._name)
+    def dtype(self, kinds: str = "biuf") -> np.dtype:
+        dtype = np.dtype(self._name)
+        if dtype.kind not in kinds:
+            raise pickle.UnpicklingError(f"it holds values of type {self._name!r}, not numbers")
+        return dtype
 
 
-class _Array:
+class PickledArray(StandIn):
     """Stands for `numpy.ndarray`."""
 
     def __init__(self) -> None:
@@ -43,25 +52,33 @@ class _Array:
         self.state = state[-4:]
 
     def array(self) -> NDArray[Any]:
+        """The values, read-only; `UnpicklingError` if they are no numbers."""
         if self.state is None:
             raise pickle.UnpicklingError("it holds an array without values")
         shape, type_, fortran, data = self.state
         if isinstance(data, str):  # written by Python 2
             data = data.encode("latin1")
+        if not isinstance(type_, _Type):
+            raise pickle.UnpicklingError("it holds an array without a type")
         dtype = type_.dtype()
         if dtype.itemsize * math.prod(shape) != len(data):
             raise pickle.UnpicklingError(f"it holds {len(data)} bytes for an array of shape {shape}")
         return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
+def _reconstruct(*_: object) -> PickledArray:
+    return PickledArray()
 
 
-def _frombuffer(data: Any, type_: Any, shape: Any, order: Any) -> _Array:
-    result = _Array()
+def _frombuffer(data: Any, type_: Any, shape: Any, order: Any) -> PickledArray:
+    result = PickledArray()
     result.state = (shape, type_, order == "F", data)
     return result
+
+
+def _scalar(type_: Any, data: Any = b"") -> Any:
+    """A number or text of numpy as Python's own."""
+    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, type_.dtype("biufSU"))[0].item()
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -73,21 +90,31 @@ def _no_bytes() -> bytes:
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): _Array,
+    ("numpy", "ndarray"): PickledArray,
     ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _encode,
     ("__builtin__", "bytes"): _no_bytes,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
 }
 
 
+def allowed(module: str, name: str, more: Mapping[tuple[str, str], Any] | None = None) -> Any:
+    """The stand-in of what a pickle names.
+
+    Raises:
+        pickle.UnpicklingError: there is none.
+    """
+    found = _ALLOWED.get((module, name)) or (more or {}).get((module, name))
+    if found is None:
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is not read")
+    return found
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not read") from None
+        return allowed(module, name)
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -102,7 +129,7 @@ def read_array(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             found = _Unpickler(file, encoding="latin1").load()
-        if isinstance(found, _Array):
+        if isinstance(found, PickledArray):
             return found.array()
         reason = f"it holds a {type(found).__name__}"
     except FileNotFoundError:

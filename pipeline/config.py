@@ -20,8 +20,11 @@ KINDS = {
     "corpora": "corpus",
     "encoders": "encoder",
     "experiments": "experiment",
+    "trainings": "training",
     "descriptions": "description",
 }
+BY_CORPUS = ("experiments", "trainings")
+"""Kinds whose files lie in one folder per corpus."""
 
 
 class Settings(BaseModel):
@@ -69,6 +72,83 @@ class ScoredSubset(Settings):
     subset: str
 
 
+class Imported(Settings):
+    """A corpus whose features are published, so that they are imported instead of computed.
+
+    Attributes:
+        corpus: whose clips.
+        annotations: where the files lie, as under `corpora:`, so that DVC watches them.
+    """
+
+    corpus: str
+    annotations: Path
+
+
+class SpeechLabels(Settings):
+    """A corpus whose clips are labelled by whether somebody speaks.
+
+    Attributes:
+        corpus: whose clips.
+        least_share: seconds of speech over seconds of the clip from which on it is in the subset `speech`; the others
+            are in `sounds`. 0 asks for any speech at all.
+    """
+
+    corpus: str
+    least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Featured(Settings):
+    """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
+
+    Attributes:
+        corpus: whose clips.
+        sound: log-mel spectrograms.
+        flat: 2D picture features.
+        moving: 3D picture features.
+    """
+
+    corpus: str
+    sound: str
+    flat: str
+    moving: str
+
+
+class FeaturedText(Featured):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
+class AvlNetPlace(Featured):
+    """One corpus embedded by an AVLnet, from cached features.
+
+    Attributes:
+        encoder: name in `configs/encoders/`.
+        checkpoint: its weights: a file, which a training may make.
+    """
+
+    encoder: str
+    checkpoint: Path
+
+    def reads(self) -> list[str]:
+        """What the encoder's YAML must say, too."""
+        return [name for name in type(self).model_fields if name not in ("corpus", "encoder")]
+
+
+class AvlNetTextPlace(AvlNetPlace):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs.
 
@@ -82,10 +162,21 @@ class Params(Settings):
     fusions: dict[str, Fused] = {}
     subsets: dict[str, ScoredSubset] = {}
     descriptions: dict[str, list[str]] = {}
+    imports: dict[str, Imported] = {}
+    speech: dict[str, SpeechLabels] = {}
+    trainings: dict[str, Featured] = {}
+    text_trainings: dict[str, FeaturedText] = {}
+    avlnets: dict[str, AvlNetPlace] = {}
+    text_avlnets: dict[str, AvlNetTextPlace] = {}
+    avlnet_experiments: dict[str, Scored] = {}
+
+    def all_experiments(self) -> dict[str, Scored]:
+        """Of all kinds, fusions after those on one encoder."""
+        return {**self.experiments, **self.fusions, **self.avlnet_experiments}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""
-        return [name for name, one in {**self.experiments, **self.fusions}.items() if one.corpus == corpus]
+        return [name for name, one in self.all_experiments().items() if one.corpus == corpus]
 
 
 class AudioSettings(Settings):
@@ -105,7 +196,7 @@ class CorpusConfig(Settings):
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
-        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`).
+        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
         window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
         min_window_s: a shorter remainder joins the window before it.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
@@ -134,7 +225,11 @@ class ExperimentConfig(Settings):
         captions: caption source, or one per encoder.
         protocol: how numbers come from similarities: `paired-retrieval` (each caption has its clips),
             `multi-instance` (graded relevancies, A Sound Approach's AudioEpicMIR and EpicSoundsRet), or
-            `multiple-choice` (EgoMCQ).
+            `multiple-choice` (EgoMCQ), or `avlnet` (between the sides that an AVLnet has embedded).
+        ties: in `avlnet`, which rank counts where items tie: their `mean`, the `optimistic` or `pessimistic` one, or
+            `several-ranks`, as AVLnet's authors have it.
+        query_count: in `avlnet`, how many queries recall is a fraction of, where those that lack a side count as
+            mistakes (MSR-VTT: 1000); null for those that are here. Subsets have their own.
         transform: of the similarities before ranking: `dual-softmax`, `csls`, `qb-norm` or `none`.
         normalise: of the five similarities of a multiple-choice question before mixing two encoders; the reference's
             `max` divides by their length, `one` by their sum.
@@ -148,9 +243,11 @@ class ExperimentConfig(Settings):
     encoders: Annotated[list[str], Field(min_length=1, max_length=2)]
     weights: list[Annotated[float, Field(gt=0)]] | None = None
     captions: Source | list[Source] = "given"
-    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice"] = "paired-retrieval"
+    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice", "avlnet"] = "paired-retrieval"
     transform: Literal["none", "dual-softmax", "csls", "qb-norm"] = "none"
     normalise: Literal["none", "max", "one"] = "none"
+    ties: Literal["mean", "optimistic", "pessimistic", "several-ranks"] = "mean"
+    query_count: Annotated[int, Field(ge=1)] | None = None
     groups: Literal["by-type", "audio-egovlp", "egovlp"] = "by-type"
     seeds_of: str = ""
     note: str = ""
@@ -199,7 +296,7 @@ def load(path: Path, model: type[T]) -> T:
 
 
 def named(kind: str, name: str) -> Path:
-    """Path of `configs/<kind>/<name>.yaml`; experiments lie in one folder per corpus below.
+    """Path of `configs/<kind>/<name>.yaml`; experiments and trainings lie in one folder per corpus below.
 
     Raises:
         UserError: there is none; says what may have been meant.
@@ -207,9 +304,9 @@ def named(kind: str, name: str) -> Path:
     folder = CONFIGS / kind
     if not CONFIGS.is_dir():
         raise UserError(f"{CONFIGS}/ is missing here ({Path.cwd()}): run in the top folder of the project.")
-    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind == "experiments" else "*.yaml"))}
+    known = {one.stem: one for one in sorted(folder.glob("*/*.yaml" if kind in BY_CORPUS else "*.yaml"))}
     if name not in known:
-        path = folder / ("CORPUS" if kind == "experiments" else "") / f"{name}.yaml"
+        path = folder / ("CORPUS" if kind in BY_CORPUS else "") / f"{name}.yaml"
         raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")
     return known[name]
 
@@ -249,7 +346,7 @@ def load_experiment(name: str) -> ExperimentConfig:
     if len(config.sources()) != len(config.encoders):
         raise UserError(f"{path}: {len(config.sources())} caption sources for {len(config.encoders)} encoders.")
     params = load_params()
-    wired = {**params.experiments, **params.fusions}.get(name)
+    wired = params.all_experiments().get(name)
     if wired is None:
         return config
     encoders = [wired.encoder, wired.second] if isinstance(wired, Fused) else [wired.encoder]

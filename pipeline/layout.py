@@ -27,8 +27,13 @@ def audio(corpus: str) -> Path:
 
 
 def embeddings(corpus: str, encoder: str, modality: str) -> Path:
-    """An embedding artifact; `modality` is `clips` or `captions`."""
+    """An embedding artifact; `modality` is `clips` or `captions`, of AVLnet `sound`, `picture`, ..."""
     return DATA / "embeddings" / corpus / encoder / f"{modality}.zarr"
+
+
+def training(name: str) -> Path:
+    """What a training leaves: `model.pth`, and `live/` with its metrics and plots."""
+    return DATA / "trainings" / name
 
 
 def problems(corpus: str, stage: str) -> Path:

@@ -14,7 +14,8 @@ class OfficialFiles(BaseModel):
         name: the main annotation file, where the corpus offers several (EgoMCQ).
         split: part of the corpus.
         suffix: of the file names of a variant, e.g. `_gptfiltered_low`.
-        subsets: name -> suffix (EPIC) or file name (EgoMCQ) of the selections that are published as files.
+        subsets: name -> suffix (EPIC) or file name (EgoMCQ, AVLnet) of the selections that are published as files.
+        videos: a JSON file that lists the videos (YouCook-Japanese).
         relevancy: read the published matrix from its `file`, have it `built` from the classes of verbs and nouns, or
             have `none`.
         relevancy_type: which of the matrices: the mean of verbs and nouns (`caption`), or one of the two.
@@ -30,6 +31,7 @@ class OfficialFiles(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = ""
+    videos: str = ""
     split: Literal["train", "val", "test"] = "test"
     suffix: str = ""
     subsets: dict[str, str] = {}

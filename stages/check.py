@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cache.errors import UserError
-from pipeline.config import CONFIGS, PARAMS, load_corpus, load_experiment, load_params
+from pipeline import layout
+from pipeline.avlnet_pickle import FEATURES
+from pipeline.config import (
+    CONFIGS,
+    PARAMS,
+    AvlNetPlace,
+    AvlNetTextPlace,
+    Featured,
+    FeaturedText,
+    Params,
+    load_corpus,
+    load_experiment,
+    load_params,
+)
 from pipeline.suggest import did_you_mean
 from stages.describe.config import load_description
 from stages.describe.one_description import tasks_of
+from stages.embed.avlnet.config import load_avlnet_config
 from stages.embed.registry import load_encoder
+from stages.train.config import load_training
 
 
 def check() -> None:
@@ -27,7 +44,12 @@ def check() -> None:
         _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
         load_encoder(embedding.encoder)
         embedded.add((embedding.corpus, embedding.encoder))
-    for name in [*params.experiments, *params.fusions]:
+    for section, corpora in (("imports", params.imports), ("speech", params.speech)):
+        for name, one in corpora.items():
+            _known("corpus", one.corpus, list(params.corpora), f"{section}.{name}")
+    embedded |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
+    embedded |= _check_avlnets(params)
+    for name in params.all_experiments():
         config = load_experiment(name)
         _known("corpus", config.corpus, list(params.corpora), f"experiment {name}")
         described = [f"described-{one}" for one in params.descriptions.get(config.corpus, [])]
@@ -55,9 +77,43 @@ def check() -> None:
             tasks_of(load_description(name))
     print(
         f"{len(params.corpora)} corpora, {len(embedded)} embeddings, "
-        f"{len(params.experiments) + len(params.fusions)} experiments, "
+        f"{len(params.all_experiments())} experiments, "
+        f"{len(params.trainings) + len(params.text_trainings)} trainings, "
         f"{len(params.subsets)} subsets: all fits together."
     )
+
+
+def _check_avlnets(params: Params) -> set[tuple[str, str]]:
+    """Checks what AVLnet is trained on and embeds; the corpora and encoders that it embeds."""
+    listed = {(one.corpus, one.encoder) for one in params.embeddings.values()}
+    listed |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
+    trained = {layout.training(name) / "model.pth" for name in [*params.trainings, *params.text_trainings]}
+    groups: dict[str, Mapping[str, Featured]] = {
+        "trainings": {**params.trainings, **params.text_trainings},
+        "avlnets": {**params.avlnets, **params.text_avlnets},
+    }
+    for group, places in groups.items():
+        for name, place in places.items():
+            _known("corpus", place.corpus, list(params.corpora), f"{group}.{name}")
+            features = [place.sound, place.flat, place.moving]
+            if isinstance(place, FeaturedText | AvlNetTextPlace):
+                features.append(place.words)
+            for encoder in features:
+                if (place.corpus, encoder) not in listed:
+                    raise UserError(
+                        f"{PARAMS}: {group}.{name} reads {place.corpus} embedded by {encoder}, which "
+                        "`embeddings` lacks."
+                    )
+            if isinstance(place, AvlNetPlace):
+                load_avlnet_config(place.corpus, place.encoder)
+                if place.checkpoint not in trained and not place.checkpoint.exists():
+                    raise UserError(
+                        f"{PARAMS}: {group}.{name}: {place.checkpoint} is missing, and no training makes it: see "
+                        "`hearonce checkpoints list`."
+                    )
+            else:
+                load_training(name)
+    return {(one.corpus, one.encoder) for one in {**params.avlnets, **params.text_avlnets}.values()}
 
 
 def _known(kind: str, name: str, known: list[str], where: str) -> None:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import polars as pl
 import typer
 
 from cache import tables as schemas
-from cache.artifact_writer import write_artifact, write_blocks
-from cache.errors import UserError
+from cache.artifact_writer import write_blocks
 from cache.keys import caption_key
 from cache.location import Store
-from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config import corpus_place, load_corpus
 from pipeline.corpus_tables import read_extended
 from pipeline.device import describe, pick_device
-from pipeline.embedding_run import Reader, Row, embed_missing
-from pipeline.fingerprints import fingerprint_of
+from pipeline.embedding_run import Reader, Row
 from pipeline.options import KeepGoing, Strict, Workers
-from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
 from pipeline.summary import Summary
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
@@ -31,6 +26,7 @@ from stages.embed.clips import clips_of
 from stages.embed.encoder import Encoder, Modality
 from stages.embed.loading import identity_of, load_tower
 from stages.embed.registry import load_encoder
+from stages.embed.sides import RunOptions, Side, embed_side
 
 if TYPE_CHECKING:
     from stages.embed.loading import LoadedTower
@@ -42,18 +38,6 @@ Compiled = Annotated[
     bool, typer.Option("--compile", envvar="HEARONCE_COMPILE", help="Run the networks through torch.compile.")
 ]
 BatchSize = Annotated[int, typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass.")]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How one run goes about it; none of these changes a result by more than rounding."""
-
-    strict: bool
-    keep_going: bool
-    workers: int | None
-    batch_size: int
-    device: str | None
-    compiled: bool
 
 
 def embed_clips(
@@ -136,39 +120,12 @@ def _embed(
     note: str = "",
 ) -> None:
     """Runs one tower over the missing rows and writes the artifact."""
-    fingerprint, identity = fingerprint_of(identity_of(model, modality))
-    store = RowStore.ensure(Store.default().rows, modality, fingerprint, model.row_format(modality), identity)
-    stage = f"embed_{modality}"
-    summary = Summary(f"{stage} {corpus} {name}", note=note)
 
     def load() -> tuple[LoadedTower, dict[str, Any]]:
         device = pick_device(options.device)
         return load_tower(model, modality, device, options.compiled), describe(device)
 
-    out = layout.embeddings(corpus, name, modality)
-    with summary.timed("warm"):
-        missing = warm(store, out, store.missing([row.key for row in rows]), summary.remark)
-    failed = embed_missing(
-        rows,
-        store,
-        read,
-        load,
-        problems=problems,
-        summary=summary,
-        missing=missing,
-        batch_size=options.batch_size,
-        workers=options.workers,
-    )
-    present = [row for row in rows if row.key not in failed]
-    keys = [row.key for row in present]
-    with summary.timed("write"):
-        description = {"modality": modality, "encoder": name, "fingerprint": fingerprint}
-        try:
-            write_artifact(out, [row.id for row in present], keys, store, description)
-        except KeyError:
-            raise UserError(
-                f"{len(store.missing(keys))} rows have vanished from {store.path} while {stage} ran (has somebody "
-                "dropped rows with `hearonce cache gc`?): run again."
-            ) from None
-        problems.write(layout.problems(corpus, f"{stage}.{name}"))
-    finish(summary.line(), len(problems), options.keep_going)
+    side = Side(corpus, name, modality, identity_of(model, modality), model.row_format(modality))
+    line = embed_side(side, rows, read, load, options, problems, note)
+    problems.write(layout.problems(corpus, f"embed_{modality}.{name}"))
+    finish(line, len(problems), options.keep_going)

@@ -52,12 +52,31 @@ class Stretch:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a clip comes from whose features are published and whose media need not be there.
+
+    Attributes:
+        video: name of the video.
+        start_s: start in it, in seconds.
+        stop_s: end in it; 0 if that is not known.
+    """
+
+    video: str
+    start_s: float = 0.0
+    stop_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class AnnotatedClip:
-    """A clip that the annotations name, with the places of its sound and of its pictures, in playing order."""
+    """A clip that the annotations name, with the places of its sound and of its pictures, in playing order.
+
+    A clip with an `origin` is one even without media.
+    """
 
     id: str
     sound: tuple[Stretch, ...] = ()
     picture: tuple[Stretch, ...] = ()
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Tables:
 
 
 def build(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> Tables:
-    """Places clips in their media; a clip of which neither sound nor picture is there is left out.
+    """Places clips in their media; one without sound, picture or origin is left out.
 
     Args:
         annotations: what the reader found; clips made of its segments are added to it.
@@ -64,6 +64,9 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
             tables.clips.append(
                 {"clip_id": clip.id, **{key: spans[0][key] for key in schemas.CLIPS if key in spans[0]}}
             )
+        elif clip.origin is not None:
+            place = {"media_id": clip.origin.video, "start_s": clip.origin.start_s, "stop_s": clip.origin.stop_s}
+            tables.clips.append({"clip_id": clip.id, "media_path": "", "media_digest": "", **place})
     tables.captions = [asdict(caption) for caption in annotations.captions]
     present = {row["clip_id"] for row in tables.clips}
     tables.pairs = [{"clip_id": clip, "caption_id": one} for clip, one in annotations.pairs if clip in present]

@@ -43,7 +43,7 @@ def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResul
         UserError: there are no results yet, or a file cannot be read.
     """
     results, empty = [], {}
-    for name, config in {**params.experiments, **params.fusions}.items():
+    for name, config in params.all_experiments().items():
         folder = layout.results(name)
         if not folder.is_dir():
             continue

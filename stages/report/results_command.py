@@ -25,7 +25,7 @@ def results(
     params = load_params()
     if corpus and corpus not in params.corpora:
         raise UserError(f"No corpus {corpus!r} in params.yaml: {did_you_mean(corpus, params.corpora)}")
-    wanted = set(params.experiments_of(corpus)) if corpus else {*params.experiments, *params.fusions}
+    wanted = set(params.experiments_of(corpus)) if corpus else set(params.all_experiments())
     found, without = read_results(params, lambda *_: None)
     chosen = [result for result in found if result.name in wanted]
     empty = {name: reason for name, reason in without.items() if name in wanted}

@@ -11,11 +11,11 @@ import typer
 
 from pipeline import layout
 from pipeline.config import load_experiment, load_params
+from pipeline.subsets import read_subset
 from stages.score import results
 from stages.score.experiment import open_experiment
 from stages.score.inputs import NothingToScore
 from stages.score.scored import Scored
-from stages.score.subsets import read_subset
 
 
 def score(experiment: Annotated[str, typer.Argument(help="An experiment of configs/experiments/.")]) -> None:

@@ -8,12 +8,14 @@ from pipeline.config import ExperimentConfig
 from stages.score.protocols.choice import ChoiceScorer
 from stages.score.protocols.instances import InstanceScorer
 from stages.score.protocols.paired import PairedScorer
+from stages.score.protocols.sides import SideScorer
 from stages.score.scored import Scorer
 
 PROTOCOLS: dict[str, Callable[[ExperimentConfig], Scorer]] = {
     "paired-retrieval": PairedScorer,
     "multi-instance": InstanceScorer,
     "multiple-choice": ChoiceScorer,
+    "avlnet": SideScorer,
 }
 
 

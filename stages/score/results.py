@@ -120,8 +120,11 @@ def _write_classes(path: Path, experiments: Mapping[str, Directions]) -> None:
 
 def _write_recall(path: Path, directions: Directions) -> None:
     """Recall over k, a curve that `dvc plots` draws."""
-    ranked = {name: directions[name] for name in ("text_to_clip", "clip_to_text") if name in directions}
-    lines = ["k,text_to_clip,clip_to_text"]
+    names = ["text_to_clip", "clip_to_text"]
+    if sides := [name for name in directions if "_to_" in name and name not in names]:
+        names = sides[::-1]  # DVC draws the last column where dvc.yaml names none
+    ranked = {name: directions[name] for name in names if name in directions}
+    lines = [",".join(["k", *names])]
     if len(ranked) == 2:
         n_items = max(one.n_items for one in ranked.values())
         ks = sorted({*range(1, min(n_items, 20) + 1), *np.geomspace(1, n_items, 30).astype(int).tolist()})

@@ -9,8 +9,8 @@ import torch
 from filled import laion_clap, roberta_files
 from safetensors.torch import save_file
 
+from pipeline.checkpoints.weights import read_state_dict
 from stages.embed.encoders.laion_clap import ENCODER, Config, LaionClap
-from stages.embed.models.checkpoint import read_state_dict
 
 HEARING = {
     "feature_extractor_type": "ClapFeatureExtractor",

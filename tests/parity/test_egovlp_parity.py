@@ -8,8 +8,8 @@ import torch
 from filled import egovlp as filled
 from filled.bert_words import words
 
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models import egovlp
-from stages.embed.models.checkpoint import CheckpointError
 
 FOLDER = Path(__file__).parent / "golden"
 GOLDEN = np.load(FOLDER / "egovlp_fit.npz")

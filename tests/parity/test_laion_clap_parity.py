@@ -9,9 +9,9 @@ import torch
 from filled import laion_clap, laion_clap_transformers
 from parity.fill import sine_mix
 
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoders.laion_clap import ENCODER
 from stages.embed.models import laion_clap as package
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_towers import CaptionTower, ClipTower
 
 FOLDER = Path(__file__).parent / "golden"

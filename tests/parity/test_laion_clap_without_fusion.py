@@ -8,10 +8,10 @@ import torch
 from filled import laion_clap, laion_clap_transformers
 from parity.fill import sine_mix
 
+from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
 from stages.embed.encoders.laion_clap import ENCODER
 from stages.embed.models import clap_audio
 from stages.embed.models import laion_clap as package
-from stages.embed.models.checkpoint import CheckpointError, load_strictly, read_state_dict
 from stages.embed.models.clap_audio import MelScale
 from stages.embed.models.clap_towers import ClipTower
 

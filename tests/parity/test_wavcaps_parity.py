@@ -8,8 +8,8 @@ import torch
 from filled import bert_words, wavcaps
 from parity.fill import sine_mix
 
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models.ase_layout import layout
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.wavcaps import ClipTower, read_checkpoint
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "ase.npz")

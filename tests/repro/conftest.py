@@ -7,6 +7,8 @@ import shutil
 import pytest
 from clone import Clone, working_tree
 
+from pipeline.config import Params
+
 VIDEOS = ["dogs-barking", "car-horn", "applause", "explosion"]
 PARAMS = """
 corpora: {mine: {media: videos, annotations: captions.csv}}
@@ -14,10 +16,9 @@ embeddings:
   mine-audio: {corpus: mine, encoder: yamnet-minilm}
 experiments:
   mine-audio: {corpus: mine, encoder: yamnet-minilm}
-fusions: {}
-descriptions: {}
 subsets: {mine-animals: {corpus: mine, subset: animals}}
 """
+PARAMS += "".join(f"{name}: {{}}\n" for name in Params.model_fields if f"\n{name}:" not in PARAMS)
 EXPERIMENT = "corpus: mine\nencoders: [yamnet-minilm]\n"
 
 

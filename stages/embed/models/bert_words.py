@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import BertTokenizer
 
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models.bert_files import Published, remedy, vocabulary_file
-from stages.embed.models.checkpoint import CheckpointError
 
 WORDS = 30522
 MARKS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102}

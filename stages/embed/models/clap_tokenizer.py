@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import RobertaTokenizer
 
-from stages.embed.models.checkpoint import CheckpointError, first_line
+from pipeline.checkpoints.weights import CheckpointError, first_line
 from stages.embed.models.clap_files import REQUIRED_WORDS
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models import clap_audio
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_audio import Samples, Views
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
 

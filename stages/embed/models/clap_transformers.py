@@ -17,8 +17,8 @@ from transformers import ClapConfig, ClapModel, ClapTextModel
 from transformers.initialization import no_init_weights
 from transformers.models.clap.modeling_clap import ClapProjectionLayer
 
+from pipeline.checkpoints.weights import CheckpointError, check_fit, first_line, load_strictly, read_files
 from pipeline.hub_files import read_json
-from stages.embed.models.checkpoint import CheckpointError, check_fit, first_line, load_strictly, read_files
 from stages.embed.models.clap_audio import MelScale
 from stages.embed.models.clap_files import CONFIG, PREPROCESSOR, remedy, weights_of
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor, CLIPModel, Siglip2Model
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
-from stages.embed.models.checkpoint import CheckpointError, drop_position_ids, first_line, load_strictly, read_files
+from pipeline.checkpoints.weights import CheckpointError, drop_position_ids, first_line, load_strictly, read_files
 
 ARCHITECTURES = {"clip": CLIPModel, "siglip": SiglipModel, "siglip2": Siglip2Model}
 CPU_CHUNK, DEVICE_CHUNK = 16, 256  # pictures per pass

@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from pipeline.checkpoints.weights import CheckpointError, first_line
 from pipeline.hub_files import read_json
-from stages.embed.models.checkpoint import CheckpointError, first_line
 
 Text = Literal["canonical", "lower", "none"]
 

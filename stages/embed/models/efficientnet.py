@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from stages.embed.models.checkpoint import load_strictly, read_state_dict
+from pipeline.checkpoints.weights import load_strictly, read_state_dict
 from stages.embed.models.wheel_files import WeightsError
 
 CLASSES = 1000

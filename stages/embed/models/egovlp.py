@@ -14,7 +14,7 @@ from torchvision.transforms import functional
 from transformers import DistilBertConfig, DistilBertModel
 from transformers.initialization import no_init_weights
 
-from stages.embed.models.checkpoint import drop_position_ids, load_strictly, read_state_dict
+from pipeline.checkpoints.weights import drop_position_ids, load_strictly, read_state_dict
 from stages.embed.models.space_time import SIDE, WIDTH, SpaceTimeTransformer
 
 DIM = 256

@@ -24,7 +24,7 @@ import torch
 from transformers import RobertaConfig, RobertaModel
 from transformers.initialization import no_init_weights
 
-from stages.embed.models.checkpoint import CheckpointError, drop_position_ids, load_strictly, read_state_dict
+from pipeline.checkpoints.weights import CheckpointError, drop_position_ids, load_strictly, read_state_dict
 from stages.embed.models.clap_audio import MelScale
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
 from stages.embed.models.htsat import Htsat, HtsatShape

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import BertConfig, BertModel
 
-from stages.embed.models.checkpoint import load_strictly
+from pipeline.checkpoints.weights import load_strictly
 from stages.embed.models.wheel_files import WeightsError
 
 DIM = 384

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet152
 
-from stages.embed.models.checkpoint import load_strictly, read_state_dict
+from pipeline.checkpoints.weights import load_strictly, read_state_dict
 from stages.embed.models.picture_features import PictureTower
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.embed.models.checkpoint import load_strictly, read_state_dict
+from pipeline.checkpoints.weights import load_strictly, read_state_dict
 from stages.embed.models.picture_features import PictureTower
 
 LENGTH, SIDE = 16, 112

@@ -17,8 +17,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers.initialization import no_init_weights
 
+from pipeline.checkpoints.weights import CheckpointError, check_fit, drop_position_ids, read_state_dict
 from stages.embed.models.ase_layout import AUDIO, EXTRACTOR, FILTERS, HTSAT, KERNELS, TEXT, bert, layout
-from stages.embed.models.checkpoint import CheckpointError, check_fit, drop_position_ids, read_state_dict
 from stages.embed.models.clap_audio import Draw, Samples, seeded_draw
 from stages.embed.models.htsat import Htsat
 from stages.embed.models.log_mel import LogMel, is_windowed_fourier

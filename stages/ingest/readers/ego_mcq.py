@@ -119,7 +119,7 @@ def _clips(
             places[kind] = _stretches(moment, layout, options, heard=kind == "sound")
             if not places[kind]:
                 missing[kind].setdefault(moment.video)
-        clips.append(AnnotatedClip(moment.id, **places))
+        clips.append(AnnotatedClip(moment.id, places["sound"], places["picture"]))
     for kind, layout in layouts.items():
         faults, remarks = layout.report(list(missing[kind]), len(wanted))
         annotations.faults += faults

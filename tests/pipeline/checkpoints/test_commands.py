@@ -16,7 +16,7 @@ import yaml
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.lock import scratch
-from stages.embed.models.checkpoint import CheckpointError, read_state_dict
+from pipeline.checkpoints.weights import CheckpointError, read_state_dict
 
 DATA = random.Random(0).randbytes(1_500_000)
 OTHER = random.Random(1).randbytes(1_500_000)

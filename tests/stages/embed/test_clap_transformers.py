@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from cache.errors import UserError
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoders.laion_clap import ENCODER, Config
 from stages.embed.models import clap_transformers
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.packed_linear import place
 
 CPU = torch.device("cpu")

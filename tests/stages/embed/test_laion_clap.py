@@ -17,10 +17,10 @@ from parity.fill import sine_mix
 from pydantic import ValidationError
 
 from cache.errors import UserError
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoder import AudioInput
 from stages.embed.encoders.laion_clap import ENCODER, Config
 from stages.embed.models import clap_audio, clap_tokenizer, laion_clap
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_audio import MelScale
 from stages.embed.registry import load_encoder
 

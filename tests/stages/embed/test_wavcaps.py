@@ -10,10 +10,10 @@ from parity.fill import sine_mix
 from pydantic import ValidationError
 
 from cache.errors import UserError
+from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.encoder import AudioInput
 from stages.embed.encoders.wavcaps import ENCODER, Config
 from stages.embed.models.bert_words import load_tokenizer
-from stages.embed.models.checkpoint import CheckpointError
 from stages.embed.models.clap_audio import seeded_draw
 from stages.embed.models.wavcaps import drawn_crop
 from stages.embed.models.wavcaps_text import spoken_text

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import Settings, load
+from pipeline.config import PARAMS, Settings, load
 from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
 
@@ -28,7 +28,8 @@ class SubsetConfig(Settings):
             `media_duration_s`, `has_audio`, `has_video`, and `text`, `source` of its captions: a clip belongs to the
             subset if the condition is true for one of its captions.
         annotated: a subset that comes with the annotations of the corpus, or with descriptions of its captions
-            (`described-NAME-low`, `-moderate`, `-high`).
+            (`described-NAME-low`, `-moderate`, `-high`); or `speech` or `sounds`, where its clips have been labelled by
+            whether somebody speaks.
     """
 
     clips: list[str] | None = None
@@ -91,9 +92,16 @@ def _listed(wanted: Sequence[str], clip_ids: Sequence[str], path: Path, remark: 
 def _annotated(corpus: str, name: str, path: Path) -> set[str]:
     table = read_extended(corpus, "subsets")
     chosen = table.filter(pl.col("subset") == name)["id"]
+    if chosen.is_empty() and layout.table(corpus, "speech").is_file():
+        speech = schemas.read_table(layout.table(corpus, "speech"), schemas.SPEECH)
+        chosen = speech.filter(pl.col("subset") == name)["clip_id"]
+        table = pl.concat([table.select("subset"), speech.select("subset")])
     if chosen.is_empty():
         known = table["subset"].unique().to_list()
-        raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r}, {did_you_mean(name, known)}")
+        remedy = (
+            f" (list it in {PARAMS} under `speech:` to have its clips labelled)" if name in ("speech", "sounds") else ""
+        )
+        raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r}{remedy}, {did_you_mean(name, known)}")
     return set(chosen)
 
 

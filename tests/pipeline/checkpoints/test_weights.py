@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.embed.models.checkpoint import CheckpointError, load_strictly, read_state_dict
+from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Training over our cache, beside the reference."""

@@ -1,0 +1,127 @@
+"""HowTo100M's `caption.pickle`, larger than memory, as an HDF5 file from which single videos are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.durable import new_file
+from cache.errors import UserError
+from pipeline.array_pickle import PickledArray
+from pipeline.item_pickle import PickledItems
+from stages.avlnet.speech_captions import SpeechCaptions
+
+VIDEOS_AT_ONCE = 1000
+_VERSION = 1
+
+
+def import_captions(pickled: Path, path: Path) -> int:
+    """Writes the captions of all videos, whole or not at all, without running what the pickle names.
+
+    Args:
+        pickled: dict of video id -> {start, end, text}, each a list or array of the captions of the video.
+        path: HDF5 file to make.
+
+    Returns:
+        Number of videos.
+
+    Raises:
+        UserError: the pickle is missing, damaged or of another form.
+    """
+    n = 0
+    with new_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["hearonce_captions"] = _VERSION
+        times = file.create_dataset("times", (0, 2), "f8", maxshape=(None, 2), chunks=(8192, 2))
+        texts = file.create_dataset("texts", (0,), "u1", maxshape=(None,), chunks=(1 << 18,))
+        ids = file.create_dataset("ids", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(8192,))
+        ends = file.create_dataset("ends", (0, 2), "i8", maxshape=(None, 2), chunks=(8192, 2))
+        at = np.zeros(2, np.int64)
+        for batch in _batches(pickled):
+            encoded = [json.dumps(list(one.texts)).encode() for _, one in batch]
+            lengths = np.array([(len(one), len(text)) for (_, one), text in zip(batch, encoded, strict=True)], np.int64)
+            _append(ids, [id for id, _ in batch])
+            _append(ends, at + np.cumsum(lengths, axis=0))
+            _append(times, np.concatenate([np.stack([one.starts_s, one.stops_s], axis=1) for _, one in batch]))
+            _append(texts, np.frombuffer(b"".join(encoded), np.uint8))
+            at += lengths.sum(axis=0)
+            n += len(batch)
+    return n
+
+
+def _batches(pickled: Path) -> Iterator[list[tuple[str, SpeechCaptions]]]:
+    batch: list[tuple[str, SpeechCaptions]] = []
+    for entry in PickledItems(pickled, "take HowTo100M's caption.pickle"):
+        if not isinstance(entry, tuple):
+            raise UserError(f"{pickled} is a list, expected a dict of videos: take HowTo100M's caption.pickle.")
+        batch.append((str(entry[0]), _captions(entry, pickled)))
+        if len(batch) == VIDEOS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _captions(entry: tuple[Any, Any], pickled: Path) -> SpeechCaptions:
+    id, found = entry
+    try:
+        columns = [
+            found[key].array() if isinstance(found[key], PickledArray) else found[key] for key in ("start", "end")
+        ]
+        starts, stops = (np.asarray(one, np.float64).reshape(-1) for one in columns)
+        texts = [str(text) for text in found["text"]]
+        if not len(starts) == len(stops) == len(texts):
+            raise ValueError(f"{len(starts)} starts, {len(stops)} ends and {len(texts)} texts")
+    except Exception as error:  # whatever the file holds instead
+        raise UserError(f"{pickled}: video {id} has no captions with start, end and text ({error}).") from None
+    return SpeechCaptions(starts.tolist(), stops.tolist(), texts)
+
+
+def _seconds(values: Any) -> NDArray[np.float64]:
+    return np.asarray(values.array() if isinstance(values, PickledArray) else values, np.float64).reshape(-1)
+
+
+def _append(dataset: h5py.Dataset, values: Any) -> None:
+    n = len(dataset)
+    dataset.resize(n + len(values), axis=0)
+    dataset[n:] = values
+
+
+class CaptionFile(Mapping[str, SpeechCaptions]):
+    """Captions by video id, read when they are asked for; the ids and where each begins are in memory.
+
+    Args:
+        path: made by `import_captions`.
+
+    Raises:
+        UserError: it is missing or something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = h5py.File(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error}): import caption.pickle again.") from None
+        if self._file.attrs.get("hearonce_captions") != _VERSION:
+            raise UserError(f"{path} holds no captions of hearonce: import caption.pickle again.")
+        self._ends = np.concatenate([np.zeros((1, 2), np.int64), self._file["ends"][:]])
+        self._rows = {id: row for row, id in enumerate(self._file["ids"].asstr()[:])}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __getitem__(self, video: str) -> SpeechCaptions:
+        row = self._rows[video]
+        (first, begin), (last, end) = self._ends[row], self._ends[row + 1]
+        times = self._file["times"][first:last]
+        return SpeechCaptions(
+            times[:, 0].tolist(), times[:, 1].tolist(), json.loads(self._file["texts"][begin:end].tobytes())
+        )

@@ -1,0 +1,138 @@
+"""What AVLnet is given of a clip, from cached features: arrays in, arrays out.
+
+The rules are those of the authors' loaders of YouCook2, MSR-VTT and HowTo100M.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+HOP_S = 0.01
+"""Seconds from one frame of a spectrogram to the next (160 samples at 16 kHz)."""
+
+FLAT_RATE, MOVING_RATE = 1.0, 1.5
+"""2D and 3D picture features per second."""
+
+_SMALLEST_NORM = 1e-12
+_WORD = re.compile(r"[\w']+")
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A spectrogram of one length.
+
+    Attributes:
+        frames: float32 (length, 40), zeros (the loudest level there is) behind the sound; networks take it turned.
+        n_frames: frames of the sound before it was padded or cut.
+    """
+
+    frames: Floats
+    n_frames: int
+
+
+def padded_sound(spectrogram: NDArray[Any], length: int, n_frames: int | None = None) -> Sound:
+    """Pads or cuts a spectrogram.
+
+    Args:
+        spectrogram: (frames, 40) in dB, as it is cached.
+        length: frames wanted.
+        n_frames: of the whole sound, where `spectrogram` is only its beginning.
+    """
+    frames = np.zeros((length, spectrogram.shape[1]), np.float32)
+    frames[: len(spectrogram)] = spectrogram[:length]
+    return Sound(frames, len(spectrogram) if n_frames is None else n_frames)
+
+
+def pooled(features: NDArray[Any]) -> Floats:
+    """Maximum over time of (seconds, dim) features, scaled to length 1; zeros where there are none."""
+    if not len(features):
+        return np.zeros(features.shape[1], np.float32)
+    return unit(features.max(axis=0).astype(np.float32))
+
+
+def unit(vector: Floats) -> Floats:
+    """The vector scaled to length 1."""
+    return vector / np.float32(max(float(np.linalg.norm(vector)), _SMALLEST_NORM))
+
+
+def picture_item(flat: NDArray[Any], moving: NDArray[Any]) -> Floats:
+    """The picture of a clip: pooled 2D features, then pooled 3D features.
+
+    Args:
+        flat: (seconds, d2) of the 2D network.
+        moving: (n, d3) of the 3D network.
+    """
+    return np.concatenate([pooled(flat), pooled(moving)])
+
+
+def tokenized(text: str) -> list[str]:
+    """The words of a text: letters, digits, underscores and apostrophes, as they are spelt."""
+    return _WORD.findall(str(text))
+
+
+def text_item(words: NDArray[Any], max_words: int) -> Floats:
+    """The first word vectors of a text, zeros behind them.
+
+    Args:
+        words: (n, dim) vectors of the words that have one, in order.
+        max_words: words wanted.
+    """
+    item = np.zeros((max_words, words.shape[1]), np.float32)
+    item[: len(words)] = words[:max_words]
+    return item
+
+
+def vectors_of(words: Sequence[str], vectors: Mapping[str, NDArray[Any]], dim: int) -> Floats:
+    """(n, dim) vectors of the words that have one."""
+    known = [vectors[word] for word in words if word in vectors]
+    return np.stack(known).astype(np.float32) if known else np.zeros((0, dim), np.float32)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a video.
+
+    Attributes:
+        start_s: in whole seconds.
+        n_frames: of the spectrogram.
+    """
+
+    start_s: int
+    n_frames: int
+
+    @property
+    def sound(self) -> tuple[int, int]:
+        """First frame of the spectrogram, and one past the last."""
+        start = max(0, (self.start_s * 16_000 - 200) // 160)
+        return start, start + self.n_frames
+
+    def picture(self, rate: float) -> tuple[int, int]:
+        """First picture feature, and one past the last."""
+        stop_s = self.start_s + whole_seconds(self.n_frames)
+        return int(self.start_s * rate), int(stop_s * rate) + 1
+
+
+def whole_seconds(n_frames: int) -> int:
+    """Seconds that frames of a spectrogram last, the half window before the first included, cut to a whole number."""
+    return int((n_frames * 160 + 200) / 16_000)
+
+
+def random_windows(n_frames: int, window_frames: int, n: int, random: np.random.Generator) -> list[Window]:
+    """Windows that begin at random seconds of a video, as AVLnet is trained on HowTo100M.
+
+    Args:
+        n_frames: of the video's spectrogram.
+        window_frames: of a window.
+        n: windows wanted; they may be the same.
+        random: generator.
+    """
+    latest = whole_seconds(n_frames) - (whole_seconds(window_frames) + 1)
+    return [Window(int(start), window_frames) for start in random.integers(0, max(1, latest), n)]

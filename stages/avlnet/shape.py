@@ -1,0 +1,40 @@
+"""Which AVLnet, and how it is trained: names that need no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Variant = Literal["bi", "tri", "fused"]
+Objective = Literal["pairs", "text-to-sum"]
+
+PICTURE_DIM = 4096
+WORD_DIM = 300
+MARGIN = 0.001
+SOUND_WIDTHS = (128, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What kind of AVLnet, and how large.
+
+    Attributes:
+        variant: `bi` (AVLnet: sound, picture), `tri` (AVLnet-Text-Tri: and text apart) or `fused`
+            (AVLnet-Text-Fused: sound and text together against the picture).
+        dim: of the space.
+        picture_dim: of a picture feature, 2D and 3D side by side.
+        word_dim: of a word vector.
+        sound_widths: channels of the sound trunk, of its first convolution and its four stages.
+    """
+
+    variant: Variant = "bi"
+    dim: int = 4096
+    picture_dim: int = PICTURE_DIM
+    word_dim: int = WORD_DIM
+    sound_widths: tuple[int, ...] = SOUND_WIDTHS
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """What the network embeds, in the order of its outputs."""
+        first = "sound_text" if self.variant == "fused" else "sound"
+        return (first, "picture", "text") if self.variant == "tri" else (first, "picture")

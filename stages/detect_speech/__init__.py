@@ -1,0 +1,1 @@
+"""Stage `detect_speech`: whether somebody speaks in each clip."""

@@ -1,0 +1,1 @@
+"""AVLnet as an encoder: it is given cached features instead of media."""

@@ -1,0 +1,61 @@
+"""`configs/encoders/NAME.yaml` of family `avlnet`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cache.errors import UserError
+from pipeline.config import PARAMS, Settings, load_params, named, read_yaml, validate
+
+FAMILY = "avlnet"
+
+
+class AvlNetConfig(Settings):
+    """An AVLnet and the features that it is given.
+
+    Attributes:
+        family: `avlnet`.
+        checkpoint: weights as the authors publish them, or `model.pth` of a training; they say which variant it is.
+        sound: encoder whose rows are log-mel spectrograms.
+        flat: encoder of 2D picture features.
+        moving: encoder of 3D picture features.
+        words: encoder of word vectors, for AVLnet-Text.
+        max_frames: spectrograms are padded or cut to so many frames; 5120 for YouCook2, 3072 for MSR-VTT.
+        max_words: texts are padded or cut to so many words.
+    """
+
+    family: Literal["avlnet"]
+    checkpoint: Path
+    sound: str = "avlnet-spectrogram"
+    flat: str = "resnet152"
+    moving: str = "resnext101-3d"
+    words: str | None = None
+    max_frames: Annotated[int, Field(ge=16)] = 5120
+    max_words: Annotated[int, Field(ge=1)] = 20
+
+
+def load_avlnet_config(corpus: str, name: str) -> AvlNetConfig:
+    """Reads the YAML of an encoder and checks that `params.yaml` feeds it what it reads.
+
+    Raises:
+        UserError: no such encoder, or it is of another family, or the two disagree.
+    """
+    path = named("encoders", name)
+    options: dict[str, Any] = read_yaml(path)
+    if options.get("family") != FAMILY:
+        raise UserError(
+            f"{path} is of family {options.get('family')!r}, not {FAMILY!r}: list it under `embeddings` of {PARAMS}."
+        )
+    config = validate(options, AvlNetConfig, path)
+    params = load_params()
+    for where, wired in {**params.avlnets, **params.text_avlnets}.items():
+        if (wired.corpus, wired.encoder) != (corpus, name):
+            continue
+        wanted = {"corpus": corpus, "encoder": name, **config.model_dump(mode="json", include=set(wired.reads()))}
+        if wired.model_dump(mode="json") != wanted or (config.words is not None) != ("words" in wanted):
+            group = "avlnets" if config.words is None else "text_avlnets"
+            raise UserError(f"{PARAMS} and {path} disagree: write `{where}: {wanted}` in `{group}`.")
+    return config

@@ -1,0 +1,1 @@
+"""Published feature files -> embedding caches."""

@@ -1,0 +1,125 @@
+"""Features of the clips of a pickle as artifacts, with as much memory as a block of one clip needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import keys as row_keys
+from cache.artifact_writer import artifact_writer
+from cache.row_format import RowFormat
+from cache.rows import Rows
+from pipeline.avlnet_pickle import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
+
+HALVES = ("resnet152", "resnext101-3d")
+"""What the extractors save in half precision; stored so as long as that loses nothing."""
+
+BLOCK_BYTES = 32 << 20
+
+
+@dataclass
+class Survey:
+    """What a first reading finds out about the features of one kind.
+
+    Attributes:
+        ids: clips that have usable ones.
+        frames: of all of them together.
+        exact: whether all numbers are whole in half precision.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    frames: int = 0
+    exact: bool = True
+
+    def row_format(self, encoder: str) -> RowFormat:
+        """How they are stored."""
+        if encoder in HALVES:
+            return RowFormat(PICTURE_DIM, "float16" if self.exact else "float32", ragged=True)
+        return RowFormat(N_MELS, "float32", ragged=True)
+
+
+def survey(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dict[str, Survey]:
+    """Reads all features once.
+
+    Args:
+        clips: of the corpus.
+        fault: told of features that cannot be used; they are left out.
+    """
+    found = {encoder: Survey() for encoder in FEATURES}
+    for clip in _once(clips):
+        for encoder, one in found.items():
+            values = clip.features(encoder)
+            if values is None:
+                fault(clip, f"has no {encoder}")
+            elif not len(values) or not np.isfinite(values).all():
+                fault(clip, f"has {encoder} that {'are not finite' if len(values) else 'are empty'}")
+            else:
+                one.ids.append(clip.id)
+                one.frames += len(values)
+                one.exact = one.exact and encoder in HALVES and _whole_in_half(values)
+    return found
+
+
+def write(clips: ClipPickles, found: Mapping[str, Survey], path_of: Callable[[str], Path]) -> None:
+    """Reads all features again and writes the artifact of each kind, whole or not at all.
+
+    Args:
+        clips: of the corpus.
+        found: by `survey`.
+        path_of: encoder -> where its artifact goes.
+    """
+    with ExitStack() as stack:
+        blocks = {}
+        for encoder, one in found.items():
+            description = {"modality": "clips", "encoder": encoder, "fingerprint": _fingerprint(encoder)}
+            append = stack.enter_context(
+                artifact_writer(path_of(encoder), one.row_format(encoder), one.ids, one.frames, description)
+            )
+            blocks[encoder] = _Block(one.row_format(encoder), append, iter(one.ids))
+        for clip in _once(clips):
+            for encoder, block in blocks.items():
+                if clip.id == block.wanted:
+                    values = clip.features(encoder)
+                    assert values is not None
+                    block.add(values)
+        for block in blocks.values():
+            block.flush()
+
+
+def _once(clips: ClipPickles) -> Iterator[PickledClip]:
+    return (clip for _, clip, new in clips if new)
+
+
+def _fingerprint(encoder: str) -> str:
+    return row_keys.fingerprint({"features": encoder, "origin": "published", "version": 1})
+
+
+def _whole_in_half(values: NDArray[np.floating]) -> bool:
+    with np.errstate(over="ignore"):
+        return bool((values.astype(np.float16) == values).all())
+
+
+class _Block:
+    """Rows of one artifact that are written together."""
+
+    def __init__(self, row_format: RowFormat, append: Callable[[Rows], None], ids: Iterator[str]) -> None:
+        self._format, self._append, self._ids = row_format, append, ids
+        self._parts: list[Rows] = []
+        self.wanted = next(ids, None)
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        stored = np.asarray(values, self._format.storage)
+        self._parts.append(Rows.of(self._format, [row_keys.feature_key(stored)], [stored]))
+        self.wanted = next(self._ids, None)
+        if sum(part.nbytes for part in self._parts) >= BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._parts:
+            self._append(Rows.join(self._format, self._parts))
+            self._parts = []

@@ -1,0 +1,66 @@
+"""Reader `avlnet-pickle`: the clips of a pickle that AVLnet's authors publish; their features need no media."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cache.errors import UserError
+from pipeline.avlnet_pickle import ORIGIN, ClipPickles, PickledClip, published_files
+from pipeline.config import CorpusConfig, CorpusPlace
+from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Origin
+
+GIVEN, EVAL = "given", "eval"
+
+
+def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
+    """Reads the pickles of `files.subsets`, each a subset of the corpus, and the list of videos.
+
+    All captions of a clip are the source `given`; the one that MSR-VTT is scored on is the first of them, and the
+    source `eval`.
+
+    Raises:
+        UserError: all files are missing, or one is damaged.
+    """
+    files, remarks = published_files(config, place.annotations)
+    annotations = Annotations(remarks=remarks)
+    for subset, clip, new in ClipPickles(files):
+        annotations.subsets.append((subset, "clip", clip.id))
+        if new:
+            _add(clip, annotations)
+    if config.files.videos:
+        annotations.remarks += _compared(place.annotations / config.files.videos, annotations)
+    return annotations
+
+
+def _add(clip: PickledClip, annotations: Annotations) -> None:
+    annotations.clips.append(AnnotatedClip(clip.id, origin=Origin(clip.video, clip.start_s, clip.stop_s)))
+    scored = () if clip.eval_caption is None else (clip.eval_caption,)
+    for source, texts in ((GIVEN, dict.fromkeys((*scored, *clip.captions))), (EVAL, scored)):
+        for number, text in enumerate(texts):
+            id = f"{source}:{clip.id}" + (f":{number}" if number else "")
+            annotations.captions.append(Caption(id, text, source))
+            annotations.pairs.append((clip.id, id))
+
+
+def _compared(path: Path, annotations: Annotations) -> list[str]:
+    """A remark if clips are of videos that the list of videos lacks."""
+    try:
+        names = _names(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return [f"the list of videos {path} is missing (get it from {ORIGIN})"]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}): fetch it again from {ORIGIN}.") from None
+    videos = {clip.origin.video for clip in annotations.clips if clip.origin is not None}
+    strange = sorted(videos - names)
+    return [f"{len(strange)} videos are not in {path}, such as {strange[0]}"] if strange else []
+
+
+def _names(document: Any) -> set[str]:
+    """All keys and strings of a JSON document, whatever its nesting."""
+    if isinstance(document, dict):
+        return set(document).union(*map(_names, document.values()))
+    if isinstance(document, list):
+        return set().union(*map(_names, document))
+    return {document} if isinstance(document, str) else set()

@@ -1,0 +1,118 @@
+"""`hearonce train NAME`: cached features -> the weights of an AVLnet, with metrics and plots of DVCLive."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cache.location import Store
+from pipeline import layout
+from pipeline.fingerprints import fingerprint_of
+from pipeline.options import Workers
+from pipeline.summary import Summary
+from stages.train.config import TrainingConfig, load_training
+
+if TYPE_CHECKING:
+    from stages.avlnet.network import AvlNet
+    from stages.train.features import Features
+    from stages.train.run import Material
+
+VERSION = 1
+"""To be raised when a change of the code changes what is trained: saved states of before then no longer serve."""
+
+Name = Annotated[str, typer.Argument(help="A training of configs/trainings/.")]
+Device = Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...; a GPU if any.")]
+Count = Annotated[
+    int,
+    typer.Option("--processes", envvar="HEARONCE_PROCESSES", min=1, help="Processes, each with a GPU where there are."),
+]
+Seconds = Annotated[
+    float, typer.Option("--save-every", envvar="HEARONCE_SAVE_EVERY", help="Seconds between saves within an epoch.")
+]
+
+
+def train(
+    name: Name, device: Device = None, workers: Workers = None, processes: Count = 1, save_every: Seconds = 600.0
+) -> None:
+    """Train a network on cached features; a training that was interrupted goes on where it was."""
+    config = load_training(name)
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        os.execv(sys.executable, [*torchrun, *sys.argv])
+    from stages.train.batches import BatchReader
+    from stages.train.features import CachedFeatures
+    from stages.train.processes import Processes
+    from stages.train.run import Material
+
+    together = Processes.join(device)
+    try:
+        summary = Summary(f"train {name}", unit="steps")
+        with summary.timed("open"):
+            features = _features(config)
+            evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
+        reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
+        with closing(reader):
+            _train(name, Material(config, features, evaluated, reader, together), summary, save_every)
+    finally:
+        together.leave()
+
+
+def _features(config: TrainingConfig) -> Features:
+    from stages.train.features import CachedFeatures
+    from stages.train.howto100m import WindowedVideos
+
+    return CachedFeatures(config, config.train_on) if config.files is None else WindowedVideos(config.files, config)
+
+
+def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
+    from stages.avlnet.weights import save_weights
+    from stages.train.live import LivePlots, Silence
+    from stages.train.progress import SavedProgress
+    from stages.train.run import train as run
+    from stages.train.step import Stepper
+
+    config, together = material.config, material.processes
+    summary.wanted = config.epochs * material.steps_per_epoch
+    net = _new_network(config, material.features).to(together.device)
+    stepper = Stepper(net, config, together)
+    saved = SavedProgress(Store.default().trainings / identity(config, material.features))
+    progress = saved.load(net, stepper)
+    together.wait()
+    summary.found = len(progress.losses)
+    if material.features.n_without_sound:
+        summary.remark(f"{material.features.n_without_sound} clips without sound left out")
+    folder = layout.training(name)
+    observer = LivePlots(folder / "live", material.steps_per_epoch, progress) if together.rank == 0 else Silence()
+    run(net, stepper, material, saved, progress, observer, summary, save_every_s)
+    if together.rank == 0:
+        save_weights(net, folder / "model.pth")
+        observer.end()
+        saved.forget()
+        for direction, values in progress.evaluations[-1].items():
+            shown = ", ".join(f"{metric} {value:.4g}" for metric, value in values.items())
+            summary.remark(f"{direction.replace('_', ' ')} {shown}")
+        print(summary.line(), flush=True)
+
+
+def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
+    import torch
+
+    from stages.avlnet.network import AvlNet
+    from stages.avlnet.shape import Shape
+    from stages.avlnet.weights import load_weights
+
+    torch.manual_seed(config.seed)
+    net = AvlNet(Shape(config.variant, config.dim, features.picture_dim, features.word_dim, config.sound_widths))
+    if config.start is not None:
+        load_weights(net, config.start)
+    return net
+
+
+def identity(config: TrainingConfig, features: Features) -> str:
+    """A name for all that decides what is trained."""
+    settings = {**config.model_dump(mode="json"), "start": config.start}
+    return fingerprint_of({"version": VERSION, "training": settings, "features": features.identity()})[0]

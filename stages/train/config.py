@@ -1,0 +1,142 @@
+"""`configs/trainings/CORPUS/NAME.yaml`: how an AVLnet is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cache.errors import UserError
+from pipeline.config import PARAMS, Featured, FeaturedText, Settings, load, load_params, named
+from stages.avlnet.shape import MARGIN, SOUND_WIDTHS, Objective, Variant
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Windows(Settings):
+    """Random stretches of long videos instead of whole clips, as AVLnet is trained on HowTo100M.
+
+    Attributes:
+        frames: of a stretch of the spectrogram; 1,000 are 10 seconds.
+        per_clip: stretches drawn from each clip of a batch.
+    """
+
+    frames: Count
+    per_clip: Count = 1
+
+
+class VideoFiles(Settings):
+    """Feature files of whole videos as AVLnet's authors lay them out, in place of cached features.
+
+    Attributes:
+        paths: list of the videos, `HowTo100M_1166_videopaths.txt`.
+        features: folder of `ID_2d.npz` and `ID_3d.npz`.
+        sounds: folder of `ID_spec.npz`; that of the picture features if null.
+    """
+
+    paths: Path
+    features: Path
+    sounds: Path | None = None
+
+
+class TrainingConfig(Settings):
+    """How a network is trained, on which clips of which corpus. Whatever stands here can change the weights.
+
+    Attributes:
+        corpus: whose clips.
+        sound: encoder whose rows are log-mel spectrograms.
+        flat: encoder of 2D picture features.
+        moving: encoder of 3D picture features.
+        words: encoder of word vectors; None for the variant without text.
+        captions: caption source; a clip with several captions is trained on one drawn at random.
+        train_on: subset (`configs/subsets/CORPUS/`) of the clips to train on; null for all.
+        evaluate_on: subset whose retrieval is measured before each epoch and after the last; null for none.
+        evaluation_count: number of queries that recall is a fraction of, where more than have come through count as
+            mistakes (MSR-VTT: 1000, of which 968 have sound); null for those that have come through.
+        variant: which AVLnet.
+        objective: which sides of a batch are compared, see `stages.avlnet.loss`.
+        start: weights to start from, as the authors publish them or as `model.pth` of another training; null to
+            start from scratch.
+        dim: of the space.
+        sound_widths: channels of the sound trunk: the published ones, or fewer for a small corpus or machine.
+        max_frames: spectrograms are padded or cut to so many frames.
+        max_words: texts are padded or cut to so many words.
+        windows: random stretches of each clip instead of the whole.
+        files: feature files of whole videos instead of the caches of a corpus: HowTo100M.
+        batch_size: clips of a batch, over all processes.
+        accumulate: parts in which each process works through its batch, to save memory. The loss and its gradient are
+            those of the whole batch; only batch normalisation sees a part at a time.
+        epochs: over all clips; a last batch that is not full is left out.
+        lr: learning rate of Adam.
+        lr_decay: factor on the learning rate after each epoch.
+        margin: of the loss.
+        precision: `float32`, or `bf16` or `fp16` for mixed precision.
+        seed: of the initial weights and all random draws.
+    """
+
+    corpus: str
+    sound: str = "avlnet-spectrogram"
+    flat: str = "resnet152"
+    moving: str = "resnext101-3d"
+    words: str | None = None
+    captions: str = "given"
+    train_on: str | None = None
+    evaluate_on: str | None = None
+    evaluation_count: Count | None = None
+    variant: Variant = "bi"
+    objective: Objective = "pairs"
+    start: Path | None = None
+    dim: Count = 4096
+    sound_widths: Annotated[tuple[Count, ...], Field(min_length=5, max_length=5)] = SOUND_WIDTHS
+    max_frames: Count = 5120
+    max_words: Count = 20
+    windows: Windows | None = None
+    files: VideoFiles | None = None
+    batch_size: Count = 256
+    accumulate: Count = 1
+    epochs: Count = 5
+    lr: Positive = 1e-4
+    lr_decay: Positive = 1.0
+    margin: Annotated[float, Field(ge=0)] = MARGIN
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    seed: int = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainingConfig:
+        if (self.words is None) != (self.variant == "bi"):
+            raise ValueError(f"variant {self.variant} " + ("takes no words" if self.words else "needs words"))
+        if self.objective == "text-to-sum" and self.variant != "tri":
+            raise ValueError("objective text-to-sum is of variant tri")
+        if self.variant == "fused" and self.dim % 2:
+            raise ValueError("dim of variant fused must be even")
+        if self.windows is not None and self.words is not None:
+            raise ValueError("random windows have no captions: leave out windows or words")
+        if self.files is not None and (self.windows is None or self.train_on or self.evaluate_on):
+            raise ValueError("with files of whole videos, windows must be given, train_on and evaluate_on left out")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} does not divide into {self.accumulate} parts")
+        return self
+
+
+def load_training(name: str) -> TrainingConfig:
+    """Reads `configs/trainings/<corpus>/<name>.yaml` and checks that `params.yaml` feeds it the same features.
+
+    Raises:
+        UserError: there is none, a key is wrong, or the two disagree, so that DVC would watch other files.
+    """
+    path = named("trainings", name)
+    config = load(path, TrainingConfig)
+    if config.corpus != path.parent.name:
+        raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
+    params = load_params()
+    wired = {**params.trainings, **params.text_trainings}.get(name)
+    if wired is None:
+        return config
+    kind: type[Featured] = Featured if config.words is None else FeaturedText
+    wanted = {field: getattr(config, field) for field in kind.model_fields}
+    if wired.model_dump() != wanted:
+        group = "trainings" if config.words is None else "text_trainings"
+        raise UserError(f"{PARAMS} and {path} disagree on training {name!r}: write `{name}: {wanted}` in `{group}`.")
+    return config

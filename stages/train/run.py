@@ -1,0 +1,167 @@
+"""The loop of a training: evaluate, an epoch of steps, save; again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cache.errors import UserError
+from pipeline.progress import progress as shown
+from pipeline.summary import Summary
+from stages.avlnet.network import AvlNet
+from stages.train.batches import BatchReader, draws, order, share
+from stages.train.config import TrainingConfig
+from stages.train.evaluation import evaluate
+from stages.train.features import CachedFeatures, Features, Item
+from stages.train.processes import Processes
+from stages.train.progress import Evaluation, Progress, SavedProgress
+from stages.train.step import Stepper
+
+LOSSES_AT_ONCE = 20
+"""Steps whose losses are fetched from the device together: fetching waits for it."""
+
+
+class Observer(Protocol):
+    """Told how a training goes."""
+
+    def losses(self, losses: list[float]) -> None:
+        """Losses of the next steps."""
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Retrieval at this step."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training works with.
+
+    Attributes:
+        config: of the training.
+        features: to train on.
+        evaluated: to evaluate on, if anything.
+        reader: of batches.
+        processes: this process among others.
+    """
+
+    config: TrainingConfig
+    features: Features
+    evaluated: CachedFeatures | None
+    reader: BatchReader
+    processes: Processes
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches of an epoch.
+
+        Raises:
+            UserError: there is none, or a batch cannot be shared out.
+        """
+        config, n = self.config, len(self.features)
+        shares = config.accumulate * self.processes.count
+        if config.batch_size % shares:
+            raise UserError(
+                f"batch_size {config.batch_size} cannot be shared out to {shares} parts: change one of them."
+            )
+        if n < config.batch_size:
+            raise UserError(
+                f"Of {config.corpus!r} (subset {config.train_on or 'all'}) {n} clips can be trained on, fewer than "
+                f"batch_size {config.batch_size}: make that smaller."
+            )
+        return n // config.batch_size
+
+
+def train(
+    net: AvlNet,
+    stepper: Stepper,
+    material: Material,
+    saved: SavedProgress,
+    progress: Progress,
+    observer: Observer,
+    summary: Summary,
+    save_every_s: float,
+) -> None:
+    """Goes on from `progress` to the end of the last epoch.
+
+    Args:
+        net: the network, in the state of `progress`.
+        stepper: likewise.
+        material: clips and settings.
+        saved: where the state is kept.
+        progress: what has been done; kept up to date.
+        observer: told of losses and retrieval.
+        summary: counters and times.
+        save_every_s: seconds after which the state is saved within an epoch.
+    """
+    config, first = material.config, material.processes.rank == 0
+    net.train()
+    with shown(summary.label, config.epochs * material.steps_per_epoch, "steps") as advance:
+        advance(len(progress.losses))
+        while progress.epoch < config.epochs:
+            if len(progress.evaluations) == progress.epoch:
+                _evaluate(net, material, progress, observer, summary)
+            last_save = time.monotonic()
+            for losses in _steps(stepper, material, progress, summary):
+                progress.losses += losses
+                progress.step += len(losses)
+                observer.losses(losses)
+                summary.computed += len(losses)
+                advance(len(losses))
+                if first and progress.step < material.steps_per_epoch and time.monotonic() - last_save >= save_every_s:
+                    with summary.timed("save"):
+                        saved.save(progress, net, stepper)
+                    last_save = time.monotonic()
+            stepper.decay()
+            progress.epoch, progress.step = progress.epoch + 1, 0
+            if first:
+                with summary.timed("save"):
+                    saved.save(progress, net, stepper)
+        if len(progress.evaluations) == config.epochs:
+            _evaluate(net, material, progress, observer, summary)
+
+
+def _evaluate(net: AvlNet, material: Material, progress: Progress, observer: Observer, summary: Summary) -> None:
+    found: Evaluation = {}
+    if material.evaluated is not None and material.processes.rank == 0:
+        with summary.timed("evaluate"):
+            device = material.processes.device
+            found = evaluate(net, material.config, material.evaluated, material.reader, device)
+    material.processes.wait()
+    progress.evaluations.append(found)
+    observer.evaluation(found)
+
+
+def _steps(stepper: Stepper, material: Material, progress: Progress, summary: Summary) -> Iterator[list[float]]:
+    """What is left of an epoch; yields the losses of some steps at a time."""
+    config, processes, epoch = material.config, material.processes, progress.epoch
+    clips = order(len(material.features), config.seed, epoch)
+    batches = [
+        clips[step * config.batch_size : (step + 1) * config.batch_size]
+        for step in range(progress.step, material.steps_per_epoch)
+    ]
+    parts = [part for batch in batches for part in share(batch, processes.rank, processes.count, config.accumulate)]
+
+    def items_of(clip: int) -> Sequence[Item]:
+        return material.features.training_items(clip, draws(config.seed, epoch, clip))
+
+    read = material.reader.batches(parts, items_of)
+    pending: list[Tensor] = []
+    for i in range(len(batches)):
+        with summary.timed("wait for data"):
+            mine = [next(read) for _ in range(config.accumulate)]
+        with summary.timed("step"):
+            pending.append(stepper.step(mine))
+        if len(pending) == LOSSES_AT_ONCE or i + 1 == len(batches):
+            with summary.timed("step"):
+                losses = torch.stack(pending).tolist()
+            pending.clear()
+            if not np.isfinite(losses).all():
+                raise UserError(
+                    f"The loss is no longer finite in epoch {epoch + 1}: lower lr, or take another precision."
+                )
+            yield losses

@@ -1,0 +1,40 @@
+"""Run under torchrun by test_global_batch: one step on half of a batch; the first process writes what came of it."""
+
+import sys
+
+import torch
+
+from stages.avlnet.network import AvlNet
+from stages.avlnet.shape import Shape
+from stages.train.batches import Batch
+from stages.train.config import TrainingConfig
+from stages.train.processes import Processes
+from stages.train.step import Stepper
+
+SHAPE = Shape("tri", 8, 6, 7, (8, 8, 8, 16, 16))
+N = 8
+
+
+def batch(rows: slice = slice(None)) -> Batch:
+    random = torch.Generator().manual_seed(0)
+    picture, sound = torch.randn(N, 6, generator=random), 9 * torch.randn(N, 64, 40, generator=random) - 30
+    words = torch.randn(N, 5, 7, generator=random)
+    return Batch(picture[rows], sound[rows], torch.full((N,), 64)[rows], words[rows])
+
+
+def step(processes: Processes, parts: list[Batch], **options: object) -> dict:
+    torch.manual_seed(0)
+    net = AvlNet(SHAPE).train()
+    stepper = Stepper(net, TrainingConfig(corpus="mine", variant="tri", words="word2vec", **options), processes)
+    loss = stepper.step(parts)
+    gradients = {name: one.grad for name, one in net.named_parameters() if one.grad is not None}
+    return {"loss": loss, "gradients": gradients, "state": net.state_dict()}
+
+
+if __name__ == "__main__":
+    together = Processes.join("cpu")
+    half = N // together.count
+    found = step(together, [batch(slice(together.rank * half, (together.rank + 1) * half))])
+    if together.rank == 0:
+        torch.save(found, sys.argv[1])
+    together.leave()

@@ -1,0 +1,125 @@
+"""Whether somebody speaks in a clip, by Silero VAD, on real and made sounds."""
+
+import numpy as np
+import polars as pl
+import pytest
+import soundfile
+import torch
+from conftest import REPOSITORY
+from parity.fill import sine_mix
+
+from cache import tables as schemas
+from cache.errors import UserError
+from pipeline import layout
+from pipeline.subsets import read_subset
+from stages.detect_speech.command import detect_speech
+from stages.detect_speech.labels import labelled
+from stages.embed.command import embed_clips
+from stages.embed.models.silero_vad import STEP, load_silero_vad, speech_seconds
+from stages.embed.models.wheel_files import WeightsError, wheel_file
+from stages.extract_audio.command import extract_audio
+from stages.ingest.command import ingest
+
+MEDIA = REPOSITORY / "configs/corpora/demo/media"
+SAID, NOT_SAID = "amazed-voice", ("crow", "small-bell", "breaking-glass")
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return wheel_file("silero_vad", "data/silero_vad.jit", "silero-vad")
+
+
+@pytest.mark.parametrize("n_samples", [1, 511, 512, 513, 40_000])
+def test_probabilities_are_those_of_the_published_module(weights, n_samples):
+    published = torch.jit.load(weights).eval()
+    samples = torch.from_numpy(sine_mix(n_samples, 16_000, seed=1))
+    padded = torch.nn.functional.pad(samples, (0, -n_samples % STEP))
+    with torch.no_grad():
+        wanted = [published(window, 16_000).item() for window in padded.split(STEP)]
+    found = load_silero_vad(weights).probabilities(samples)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def test_long_sounds_are_heard_in_pieces_with_one_memory(weights, monkeypatch):
+    net = load_silero_vad(weights)
+    samples = torch.from_numpy(sine_mix(20_000, 16_000, seed=2))
+    whole = net.probabilities(samples)
+    monkeypatch.setattr("stages.embed.models.silero_vad._WINDOWS_AT_ONCE", 7)
+    np.testing.assert_allclose(net.probabilities(samples), whole, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "seconds"),
+    [
+        ([0.0] * 50, 0.0),
+        ([0.0] * 10 + [0.9] * 20 + [0.0] * 20, 20 * 0.032),
+        ([0.9] * 50, 1.6),
+        ([0.0] * 10 + [0.9] * 7 + [0.0] * 33, 0.0),  # shorter than 0.25 s
+        ([0.9] * 10 + [0.0] * 3 + [0.9] * 10 + [0.0] * 27, 23 * 0.032),  # a pause shorter than 0.1 s
+        ([0.9] * 10 + [0.0] * 5 + [0.9] * 10 + [0.0] * 25, 20 * 0.032),
+        ([0.9] * 10 + [0.4] * 20 + [0.0] * 20, 30 * 0.032),  # not 0.15 below the threshold
+        ([0.4] * 50, 0.0),
+    ],
+)
+def test_seconds_of_speech(probabilities, seconds):
+    assert speech_seconds(np.array(probabilities), 50 * STEP, 0.5, 0.25, 0.1) == pytest.approx(seconds)
+
+
+def test_seconds_agree_with_the_published_rules():
+    """`get_speech_timestamps_from_probs` of silero-vad without padding, on random walks."""
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+
+    for seed in range(40):
+        walk = np.cumsum(np.random.default_rng(seed).standard_normal(300) * 0.2)
+        probabilities = 1 / (1 + np.exp(-walk))
+        n_samples = 300 * STEP - 100
+        wanted = get_speech_timestamps_from_probs(
+            probabilities.tolist(), speech_pad_ms=0, audio_length_samples=n_samples
+        )
+        seconds = sum(one["end"] - one["start"] for one in wanted) / 16_000
+        assert speech_seconds(probabilities, n_samples, 0.5, 0.25, 0.1) == pytest.approx(seconds)
+
+
+def test_shares_become_subsets():
+    seconds = np.array([[0.0, 2.0], [0.1, 2.0], [0.5, 2.0]], np.float32)
+    assert labelled(["a", "b", "c"], seconds, 0.0)["subset"].to_list() == ["sounds", "speech", "speech"]
+    assert labelled(["a", "b", "c"], seconds, 0.25)["subset"].to_list() == ["sounds", "sounds", "speech"]
+
+
+def test_other_weights_are_refused(tmp_path):
+    (tmp_path / "w.jit").write_bytes(b"something else")
+    with pytest.raises(WeightsError, match=r"w\.jit is not Silero VAD 6"):
+        load_silero_vad(tmp_path / "w.jit")
+
+
+def test_clips_of_own_videos_are_speech_or_sounds(project, tmp_path):
+    """A voice of the demo, three of its other sounds, and made ones without any speech; the rows are found again."""
+    media = tmp_path / "media"
+    media.mkdir()
+    for name in (SAID, *NOT_SAID):
+        (media / f"{name}.mp4").write_bytes((MEDIA / f"{name}.mp4").read_bytes())
+    soundfile.write(media / "noise.wav", np.random.default_rng(0).standard_normal(48_000) * 0.05, 16_000)
+    soundfile.write(media / "tones.wav", sine_mix(48_000, 16_000, 3), 16_000)
+    (project / "configs/corpora/own.yaml").write_text("captions_from: filename\nwindow_s: null\n")
+    params = f"corpora: {{own: {{media: {media}, annotations: configs}}}}\nembeddings: {{}}\nexperiments: {{}}\n"
+    (project / "params.yaml").write_text(params)
+    (project / "configs/subsets/own").mkdir(parents=True)
+    for name in ("speech", "sounds"):
+        (project / f"configs/subsets/own/{name}.yaml").write_text(f"annotated: {name}\n")
+    ingest("own")
+    extract_audio("own")
+    with pytest.raises(UserError, match=r"bring no subset 'sounds' \(list it in params.yaml under `speech:`"):
+        read_subset("own", "sounds")
+    with pytest.raises(UserError, match=r"params.yaml has no corpus 'own' under `speech:`"):
+        detect_speech("own")
+    (project / "params.yaml").write_text(params + "speech: {own: {corpus: own, least_share: 0.1}}\n")
+    embed_clips("own", "silero-vad")
+    detect_speech("own")
+    assert read_subset("own", "speech") == {f"{SAID}.mp4"}
+    assert read_subset("own", "sounds") == {*(f"{name}.mp4" for name in NOT_SAID), "noise.wav", "tones.wav"}
+    table = schemas.read_table(layout.table("own", "speech"), schemas.SPEECH)
+    assert 0.3 < table.filter(pl.col("subset") == "speech")["speech_s"].item() < 1.7
+    (project / "params.yaml").write_text(params + "speech: {own: {corpus: own, least_share: 0.9}}\n")
+    detect_speech("own")
+    with pytest.raises(UserError, match="no subset 'speech'"):
+        read_subset("own", "speech")

@@ -1,0 +1,125 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from avlnet_samples import CORPUS, FLAT, MOVING, PICTURE, SOUND, VECTORS, WORDS, N, write_corpus
+
+from cache.artifact import open_artifact
+from cache.errors import UserError
+from pipeline import layout
+from stages.avlnet.network import AvlNet
+from stages.avlnet.pair_ids import pair_id
+from stages.avlnet.shape import Shape
+from stages.avlnet.weights import save_weights
+from stages.embed.avlnet.command import embed_avlnet
+from stages.embed.avlnet.tower import seen_frames
+
+WIDTHS = (4, 4, 8, 8, 16)
+MAX_FRAMES = 1024
+
+
+@pytest.fixture
+def corpus(project):
+    return write_corpus()
+
+
+def write_encoder(variant: str, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    net = AvlNet(Shape(variant, 8, 2 * PICTURE, WORDS, WIDTHS))
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_()
+    save_weights(net, Path("net.pth"))
+    words = "" if variant == "bi" else f"words: {VECTORS}\n"
+    Path("configs/encoders/mine.yaml").write_text(
+        f"family: avlnet\ncheckpoint: net.pth\nmax_frames: {MAX_FRAMES}\n{words}"
+    )
+
+
+def embed(**options) -> dict[str, dict[str, np.ndarray]]:
+    """All sides: id -> row."""
+    embed_avlnet(CORPUS, "mine", **{"device": "cpu", "workers": 2, **options})
+    found = {}
+    for path in layout.embeddings(CORPUS, "mine", "any").parent.glob("*.zarr"):
+        artifact = open_artifact(path)
+        found[path.stem] = dict(zip(artifact.ids, artifact.numpy(), strict=True))
+    return found
+
+
+def straightforward(variant: str, clip: str, caption: str) -> dict[str, np.ndarray]:
+    """The network on one clip, padded to the full length, as the authors run it."""
+    from stages.avlnet.weights import load_avlnet
+
+    def rows(encoder: str, modality: str, id: str) -> np.ndarray:
+        artifact = open_artifact(layout.embeddings(CORPUS, encoder, modality))
+        return artifact.row(artifact.ids.index(id)).astype(np.float32)
+
+    def unit(row: np.ndarray) -> np.ndarray:
+        return row / np.linalg.norm(row)
+
+    spectrogram = rows(SOUND, "clips", clip)
+    sound = np.pad(spectrogram.T, ((0, 0), (0, MAX_FRAMES - len(spectrogram))))
+    picture = np.concatenate([unit(rows(one, "clips", clip).max(axis=0)) for one in (FLAT, MOVING)])
+    words = rows(VECTORS, "captions", caption)
+    words = np.pad(words, ((0, 20 - len(words)), (0, 0)))
+    inputs = [torch.from_numpy(one[None]) for one in (picture, sound, words)]
+    inputs.insert(2, torch.tensor([len(spectrogram)]))
+    net = load_avlnet(Path("net.pth"))
+    with torch.no_grad():
+        return dict(zip(net.shape.sides, (one[0].numpy() for one in net(*inputs)), strict=True))
+
+
+@pytest.mark.parametrize("variant", ["bi", "tri", "fused"])
+def test_rows_are_what_the_network_makes_of_the_features(corpus, variant):
+    write_encoder(variant)
+    found = embed()
+    expected = straightforward(variant, "5.mp4", "c5")
+    assert set(found) == set(expected)
+    ids = {"sound": "5.mp4", "picture": "5.mp4", "text": "c5", "sound_text": pair_id("5.mp4", "c5")}
+    for side, row in expected.items():
+        np.testing.assert_allclose(found[side][ids[side]], row, rtol=1e-5, atol=1e-5)
+    assert "0.mp4" not in found["picture"] and len(found["picture"]) == N - 1  # has no picture
+    silent = pair_id(f"{N - 1}.mp4", f"c{N - 1}") if variant == "fused" else f"{N - 1}.mp4"
+    heard = found["sound_text" if variant == "fused" else "sound"]
+    assert silent not in heard and len(heard) == N - 1
+
+
+def test_rows_do_not_depend_on_the_batch(corpus):
+    write_encoder("tri")
+    one = embed(batch_size=1)
+    write_encoder("tri", seed=1)
+    other = embed(batch_size=16)
+    assert not np.allclose(one["sound"]["5.mp4"], other["sound"]["5.mp4"])  # other weights, other rows
+    write_encoder("bi")
+    assert set(embed()) == {"sound", "picture"}  # what a former variant left is gone
+    assert len(open_artifact(layout.embeddings(CORPUS, "mine", "sound"))) == N - 1
+    write_encoder("tri", seed=1)
+    for path in Path(".hearonce/rows").glob("*"):
+        shutil.rmtree(path)
+    for side, rows in embed(batch_size=3, workers=1).items():
+        for id, row in rows.items():
+            np.testing.assert_allclose(row, other[side][id], rtol=1e-5, atol=1e-5)
+
+
+def test_a_second_run_computes_nothing(corpus, capsys):
+    write_encoder("bi")
+    first = embed()
+    capsys.readouterr()
+    second = embed()
+    assert capsys.readouterr().out.count(", 0 computed") == 2
+    assert all(np.array_equal(first[side][id], row) for side, rows in second.items() for id, row in rows.items())
+
+
+def test_padding_beyond_the_margin_is_left_out():
+    assert seen_frames(100, 5120) == 528 and seen_frames(5000, 5120) == 5120 and seen_frames(10, 1000) == 1000
+
+
+def test_mistakes_are_told_in_one_sentence(corpus):
+    write_encoder("tri")
+    Path("configs/encoders/mine.yaml").write_text("family: avlnet\ncheckpoint: net.pth\n")
+    with pytest.raises(UserError, match=r"mine\.yaml: net\.pth is AVLnet-Text-Tri: name an encoder of word vectors"):
+        embed()
+    with pytest.raises(UserError, match="not 'avlnet': list it under `embeddings`"):
+        embed_avlnet(CORPUS, "resnet152")
