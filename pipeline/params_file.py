@@ -39,7 +39,8 @@ def subset_entries(corpus: str, subsets: list[str]) -> dict[str, dict[str, str]]
 def extend_params(additions: Additions) -> int:
     """Adds entries to `params.yaml`, whole or not at all; those that stand there already are left as they are.
 
-    A corpus that stands there gets the places that are given for it.
+    A corpus that stands there gets the places that are given for it. Sections that the file lacks, because it is older
+    than they are, are added empty: dvc.yaml goes through all of them.
 
     Returns:
         How many entries were added or changed.
@@ -51,8 +52,10 @@ def extend_params(additions: Additions) -> int:
     yaml.width = 120
     data = yaml.load(PARAMS.read_text(encoding="utf-8"))
     changed = 0
+    lacking = [section for section in Params.model_fields if section not in data]
+    data.update({section: CommentedMap() for section in lacking})
     for section, entries in additions.items():
-        if entries and not data.get(section):
+        if entries and not data[section]:
             data[section] = CommentedMap()
         for name, entry in entries.items():
             there = data[section].get(name)
@@ -63,7 +66,7 @@ def extend_params(additions: Additions) -> int:
             data[section][name] = _on_one_line(entry)
             changed += 1
     validate(data, Params, PARAMS)
-    if changed:
+    if changed or lacking:
         with new_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
             yaml.dump(data, file)
     return changed

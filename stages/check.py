@@ -34,6 +34,8 @@ def check() -> None:
         UserError: the first thing that does not.
     """
     params = load_params()
+    if lacking := [section for section in Params.model_fields if section not in params.model_fields_set]:
+        raise UserError(f"{PARAMS} lacks {', '.join(lacking)}, which dvc.yaml reads: add `{lacking[0]}: {{}}`.")
     for name, place in params.corpora.items():
         load_corpus(name)
         for path in (place.media, place.annotations):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from pipeline.config import CONFIGS, load_params
+from pipeline.config import CONFIGS, Params, load_params
 from stages.adopt import adopt
 from stages.check import check
 
@@ -35,16 +35,17 @@ def test_shipped_corpora_are_adopted_with_all_that_belongs_to_them(folders, caps
     ]
     assert len(fetched) == 3
     for names in fetched:
-        assert {"630k-audioset-fusion-best", "egovlp", "HTSAT-BERT-FT-Clotho", "bert-base-uncased"} <= set(names)
-    assert "epic-mir-egovlp-finetuned is left out: checkpoints/egovlp_mir.pth is missing" in said
+        assert {"630k-audioset-fusion-best", "egovlp", "HTSAT-BERT-FT-Clotho", "roberta-base"} <= set(names)
+    assert "egovlp_mir" in fetched[0]
     check()
     params = load_params()
     for corpus in CORPORA:
         shipped = {path.stem for path in (CONFIGS / "experiments" / corpus).glob("*.yaml")}
-        assert set(params.experiments_of(corpus)) == shipped - {"epic-mir-egovlp-finetuned"}
+        assert set(params.experiments_of(corpus)) == shipped
     assert {name for name in params.subsets if name.startswith("ego")} == {
         f"ego-mcq-{one}" for one in ("low", "moderate", "high")
     }
+    assert params.model_fields_set == set(Params.model_fields)  # dvc.yaml cannot do without any
     text = Path("params.yaml").read_text()
     assert text.startswith("# a remark that stays\n") and "# Embeddings of all kinds." in text
     assert "  epic-mir-wavcaps: {corpus: epic-mir, encoder: wavcaps}\n" in text
@@ -78,14 +79,23 @@ def test_what_is_there_is_not_asked_for(folders, capsys):
     Path("checkpoints/egovlp.pth").touch()
     adopt("epic-mir", **folders, experiments=["epic-mir-egovlp"])
     assert "fetch" not in capsys.readouterr().out
-    adopt("epic-mir", experiments=["epic-mir-egovlp-finetuned"])
-    assert "epic-mir-egovlp-finetuned" in load_params().experiments
-    Path("checkpoints/egovlp_mir.pth").touch()
-    adopt("epic-mir")
-    assert "left out" not in capsys.readouterr().out
     Path("checkpoints/egovlp.pth").unlink()
     adopt("epic-mir", experiments=["epic-mir-egovlp"])
     assert "hearonce checkpoints fetch egovlp\n" in capsys.readouterr().out
+
+
+def test_what_needs_a_file_that_no_command_fetches_is_left_out(folders, capsys):
+    encoder = Path("configs/encoders/egovlp-mir.yaml")
+    encoder.write_text(encoder.read_text().replace("checkpoints/egovlp_mir.pth", "checkpoints/mine.pth"))
+    adopt("epic-mir", **folders)
+    assert "epic-mir-egovlp-finetuned is left out: checkpoints/mine.pth is missing" in capsys.readouterr().out
+    assert "epic-mir-egovlp-finetuned" not in load_params().experiments
+    adopt("epic-mir", experiments=["epic-mir-egovlp-finetuned"])
+    assert "epic-mir-egovlp-finetuned" in load_params().experiments
+    Path("checkpoints").mkdir()
+    Path("checkpoints/mine.pth").touch()
+    adopt("epic-mir")
+    assert "left out" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_the_shipped_params_fit(demo, capsys):
         ("demo-audio:", "demo-adio:", "No experiment 'demo-adio' .*did you mean 'demo-audio'"),
         ("descriptions: {}", "descriptions: {dmo: [qwen-here]}", "descriptions: no corpus 'dmo', did you mean 'demo'"),
         ("descriptions: {}", "descriptions: {demo: [qwen-her]}", "No description 'qwen-her' .*mean 'qwen-here'"),
+        ("imports: {}\n", "", "lacks imports, which dvc.yaml reads: add `imports: {}`"),
         ("media: configs/corpora/demo/media", "media: nowhere", "names nowhere, which does not exist"),
     ],
 )

@@ -12,6 +12,7 @@ from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.params_file import extend_params
 from pipeline.subsets import read_subset
 from stages.check import check
 from stages.extract_audio.command import extract_audio
@@ -32,6 +33,7 @@ def official(project, tmp_path):
             f"corpora:\n  {corpus}: {{media: configs/corpora/{corpus}.yaml, annotations: {folder}}}\n"
             f"embeddings: {{}}\nexperiments: {{}}\nimports:\n  {corpus}: {{corpus: {corpus}, annotations: {folder}}}\n"
         )
+        extend_params({})
         return folder, files
 
     return make
