@@ -3,7 +3,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 export HF_HUB_OFFLINE ?= 1
 export DVC_NO_ANALYTICS ?= 1
 
-.PHONY: demo test lint types format setup
+.PHONY: demo test lint types format setup sound-approach-miniature
 
 setup: $(UV)
 	$(UV) sync --quiet --frozen
@@ -29,3 +29,6 @@ types: setup
 format: setup
 	$(UV) run --no-sync ruff check --fix .
 	$(UV) run --no-sync ruff format .
+
+sound-approach-miniature: setup
+	PYTHONPATH=tests $(UV) run --no-sync python -m miniature.chain

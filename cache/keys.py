@@ -16,7 +16,8 @@ import numpy as np
 KEY_BYTES = 16
 
 
-def _hash(kind: str, parts: Any) -> bytes:
+def content_hash(kind: str, parts: Any) -> bytes:
+    """Hash of plain values (16 bytes); of another kind (at most 16 letters) the same values have another."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES, person=kind.encode()).digest()
 
@@ -34,19 +35,19 @@ def clip_key(media_digest: str, start_s: float, stop_s: float, rendition: str = 
     Returns:
         16 bytes.
     """
-    return _hash("clip", [media_digest, float(start_s).hex(), float(stop_s).hex(), rendition])
+    return content_hash("clip", [media_digest, float(start_s).hex(), float(stop_s).hex(), rendition])
 
 
 def joined_clip_key(spans: Sequence[tuple[str, float, float]], rendition: str = "") -> bytes:
     """Names the embedding of a clip made of several stretches, each a (media_digest, start_s, stop_s) of `clip_key`."""
     if len(spans) == 1:
         return clip_key(*spans[0], rendition)
-    return _hash("clip", [*([digest, float(a).hex(), float(b).hex()] for digest, a, b in spans), rendition])
+    return content_hash("clip", [*([digest, float(a).hex(), float(b).hex()] for digest, a, b in spans), rendition])
 
 
 def caption_key(text: str) -> bytes:
     """Names the embedding of one text, letter for letter (16 bytes)."""
-    return _hash("caption", text)
+    return content_hash("caption", text)
 
 
 def feature_key(values: np.ndarray) -> bytes:
@@ -54,7 +55,7 @@ def feature_key(values: np.ndarray) -> bytes:
     values = np.ascontiguousarray(values)
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.blake2b(little.data, digest_size=KEY_BYTES).hexdigest()
-    return _hash("feature", [little.dtype.str, list(values.shape), digest])
+    return content_hash("feature", [little.dtype.str, list(values.shape), digest])
 
 
 def combined_key(*keys: bytes | None) -> bytes:
@@ -63,12 +64,12 @@ def combined_key(*keys: bytes | None) -> bytes:
     Args:
         *keys: of those rows, in a fixed order; None for one that there is not.
     """
-    return _hash("rows", [None if key is None else key.hex() for key in keys])
+    return content_hash("rows", [None if key is None else key.hex() for key in keys])
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """Names everything that changes an encoder's output (32 hex digits); see `Encoder.clip_identity`."""
-    return _hash("encoder", identity).hex()
+    return content_hash("encoder", identity).hex()
 
 
 Keys = Sequence[bytes] | np.ndarray

@@ -62,6 +62,11 @@ class Store:
         return self.root / "trainings"
 
     @property
+    def answers(self) -> Path:
+        """Answers of language models, one folder per prompt, model and decoding."""
+        return self.root / "answers"
+
+    @property
     def digests(self) -> Path:
         """Remembered digests of files of this machine."""
         return (self.local or self.root) / "digests.sqlite"

@@ -72,6 +72,29 @@ SPEECH: Schema = {
 }
 """How long somebody speaks in each clip that has sound, and which of the subsets `speech` and `sounds` it is in."""
 
+DESCRIPTIONS: Schema = {
+    "source": pl.String,
+    "caption_id": pl.String,
+    "text": pl.String,
+    "description": pl.String,
+    "level": pl.String,
+    "model": pl.String,
+}
+"""What language models made of captions: under which caption source, and how relevant sound is (low, moderate, high).
+Null where there is no usable answer or none was asked for."""
+
+ANSWERS: Schema = {
+    "fingerprint": pl.String,
+    "key": pl.String,
+    "text": pl.String,
+    "reply": pl.String,
+    "finish": pl.String,
+    "model": pl.String,
+    "input_tokens": pl.Int64,
+    "output_tokens": pl.Int64,
+}
+"""Answers of language models, letter for letter, so that a colleague does not pay for them again."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,

@@ -10,6 +10,7 @@ from cache.digests import DigestMemory
 from cache.errors import UserError
 from cache.keys import fingerprint
 from cache.location import Store
+from pipeline.checkpoints.hint import not_found
 
 
 def fingerprint_of(identity: Mapping[str, Any], store: Store | None = None) -> tuple[str, dict[str, Any]]:
@@ -37,8 +38,10 @@ def _resolve(value: Any, memory: DigestMemory) -> Any:
     if isinstance(value, Path):
         try:
             return f"blake2b-128:{memory.digest(value)}"
+        except FileNotFoundError:
+            raise UserError(f"{not_found(value)}.") from None
         except OSError as error:
-            raise UserError(f"The encoder needs {value}, which cannot be read: {error.strerror}.") from None
+            raise UserError(f"The model needs {value}, which cannot be read: {error.strerror}.") from None
     if isinstance(value, Mapping):
         return {str(name): _resolve(one, memory) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

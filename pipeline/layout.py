@@ -16,6 +16,11 @@ def table(corpus: str, name: str) -> Path:
     return DATA / "tables" / corpus / f"{name}.parquet"
 
 
+def described(corpus: str, name: str) -> Path:
+    """A table made by describe: rows to add to the canonical table of that name, `descriptions` or `answers`."""
+    return DATA / "tables" / corpus / "described" / f"{name}.parquet"
+
+
 def audio(corpus: str) -> Path:
     """The manifest of extracted audio."""
     return DATA / "audio" / f"{corpus}.parquet"

@@ -12,6 +12,7 @@ from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config import PARAMS, Settings, load
+from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
 
 FOLDER = Path("configs/subsets")
@@ -26,8 +27,9 @@ class SubsetConfig(Settings):
         where: a condition in SQL on `clip_id`, `media_id`, `start_s`, `stop_s`, `duration_s` (of the clip),
             `media_duration_s`, `has_audio`, `has_video`, and `text`, `source` of its captions: a clip belongs to the
             subset if the condition is true for one of its captions.
-        annotated: a subset that comes with the annotations of the corpus; or `speech` or `sounds`, where its clips
-            have been labelled by whether somebody speaks.
+        annotated: a subset that comes with the annotations of the corpus, or with descriptions of its captions
+            (`described-NAME-low`, `-moderate`, `-high`); or `speech` or `sounds`, where its clips have been labelled by
+            whether somebody speaks.
     """
 
     clips: list[str] | None = None
@@ -42,7 +44,7 @@ class SubsetConfig(Settings):
 
 
 def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -> set[str]:
-    """Ids of the clips in a subset, and of the questions if it comes with the annotations of multiple choice.
+    """Ids of the clips in a subset; also of the captions or questions that annotations which bring it count in.
 
     Args:
         corpus: whose subset.
@@ -88,8 +90,8 @@ def _listed(wanted: Sequence[str], clip_ids: Sequence[str], path: Path, remark: 
 
 
 def _annotated(corpus: str, name: str, path: Path) -> set[str]:
-    table = schemas.read_table(layout.table(corpus, "subsets"), schemas.SUBSETS)
-    chosen = table.filter((pl.col("subset") == name) & pl.col("kind").is_in(["clip", "question"]))["id"]
+    table = read_extended(corpus, "subsets")
+    chosen = table.filter(pl.col("subset") == name)["id"]
     if chosen.is_empty() and layout.table(corpus, "speech").is_file():
         speech = schemas.read_table(layout.table(corpus, "speech"), schemas.SPEECH)
         chosen = speech.filter(pl.col("subset") == name)["clip_id"]
@@ -99,9 +101,7 @@ def _annotated(corpus: str, name: str, path: Path) -> set[str]:
         remedy = (
             f" (list it in {PARAMS} under `speech:` to have its clips labelled)" if name in ("speech", "sounds") else ""
         )
-        raise UserError(
-            f"{path}: the annotations of {corpus!r} bring no subset {name!r}{remedy}, {did_you_mean(name, known)}"
-        )
+        raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r}{remedy}, {did_you_mean(name, known)}")
     return set(chosen)
 
 
@@ -116,8 +116,8 @@ def _where(corpus: str, condition: str, path: Path) -> list[str]:
         table("clips", schemas.CLIPS)
         .with_columns(duration_s=pl.col("stop_s") - pl.col("start_s"))
         .join(media, on="media_id", how="left")
-        .join(table("pairs", schemas.PAIRS), on="clip_id", how="left")
-        .join(table("captions", schemas.CAPTIONS), on="caption_id", how="left")
+        .join(read_extended(corpus, "pairs").lazy(), on="clip_id", how="left")
+        .join(read_extended(corpus, "captions").lazy(), on="caption_id", how="left")
     )
     try:
         found = pl.SQLContext(clips=clips).execute(f"SELECT clip_id FROM clips WHERE {condition}").collect()

@@ -20,6 +20,8 @@ from pipeline.config import (
     load_params,
 )
 from pipeline.suggest import did_you_mean
+from stages.describe.config import load_description
+from stages.describe.one_description import tasks_of
 from stages.embed.avlnet.config import load_avlnet_config
 from stages.embed.registry import load_encoder
 from stages.train.config import load_training
@@ -50,6 +52,13 @@ def check() -> None:
     for name in params.all_experiments():
         config = load_experiment(name)
         _known("corpus", config.corpus, list(params.corpora), f"experiment {name}")
+        described = [f"described-{one}" for one in params.descriptions.get(config.corpus, [])]
+        for source in config.sources():
+            if source.startswith("described-") and source not in described:
+                raise UserError(
+                    f"{PARAMS}: experiment {name!r} reads caption source {source!r}, which `descriptions` of "
+                    f"{config.corpus} does not make, {did_you_mean(source, described)}"
+                )
         for encoder in config.encoders:
             if (config.corpus, encoder) not in embedded:
                 raise UserError(
@@ -62,6 +71,10 @@ def check() -> None:
         if not path.is_file():
             known = [one.stem for one in path.parent.glob("*.yaml")]
             raise UserError(f"{PARAMS}: subsets.{name}: {path} is missing, {did_you_mean(scored.subset, known)}")
+    for corpus, names in params.descriptions.items():
+        _known("corpus", corpus, list(params.corpora), "descriptions")
+        for name in names:
+            tasks_of(load_description(name))
     print(
         f"{len(params.corpora)} corpora, {len(embedded)} embeddings, "
         f"{len(params.all_experiments())} experiments, "

@@ -10,9 +10,11 @@ from pipeline.command_line import lazy_group, run
 
 COMMANDS = {
     "init": "stages.ingest.init:init",
+    "adopt": "stages.adopt:adopt",
     "check": "stages.check:check",
     "ingest": "stages.ingest.command:ingest",
     "extract-audio": "stages.extract_audio.command:extract_audio",
+    "describe": "stages.describe.command:describe",
     "embed-clips": "stages.embed.command:embed_clips",
     "embed-captions": "stages.embed.command:embed_captions",
     "import-features": "stages.import_features.command:import_features",
@@ -22,6 +24,9 @@ COMMANDS = {
     "score": "stages.score.command:score",
     "score-subset": "stages.score.command:score_subset",
     "report": "stages.report.command:report",
+    "results": "stages.report.results_command:results",
+    "compare": "stages.score.compare_command:compare",
+    "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.problems:problems",
     "encode": "stages.embed.encode_files:encode",
     "checkpoints": "pipeline.checkpoints.app:app",

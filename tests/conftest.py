@@ -17,6 +17,13 @@ from miniature.build import build
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """`pytest -m slow` runs what takes minutes; without `-m` it is left out."""
+    config.addinivalue_line("markers", "slow: takes minutes; runs with `-m slow` only")
+    if not config.option.markexpr:
+        config.option.markexpr = "not slow"
+
+
 @pytest.fixture(scope="session")
 def filled_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the modules of `filled` write checkpoints, once for all tests."""

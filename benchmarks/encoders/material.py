@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,14 +23,19 @@ SOUND_RATE, FRAME_RATE, FRAME_SIZE = 48_000, 25, (456, 256)
 
 def filled_encoder(family: str, folder: Path, **options: object) -> Encoder:
     """An encoder of the real architecture with a checkpoint filled by `tests/filled/<family>.py`."""
-    if str(TESTS) not in sys.path:
-        sys.path.insert(0, str(TESTS))
-    return import_module(f"filled.{family.replace('-', '_')}").encoder(folder, **options)
+    return _module(family.replace("-", "_")).encoder(folder, **options)
 
 
 def families() -> list[str]:
-    """Families that can be filled."""
-    return sorted(one.stem for one in (TESTS / "filled").glob("*.py") if "def encoder(" in one.read_text())
+    """Families that can be filled and embed clips."""
+    names = [one.stem for one in (TESTS / "filled").glob("*.py") if "def encoder(" in one.read_text()]
+    return sorted(name for name in names if "clips" in _module(name).ENCODER.sides)
+
+
+def _module(name: str) -> Any:
+    if str(TESTS) not in sys.path:
+        sys.path.insert(0, str(TESTS))
+    return import_module(f"filled.{name}")
 
 
 def sound_file(path: Path, seed: int, seconds: float = CLIP_S) -> None:

@@ -15,7 +15,6 @@ import torch
 
 from benchmarks.encoders.gpu import Utilisation
 from cache.location import Store
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline.audio_store import AudioStore
 from pipeline.config import AudioSettings
@@ -88,7 +87,7 @@ class Bench:
         reader = clip_reader(self.encoder.clip_input, self.clips, AudioStore(store, AudioSettings()))
         summary, problems = Summary("benchmark"), Problems("benchmark")
         with tempfile.TemporaryDirectory(dir=store.root) as folder, Utilisation(self.device) as utilisation:
-            rows = RowStore.ensure(folder, "clips", "0" * 32, RowFormat(self.encoder.dim))
+            rows = RowStore.ensure(folder, "clips", "0" * 32, self.encoder.row_format("clips"))
             started = time.perf_counter()
             embed_missing(
                 reader.rows,

@@ -16,6 +16,7 @@ from cache.location import Store
 from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
 from pipeline import layout
+from pipeline.corpus_tables import read_extended
 
 
 def is_store(path: Path | str) -> bool:
@@ -45,7 +46,7 @@ def store_root(path: str) -> str:
         return stores[0].rstrip("/").rsplit("/", 1)[0]
     place = place_of(path)
     names = set(place.names())
-    if names - {"rows", "audio", "digests.sqlite"}:
+    if names - {"rows", "audio", "digests.sqlite", "word-indexes"}:
         raise UserError(f"{path} is no folder of row stores: name one, or a new or empty folder.")
     if isinstance(place, LocalPlace):
         for above in place.path.resolve().parents:
@@ -116,7 +117,7 @@ def wanted_keys(keep: Sequence[str]) -> dict[str, np.ndarray]:
 
 def _keys_of_tables() -> Iterator[tuple[str, list[bytes]]]:
     for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
-        yield "captions", [caption_key(text) for text in schemas.read_table(path, schemas.CAPTIONS)["text"]]
+        yield "captions", [caption_key(text) for text in read_extended(path.parent.name, "captions")["text"]]
     for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
         audio = layout.audio(path.parent.name)
         recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []

@@ -1,42 +1,82 @@
-"""What to say when a file is missing that the catalogue knows."""
+"""Official files as encoders see them: where `hearonce checkpoints fetch` puts them, and what to say when they lack."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from cache.errors import UserError
-from pipeline.checkpoints.catalogue import CATALOGUE, load_catalogue
+from pipeline.checkpoints.catalogue import CATALOGUE, Entry, load_catalogue
+
+
+def existing(path: Path) -> Path:
+    """The path of a checkpoint, if something is there.
+
+    Raises:
+        UserError: nothing is; says how to get it.
+    """
+    if not path.exists():
+        raise UserError(f"{not_found(path)}.")
+    return path
 
 
 def not_found(path: Path) -> str:
     """`checkpoint not found: PATH`, with the command that fetches it if it is an official file or folder."""
     name = catalogued(path)
-    remedy = f": run `hearonce checkpoints fetch {name}`" if name else ""
-    return f"checkpoint not found: {path}{remedy}"
-
-
-def existing(path: Path) -> Path:
-    """The path of a checkpoint that an encoder's YAML names.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    if not path.exists():
-        raise UserError(f"{not_found(path)} (`checkpoint` in the encoder's YAML names it).")
-    return path
+    remedy = (
+        f"run `hearonce checkpoints fetch {name}`"
+        if name
+        else "correct the path in the encoder's YAML (`hearonce checkpoints list` has the official files)"
+    )
+    return f"checkpoint not found: {path}: {remedy}"
 
 
 def catalogued(path: Path) -> str | None:
     """The catalogue's name of the file or folder that belongs at a path, None if it has none."""
-    if not CATALOGUE.is_file():
-        return None
-    try:
-        entries = load_catalogue()
-    except UserError:
-        return None
     wanted = path.absolute()
-    for name, entry in entries.items():
+    for name, entry in _entries().items():
         place = entry.path.absolute()
         if wanted == place or (entry.folder is not None and place in wanted.parents):
             return name
     return None
+
+
+def fetched_folder(hub_id: str) -> Path | None:
+    """The folder into which `hearonce checkpoints fetch` has put a model of the hub, None if it has not."""
+    name = _of_hub(hub_id)
+    folder = _entries()[name].path if name else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def fetch_or(model: str, otherwise: str) -> str:
+    """A remedy for a model that lacks, with the command that fetches it if it is official.
+
+    Args:
+        model: path of a folder, or a hub id.
+        otherwise: what else can be done.
+    """
+    name = catalogued(Path(model)) or _of_hub(model)
+    return f"run `hearonce checkpoints fetch {name}`, or {otherwise}" if name else otherwise
+
+
+def _of_hub(hub_id: str) -> str | None:
+    """The catalogue's name of a folder that comes from the hub, by its id there or by the short one of old."""
+    for name, entry in _entries().items():
+        if entry.folder is not None and (hub_id == name or any(place.hub == hub_id for place in entry.places)):
+            return name if any(place.hub for place in entry.places) else None
+    return None
+
+
+def _entries() -> dict[str, Entry]:
+    """The catalogue, empty where there is none that can be read."""
+    if not CATALOGUE.is_file():
+        return {}
+    return _read(CATALOGUE.absolute(), CATALOGUE.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read(place: Path, changed_ns: int) -> dict[str, Entry]:
+    try:
+        return load_catalogue()
+    except UserError:
+        return {}

@@ -75,6 +75,7 @@ class Scaling:
 def _graph(frame: av.VideoFrame, filters: list[tuple[str, str]]) -> Graph:
     """A chain of filters for frames like this one."""
     graph = Graph()
+    graph.threads = 1  # many files are read at once
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base or Fraction(1, 1000)
     )

@@ -15,10 +15,12 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config import corpus_place, load_corpus
+from pipeline.corpus_tables import read_extended
 from pipeline.device import describe, pick_device
 from pipeline.embedding_run import Reader, Row
 from pipeline.options import KeepGoing, Strict, Workers
 from pipeline.problems import Problems
+from pipeline.summary import Summary
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
 from stages.embed.encoder import Encoder, Modality
@@ -51,7 +53,7 @@ def embed_clips(
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
     if "clips" not in model.sides:
-        return _write_nothing(corpus, encoder, "clips", model)
+        return _write_nothing(corpus, encoder, "clips", model, keep_going)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
     spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
@@ -84,8 +86,8 @@ def embed_captions(
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
     if "captions" not in model.sides:
-        return _write_nothing(corpus, encoder, "captions", model)
-    table = schemas.read_table(layout.table(corpus, "captions"), schemas.CAPTIONS).to_dicts()
+        return _write_nothing(corpus, encoder, "captions", model, keep_going)
+    table = read_extended(corpus, "captions").to_dicts()
     texts = {caption_key(row["text"]): row["text"] for row in table}
     rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
 
@@ -97,13 +99,13 @@ def embed_captions(
     _embed(corpus, encoder, "captions", model, rows, read, options, problems)
 
 
-def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder) -> None:
+def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder, keep_going: bool) -> None:
     """Writes the empty artifact of a side that the encoder lacks."""
     stage = f"embed_{modality}"
     description = {"modality": modality, "encoder": name, "fingerprint": ""}
     write_blocks(layout.embeddings(corpus, name, modality), model.row_format(modality), [], 0, [], description)
-    Problems(stage, False).write(layout.problems(corpus, f"{stage}.{name}"))
-    print(f"{stage} {corpus} {name}: the encoder has no {modality}")
+    Problems(stage, strict=False).write(layout.problems(corpus, f"{stage}.{name}"))
+    finish(Summary(f"{stage} {corpus} {name}", note=f"the encoder embeds no {modality}").line(), 0, keep_going)
 
 
 def _embed(

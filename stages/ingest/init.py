@@ -12,9 +12,10 @@ from ruamel.yaml import YAML
 
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.config import CONFIGS, PARAMS, CorpusConfig, CorpusPlace, load_params, validate
+from pipeline.config import CONFIGS, CorpusConfig, CorpusPlace, ExperimentConfig, load_params, validate
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
+from pipeline.params_file import embedding_entries, experiment_entries, extend_params
 from stages.ingest import listing, subtitles
 from stages.ingest.readers.folder import media_files, read
 
@@ -58,25 +59,31 @@ def init(
     encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
     if not encoders:
         raise UserError(f"None of the first {N_PROBED} media files of {folder} can be opened: nothing to set up.")
+    used = {"audio": [AUDIO_ENCODER], "visual": [VISUAL_ENCODER], "both": [AUDIO_ENCODER, VISUAL_ENCODER]}
     experiments = {
-        f"{corpus}-{kind}": [one]
-        for kind, one in (("audio", AUDIO_ENCODER), ("visual", VISUAL_ENCODER))
-        if one in encoders
+        f"{corpus}-{kind}": ExperimentConfig(corpus=corpus, encoders=ones)
+        for kind, ones in used.items()
+        if set(ones) <= set(encoders)
     }
-    fusions = {f"{corpus}-both": encoders} if len(encoders) == 2 else {}
 
     _dump(
         {**settings, "audio": {"channels": "keep", "bits": 16}},
         config_path,
         f"Media and captions of {folder.name}.",
     )
-    for experiment, used in {**experiments, **fusions}.items():
+    for experiment, one in experiments.items():
         _dump(
-            {"corpus": corpus, "encoders": used, "captions": "given", "protocol": "paired-retrieval"},
+            one.model_dump(include={"corpus", "encoders", "captions", "protocol"}),
             CONFIGS / "experiments" / corpus / f"{experiment}.yaml",
             "All options: ExperimentConfig in pipeline/config.py.",
         )
-    _extend_params(corpus, place, encoders, experiments, fusions)
+    extend_params(
+        {
+            "corpora": {corpus: {"media": place.media.as_posix(), "annotations": place.annotations.as_posix()}},
+            "embeddings": embedding_entries(corpus, encoders),
+            **experiment_entries(experiments),
+        }
+    )
     _keep_dvc_from_unreadable(folder, files)
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
@@ -89,7 +96,7 @@ def init(
         print(f"... and {len(found.faults) - 3} more rows that cannot be used")
     for remark in found.remarks:
         print(remark)
-    print(f"Wrote {config_path}, {len(experiments) + len(fusions)} experiments and params.yaml. Now: uv run dvc repro")
+    print(f"Wrote {config_path}, {len(experiments)} experiments and params.yaml. Now: uv run dvc repro")
 
 
 def _find_captions(folder: Path, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
@@ -155,28 +162,4 @@ def _dump(data: dict[str, Any], path: Path, remark: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(f"# {remark}\n")
-        yaml.dump(data, file)
-
-
-def _extend_params(
-    corpus: str,
-    place: CorpusPlace,
-    encoders: list[str],
-    experiments: dict[str, list[str]],
-    fusions: dict[str, list[str]],
-) -> None:
-    """Adds the corpus to params.yaml; comments and order of what stands there are kept."""
-    yaml = YAML()
-    yaml.width = 120
-    data = yaml.load(PARAMS.read_text(encoding="utf-8"))
-    additions: dict[str, dict[str, Any]] = {
-        "corpora": {corpus: {"media": place.media.as_posix(), "annotations": place.annotations.as_posix()}},
-        "embeddings": {f"{corpus}-{one}": {"corpus": corpus, "encoder": one} for one in encoders},
-        "experiments": {one: {"corpus": corpus, "encoder": used[0]} for one, used in experiments.items()},
-        "fusions": {one: {"corpus": corpus, "encoder": used[0], "second": used[1]} for one, used in fusions.items()},
-    }
-    for section, entries in additions.items():
-        if entries:
-            data.setdefault(section, {}).update(entries)
-    with new_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(data, file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+import polars as pl
 
 from cache import tables as schemas
 from cache.location import Store
@@ -14,24 +14,54 @@ from pipeline.media.errors import MediaError
 from stages.report.audio_snippet import encode_snippet
 
 SAMPLE_RATE = 32000
+MAX_BYTES = 12 * 2**20
+"""Of all sounds in a report. As text they take a third more; experiments first in params.yaml have them first."""
 
 
-@cache
-def _clips(corpus: str) -> dict[str, dict]:
-    rows = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS).iter_rows(named=True)
-    return {row["clip_id"]: row for row in rows}
+class Sounds:
+    """Sounds of clips as MP3 files, each made once, and no more of them than a page can bear.
+
+    Args:
+        max_bytes: of all sounds together.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._made: dict[tuple[str, str], bytes | None] = {}
+        self._bytes_left = max_bytes
+        self._without: set[tuple[str, str]] = set()
+        self._spans: dict[str, dict[str, dict]] = {}
+
+    @property
+    def n_left_out(self) -> int:
+        """Clips whose sound had no room."""
+        return len(self._without)
+
+    def snippet(self, corpus: str, clip_id: str) -> bytes | None:
+        """The first seconds of a clip's sound, or None if it has no sound that can be read, or there is no room."""
+        key = corpus, clip_id
+        if key not in self._made and key not in self._without:
+            if self._bytes_left <= 0:
+                self._without.add(key)
+            else:
+                if corpus not in self._spans:
+                    self._spans[corpus] = _read_spans(corpus)
+                span = self._spans[corpus].get(clip_id)
+                self._made[key] = sound = None if span is None else _encoded(corpus, span)
+                self._bytes_left -= len(sound or b"")
+        return self._made.get(key)
 
 
-@cache
-def snippet(corpus: str, clip_id: str) -> bytes | None:
-    """The first seconds of a clip's sound as an MP3 file, or None if it has no sound that can be read."""
-    clip = _clips(corpus).get(clip_id)
-    if clip is None or not clip["media_path"]:
-        return None
+def _read_spans(corpus: str) -> dict[str, dict]:
+    """Where the sound of each clip begins; what a second file goes on with is left out."""
+    rows = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == "sound")
+    return {row["clip_id"]: row for row in reversed(rows.rows(named=True))}
+
+
+def _encoded(corpus: str, span: dict) -> bytes | None:
     store = AudioStore(Store.default(), load_corpus(corpus).audio)
     try:
-        store.ensure(clip["media_digest"], corpus_place(corpus).media / clip["media_path"])
-        samples = read_audio(store.path(clip["media_digest"]), clip["start_s"], clip["stop_s"], SAMPLE_RATE)
+        store.ensure(span["media_digest"], corpus_place(corpus).media / span["media_path"])
+        samples = read_audio(store.path(span["media_digest"]), span["start_s"], span["stop_s"], SAMPLE_RATE)
     except (MediaError, OSError):
         return None
     return encode_snippet(samples, SAMPLE_RATE)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 
 from cache.durable import new_file
-from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import Params, load_params
+from pipeline.config import load_params
 from pipeline.summary import Summary
-from stages.report.clip_sound import snippet
+from stages.report.clip_sound import Sounds
+from stages.report.descriptions import read_descriptions
 from stages.report.page import render
 from stages.report.problems import read_problems
-from stages.report.results import nothing_scored, read_result
+from stages.report.results import read_results
 
 PAGE = "index.html"
 
@@ -21,17 +20,10 @@ PAGE = "index.html"
 def report() -> None:
     """Show the results of all experiments of params.yaml on one page."""
     params = load_params()
-    names = [name for name in params.all_experiments() if layout.results(name).is_dir()]
-    if not names:
-        raise UserError("There are no results yet: run `dvc repro`.")
-    summary = Summary("report", unit="experiments", wanted=len(names))
+    summary = Summary("report", unit="experiments")
+    sounds = Sounds()
     with summary.timed("read"):
-        empty = {name: reason for name in names if (reason := nothing_scored(layout.results(name)))}
-        results = [
-            read_result(layout.results(name), _subsets(params, config.corpus), snippet)
-            for name, config in params.all_experiments().items()
-            if name in names and name not in empty
-        ]
+        results, empty = read_results(params, sounds.snippet)
         problems = [
             {**row, "path": f"{row['corpus']}: {row['path']}" if row["path"] else row["corpus"]}
             for row in read_problems(layout.PROBLEMS, params)
@@ -44,15 +36,11 @@ def report() -> None:
             problems,
             f"hearonce: {corpora}",
             {"hearonce": version("hearonce"), "corpora": corpora},
+            sounds.n_left_out,
+            [one for corpus in params.corpora if (one := read_descriptions(corpus))],
         )
         with new_file(layout.REPORT / PAGE) as temporary:
             temporary.write_text(page, encoding="utf-8")
-    summary.computed = len(results)
+    summary.computed, summary.wanted = len(results), len(results) + len(empty)
     summary.note = str(layout.REPORT / PAGE)
     print(summary.line(), flush=True)
-
-
-def _subsets(params: Params, corpus: str) -> list[Path]:
-    """Folders of what has been scored on subsets of a corpus."""
-    folders = [layout.subset_results(corpus, one.subset) for one in params.subsets.values() if one.corpus == corpus]
-    return [folder for folder in folders if folder.is_dir()]

@@ -4,81 +4,26 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from stages.report import charts, heatmap, tables
+from stages.report.agreement import LEVELS
 from stages.report.audio_snippet import MIME_TYPE
-from stages.report.tables import Scores
+from stages.report.classes import MAX_CLASSES, class_table
+from stages.report.descriptions import CorpusDescriptions
+from stages.report.experiment_result import ExperimentResult
+from stages.report.overview import Overview, overviews
 
 MAX_PROBLEMS = 500
-
-
-class Hit(NamedTuple):
-    """One clip in the answer to a query. A plain tuple of the four does as well."""
-
-    label: str
-    score: float
-    audio: bytes | None
-    is_match: bool
-
-
-@dataclass(frozen=True)
-class QueryExample:
-    """A caption, and the clips that were found for it.
-
-    Attributes:
-        caption: the query.
-        rank: of its best right answer, from 1.
-        expected_label: name of the right clip.
-        expected_audio: its sound from `audio_snippet.encode_snippet`, if it has any.
-        top: the first few clips found, best first.
-    """
-
-    caption: str
-    rank: float
-    expected_label: str
-    expected_audio: bytes | None = field(repr=False)
-    top: Sequence[Hit | tuple[str, float, bytes | None, bool]] = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class ExperimentResult:
-    """What the page shows of one experiment.
-
-    Attributes:
-        name, corpus, encoders, caption_source, protocol: as configured.
-        metrics: the numbers. Directions are `text_to_clip` and `clip_to_text`; metrics those of
-            `tables.METRICS`, or others, which stand after them; `n_queries` and `n_items` are the
-            sizes. The subset `all`, or else the first, is the one the overview shows.
-        chance: numbers of random rankings, in the shape of `metrics`; what is missing is left out.
-        note: a remark of the one who configured it.
-        paper: published numbers, in the same shape and units.
-        heatmap: similarities (captions x clips), ordered so that matches lie on the diagonal.
-        caption_labels, clip_labels: names of its rows and columns, shown under the pointer.
-        queries: well and badly answered ones. Sorted by rank, the first half is shown as the
-            best and the second as the worst.
-    """
-
-    name: str
-    corpus: str
-    encoders: Sequence[str]
-    caption_source: str
-    protocol: str
-    metrics: Scores
-    chance: Scores = field(default_factory=dict)
-    note: str = ""
-    paper: Scores = field(default_factory=dict)
-    heatmap: NDArray[np.float32] | None = field(default=None, repr=False)
-    caption_labels: Sequence[str] = ()
-    clip_labels: Sequence[str] = ()
-    queries: Sequence[QueryExample] = ()
+MANY = 12
+"""Of more experiments each is folded, its picture is smaller, and of its classes only the extremes are shown."""
+SMALL_PICTURE = 160
+KINDS = {"interval": "95 %", "chance": "chance", "paper": "paper", "difference": "ours − paper"}
 
 
 def render(
@@ -86,6 +31,8 @@ def render(
     problems: Sequence[Mapping[str, Any]],
     title: str,
     generated_from: Mapping[str, Any],
+    n_silent: int = 0,
+    described: Sequence[CorpusDescriptions] = (),
 ) -> str:
     """The whole page as HTML.
 
@@ -94,6 +41,8 @@ def render(
         problems: rows of the problems tables: stage, id, path, reason.
         title: heading of the page.
         generated_from: what the numbers come from (commit, versions, time, ...), shown at the end.
+        n_silent: clips whose sound had no room on the page.
+        described: what language models made of captions, by corpus.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -107,39 +56,64 @@ def render(
         rank=_rank,
         arrow=tables.arrow,
         number=tables.number,
+        span=tables.span,
+        difference=tables.difference,
+        direction_name=tables.direction_name,
         sizes=list(tables.SIZES.values()),
+        kinds=KINDS,
     )
     used = {column for result in experiments for column in tables.columns(result.metrics)}
+    asked = {direction for result in experiments for scores in result.metrics.values() for direction in scores}
+    many = len(experiments) > MANY
+    anchors = {id(result): f"experiment-{number}" for number, result in enumerate(experiments, 1)}
     return environment.get_template("report.html.j2").render(
         title=title,
-        experiments=[_experiment(number, result) for number, result in enumerate(experiments, 1)],
-        directions=tables.DIRECTIONS,
+        experiments=[_experiment(anchors[id(result)], result, many) for result in experiments],
+        many=many,
+        overviews=_by_corpus(experiments) if len(experiments) > 1 else {},
+        anchor=lambda result: anchors[id(result)],
+        directions={
+            tables.direction_name(name): tables.DIRECTION_MEANINGS[name]
+            for name in tables.in_order(asked)
+            if name in tables.DIRECTION_MEANINGS
+        },
+        has_paper=any(result.paper for result in experiments),
+        n_silent=n_silent,
         meanings={name: m.meaning for name, m in tables.METRICS.items() if name in used},
         heat_scale=heatmap.scale_css(),
         problems=problems[:MAX_PROBLEMS],
         n_problems=len(problems),
         reasons=Counter((p.get("stage"), p.get("reason")) for p in problems).most_common(),
         generated_from=generated_from,
+        described=described,
+        levels=LEVELS,
     )
 
 
-def _experiment(number: int, result: ExperimentResult) -> dict[str, Any]:
+def _by_corpus(experiments: Sequence[ExperimentResult]) -> dict[str, list[Overview]]:
+    by_corpus: dict[str, list[Overview]] = {}
+    for table in overviews(experiments):
+        by_corpus.setdefault(table.corpus, []).append(table)
+    return by_corpus
+
+
+def _experiment(anchor: str, result: ExperimentResult, many: bool) -> dict[str, Any]:
     result = replace(result, metrics=tables.arranged(result.metrics))
     columns = tables.columns(result.metrics)
     directions = dict.fromkeys(name for scores in result.metrics.values() for name in scores)
-    beside = result.metrics, result.chance, result.paper
+    beside = result.metrics, result.chance, result.paper, result.intervals
     ranked = sorted(result.queries, key=lambda query: query.rank)
     half = (len(ranked) + 1) // 2
     return {
-        "anchor": f"experiment-{number}",
+        "anchor": anchor,
         "result": result,
         "columns": columns,
-        "headline": next(iter(result.metrics), None),
         "groups": [
             (tables.direction_name(direction), tables.lines(direction, columns, *beside)) for direction in directions
         ],
         "charts": _charts(result),
-        "picture": _picture(result),
+        "picture": _picture(result, SMALL_PICTURE if many else heatmap.MAX_SIDE),
+        "classes": class_table(result.classes, 0 if many else MAX_CLASSES),
         "queries": [("Best answered", ranked[:half]), ("Worst answered", ranked[half:][::-1])],
     }
 
@@ -154,10 +128,10 @@ def _charts(result: ExperimentResult) -> list[tuple[str, Markup]]:
     return [(subset, chart) for subset, chart in drawn if chart]
 
 
-def _picture(result: ExperimentResult) -> dict[str, Any] | None:
+def _picture(result: ExperimentResult, side: int) -> dict[str, Any] | None:
     if result.heatmap is None or not result.heatmap.size:
         return None
-    drawn = heatmap.draw(result.heatmap)
+    drawn = heatmap.draw(result.heatmap, side)
     names, labels = (result.caption_labels, result.clip_labels), None
     if drawn.picks and tuple(map(len, names)) == drawn.of_shape:
         labels = [[side[i] for i in picks] for side, picks in zip(names, drawn.picks, strict=True)]

@@ -8,6 +8,7 @@ from cache import tables as schemas
 from pipeline import layout
 from pipeline.command_line import EXIT_PROBLEMS
 from pipeline.config import Params, load_params
+from pipeline.console_table import print_table
 
 
 def read_problems(folder: Path, params: Params) -> list[dict[str, str]]:
@@ -28,14 +29,6 @@ def problems() -> None:
     if not rows:
         print("No problems.")
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(title=f"{len(rows)} problems", title_justify="left")
-    for name in ("corpus", "stage", "encoder", "id", "path", "reason"):
-        shown.add_column(name, overflow="fold")
-    for row in rows:
-        shown.add_row(*(escape(row[name]) for name in ("corpus", "stage", "encoder", "id", "path", "reason")))
-    Console().print(shown)
+    columns = ("corpus", "stage", "encoder", "id", "path", "reason")
+    print_table(f"{len(rows)} problems", columns, [[row[name] for name in columns] for row in rows], len(columns))
     raise SystemExit(EXIT_PROBLEMS)

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from cache import tables as schemas
 from cache.errors import UserError
-from stages.report.page import ExperimentResult, Hit, QueryExample
+from pipeline import layout
+from pipeline.config import Params
+from stages.report.experiment_result import ExperimentResult, Hit, QueryExample
 from stages.report.tables import WHOLE
 
 Snippet = Callable[[str, str], bytes | None]
@@ -24,6 +27,45 @@ def nothing_scored(folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return None if reason is None else str(reason)
+
+
+def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResult], dict[str, str]]:
+    """Reads the results of all experiments of params.yaml.
+
+    Args:
+        params: which experiments and subsets there are.
+        snippet: as of `read_result`.
+
+    Returns:
+        Experiments with numbers; and name -> reason of those without.
+
+    Raises:
+        UserError: there are no results yet, or a file cannot be read.
+    """
+    results, empty = [], {}
+    for name, config in params.all_experiments().items():
+        folder = layout.results(name)
+        if not folder.is_dir():
+            continue
+        reason = nothing_scored(folder)
+        if reason is not None:
+            empty[name] = reason
+            continue
+        try:
+            results.append(read_result(folder, _subsets(params, config.corpus), snippet))
+        except KeyError as error:
+            raise UserError(
+                f"The results in {folder} lack {error}, an older hearonce wrote them: run `dvc repro`."
+            ) from None
+    if not results and not empty:
+        raise UserError("There are no results yet: run `dvc repro`.")
+    return results, empty
+
+
+def _subsets(params: Params, corpus: str) -> list[Path]:
+    """Folders of what has been scored on subsets of a corpus."""
+    folders = [layout.subset_results(corpus, one.subset) for one in params.subsets.values() if one.corpus == corpus]
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def read_result(folder: Path, subsets: Sequence[Path], snippet: Snippet) -> ExperimentResult:
@@ -50,16 +92,21 @@ def read_result(folder: Path, subsets: Sequence[Path], snippet: Snippet) -> Expe
         beside[one.name] = _read_json(one / "details.json").get(name)
         values[one.name] = _read_json(one / "metrics.json").get(name)
     scored = [subset for subset in values if values[subset]]
+    sources = details["captions"]
     return ExperimentResult(
         name=name,
         corpus=corpus,
         encoders=details["encoders"],
-        caption_source=details["captions"],
+        caption_source=sources if isinstance(sources, str) else " + ".join(dict.fromkeys(sources)),
         protocol=details["protocol"],
+        transform=details["transform"],
         metrics={one: _numbers(values[one], beside[one]["counts"]) for one in scored},
         chance={one: _numbers(beside[one]["chance"]) for one in scored},
+        intervals={one: _intervals(beside[one]["intervals"]) for one in scored},
         note=details["note"],
         paper=details["paper"],
+        seeds_of=details["seeds_of"],
+        classes=schemas.read_table(folder / "classes.parquet", schemas.CLASSES),
         heatmap=similarity.get("sims"),
         caption_labels=similarity.get("captions", np.array([])).tolist(),
         clip_labels=similarity.get("clips", np.array([])).tolist(),
@@ -79,6 +126,13 @@ def _numbers(directions: dict[str, Any], counts: dict[str, Any] | None = None) -
     return {
         direction: {name: float("nan") if value is None else value for name, value in values.items()}
         | (counts or {}).get(direction, {})
+        for direction, values in directions.items()
+    }
+
+
+def _intervals(directions: dict[str, Any]) -> dict[str, Any]:
+    return {
+        direction: {name: (ends[0], ends[1]) for name, ends in values.items()}
         for direction, values in directions.items()
     }
 

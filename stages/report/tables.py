@@ -1,16 +1,33 @@
 """Score tables: which columns an experiment has, and how its numbers are written."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By subset, direction and metric. R@k are percent, mAP and nDCG fractions."""
 
-DIRECTIONS = {"text_to_clip": "Text → clip", "clip_to_text": "Clip → text"}
+Intervals = Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]
+"""Likewise, both ends of each number's 95 % confidence interval."""
+
+DIRECTIONS = {
+    "text_to_clip": "Text → clip",
+    "clip_to_text": "Clip → text",
+    "average": "Average",
+    "inter_video": "Inter-video",
+    "intra_video": "Intra-video",
+}
+DIRECTION_MEANINGS = {
+    "text_to_clip": "Each caption is a query and ranks the clips.",
+    "clip_to_text": "Each clip is a query and ranks the captions.",
+    "average": "The mean of both directions, each counting one half.",
+    "inter_video": "Questions whose five clips come from five videos.",
+    "intra_video": "Questions whose five clips come from one video.",
+}
 WHOLE = "all"
 """The subset that stands first."""
 SIZES = {"n_queries": "Queries", "n_items": "Items"}
+NONE = "–"
 
 
 class Metric(NamedTuple):
@@ -25,6 +42,7 @@ METRICS = {
     "R@1": Metric(1, "↑", "Recall at 1: of 100 queries, how many find a right answer in first place."),
     "R@5": Metric(1, "↑", "The same among the first five places."),
     "R@10": Metric(1, "↑", "The same among the first ten places."),
+    "R@50": Metric(1, "↑", "The same among the first fifty places."),
     "MedR": Metric(
         1,
         "↓",
@@ -51,7 +69,7 @@ class Line(NamedTuple):
     """One row of a table.
 
     Attributes:
-        kind: "value", "chance" or "paper".
+        kind: "value", "interval", "chance", "paper", or "difference" of ours from the paper's.
         subset: which the numbers are of.
         numbers: one for each column.
         sizes: queries and items; empty below a value.
@@ -70,12 +88,16 @@ def direction_name(direction: str) -> str:
 
 def arranged(scores: Scores) -> Scores:
     """The same scores, the subset `all` first and directions in the order of DIRECTIONS."""
-
-    places = {name: place for place, name in enumerate(DIRECTIONS)}
     return {
-        subset: dict(sorted(scores[subset].items(), key=lambda entry: places.get(entry[0], len(places))))
+        subset: {direction: scores[subset][direction] for direction in in_order(scores[subset])}
         for subset in sorted(scores, key=lambda name: name != WHOLE)
     }
+
+
+def in_order(directions: Iterable[str]) -> list[str]:
+    """Each direction once: known ones in the order of DIRECTIONS, then others as they come."""
+    given = dict.fromkeys(directions)
+    return [name for name in DIRECTIONS if name in given] + [name for name in given if name not in DIRECTIONS]
 
 
 def columns(scores: Scores) -> list[str]:
@@ -90,28 +112,50 @@ def arrow(metric: str) -> str:
     return METRICS[metric].arrow if metric in METRICS else ""
 
 
-def lines(direction: str, metrics: Sequence[str], scores: Scores, chance: Scores, paper: Scores) -> list[Line]:
-    """The rows of one direction: for each subset its numbers, chance level and published values."""
+def lines(
+    direction: str, metrics: Sequence[str], scores: Scores, chance: Scores, paper: Scores, intervals: Intervals
+) -> list[Line]:
+    """The rows of one direction: for each subset its numbers, their intervals, chance level and published values."""
     rows = []
     for subset, by_direction in scores.items():
         if direction not in by_direction:
             continue
         own = by_direction[direction]
-        sizes = [f"{own[size]:,.0f}" if size in own else "–" for size in SIZES]
-        rows.append(Line("value", subset, _numbers(metrics, own), sizes))
-        for kind, beside in (("chance", chance), ("paper", paper)):
-            numbers = beside.get(subset, {}).get(direction, {})
-            if any(metric in numbers for metric in metrics):
-                rows.append(Line(kind, subset, _numbers(metrics, numbers), [""] * len(SIZES)))
+        sizes = [f"{own[size]:,.0f}" if size in own else NONE for size in SIZES]
+        rows.append(Line("value", subset, [number(metric, own.get(metric)) for metric in metrics], sizes))
+        ends = intervals.get(subset, {}).get(direction, {})
+        random, published = (one.get(subset, {}).get(direction, {}) for one in (chance, paper))
+        below = {
+            "interval": [span(metric, ends.get(metric)) for metric in metrics],
+            "chance": [number(metric, random.get(metric)) for metric in metrics],
+            "paper": [number(metric, published.get(metric)) for metric in metrics],
+            "difference": [difference(metric, own.get(metric), published.get(metric)) for metric in metrics],
+        }
+        rows += [
+            Line(kind, subset, ["" if one == NONE else one for one in numbers], [""] * len(SIZES))
+            for kind, numbers in below.items()
+            if {*numbers} - {NONE}
+        ]
     return rows
 
 
 def number(metric: str, value: float | None) -> str:
     """A number as written in a table; a dash for none."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NONE
     return f"{value:.{METRICS[metric].decimals}f}" if metric in METRICS else f"{value:.3g}"
 
 
-def _numbers(metrics: Sequence[str], row: Mapping[str, float]) -> list[str]:
-    return [number(metric, row.get(metric)) for metric in metrics]
+def span(metric: str, ends: tuple[float, float] | None) -> str:
+    """A confidence interval as written; a dash for none."""
+    if ends is None or not all(map(math.isfinite, ends)):
+        return NONE
+    return f"[{number(metric, ends[0])}, {number(metric, ends[1])}]"
+
+
+def difference(metric: str, ours: float | None, theirs: float | None) -> str:
+    """How much more ours is, with its sign; a dash where one is missing."""
+    if ours is None or theirs is None or not math.isfinite(ours) or not math.isfinite(theirs):
+        return NONE
+    size = number(metric, abs(ours - theirs))
+    return ("±" if float(size) == 0 else "+" if ours > theirs else "−") + size

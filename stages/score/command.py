@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from pipeline import layout
 from pipeline.config import load_experiment, load_params
 from pipeline.subsets import read_subset
-from pipeline.summary import Summary
 from stages.score import results
 from stages.score.experiment import open_experiment
 from stages.score.inputs import NothingToScore
-
-HEADLINE = ("R@1", "R@10", "MedR", "mAP", "nDCG", "accuracy")
+from stages.score.scored import Scored
 
 
 def score(experiment: Annotated[str, typer.Argument(help="An experiment of configs/experiments/.")]) -> None:
     """Score an experiment on its whole corpus over the cached embeddings."""
     config = load_experiment(experiment)
-    summary = Summary(f"score {experiment}", unit="queries")
+    started = time.monotonic()
     folder = layout.results(experiment)
     try:
-        with summary.timed("read"):
-            scorer = open_experiment(config)
-        with summary.timed("score"):
-            scored = scorer.score()
+        scorer = open_experiment(config)
+        scored = scorer.score()
     except NothingToScore as reason:
         results.write_nothing(folder, experiment, config, str(reason))
-        summary.remark(str(reason))
-        print(summary.line(), flush=True)
+        print(f"score {experiment}: {reason}", flush=True)
         return
-    with summary.timed("write"):
-        results.write_experiment(folder, experiment, config, scorer, scored)
-    summary.computed = sum(one.n_queries for one in scored.values())
-    for direction, one in scored.items():
-        shown = [
-            f"{name} {one.values[name]:.4g}" + (f" (chance {one.chance[name]:.4g})" if name in one.chance else "")
-            for name in HEADLINE
-            if name in one.values
-        ]
-        summary.remark(f"{direction.replace('_', ' ')} {', '.join(shown)}")
-    print(summary.line(), flush=True)
+    results.write_experiment(folder, experiment, config, scorer, scored)
+    n_queries = sum(one.n_queries for one in scored.values())
+    print(f"score {experiment}: {headline(scored)} ({n_queries:,} queries, {_since(started)})", flush=True)
 
 
 def score_subset(
@@ -50,19 +40,39 @@ def score_subset(
     subset: Annotated[str, typer.Argument(help="A subset of configs/subsets/CORPUS/.")],
 ) -> None:
     """Score all experiments of a corpus on one of its subsets."""
-    summary = Summary(f"score_subset {corpus} {subset}", unit="queries")
+    started = time.monotonic()
     scored: dict[str, dict[str, Any]] = {}
-    with summary.timed("read"):
-        members = read_subset(corpus, subset, summary.remark)
-    for name in load_params().experiments_of(corpus):
+    remarks: list[str] = []
+    members = read_subset(corpus, subset, remarks.append)
+    names = load_params().experiments_of(corpus)
+    for name in names:
         try:
-            with summary.timed("read"):
-                scorer = open_experiment(load_experiment(name))
-            with summary.timed("score"):
-                scored[name] = scorer.score(members)
+            scored[name] = open_experiment(load_experiment(name)).score(members)
         except NothingToScore as reason:
-            summary.remark(f"{name}: {reason}")
-    summary.computed = sum(one.n_queries for both in scored.values() for one in both.values())
-    with summary.timed("write"):
-        results.write_subset(layout.subset_results(corpus, subset), scored)
-    print(summary.line(), flush=True)
+            remarks.append(f"{name}: {reason}")
+    results.write_subset(layout.subset_results(corpus, subset), scored)
+    n_queries = sum(one.n_queries for both in scored.values() for one in both.values())
+    done = f"score_subset {corpus} {subset}: {len(scored)} of {len(names)} experiments scored"
+    print("; ".join([f"{done} ({n_queries:,} queries, {_since(started)})", *remarks]), flush=True)
+
+
+def headline(scored: Mapping[str, Scored]) -> str:
+    """The few numbers that say most: mAP and nDCG of both directions, or accuracy or R@1 of each."""
+    if "average" in scored:
+        shown = [("average", metric) for metric in ("mAP", "nDCG")]
+    else:
+        shown = [(direction, "accuracy" if "accuracy" in one.values else "R@1") for direction, one in scored.items()]
+    parts = []
+    for direction, metric in shown:
+        value, chance = scored[direction].values[metric], scored[direction].chance.get(metric, np.nan)
+        text = f"{direction.replace('_', ' ')} {metric} {_number(metric, value)}"
+        parts.append(text if np.isnan(chance) else f"{text}, chance {_number(metric, chance)}")
+    return "; ".join(parts)
+
+
+def _number(metric: str, value: float) -> str:
+    return f"{value:.3f}" if metric in ("mAP", "nDCG") else f"{value:.1f}"
+
+
+def _since(started: float) -> str:
+    return f"{time.monotonic() - started:.2f} s"

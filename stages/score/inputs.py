@@ -15,6 +15,7 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config import ExperimentConfig
+from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
 
 
@@ -67,7 +68,7 @@ def read_embedded(config: ExperimentConfig) -> Embedded:
     """
     clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
     clip_ids, clip_rows = _joined(config, "clips", clips)
-    table = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
+    table = read_extended(config.corpus, "captions")
     captions = {source: _captions(config, source, table) for source in dict.fromkeys(config.sources())}
     n_captions = min(len(one.ids) for one in captions.values())
     if not clip_ids or not n_captions:

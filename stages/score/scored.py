@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class Scorer(Protocol):
     n_clips_missing: int
     """Clips of the corpus that an encoder has no embedding of."""
 
-    def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
         """Scores the whole corpus, or the clips (and questions) whose ids are given.
 
         Raises:
@@ -85,21 +86,18 @@ class Scorer(Protocol):
 
 
 def per_query(metric: str, queries: Queries) -> Column | None:
-    """The numbers whose mean (of MedR, median) is a metric; None if these queries have no such number."""
-    column: Column | None
+    """The numbers whose mean (of MedR, median) is a metric, nan of queries without one; None without such numbers."""
     if metric.startswith("R@"):
-        column = (
-            None if queries.rank is None else 100.0 * hits_at(queries.rank[~np.isnan(queries.rank)], int(metric[2:]))
-        )
-    else:
-        column = {
-            "MedR": queries.rank,
-            "MeanR": queries.rank,
-            "mAP": queries.average_precision,
-            "nDCG": queries.ndcg,
-            "accuracy": None if queries.correct is None else 100.0 * queries.correct,
-        }.get(metric)
-    return None if column is None else column[~np.isnan(column)]
+        if queries.rank is None:
+            return None
+        return np.where(np.isnan(queries.rank), np.nan, 100.0 * hits_at(queries.rank, int(metric[2:])))
+    return {
+        "MedR": queries.rank,
+        "MeanR": queries.rank,
+        "mAP": queries.average_precision,
+        "nDCG": queries.ndcg,
+        "accuracy": None if queries.correct is None else 100.0 * queries.correct,
+    }.get(metric)
 
 
 def intervals(values: Mapping[str, float], queries: Mapping[str, Queries]) -> dict[str, tuple[float, float]]:
@@ -111,7 +109,8 @@ def intervals(values: Mapping[str, float], queries: Mapping[str, Queries]) -> di
     """
     found: dict[str, tuple[float, float]] = {}
     for kind in queries.values():
-        columns = {name: column for name in values if (column := per_query(name, kind)) is not None and len(column)}
+        given = {name: column for name in values if (column := per_query(name, kind)) is not None}
+        columns = {name: scored for name, column in given.items() if len(scored := column[~np.isnan(column)])}
         lengths = {len(column) for column in columns.values()}
         for length in lengths:
             together = {name: column for name, column in columns.items() if len(column) == length and name != "MedR"}

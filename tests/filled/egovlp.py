@@ -11,6 +11,9 @@ from stages.embed.encoders.egovlp import ENCODER, Config, EgoVLP
 
 KEYS = json.loads((Path(__file__).parents[1] / "parity/golden/keys_egovlp_frozen_in_time_4f.json").read_text())["keys"]
 
+CHEAP = {"num_frames": 2}
+"""Options under which the tests that hold for every encoder take less time."""
+
 
 def encoder(folder: Path, **options: object) -> EgoVLP:
     """The encoder with its checkpoint and a small vocabulary in the folder, where they are written if not there."""

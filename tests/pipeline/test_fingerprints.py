@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from cache.errors import UserError
@@ -21,6 +23,10 @@ def test_paths_are_resolved_in_lists_too(tmp_path):
     assert identity["files"][1] == 1
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"needs .*none\.pt, which cannot be read: No such file"):
-        fingerprint_of({"weights": tmp_path / "none.pt"}, Store(tmp_path / "store"))
+def test_a_missing_file_is_named_with_the_command_that_fetches_it(project):
+    with pytest.raises(UserError, match=r"not found: none\.pt: correct the path"):
+        fingerprint_of({"weights": Path("none.pt")})
+    with pytest.raises(UserError, match=r"not found: checkpoints/egovlp\.pth: run `hearonce checkpoints fetch egovlp`"):
+        fingerprint_of({"weights": Path("checkpoints/egovlp.pth")})
+    with pytest.raises(UserError, match=r"needs x+\.pt, which cannot be read: File name too long"):
+        fingerprint_of({"weights": Path("x" * 300 + ".pt")})

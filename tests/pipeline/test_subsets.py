@@ -77,7 +77,7 @@ def test_clips_are_chosen_by_a_condition(corpus, condition, clips):
 
 def test_a_subset_of_the_annotations_is_taken_over(corpus):
     corpus("annotated: low\n")
-    assert read_subset("mine", "some") == {"dog.mp4"}
+    assert read_subset("mine", "some") == {"dog.mp4", "c1"}
     corpus("annotated: high\n")
     assert read_subset("mine", "some") == {"7"}
 
@@ -98,7 +98,7 @@ def test_a_medium_that_could_not_be_read_stops_no_subset(corpus):
         ("where: lenght > 100\n", "cannot be understood .*lenght.*columns: clip_id, "),
         ("where: duration_s >\n", "cannot be understood"),
         ("where: 1 = 1; DROP TABLE clips\n", "cannot be understood"),
-        ("annotated: lwo\n", "bring no subset 'lwo', did you mean 'low'"),
+        ("annotated: lwo\n", "has no subset 'lwo', did you mean 'low'"),
         ("clips: [dog.mp4]\nannotated: low\n", "give one of clips, where and annotated"),
         ("clip: [dog.mp4]\n", "unknown key 'clip', did you mean 'clips'"),
     ],

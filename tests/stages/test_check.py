@@ -36,6 +36,8 @@ def test_the_shipped_params_fit(demo, capsys):
             "did you mean 'efficientnet-minilm'",
         ),
         ("demo-audio:", "demo-adio:", "No experiment 'demo-adio' .*did you mean 'demo-audio'"),
+        ("descriptions: {}", "descriptions: {dmo: [qwen-here]}", "descriptions: no corpus 'dmo', did you mean 'demo'"),
+        ("descriptions: {}", "descriptions: {demo: [qwen-her]}", "No description 'qwen-her' .*mean 'qwen-here'"),
         ("media: configs/corpora/demo/media", "media: nowhere", "names nowhere, which does not exist"),
     ],
 )
@@ -52,3 +54,12 @@ def test_an_experiment_needs_its_embedding(demo):
     demo.write_text(text.replace("  demo-yamnet-minilm: {corpus: demo, encoder: yamnet-minilm}\n", ""))
     with pytest.raises(UserError, match="'demo-audio' reads demo embedded by yamnet-minilm, which `embeddings` lacks"):
         check()
+
+
+def test_a_described_source_needs_its_description(demo):
+    path = Path("configs/experiments/demo/demo-audio.yaml")
+    path.write_text(path.read_text().replace("given", "described-qwen-here"))
+    with pytest.raises(UserError, match="which `descriptions` of demo does not make, known: none"):
+        check()
+    demo.write_text(demo.read_text().replace("descriptions: {}", "descriptions: {demo: [qwen-here]}"))
+    check()

@@ -24,8 +24,8 @@ class Config(EncoderConfig):
 
     Attributes:
         gain_db: by which the sound is made louder first; AVLnet's users make it softer by 4 dB. Decibels are relative
-            to the loudest value of the clip, so that a gain cancels out, unless the clip is so soft that values less
-            than 80 dB below its loudest one are under the floor (1e-10 of power): about -60 dB of full scale.
+            to the loudest value of the clip, so that a gain cancels out, unless 80 dB below that lies under the floor
+            (1e-10 of power): in clips whose peak is some 35 dB (a tone) to 55 dB (noise) under full scale or softer.
     """
 
     gain_db: Annotated[float, Field(ge=-60, le=60)] = 0.0

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from cache.errors import UserError
+from pipeline import hub_files
+from pipeline.checkpoints.hint import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
-from stages.embed.models import hub_files
 
 if TYPE_CHECKING:
     import torch
@@ -141,8 +142,9 @@ class ClipLike(Encoder[Config]):
         weights = " or ".join(names[0] for names in WEIGHTS[self.config.loader])
         preprocessor = PICTURE_FILES[:1] if self.config.loader == "transformers" else ()
         files = ", ".join([SETTINGS[self.config.loader], *preprocessor, weights])
-        return (
-            f"put {files} and the tokenizer's files{origin} into a folder and name it as `model` in the encoder's YAML"
+        return fetch_or(
+            self.config.model,
+            f"put {files} and the tokenizer's files{origin} into a folder and name it as `model` in the encoder's YAML",
         )
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from cache.errors import UserError
+from pipeline.checkpoints.hint import existing
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Sampling, Tower
+from stages.embed.models.bert_files import vocabulary_file
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,7 @@ class Config(EncoderConfig):
     num_frames: Annotated[int, Field(ge=1, le=64)] = 16
     sampling: Sampling = "middle-of-parts"
     antialias: bool = False
-    text_model: str = "distilbert-base-uncased"
+    text_model: str = "checkpoints/distilbert-base-uncased"
     max_tokens: Annotated[int, Field(ge=3, le=512)] = 512
 
 
@@ -59,7 +60,7 @@ class EgoVLP(Encoder[Config]):
         config = self.config
         return {
             "version": VERSION,
-            "checkpoint": self._checkpoint(),
+            "checkpoint": existing(self.config.checkpoint),
             "num_frames": config.num_frames,
             "sampling": config.sampling,
             "antialias": config.antialias,
@@ -67,11 +68,10 @@ class EgoVLP(Encoder[Config]):
 
     def caption_identity(self) -> dict[str, object]:
         """All that decides a caption's row."""
-        folder = Path(self.config.text_model)
         return {
             "version": VERSION,
-            "checkpoint": self._checkpoint(),
-            "text": folder / "vocab.txt" if folder.is_dir() else self.config.text_model,
+            "checkpoint": existing(self.config.checkpoint),
+            "text": vocabulary_file(self.config.text_model, "distilbert-base-uncased"),
             "max_tokens": self.config.max_tokens,
         }
 
@@ -80,7 +80,7 @@ class EgoVLP(Encoder[Config]):
         from stages.embed.models import egovlp
 
         config = self.config
-        model = egovlp.load(self._checkpoint(), config.num_frames, "video").to(device)
+        model = egovlp.load(existing(self.config.checkpoint), config.num_frames, "video").to(device)
         return egovlp.ClipTower(model, config.num_frames, config.antialias)
 
     def load_caption_tower(self, device: torch.device) -> Tower:
@@ -89,17 +89,8 @@ class EgoVLP(Encoder[Config]):
 
         config = self.config
         tokenizer = bert_words.load_tokenizer(config.text_model, "distilbert-base-uncased")
-        model = egovlp.load(self._checkpoint(), config.num_frames, "text").to(device)
+        model = egovlp.load(existing(self.config.checkpoint), config.num_frames, "text").to(device)
         return egovlp.CaptionTower(model, tokenizer, config.max_tokens)
-
-    def _checkpoint(self) -> Path:
-        path = self.config.checkpoint
-        if not path.exists():
-            raise UserError(
-                f"Checkpoint not found: {path}. Run `hearonce checkpoints fetch {path.stem}`, or correct `checkpoint` "
-                "in the encoder's YAML."
-            )
-        return path
 
 
 ENCODER = EgoVLP

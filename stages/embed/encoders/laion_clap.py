@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cache.errors import UserError
-from pipeline.checkpoints.hint import not_found
+from pipeline.checkpoints.hint import existing
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
 from stages.embed.models import clap_files
 
@@ -33,7 +32,7 @@ class Config(EncoderConfig):
             `transformers`, this and the two next are in the checkpoint's `config.json`, and may not be given.
         fusion: whether the checkpoint hears clips longer than 10 s through fusion (`*-fusion-*.pt`) or as one crop.
         text_model: a folder with `config.json`, `vocab.json` and `merges.txt` of roberta-base, or a hub id, of which
-            the tokenizer is taken from the Hugging Face cache or fetched. Clips need neither.
+            these are taken from the Hugging Face cache or fetched. Clips need neither.
         layer_norm_eps: of the text branch: 1e-5 as it was trained and as roberta-base says, whatever `config.json`
             says (transformers' own default, 1e-12, moves captions by 1e-4).
         seed: of the chunks (with fusion) or the crop (without) drawn from clips longer than 10 s.
@@ -50,7 +49,7 @@ class Config(EncoderConfig):
     checkpoint: Path | str
     amodel: str = "HTSAT-tiny"
     fusion: bool = True
-    text_model: str = "roberta-base"
+    text_model: str = "checkpoints/roberta-base"
     layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
     seed: int = 0
     fuse_short: bool = True
@@ -87,15 +86,15 @@ class LaionClap(Encoder[Config]):
     def caption_identity(self) -> dict[str, object]:
         """All that decides a caption's row."""
         config = self.config
-        folder = self._folder() if config.loader == "transformers" else self._text_folder()
-        files = clap_files.text_files(folder) if folder else {}
-        if folder and config.loader == "package":
-            files["config.json"] = folder / "config.json"
         network = self._network_identity()
+        folder = self._folder() if config.loader == "transformers" else clap_files.roberta_folder(config.text_model)
+        files = clap_files.text_files(folder)
+        if config.loader == "package":
+            files[clap_files.CONFIG] = folder / clap_files.CONFIG
         return {
             "version": VERSION,
             "checkpoint": network["checkpoint"],
-            "text": files or config.text_model,
+            "text": files,
             "layer_norm_eps": config.layer_norm_eps,
             "max_tokens": config.max_tokens,
         }
@@ -109,7 +108,9 @@ class LaionClap(Encoder[Config]):
         if config.loader == "transformers":
             network = clap_transformers.load_audio(self._folder())
         else:
-            network = laion_clap.load_audio(self._file(), config.amodel, config.fusion, self._text_folder())
+            network = laion_clap.load_audio(
+                existing(Path(config.checkpoint)), config.amodel, config.fusion, self._shape_of_text()
+            )
         return clap_towers.ClipTower(
             place(network, device),
             seed=config.seed,
@@ -127,35 +128,26 @@ class LaionClap(Encoder[Config]):
         config = self.config
         if config.loader == "transformers":
             folder = self._folder()
-            tokenizer = load_tokenizer(str(folder), clap_files.REMEDY)
             network = clap_transformers.load_text(folder, config.layer_norm_eps)
         else:
-            checkpoint, tokenizer = self._file(), load_tokenizer(config.text_model)
-            text = laion_clap.text_config(self._text_folder(), config.layer_norm_eps)
+            checkpoint, folder = existing(Path(config.checkpoint)), clap_files.roberta_folder(config.text_model)
+            text = laion_clap.text_config(folder, config.layer_norm_eps)
             network = laion_clap.load_text(checkpoint, config.amodel, config.fusion, text)
-        return clap_towers.CaptionTower(place(network, device), tokenizer, config.max_tokens)
+        return clap_towers.CaptionTower(place(network, device), load_tokenizer(folder), config.max_tokens)
 
     def _network_identity(self) -> dict[str, object]:
         config = self.config
         if config.loader == "transformers":
             return {"checkpoint": clap_files.network_files(self._folder())}
-        return {"checkpoint": self._file(), "amodel": config.amodel, "fusion": config.fusion}
-
-    def _file(self) -> Path:
-        path = Path(self.config.checkpoint)
-        if not path.exists():
-            raise UserError(
-                f"{not_found(path)}. Published ones are at https://huggingface.co/lukewys/laion_clap (audio_egovlp "
-                "uses 630k-audioset-fusion-best.pt): put one there, or correct `checkpoint` in the encoder's YAML."
-            )
-        return path
+        return {"checkpoint": existing(Path(config.checkpoint)), "amodel": config.amodel, "fusion": config.fusion}
 
     def _folder(self) -> Path:
         return clap_files.clap_folder(str(self.config.checkpoint))
 
-    def _text_folder(self) -> Path | None:
+    def _shape_of_text(self) -> Path | None:
+        """The folder whose `config.json` says which text branch a checkpoint of clips has beside; roberta-base's."""
         folder = Path(self.config.text_model)
-        return folder if folder.is_dir() else None
+        return folder if (folder / clap_files.CONFIG).is_file() else None
 
 
 ENCODER = LaionClap

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from cache.errors import UserError
-from pipeline.checkpoints.hint import not_found
+from pipeline.checkpoints.hint import existing
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
+from stages.embed.models.bert_files import vocabulary_file
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class Config(EncoderConfig):
     """
 
     checkpoint: Path
-    text_model: str = "bert-base-uncased"
+    text_model: str = "checkpoints/bert-base-uncased"
     max_length_s: Annotated[float, Field(ge=0.1, lt=10.24)] = 10.0
     seed: int = 0
     max_tokens: Annotated[int, Field(ge=3, le=512)] = 30
@@ -53,18 +53,17 @@ class Wavcaps(Encoder[Config]):
         """All that decides a clip's row."""
         return {
             "version": VERSION,
-            "checkpoint": self._checkpoint(),
+            "checkpoint": existing(self.config.checkpoint),
             "max_samples": self._max_samples(),
             "seed": self.config.seed,
         }
 
     def caption_identity(self) -> dict[str, object]:
         """All that decides a caption's row."""
-        folder = Path(self.config.text_model)
         return {
             "version": VERSION,
-            "checkpoint": self._checkpoint(),
-            "text": folder / "vocab.txt" if folder.is_dir() else self.config.text_model,
+            "checkpoint": existing(self.config.checkpoint),
+            "text": vocabulary_file(self.config.text_model, "bert-base-uncased"),
             "max_tokens": self.config.max_tokens,
             "text_transform": self.config.text_transform,
         }
@@ -73,7 +72,7 @@ class Wavcaps(Encoder[Config]):
         """HTS-AT on the device."""
         from stages.embed.models import wavcaps
 
-        weights = wavcaps.read_checkpoint(self._checkpoint())
+        weights = wavcaps.read_checkpoint(existing(self.config.checkpoint))
         return wavcaps.ClipTower(weights, device, self._max_samples(), self.config.seed)
 
     def load_caption_tower(self, device: torch.device) -> Tower:
@@ -81,18 +80,12 @@ class Wavcaps(Encoder[Config]):
         from stages.embed.models import bert_words, wavcaps
 
         tokenizer = bert_words.load_tokenizer(self.config.text_model, "bert-base-uncased")
-        weights = wavcaps.read_checkpoint(self._checkpoint())
+        weights = wavcaps.read_checkpoint(existing(self.config.checkpoint))
         strips_punctuation = self.config.text_transform == "wavcaps"
         return wavcaps.CaptionTower(weights, tokenizer, device, self.config.max_tokens, strips_punctuation)
 
     def _max_samples(self) -> int:
         return int(self.config.max_length_s * self.clip_input.sample_rate)
-
-    def _checkpoint(self) -> Path:
-        path = self.config.checkpoint
-        if not path.exists():
-            raise UserError(f"{not_found(path)} (`checkpoint` in the encoder's YAML names it).")
-        return path
 
 
 ENCODER = Wavcaps

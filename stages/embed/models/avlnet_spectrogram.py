@@ -24,12 +24,14 @@ FLOOR = 1e-10
 RANGE_DB = 80.0
 SAMPLES_OF_NOTHING = 200
 """A clip without any sample counts as so much silence."""
-CPU_FRAMES, CUDA_FRAMES = 2_048, 65_536
+CPU_FRAMES, CUDA_FRAMES = 1_024, 65_536
 """Frames whose spectrum is in memory at a time."""
 
 
 class SpectrogramTower:
-    """Sound to decibels (frames, 40), on any device.
+    """Sound to decibels (frames, 40).
+
+    On a GPU many clips are computed together; on a CPU each by the thread that reads it.
 
     Args:
         device: where it is computed.
@@ -43,17 +45,20 @@ class SpectrogramTower:
         self._filters = torch.from_numpy(slaney_bands()).float().to(device)
 
     def prepare(self, item: np.ndarray, key: bytes) -> np.ndarray:
-        """One clip's samples, emphasised and mirrored at its ends; nothing is drawn at random."""
-        return emphasised(item * np.float32(self._gain) if self._gain != 1.0 else item)
+        """What `encode` takes of one clip; nothing is drawn at random."""
+        samples = emphasised(item * np.float32(self._gain) if self._gain != 1.0 else item)
+        return self._decibels([samples])[0] if self._device.type == "cpu" else samples
 
-    @torch.inference_mode()
     def encode(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Decibels of each clip, float32 (1 + samples // 160, 40)."""
-        counts = [1 + (len(clip) - SIZE) // HOP for clip in batch]
+        return list(batch) if self._device.type == "cpu" else self._decibels(batch)
+
+    @torch.inference_mode()
+    def _decibels(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+        counts = [1 + (len(clip) - SIZE) // HOP for clip in clips]
         with torch.autocast(self._device.type, enabled=False):
-            power = torch.cat([self._power(frames) for frames in _blocks(batch, counts, self._device)])
-            rows = [decibels(clip) for clip in power.split(counts)]
-        return [row.cpu().numpy() for row in rows]
+            power = torch.cat([self._power(frames) for frames in _blocks(clips, counts, self._device)])
+            return [decibels(clip).cpu().numpy() for clip in power.split(counts)]
 
     def _power(self, frames: Tensor) -> Tensor:
         """(frames, 400) samples to (frames, 40) power."""
@@ -103,10 +108,10 @@ def decibels(power: Tensor) -> Tensor:
 
 
 def _blocks(clips: Sequence[np.ndarray], counts: Sequence[int], device: torch.device) -> Iterator[Tensor]:
-    """The frames of all clips, (some, 400) at a time."""
+    """The frames of all clips, float64 (some, 400) at a time."""
     some = CPU_FRAMES if device.type == "cpu" else CUDA_FRAMES
     for clip, count in zip(clips, counts, strict=True):
         samples = torch.from_numpy(clip).to(device)
         for first in range(0, count, some):
             last = min(first + some, count)
-            yield samples[first * HOP : (last - 1) * HOP + SIZE].unfold(0, SIZE, HOP)
+            yield samples[first * HOP : (last - 1) * HOP + SIZE].double().unfold(0, SIZE, HOP)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from transformers import BertTokenizer
 
 from pipeline.checkpoints.weights import CheckpointError
-from stages.embed.models.hub_files import local_folder
+from stages.embed.models.bert_files import Published, remedy, vocabulary_file
 
-VOCABULARY, WORDS = "vocab.txt", 30522
+WORDS = 30522
 MARKS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102}
-HUB_IDS = {
-    "bert-base-uncased": "google-bert/bert-base-uncased",
-    "distilbert-base-uncased": "distilbert/distilbert-base-uncased",
-}
 
 
-def load_tokenizer(text_model: str, published: Literal["bert-base-uncased", "distilbert-base-uncased"]) -> Any:
+def load_tokenizer(text_model: str, published: Published) -> Any:
     """The tokenizer in a local folder, or of a hub id from the Hugging Face cache or the hub.
 
     Args:
@@ -28,19 +24,17 @@ def load_tokenizer(text_model: str, published: Literal["bert-base-uncased", "dis
         UserError: there is no such folder, and neither cache nor hub has the vocabulary.
         CheckpointError: the vocabulary cannot be read, or is another one.
     """
-    remedy = (
-        f"run `hearonce checkpoints fetch {published}`, or put {VOCABULARY} of https://huggingface.co/"
-        f"{HUB_IDS[published]} into a folder, and name that folder as `text_model` in the encoder's YAML"
-    )
-    file = local_folder(text_model, [VOCABULARY], remedy) / VOCABULARY
+    file = vocabulary_file(text_model, published)
     try:
         lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}, the vocabulary of {published}, cannot be read ({error}): {remedy}") from None
+        raise CheckpointError(
+            f"{file}, the vocabulary of {published}, cannot be read ({error}): {remedy(published)}"
+        ) from None
     places = {word: place for place, word in enumerate(lines)}
     if not len(places) == len(lines) == WORDS or any(places.get(mark) != at for mark, at in MARKS.items()):
         raise CheckpointError(
             f"{file} is not the vocabulary of {published}, which has {WORDS} words, {', '.join(MARKS)} on lines "
-            f"{', '.join(str(at + 1) for at in MARKS.values())}: {remedy}"
+            f"{', '.join(str(at + 1) for at in MARKS.values())}: {remedy(published)}"
         )
     return BertTokenizer(vocab=places, do_lower_case=True)

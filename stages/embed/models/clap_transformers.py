@@ -18,11 +18,11 @@ from transformers.initialization import no_init_weights
 from transformers.models.clap.modeling_clap import ClapProjectionLayer
 
 from pipeline.checkpoints.weights import CheckpointError, check_fit, first_line, load_strictly, read_files
+from pipeline.hub_files import read_json
 from stages.embed.models.clap_audio import MelScale
-from stages.embed.models.clap_files import CONFIG, PREPROCESSOR, REMEDY
+from stages.embed.models.clap_files import CONFIG, PREPROCESSOR, remedy, weights_of
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
 from stages.embed.models.htsat import Htsat, HtsatShape
-from stages.embed.models.hub_files import TRANSFORMERS, read_json, weight_files
 
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 """Buffers that some versions of transformers save and others do not."""
@@ -82,7 +82,7 @@ def load_audio(folder: Path) -> AudioNetwork:
     _check(folder / PREPROCESSOR, hearing, HEARING)
     absent = [name for name in HEARS if not isinstance(hearing.get(name), int | float)]
     if absent:
-        raise CheckpointError(f"{folder / PREPROCESSOR} lacks {', '.join(absent)}: {REMEDY}")
+        raise CheckpointError(f"{folder / PREPROCESSOR} lacks {', '.join(absent)}: {remedy(str(folder))}")
     weights, path = _weights(folder, config)
     fusion = bool(audio.enable_fusion)
     shape = HtsatShape(audio.patch_embeds_hidden_size, tuple(audio.depths), tuple(audio.num_attention_heads), fusion)
@@ -124,7 +124,7 @@ def load_config(folder: Path) -> ClapConfig:
     file = folder / CONFIG
     kind = read_json(file).get("model_type")
     if kind != "clap":
-        raise CheckpointError(f"{file} describes a model of type {kind!r}, not 'clap': {REMEDY}")
+        raise CheckpointError(f"{file} describes a model of type {kind!r}, not 'clap': {remedy(str(folder))}")
     try:
         return ClapConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # wrong values raise anything
@@ -147,7 +147,7 @@ def published_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _weights(folder: Path, config: ClapConfig) -> tuple[dict[str, Tensor], Path]:
-    files = weight_files(folder, TRANSFORMERS, REMEDY)
+    files = weights_of(folder)
     weights = _lasting(read_files(files))
     with torch.device("meta"):
         expected = _lasting(ClapModel(config).state_dict())

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline.checkpoints.weights import CheckpointError, first_line
-from stages.embed.models.hub_files import read_json
+from pipeline.hub_files import read_json
 
 Text = Literal["canonical", "lower", "none"]
 

@@ -19,7 +19,7 @@ from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from pipeline.checkpoints.weights import CheckpointError, first_line, load_strictly, read_files
-from stages.embed.models.hub_files import read_json
+from pipeline.hub_files import read_json
 
 SETTINGS = "open_clip_config.json"
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # if none are stated

@@ -37,6 +37,14 @@ for (const audio of document.querySelectorAll("audio")) {
   });
 }
 
+// A link to a folded experiment unfolds it.
+const unfold = () => {
+  const details = document.getElementById(location.hash.slice(1))?.querySelector(":scope > details");
+  if (details) details.open = true;
+};
+addEventListener("hashchange", unfold);
+unfold();
+
 // The heat map tells which caption and which clip meet under the pointer.
 for (const image of document.querySelectorAll("img[data-labels]")) {
   const [captions, clips] = JSON.parse(image.dataset.labels);

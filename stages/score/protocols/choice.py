@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.config import ExperimentConfig
+from pipeline.corpus_tables import read_extended
 from stages.score import multiple_choice
 from stages.score.examples import N_BEST, N_WORST
 from stages.score.inputs import NothingToScore, read_embedded
@@ -37,7 +37,7 @@ class ChoiceScorer:
         if config.transform != "none":
             raise UserError(f"Protocol multiple-choice has no transform {config.transform!r}: remove `transform:`.")
         embedded = read_embedded(config)
-        table = schemas.read_table(layout.table(config.corpus, "questions"), schemas.QUESTIONS)
+        table = read_extended(config.corpus, "questions")
         if table.is_empty():
             raise UserError(f"Corpus {config.corpus!r} has no questions, which protocol multiple-choice asks.")
         clip_rows = {one: row for row, one in enumerate(embedded.clip_ids)}
@@ -75,7 +75,7 @@ class ChoiceScorer:
         self._sims = multiple_choice.mix(sims, ratio, config.normalise)
         self._hits = multiple_choice.correct(self._sims, self._answers)
 
-    def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
         """Scores the questions whose id, or whose right clip, is given."""
         chosen = np.array(
             [

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.config import ExperimentConfig
+from pipeline.corpus_tables import read_extended
 from stages.score import examples, metrics, multi_instance
 from stages.score.inputs import NothingToScore, read_embedded
 from stages.score.multi_instance_scores import GRADED, RECALL_AT, DirectionScores
@@ -23,7 +23,9 @@ from stages.score.uncertainty import interval, resampled
 class InstanceScorer:
     """Clips search the sentences about them and sentences search clips, with graded relevancies.
 
-    A clip takes part if every encoder has embedded it and its caption, a sentence if it describes such a clip.
+    A clip takes part if every encoder has embedded it and its caption, a sentence if it has the text of such a clip.
+    Where captions of two sources are fused, sentences and relevancies are those of the last one, as in the reference,
+    which compares vision with labels and sound with descriptions and grades by the descriptions' relevancy.
 
     Args:
         config: of the experiment.
@@ -42,11 +44,10 @@ class InstanceScorer:
             raise NothingToScore(f"No clip of {config.corpus!r} is embedded together with its caption.")
         self._clip_ids = [embedded.clip_ids[row] for row in chosen]
         self.n_clips_missing = embedded.n_clips_missing + len(embedded.clip_ids) - len(chosen)
-        captions = embedded.captions[sources[0]]
-        caption_of_clip = [captions.ids[own[sources[0]][clip]] for clip in self._clip_ids]
+        captions = embedded.captions[sources[-1]]
         self._texts = dict(zip(captions.ids, captions.texts, strict=True))
-        self._own_texts = [self._texts[one] for one in caption_of_clip]
-        self._sentence_ids, indexes, relevancy = self._read_relevancy(config.corpus, captions.ids, caption_of_clip)
+        self._own_texts = [captions.texts[own[sources[-1]][clip]] for clip in self._clip_ids]
+        self._sentence_ids, indexes, relevancy = self._read_relevancy(config.corpus, sources[-1])
         self._transform = config.transform
         self._task = multi_instance.build(
             [rows[chosen] for rows in embedded.clips],
@@ -60,39 +61,54 @@ class InstanceScorer:
             "dot" if config.transform == "dual-softmax" else "cosine",
         )
 
-    def _read_relevancy(
-        self, corpus: str, caption_ids: list[str], caption_of_clip: list[str]
-    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.float64]]:
-        """Sentences in table order, the first clip that has each (`indexes`), and (clips, sentences) relevancies."""
-        table = schemas.read_table(layout.table(corpus, "relevancy"), schemas.RELEVANCY)
+    def _read_relevancy(self, corpus: str, source: str) -> tuple[list[str], NDArray[np.int64], NDArray[np.float64]]:
+        """Sentences in table order, the clip that each is taken from, and relevancies of (clips, sentences)."""
+        table = read_extended(corpus, "relevancy")
         if table.is_empty():
             raise UserError(
                 f"Corpus {corpus!r} has no relevancies, which protocol multi-instance ranks by: use protocol "
                 "paired-retrieval, or see `relevancy:` in its config."
             )
-        first: dict[str, int] = {}
-        for row, caption in enumerate(caption_of_clip):
-            first.setdefault(caption, row)
         graded = set(table["caption_id"].unique())
-        sentences = [one for one in caption_ids if one in graded and one in first]
+        clip_of = self._clips_of_sentences(source, [one for one in self._texts if one in graded])
         rows = pl.DataFrame({"clip_id": self._clip_ids}).with_row_index("row")
-        columns = pl.DataFrame({"caption_id": sentences}, schema={"caption_id": pl.String}).with_row_index("column")
+        columns = pl.DataFrame({"caption_id": list(clip_of)}, schema={"caption_id": pl.String}).with_row_index("column")
         cells = table.join(rows, on="clip_id").join(columns, on="caption_id").select("row", "column", "relevancy")
         if cells.is_empty():
             raise NothingToScore(f"No embedded clip of {corpus!r} is relevant to an embedded sentence.")
-        relevancy = np.zeros((len(self._clip_ids), len(sentences)))
+        relevancy = np.zeros((len(self._clip_ids), len(clip_of)))
         relevancy[cells["row"].to_numpy(), cells["column"].to_numpy()] = cells["relevancy"].to_numpy()
-        return sentences, np.array([first[one] for one in sentences], np.int64), relevancy
+        return list(clip_of), np.array(list(clip_of.values()), np.int64), relevancy
 
-    def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
-        """Scores the clips and the sentences that describe any of them."""
+    def _clips_of_sentences(self, source: str, sentences: Sequence[str]) -> dict[str, int]:
+        """The clip that a sentence's id names, or else the first one with its text; without one it takes no part.
+
+        By text, not by id: of two sentences that read the same, clips may all have the first one as their own.
+        """
+        first: dict[str, int] = {}
+        for row, text in enumerate(self._own_texts):
+            first.setdefault(text, row)
+        rows = {f"{source}:{clip}": row for row, clip in enumerate(self._clip_ids)}
+        found: dict[str, int] = {}
+        for one in sentences:
+            text, named = self._texts[one], rows.get(one)
+            if named is not None and self._own_texts[named] == text:
+                found[one] = named
+            elif text in first:
+                found[one] = first[text]
+        return found
+
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
+        """Scores the clips, and the sentences that are members too, or if none is those that describe any of them."""
         clips = np.array([members is None or one in members for one in self._clip_ids])
-        task = self._task if members is None else self._task.subset(clips)
+        kept = np.isin(self._task.sentences, self._task.caption_of_clip[clips])
+        if members is not None and not members.isdisjoint(self._sentence_ids):
+            kept &= np.array([one in members for one in self._sentence_ids])
+        task = self._task if members is None else self._task.subset(clips, kept)
         if not task.relevancy.size:
             raise NothingToScore("no clip of the subset is embedded and described by a sentence")
         scores = multi_instance.score(task, self._transform)
         ids = [self._clip_ids[row] for row in np.flatnonzero(clips)]
-        kept = np.isin(self._task.sentences, self._task.caption_of_clip[clips])
         sentences = [self._sentence_ids[column] for column in np.flatnonzero(kept)]
         to_text = {"clips": _queries(ids, scores.clip_to_text)}
         graded = Queries(sentences, None, scores.text_to_clip.average_precision, scores.text_to_clip.ndcg)
@@ -142,7 +158,7 @@ class InstanceScorer:
 
 def _own_captions(corpus: str, rows: Mapping[str, int]) -> dict[str, int]:
     """The row of each clip's own caption among those of one source."""
-    pairs = schemas.read_table(layout.table(corpus, "pairs"), schemas.PAIRS)
+    pairs = read_extended(corpus, "pairs")
     return {clip: rows[caption] for clip, caption in reversed(pairs.rows()) if caption in rows}
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import tables as schemas
-from pipeline import layout
+from cache.errors import UserError
 from pipeline.config import ExperimentConfig
+from pipeline.corpus_tables import read_extended
 from stages.score import examples, paired_retrieval
 from stages.score.inputs import NothingToScore, read_embedded
 from stages.score.scored import Queries, Scored, intervals
@@ -26,10 +27,15 @@ class PairedScorer:
 
     Raises:
         NothingToScore: nothing is paired.
-        UserError: a table or an embedding cache cannot be read.
+        UserError: a table or an embedding cache cannot be read, or two caption sources are named.
     """
 
     def __init__(self, config: ExperimentConfig) -> None:
+        if len(set(config.sources())) > 1:
+            raise UserError(
+                f"Protocol paired-retrieval ranks captions of one source, not of {' and '.join(config.sources())}: "
+                "name one in `captions:`, or use protocol multi-instance, which joins them by clip."
+            )
         embedded = read_embedded(config)
         captions = embedded.captions[config.sources()[0]]
         self._clip_ids, self._caption_ids, self._texts = embedded.clip_ids, captions.ids, captions.texts
@@ -43,14 +49,14 @@ class PairedScorer:
         paired = np.zeros(self._sims.shape, bool)
         row_of = {one: row for row, one in enumerate(self._caption_ids)}
         column_of = {one: column for column, one in enumerate(self._clip_ids)}
-        for clip_id, caption_id in schemas.read_table(layout.table(corpus, "pairs"), schemas.PAIRS).iter_rows():
+        for clip_id, caption_id in read_extended(corpus, "pairs").iter_rows():
             if clip_id in column_of and caption_id in row_of:
                 paired[row_of[caption_id], column_of[clip_id]] = True
         if not paired.any():
             raise NothingToScore(f"No caption of {corpus!r} is paired with an embedded clip.")
         return paired
 
-    def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
         """Scores the clips against the captions that are paired with any of them."""
         clips = np.array([members is None or one in members for one in self._clip_ids])
         captions = self._paired[:, clips].any(axis=1)

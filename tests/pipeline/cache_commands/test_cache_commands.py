@@ -172,6 +172,13 @@ def test_gc_keeps_rows_of_tables_that_no_artifact_has_yet(filled, cache):
     assert store_of(filled).missing([caption_key(text) for text in TEXTS]) == []
 
 
+def test_gc_keeps_rows_of_described_captions(filled, cache):
+    one = {"caption_id": "described-m:c0", "text": "nobody wants me", "source": "described-m"}
+    schemas.write_table(schemas.table([one], schemas.CAPTIONS), schemas.CAPTIONS, layout.described("demo", "captions"))
+    assert cache("gc", store_of(filled).path)[0] == 0
+    assert store_of(filled).missing([caption_key("nobody wants me")]) == []
+
+
 def test_gc_keeps_the_rows_of_another_artifact(filled, cache, tmp_path):
     key = caption_key("nobody wants me")
     description = {"modality": "captions", "fingerprint": FINGERPRINT}

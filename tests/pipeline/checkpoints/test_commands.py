@@ -237,7 +237,7 @@ def test_the_catalogue_has_every_official_file(project, checkpoints):
 def test_a_missing_checkpoint_says_which_command_fetches_it(project):
     with pytest.raises(CheckpointError, match=r"not found: .*egovlp\.pth: run `hearonce checkpoints fetch egovlp`"):
         read_state_dict(Path("checkpoints/egovlp.pth"))
-    with pytest.raises(UserError, match=r"not found: mine\.pth$"):
+    with pytest.raises(UserError, match=r"not found: mine\.pth: correct the path"):
         read_state_dict(Path("mine.pth"))
 
 

@@ -262,7 +262,7 @@ def test_a_hub_id_without_network_says_what_to_put_where(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     encoder = ENCODER(Config(family="clip-like", model="openai/clip-vit-base-patch32", dim=512))
-    says = r"neither a local folder, nor .*: put config\.json, .*huggingface\.co/openai/clip-vit-base-patch32 .*`model`"
+    says = r"is neither .*checkpoints fetch clip-vit-base-patch32`, or put config\.json, .*huggingface.*`model`"
     for identity in (encoder.clip_identity, encoder.caption_identity):
         with pytest.raises(UserError, match=says):
             identity()

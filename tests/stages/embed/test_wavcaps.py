@@ -60,16 +60,18 @@ def test_wrong_options_are_refused(options):
 
 
 def test_identity(checkpoint, vocabulary):
-    made = encoder(checkpoint=checkpoint)
+    text = {"text_model": str(vocabulary.parent)}
+    made = encoder(checkpoint=checkpoint, **text)
     clip, caption = made.clip_identity(), made.caption_identity()
     assert clip["checkpoint"] == caption["checkpoint"] == checkpoint and clip["max_samples"] == 320_000
+    assert caption["text"] == vocabulary
     for option in ({"seed": 1}, {"max_length_s": 5}):
-        other = encoder(checkpoint=checkpoint, **option)
+        other = encoder(checkpoint=checkpoint, **text, **option)
         assert other.clip_identity() != clip and other.caption_identity() == caption
-    for option in ({"max_tokens": 77}, {"text_transform": "wavcaps"}, {"text_model": str(vocabulary.parent)}):
-        other = encoder(checkpoint=checkpoint, **option)
+    for option in ({"max_tokens": 77}, {"text_transform": "wavcaps"}):
+        other = encoder(checkpoint=checkpoint, **text, **option)
         assert other.clip_identity() == clip and other.caption_identity() != caption
-    assert encoder(checkpoint=checkpoint, text_model=str(vocabulary.parent)).caption_identity()["text"] == vocabulary
+    assert encoder(checkpoint=checkpoint, text_model="not here").clip_identity() == clip
 
 
 @pytest.mark.parametrize("name", ["wavcaps", "wavcaps-audiocaps", "wavcaps-clotho"])
@@ -139,7 +141,7 @@ def test_a_vocabulary_of_another_model_or_cut_short_is_refused(vocabulary):
     with pytest.raises(CheckpointError, match=r"vocab\.txt, the vocabulary.*cannot be read.*checkpoints fetch bert"):
         load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
     vocabulary.unlink()
-    with pytest.raises(CheckpointError, match=r"cannot be read.*No such file.*checkpoints fetch bert"):
+    with pytest.raises(UserError, match=r"vocab\.txt, the vocabulary.* is not there: .*checkpoints fetch bert"):
         load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
 
 

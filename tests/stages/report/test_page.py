@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from cache import tables
 from stages.report.audio_snippet import encode_snippet
-from stages.report.page import MAX_PROBLEMS, ExperimentResult, Hit, QueryExample, render
+from stages.report.experiment_result import ExperimentResult, Hit, QueryExample
+from stages.report.page import MANY, MAX_PROBLEMS, render
 
 EVIL = '<script>alert("x")</script>\'" onload=bad() & {{ 7 * 7 }}'
 SOUND = encode_snippet(np.sin(np.arange(4000) / 10).astype(np.float32), 16000)
@@ -70,8 +72,8 @@ def result(name="demo", **changes):
     return ExperimentResult(**settings | changes)
 
 
-def page(*results, problems=(), title="Report", made_from=None):
-    html = render(list(results), list(problems), title, made_from or {"commit": "abc123"})
+def page(*results, problems=(), title="Report", made_from=None, n_silent=0):
+    html = render(list(results), list(problems), title, made_from or {"commit": "abc123"}, n_silent)
     return html, Page(html)
 
 
@@ -81,6 +83,68 @@ def test_shows_scores_beside_chance_and_paper():
         assert text in shown.texts, text
     assert shown.texts.index("Text → clip") < shown.texts.index("Clip → text")
     assert len([svg for svg in shown.all("svg") if "bars" in svg["class"]]) == 2
+
+
+def test_ours_stands_beside_the_papers_with_interval_and_difference():
+    given = {
+        "paper": {"all": {"text_to_clip": {"R@1": 43.0}}},
+        "intervals": {"all": {"text_to_clip": {"R@1": (39.5, 44.0)}}},
+    }
+    _, shown = page(result(**given), result("second", metrics=scores(40.0)))
+    texts = " ".join(" ".join(shown.texts).split())
+    assert "95 % for all [39.5, 44.0]" in texts
+    assert "paper for all 43.0" in texts and "ours − paper for all −1.3" in texts
+    assert "43.0 (−1.3)" in shown.texts
+    assert {"title": "95 % interval [39.5, 44.0]"} in shown.all("td")
+
+
+def test_the_overview_has_a_table_for_each_corpus_and_seeds_share_a_row():
+    average = {"all": {"average": {"mAP": 0.1, "nDCG": 0.25}}}
+    seeds = [
+        result(f"seed {n}", corpus="kitchens", protocol="multi-instance", metrics=metrics, chance={}, seeds_of="tuned")
+        for n, metrics in enumerate([average, {"all": {"average": {"mAP": 0.2, "nDCG": 0.25}}}])
+    ]
+    _, shown = page(result(), *seeds)
+    assert {"Overview: demo", "Overview: kitchens"} <= set(shown.texts)
+    row = shown.texts[shown.texts.index("tuned") :]
+    assert [text for text in row if text][:9] == [
+        "tuned",
+        "yamnet-minilm · visual",
+        "2 seeds:",
+        "1",
+        ",",
+        "2",
+        "0.150",
+        "± 0.071",
+        "0.250",
+    ]
+    assert any("sample standard deviation over seeds" in text for text in shown.texts)
+
+
+def test_classes_are_folded_with_their_extremes():
+    rows = [
+        {"experiment": "demo", "direction": "clip_to_text", "class": f"class {n}", "metric": "mAP", "value": n / 1000}
+        for n in range(30)
+    ]
+    _, shown = page(result(classes=tables.table(rows, tables.CLASSES)))
+    assert "30 classes: the best and the worst, and all" in shown.texts
+    places = [shown.texts.index(text) for text in ("Best", "class 29", "Worst", "class 0")]
+    assert places == sorted(places)
+    assert shown.texts.count("class 15") == 1 and shown.texts.count("class 29") == 2
+
+
+def test_many_experiments_are_folded_and_small():
+    picture = np.random.default_rng(0).random((400, 400), np.float32)
+    few, _ = page(*(result(f"one {n}", heatmap=picture) for n in range(2)))
+    many, shown = page(*(result(f"one {n}", heatmap=picture) for n in range(MANY + 1)))
+    assert len(many) - len(few) < (len(few) / 2) * (MANY - 1) / 3
+    assert len(shown.all("details")) == MANY + 1
+    links = [link["href"] for link in shown.all("a")]
+    assert links.count("#experiment-1") == 2 and len(shown.all("img")) == MANY + 1
+
+
+def test_says_how_many_sounds_had_no_room():
+    assert "12 clips among the examples have no sound here" in " ".join(page(result(), n_silent=12)[1].texts)
 
 
 def test_is_one_file_that_asks_for_nothing_else():
@@ -137,8 +201,8 @@ def test_queries_are_split_into_best_and_worst():
 
 def test_tables_have_headers_and_captions():
     _, shown = page(result(), result("second"), problems=[{"stage": "s", "id": "i", "path": "p", "reason": "r"}])
-    assert len(shown.all("caption")) == len(shown.all("table")) == 4
-    assert all(header.get("scope") in {"col", "row", "rowgroup"} for header in shown.all("th"))
+    assert len(shown.all("caption")) == len(shown.all("table")) == 5
+    assert all(header.get("scope") in {"col", "colgroup", "row", "rowgroup"} for header in shown.all("th"))
     assert all(image["alt"] for image in shown.all("img"))
     ids = [attrs["id"] for _, attrs in shown.elements if "id" in attrs]
     assert len(ids) == len(set(ids))

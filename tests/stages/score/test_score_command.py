@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from stages.report.command import report
-from stages.score.command import score, score_subset
+from stages.score.command import headline, score, score_subset
+from stages.score.scored import Scored
 
 DIM = 16
 N = 12
@@ -41,6 +43,7 @@ def corpus(project):
         ("clips", clip_rows, tables.CLIPS),
         ("captions", caption_rows, tables.CAPTIONS),
         ("pairs", pairs, tables.PAIRS),
+        ("spans", [], tables.SPANS),
     ):
         tables.write_table(tables.table(rows, schema), schema, layout.table("mine", name))
     random = np.random.default_rng(0)
@@ -99,6 +102,26 @@ def test_a_subset_is_scored_for_every_experiment_of_its_corpus(corpus):
     assert page.count(">few<") >= 4
 
 
+def test_each_run_ends_with_one_short_line(corpus, capsys):
+    run("corpus: mine\nencoders: [good]\n", "mine")
+    (line,) = capsys.readouterr().out.splitlines()
+    pattern = r"score mine: text to clip R@1 100.0, chance 8.3; clip to text R@1 100.0, chance 8.3 \(24 queries, .+ s\)"
+    assert re.fullmatch(pattern, line)
+    run("corpus: mine\nencoders: [good]\n", "other")
+    capsys.readouterr()
+    score_subset("mine", "few")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"score_subset mine few: 2 of 2 experiments scored \(20 queries, .+ s\)", line)
+
+
+def test_the_line_of_graded_relevancies_has_the_mean_of_both_directions():
+    one = Scored({}, 3, {"mAP": 0.25, "nDCG": 0.5, "R@1": 9.0}, {"mAP": 0.1})
+    assert headline({"text_to_clip": one, "average": one}) == "average mAP 0.250, chance 0.100; average nDCG 0.500"
+    assert headline({"inter_video": Scored({}, 5, {"accuracy": 41.25}, {"accuracy": 20.0})}) == (
+        "inter video accuracy 41.2, chance 20.0"
+    )
+
+
 def test_the_same_inputs_give_the_same_bytes(corpus):
     run("corpus: mine\nencoders: [poor]\n")
     before = {path.name: path.read_bytes() for path in layout.results("one").iterdir()}
@@ -145,6 +168,10 @@ def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
     [
         ("corpus: mine\nencoders: [none]\n", "is missing: run `dvc repro`"),
         ("corpus: mine\nencoders: [good]\ncaptions: gpt\n", "no caption source 'gpt'"),
+        (
+            "corpus: mine\nencoders: [good, poor]\ncaptions: [given, gpt]\n",
+            "captions of one source, not of given and gpt",
+        ),
         ("corpus: demo\nencoders: [good]\n", "is of corpus 'demo': move it into"),
     ],
 )

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
+from pipeline.checkpoints.hint import catalogued, fetched_folder
+from pipeline.checkpoints.places import root
 
 TRANSFORMERS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
@@ -19,9 +21,10 @@ OPEN_CLIP = (("open_clip_model.safetensors",), ("open_clip_pytorch_model.bin",))
 
 
 def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence[Sequence[str]] = ((),)) -> Path:
-    """The folder that holds a model's files: a local one, or the hub's snapshot in the Hugging Face cache.
+    """The folder that holds a model's files.
 
-    A local folder, and the cache when there is no network, may lack some of the files.
+    That is a local one, what `hearonce checkpoints fetch` got of a hub id, or the hub's snapshot in the Hugging Face
+    cache. The first two, and the cache when there is no network, may lack some of the files.
 
     Args:
         name: path of a folder, or a hub id such as `openai/clip-vit-base-patch32`.
@@ -35,6 +38,11 @@ def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
+    if fetched := fetched_folder(name):
+        return fetched
+    if catalogued(folder) is not None:  # a place in this project, not a hub id that looks like it
+        raise UserError(f"There is no folder {folder}: {remedy}.")
+    from httpx import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import logging
 
@@ -45,10 +53,10 @@ def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence
             folder = Path(snapshot_download(name, allow_patterns=[*files, *names]))
             if any(next(folder.glob(one), None) for one in names):
                 break
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPError) as error:
         raise UserError(
-            f"{name!r} is neither a local folder, nor in the Hugging Face cache, nor to be had from the hub now: "
-            f"{remedy}."
+            f"{name!r} is neither a local folder, nor in the Hugging Face cache, nor to be had from the hub now "
+            f"({root(error).rstrip('. ')}): {remedy}."
         ) from error
     finally:
         logging.set_verbosity(verbosity)

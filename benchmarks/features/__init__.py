@@ -1,0 +1,1 @@
+"""How fast features are computed, beside the originals: `python -m benchmarks.features`."""

@@ -1,0 +1,127 @@
+"""Features per second: spectrograms beside the reference's function, and the two networks of pictures.
+
+Spectrograms begin with wav files in both ways, so that reading counts. The reference's function takes one file at a
+time; ours reads and, on a CPU, computes in threads as a run of the stage does, once in one and once in one per core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import wave
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.features import reference
+from pipeline.device import describe, pick_device
+from stages.embed.encoder import Tower
+from stages.embed.models.avlnet_spectrogram import SpectrogramTower
+from stages.embed.models.picture_features import PictureTower
+from stages.embed.models.resnet152 import FlatFeatures
+from stages.embed.models.resnext3d import LENGTH, SIDE, ResNeXt3D
+
+BATCH = 16
+
+
+def main() -> None:
+    """Prints a table."""
+    options = _options()
+    device = pick_device(options.device)
+    torch.set_num_threads(1)  # of each thread that reads; networks get all below
+    print(f"{describe(device)['device']}, {os.cpu_count()} cores; medians of {options.repeats} runs\n")
+    print("| what | per second | beside the reference |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_wav(Path(folder) / f"{i}.wav", options.seconds, i) for i in range(options.clips)]
+        _spectrograms(files, options, device)
+    torch.set_num_threads(os.cpu_count() or 1)
+    if not options.no_networks:
+        _networks(options, device)
+
+
+def _spectrograms(files: Sequence[Path], options: argparse.Namespace, device: torch.device) -> None:
+    theirs = None
+    if options.reference:
+        compute = reference.load(options.reference)
+        theirs = _rate(lambda: [compute(path) for path in files], len(files), options.repeats)
+        print(f"| spectrograms of {options.seconds} s, reference | {theirs:,.0f} | 1.0 |")
+        one, other = compute(files[0]).T, _ours(SpectrogramTower(device), files[:1])[0]
+        difference = np.abs(one - other).max()
+    for workers in sorted({1, os.cpu_count() or 1}):
+        with ThreadPoolExecutor(workers) as pool:
+            tower = SpectrogramTower(device)
+            ours = _rate(lambda tower=tower, pool=pool: _ours(tower, files, pool.map), len(files), options.repeats)  # type: ignore[misc]
+        beside = f"{ours / theirs:.1f}" if theirs else ""
+        print(f"| the same, ours, {workers} threads | {ours:,.0f} | {beside} |")
+    if theirs:
+        print(f"| largest difference, dB | {difference:.1g} | |")
+
+
+def _networks(options: argparse.Namespace, device: torch.device) -> None:
+    """Networks with weights at random: how fast they are does not depend on the weights."""
+    from torchvision.models import resnet152
+
+    flat = FlatFeatures(resnet152()).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    moving = ResNeXt3D().eval().to(device)
+    pictures = np.random.default_rng(0).integers(0, 256, (options.pictures, 224, 298, 3)).astype(np.uint8)
+    squares = np.random.default_rng(0).integers(0, 256, (options.pictures, SIDE, SIDE, 3)).astype(np.uint8)
+    towers: list[tuple[str, Tower, np.ndarray, int]] = [
+        ("ResNet-152, seconds of video", PictureTower(flat, device, 1), pictures, options.pictures),
+        ("ResNeXt-101, seconds of video", PictureTower(moving, device, LENGTH), squares, options.pictures / 24),
+    ]
+    for name, tower, item, seconds in towers:
+        rate = _rate(lambda tower=tower, item=item: tower.encode([item]), seconds, options.repeats)  # type: ignore[misc]
+        print(f"| {name} | {rate:,.1f} | |")
+
+
+def _ours(tower: SpectrogramTower, files: Sequence[Path], each: Any = map) -> list[np.ndarray]:
+    prepared = list(each(lambda path: tower.prepare(_samples(path), b""), files))
+    return [row for first in range(0, len(files), BATCH) for row in tower.encode(prepared[first : first + BATCH])]
+
+
+def _samples(path: Path) -> np.ndarray:
+    with wave.open(str(path)) as file:
+        levels = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    return levels.astype(np.float32) / 32_768
+
+
+def _wav(path: Path, seconds: float, seed: int) -> Path:
+    levels = np.random.default_rng(seed).standard_normal(round(16_000 * seconds)) * 3_000
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(levels.clip(-32_768, 32_767).astype("<i2").tobytes())
+    return path
+
+
+def _rate(run: Callable[[], object], count: float, repeats: int) -> float:
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return count / float(np.median(times))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.features", description=__doc__)
+    parser.add_argument("--reference", type=Path, help="a checkout of AVLnet")
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", help="cpu, cuda, ...; a GPU if any")
+    parser.add_argument("--no-networks", action="store_true", help="spectrograms alone")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Kept answers of language models: paid for once, durable as they arrive, shared by corpora, processes and machines.
+
+Each writing process appends to a file of its own, as the row store's writers do, so there is nothing to lock, on a
+network disk neither. A line is a CRC-32C and a JSON record, synced before the next one is asked for. What a killed
+writer has left at the end of its file is no whole line, and dropped; any other line that does not fit its checksum is
+damage, which is reported and costs that answer alone. SQLite would need one writer at a time, and its write-ahead log
+does not work across machines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from google_crc32c import value as crc32c
+
+from cache.durable import new_file, sync_directory
+from cache.errors import writing
+from cache.keys import content_hash
+
+SUFFIX = ".jsonl"
+DESCRIPTION = "about.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to one text.
+
+    Attributes:
+        key: of the text under this prompt, model and decoding (32 hex digits), see `AnswerStore.key`.
+        text: what was asked about.
+        reply: the model's words, letter for letter.
+        finish: why it ended: `stop`, `length`, `refusal`, `content_filter`, ...
+        model: what the endpoint calls the model.
+        input_tokens, output_tokens: as counted by the engine, or estimated where it does not count.
+        at_ns: when it arrived (ns since 1970); of several answers under one key the last counts.
+    """
+
+    key: str
+    text: str
+    reply: str
+    finish: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    at_ns: int = 0
+
+
+class AnswerStore:
+    """Answers under one prompt, model and decoding.
+
+    Args:
+        root: folder of all answers, `Store.answers`.
+        identity: all that decides an answer but the text asked about: prompt, model, decoding parameters.
+
+    Attributes:
+        fingerprint: hash of the identity (32 hex digits).
+        damages: what `read` could not trust, one sentence each.
+    """
+
+    def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:
+        self.fingerprint = content_hash("answers", identity).hex()
+        self.path = root / self.fingerprint
+        self.damages: list[str] = []
+        self._identity = dict(identity)
+        self._file: BinaryIO | None = None
+
+    def key(self, text: str) -> str:
+        """Names the answer to a text."""
+        return content_hash("answer", [self.fingerprint, text]).hex()
+
+    def read(self) -> dict[str, Answer]:
+        """All answers by key, those of other processes included."""
+        self.damages = []
+        found: dict[str, Answer] = {}
+        for path in sorted(self.path.glob(f"*{SUFFIX}")):
+            for number, line in enumerate(_whole_lines(path), 1):
+                answer = _opened(line)
+                if answer is None or answer.key != self.key(answer.text):
+                    self.damages.append(f"{path}, line {number}, does not match its checksum: that answer is lost")
+                elif answer.key not in found or found[answer.key].at_ns <= answer.at_ns:
+                    found[answer.key] = answer
+        return found
+
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Keeps answers: when this returns they are on the disk.
+
+        Raises:
+            WriteError: the disk is full or read-only.
+        """
+        now = time.time_ns()
+        stamped = [answer if answer.at_ns else replace(answer, at_ns=now) for answer in answers]
+        self._append(stamped)
+
+    def warm(self, answers: Sequence[Answer]) -> None:
+        """Keeps answers that another machine has received, beneath those received here."""
+        self._append([replace(answer, at_ns=0) for answer in answers])
+
+    def _append(self, answers: Sequence[Answer]) -> None:
+        if not answers:
+            return
+        with writing(self.path):
+            file = self._file or self._begin()
+            try:
+                file.write(b"".join(_sealed(answer) for answer in answers))
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                self.close()  # perhaps in the middle of a line: nothing may follow it there
+                raise
+
+    def _begin(self) -> BinaryIO:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / DESCRIPTION).is_file():
+            with new_file(self.path / DESCRIPTION) as temporary:
+                temporary.write_text(json.dumps(self._identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}{SUFFIX}"
+        self._file = (self.path / name).open("xb")
+        sync_directory(self.path)
+        return self._file
+
+    def close(self) -> None:
+        """Lets go of the file; the next answer begins another."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            finally:
+                self._file = None
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):  # else it is what a killed writer has left
+                yield line[:-1]
+
+
+def _sealed(answer: Answer) -> bytes:
+    data = json.dumps(asdict(answer), separators=(",", ":"), ensure_ascii=True).encode()
+    return b"%08x %b\n" % (crc32c(data), data)
+
+
+def _opened(line: bytes) -> Answer | None:
+    checksum, _, data = line.partition(b" ")
+    try:
+        if checksum == b"%08x" % crc32c(data):
+            return Answer(**json.loads(data))
+    except (ValueError, TypeError):
+        pass
+    return None

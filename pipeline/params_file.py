@@ -1,0 +1,75 @@
+"""Adding to `params.yaml`: comments and order of what stands there are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from cache.durable import new_file
+from cache.errors import UserError
+from pipeline.config import PARAMS, Embedding, ExperimentConfig, Params, ScoredSubset, validate
+
+Additions = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Section -> name -> entry."""
+
+
+def embedding_entries(corpus: str, encoders: list[str]) -> dict[str, dict[str, str]]:
+    """Entries of `embeddings`: a corpus by each of some encoders."""
+    return {f"{corpus}-{one}": Embedding(corpus=corpus, encoder=one).model_dump() for one in dict.fromkeys(encoders)}
+
+
+def experiment_entries(experiments: Mapping[str, ExperimentConfig]) -> dict[str, dict[str, dict[str, str]]]:
+    """Entries of `experiments` (one encoder) and `fusions` (two)."""
+    sections: dict[str, dict[str, dict[str, str]]] = {"experiments": {}, "fusions": {}}
+    for name, config in experiments.items():
+        fused = len(config.encoders) == 2
+        encoders = dict(zip(("encoder", "second"), config.encoders, strict=False))
+        sections["fusions" if fused else "experiments"][name] = {"corpus": config.corpus, **encoders}
+    return sections
+
+
+def subset_entries(corpus: str, subsets: list[str]) -> dict[str, dict[str, str]]:
+    """Entries of `subsets`."""
+    return {f"{corpus}-{one}": ScoredSubset(corpus=corpus, subset=one).model_dump() for one in subsets}
+
+
+def extend_params(additions: Additions) -> int:
+    """Adds entries to `params.yaml`, whole or not at all; those that stand there already are left as they are.
+
+    A corpus that stands there gets the places that are given for it.
+
+    Returns:
+        How many entries were added or changed.
+
+    Raises:
+        UserError: a name stands there for something else.
+    """
+    yaml = YAML()
+    yaml.width = 120
+    data = yaml.load(PARAMS.read_text(encoding="utf-8"))
+    changed = 0
+    for section, entries in additions.items():
+        if entries and not data.get(section):
+            data[section] = CommentedMap()
+        for name, entry in entries.items():
+            there = data[section].get(name)
+            if there == entry:
+                continue
+            if there is not None and section != "corpora":
+                raise UserError(f"{PARAMS}: {section}.{name} is {dict(there)}, not {dict(entry)}: rename or remove it.")
+            data[section][name] = _on_one_line(entry)
+            changed += 1
+    validate(data, Params, PARAMS)
+    if changed:
+        with new_file(PARAMS) as temporary, temporary.open("w", encoding="utf-8") as file:
+            yaml.dump(data, file)
+    return changed
+
+
+def _on_one_line(entry: Mapping[str, Any]) -> CommentedMap:
+    line = CommentedMap(entry)
+    line.fa.set_flow_style()
+    return line

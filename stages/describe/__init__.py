@@ -1,0 +1,1 @@
+"""Audio descriptions and relevancy levels of captions, written by a language model."""

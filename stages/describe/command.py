@@ -1,0 +1,188 @@
+"""`hearonce describe CORPUS`: captions -> audio descriptions and relevancy levels, each answer asked for once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from cache import tables as schemas
+from cache.answers import Answer
+from pipeline import layout
+from pipeline.command_line import finish
+from pipeline.config import load_params
+from pipeline.options import KeepGoing, Strict
+from pipeline.previous_table import previous_table
+from pipeline.problems import Problems
+from pipeline.summary import Summary
+from stages.describe.asking import ask_missing
+from stages.describe.budget import Budget
+from stages.describe.config import DescriptionConfig, load_description
+from stages.describe.engine import open_engine
+from stages.describe.one_description import DESCRIPTION, RELEVANCY, Part, captions_of, estimated, look_up, open_parts
+from stages.describe.tables import Described, added_rows, described
+
+STAGE = "describe"
+TABLES = {
+    "captions": schemas.CAPTIONS,
+    "pairs": schemas.PAIRS,
+    "relevancy": schemas.RELEVANCY,
+    "questions": schemas.QUESTIONS,
+    "subsets": schemas.SUBSETS,
+    "descriptions": schemas.DESCRIPTIONS,
+    "answers": schemas.ANSWERS,
+}
+
+MaxRequests = Annotated[
+    int | None,
+    typer.Option(envvar="HEARONCE_MAX_REQUESTS", min=0, help="Stop before more requests, repeated ones included."),
+]
+MaxTokens = Annotated[
+    int | None, typer.Option(envvar="HEARONCE_MAX_TOKENS", min=0, help="Stop before more tokens, in and out together.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count requests and tokens; ask and write nothing.")]
+Again = Annotated[bool, typer.Option("--again", help="Ask again where the kept answer cannot be used.")]
+
+
+def describe(
+    corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
+    strict: Strict = False,
+    keep_going: KeepGoing = False,
+    max_requests: MaxRequests = None,
+    max_tokens: MaxTokens = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count requests and tokens; ask and write nothing.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Ask again where the kept answer cannot be used.")] = False,
+) -> None:
+    """Describe the captions of a corpus as params.yaml says; only what has never been answered is asked.
+
+    A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
+    """
+    names = load_params().descriptions.get(corpus, [])
+    configs = {name: load_description(name) for name in names}
+    tables = {
+        name: schemas.read_table(layout.table(corpus, name), TABLES[name])
+        for name in (("captions", "pairs", "relevancy", "questions") if names else ())
+    }
+    summary = Summary(f"{STAGE} {corpus}", unit="answers")
+    problems = Problems(STAGE, strict)
+    budget = Budget(max_requests, max_tokens)
+    before = _Before(corpus, summary)
+    finished: list[Described] = []
+    used: list[Part] = []
+    for name, config in configs.items():
+        captions = captions_of(tables["captions"], config, corpus)
+        texts = [text for text in dict.fromkeys(text for _, text in captions) if text.strip()]
+        engine = open_engine(config)
+        parts = open_parts(config, engine)
+        for part in parts:
+            for remark in look_up(part, texts, before.answers):
+                summary.remark(remark)
+            if dry_run:
+                _say_what_is_missing(name, part, texts, config)
+                continue
+            summary.wanted += len(texts)
+            summary.count_found(part.asked.n_found)
+            label = f"{STAGE} {corpus} {name} {part.task.name}"
+            start = budget.input_tokens, budget.output_tokens
+            try:
+                with summary.timed("ask"):
+                    ask_missing(
+                        part.task,
+                        texts,
+                        part.asked,
+                        part.store,
+                        engine,
+                        budget,
+                        label=label,
+                        tries=config.tries,
+                        again=again,
+                    )
+            finally:
+                part.store.close()
+            summary.computed += part.asked.n_new
+            _tell_tokens(name, part, config, budget.input_tokens - start[0], budget.output_tokens - start[1], summary)
+        used += parts
+        finished.append(_described(name, captions, parts, config, problems))
+    if dry_run:
+        return
+    summary.failed = len(problems)
+    with summary.timed("write"):
+        found = added_rows(finished, tables) | {"answers": _answers(used)}
+        for name, schema in TABLES.items():
+            schemas.write_table(found[name], schema, layout.described(corpus, name))
+        problems.write(layout.problems(corpus, STAGE))
+    spent = any(part.asked.spent for part in used)  # for DVC a stage cut short must not pass for one that is done
+    finish(summary.line(), len(problems), keep_going and not spent)
+
+
+class _Before:
+    """The answers of the output that dvc.lock names, fetched once and only if somebody lacks an answer."""
+
+    def __init__(self, corpus: str, summary: Summary) -> None:
+        self._corpus, self._summary = corpus, summary
+        self._found: dict[str, list[Answer]] | None = None
+
+    def answers(self) -> dict[str, list[Answer]]:
+        """By fingerprint."""
+        if self._found is None:
+            self._found = {}
+            with self._summary.timed("warm"):
+                table = previous_table(layout.described(self._corpus, "answers"), schemas.ANSWERS, self._summary.remark)
+            for row in table.iter_rows(named=True):
+                self._found.setdefault(row.pop("fingerprint"), []).append(Answer(**row))
+        return self._found
+
+
+def _described(
+    name: str,
+    captions: Sequence[tuple[str, str]],
+    parts: Sequence[Part],
+    config: DescriptionConfig,
+    problems: Problems,
+) -> Described:
+    source = f"described-{name}"
+    for part in parts:
+        for caption_id, text in captions:
+            if text not in part.asked.values:
+                reason = part.asked.reasons.get(text, "the caption is empty")
+                problems.add(caption_id, "", f"{source}, {part.task.name}: {reason}")
+    values = {part.task.name: part.asked.values for part in parts}
+    return described(source, captions, values[DESCRIPTION], values.get(RELEVANCY, {}), config.model)
+
+
+def _answers(parts: Sequence[Part]) -> pl.DataFrame:
+    rows = {}
+    for part in parts:
+        for answer in part.asked.answers.values():
+            row = {name: getattr(answer, name) for name in schemas.ANSWERS if name != "fingerprint"}
+            rows[part.store.fingerprint, answer.key] = {"fingerprint": part.store.fingerprint, **row}
+    return schemas.table(sorted(rows.values(), key=lambda row: (row["fingerprint"], row["key"])), schemas.ANSWERS)
+
+
+def _tell_tokens(
+    name: str, part: Part, config: DescriptionConfig, n_input: int, n_output: int, summary: Summary
+) -> None:
+    if n_input or n_output:
+        summary.remark(f"{name} {part.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
+    if part.asked.spent:
+        summary.remark(part.asked.spent)
+
+
+def _say_what_is_missing(name: str, part: Part, texts: Sequence[str], config: DescriptionConfig) -> None:
+    missing = [text for text in texts if text not in part.asked.answers]
+    n_input, n_output = estimated(part, missing, config)
+    print(
+        f"{name} {part.task.name}: {len(texts)} captions, {part.asked.n_found} answered, {len(missing)} requests to "
+        f"make, about {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}",
+        flush=True,
+    )
+
+
+def _cost(config: DescriptionConfig, n_input: int, n_output: int) -> str:
+    prices = config.prices
+    cost = (n_input * prices.input + n_output * prices.output) / 1e6
+    return f", about {cost:.4f} {prices.currency}" if cost else ""

@@ -1,0 +1,128 @@
+"""One request and its answer; whatever an endpoint does instead of answering becomes a `NoAnswer`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from stages.describe.config import DescriptionConfig
+from stages.describe.engine import Reply
+from stages.describe.engines.no_answer import NoAnswer, Rejected
+from stages.describe.engines.patience import asked_pause
+from stages.describe.tasks import Task
+
+TRANSIENT = {408, 409, 425, 429}
+HIDDEN = "[key]"
+
+
+class Exchange:
+    """Sends requests.
+
+    Args:
+        client: `openai.AsyncOpenAI`, which must not retry by itself.
+        config: model, decoding, time-out.
+        secret: the key; kept out of every text that leaves here.
+        with_schema: constrain answers by a JSON schema.
+
+    Attributes:
+        name: the endpoint, for sentences.
+        with_schema: as given, until the endpoint refuses it.
+    """
+
+    def __init__(self, client: Any, config: DescriptionConfig, secret: str, with_schema: bool) -> None:
+        self._client, self._config, self._secret = client, config, secret
+        self.with_schema, self._accepted = with_schema, False
+        url = urlsplit(str(client.base_url))
+        place = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()  # the environment's may hold more
+        self.name = f"{place.rstrip('/')} (model {config.model!r})"
+
+    async def reply(self, task: Task, question: str) -> Reply:
+        """Asks once.
+
+        Raises:
+            NoAnswer: see there.
+        """
+        with_schema = self.with_schema
+        try:
+            body = await asyncio.wait_for(self._send(task, question, with_schema), self._config.endpoint.timeout_s)
+        except openai.APIStatusError as error:
+            failure = self._refused(error, with_schema)
+        except (TimeoutError, openai.APITimeoutError):
+            failure = NoAnswer(f"no answer within {self._config.endpoint.timeout_s:g} s", again=True)
+        except openai.APIConnectionError as error:
+            failure = NoAnswer(self._clean(f"the connection failed ({error.__cause__ or error})"), again=True)
+        except (openai.OpenAIError, ValueError) as error:
+            failure = NoAnswer(self._clean(f"the answer cannot be understood ({error})"), again=True)
+        else:
+            reply = self._understood(body)
+            if isinstance(reply, Reply):
+                self._accepted |= with_schema
+                return reply
+            failure = reply
+        raise failure from None
+
+    async def _send(self, task: Task, question: str, with_schema: bool) -> str:
+        extra = dict(self._config.decoding)
+        if with_schema:
+            schema = {"name": task.name, "strict": True, "schema": task.schema}
+            extra["response_format"] = {"type": "json_schema", "json_schema": schema}  # type: ignore[assignment]
+        messages = [{"role": "system", "content": task.prompt}, {"role": "user", "content": question}]
+        raw = await self._client.chat.completions.with_raw_response.create(
+            model=self._config.model, messages=messages, extra_body=extra
+        )
+        return raw.text
+
+    def _refused(self, error: openai.APIStatusError, with_schema: bool) -> NoAnswer:
+        status = error.status_code
+        said = self._clean(_message(error))
+        reason = f"status {status}{f', {said}' if said else ''}"
+        code = error.body.get("code") if isinstance(error.body, dict) else None
+        if code == "content_filter":
+            return NoAnswer(f"the endpoint's content filter refuses the caption ({reason})", of_caption=True)
+        if code == "insufficient_quota":
+            return NoAnswer(reason, final=True)
+        if status in TRANSIENT or status >= 500:
+            return NoAnswer(reason, again=True, pause_s=asked_pause(error.response.headers))
+        if status in (400, 422) and with_schema and not self._accepted:
+            self.with_schema = False
+            return NoAnswer(reason, without_schema=True)
+        return Rejected(reason, final=status in (401, 403, 404))
+
+    def _understood(self, body: str) -> Reply | NoAnswer:
+        try:
+            answer = json.loads(body)
+            choice = answer["choices"][0]
+            message, usage = choice["message"], answer.get("usage") or {}
+            refusal, content = message.get("refusal"), message.get("content")
+            if not isinstance(refusal or content or "", str):
+                raise TypeError("no text")
+            return Reply(
+                text=self._clean(refusal or content or "", None),
+                finish="refusal" if refusal else str(choice.get("finish_reason") or "stop"),
+                model=self._clean(str(answer.get("model") or self._config.model)),
+                input_tokens=int(usage.get("prompt_tokens") or 0),
+                output_tokens=int(usage.get("completion_tokens") or 0),
+            )
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            return NoAnswer(f"the answer is no chat completion: {self._clean(body)!r}", again=True)
+
+    def _clean(self, text: str, most: int | None = 200) -> str:
+        """Text from outside, on one line and cut short unless `most` is None, in which the key does not appear."""
+        if self._secret:
+            text = text.replace(self._secret, HIDDEN)
+        if most is None:
+            return text
+        text = " ".join(text.split())
+        return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _message(error: openai.APIStatusError) -> str:
+    body = error.body
+    if isinstance(body, dict):
+        inner = body.get("message") or body.get("error") or ""
+        return str(inner)
+    return str(body or "")

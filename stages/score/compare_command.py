@@ -1,0 +1,100 @@
+"""`hearonce compare FIRST SECOND`: both experiments' numbers, their difference, and whether it is more than chance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+
+from cache import tables as schemas
+from cache.errors import UserError
+from pipeline import layout
+from pipeline.config import CONFIGS, load_experiment
+from pipeline.console_table import print_table
+from pipeline.suggest import did_you_mean
+from stages.score.comparison import Compared, Numbers, compared, unmatched
+
+WHOLE = "all"
+LIKELY = 0.05
+"""Rows below this p-value are printed bold."""
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="An experiment that has been scored.")],
+    second: Annotated[str, typer.Argument(help="Another one on the same corpus.")],
+    subset: Annotated[str, typer.Option(help="A subset of the corpus; the whole of it by default.")] = WHOLE,
+) -> None:
+    """Compare two experiments query by query: values, difference, p-value (paired permutation test)."""
+    corpora = [load_experiment(name).corpus for name in (first, second)]
+    if corpora[0] != corpora[1]:
+        raise UserError(
+            f"{first!r} is on corpus {corpora[0]!r} and {second!r} on {corpora[1]!r}: only experiments on the same "
+            "corpus have the same queries."
+        )
+    numbers = _read(first, corpora[0], subset), _read(second, corpora[0], subset)
+    rows = compared(*numbers)
+    if not rows:
+        protocols = [load_experiment(name).protocol for name in (first, second)]
+        raise UserError(
+            f"{first!r} ({protocols[0]}) and {second!r} ({protocols[1]}) share no query on {corpora[0]} ({subset})."
+        )
+    print_table(
+        f"{first} and {second} on {corpora[0]} ({subset})",
+        ("direction", "metric", first, second, "difference", "p", "queries"),
+        [_cells(row) for row in rows],
+        n_left=2,
+        emphasis=[place for place, row in enumerate(rows) if row.p < LIKELY],
+    )
+    for one in unmatched(*numbers):
+        print(
+            f"{_words(one.direction)}: left out {one.only_first} {one.kind} that only {first} has and "
+            f"{one.only_second} that only {second} has."
+        )
+    print(f"Bold: p < {LIKELY}; two-sided, not corrected for looking at {len(rows)} numbers.")
+
+
+def _read(name: str, corpus: str, subset: str) -> Numbers:
+    whole = layout.results(name)
+    folder = whole if subset == WHOLE else layout.subset_results(corpus, subset)
+    if not (folder / "metrics.json").is_file():
+        if subset == WHOLE:
+            raise UserError(
+                f"{name!r} has no results yet ({folder} is missing): add it to params.yaml and run `dvc repro`."
+            )
+        known = [one.stem for one in (CONFIGS / "subsets" / corpus).glob("*.yaml")]
+        if subset not in known:
+            raise UserError(f"No subset {subset!r} of {corpus!r}: {did_you_mean(subset, [WHOLE, *known])}")
+        raise UserError(
+            f"Subset {subset!r} of {corpus!r} has not been scored ({folder} is missing): add it to `subsets` of "
+            "params.yaml and run `dvc repro`."
+        )
+    try:
+        metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'metrics.json'} cannot be read ({error}): run `dvc repro`.") from None
+    metrics = metrics if folder == whole else metrics.get(name, {})
+    if not metrics:
+        raise UserError(f"{name!r} has no numbers on {corpus} ({subset}){_reason(folder)}")
+    queries = schemas.read_table(folder / "queries.parquet", schemas.QUERIES)
+    return Numbers(metrics, queries.filter(pl.col("experiment") == name))
+
+
+def _reason(folder: Path) -> str:
+    try:
+        reason = json.loads((folder / "details.json").read_text(encoding="utf-8")).get("nothing")
+    except (OSError, ValueError):
+        reason = None
+    return f": {reason}" if reason else ": run `dvc repro`, which says why if there is nothing to score."
+
+
+def _cells(row: Compared) -> list[str]:
+    decimals = 4 if row.metric in ("mAP", "nDCG") else 2
+    numbers = [f"{row.first:.{decimals}f}", f"{row.second:.{decimals}f}", f"{row.first - row.second:+.{decimals}f}"]
+    return [_words(row.direction), row.metric, *numbers, f"{row.p:.4f}", f"{row.n_queries:,}"]
+
+
+def _words(direction: str) -> str:
+    return direction.replace("_", " ")

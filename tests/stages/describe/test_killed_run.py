@@ -1,0 +1,62 @@
+"""A run that is killed with SIGKILL in the middle goes on where it stopped."""
+
+import os
+import subprocess
+import sys
+import time
+
+from cache.location import Store
+
+RUN = "import sys; sys.argv = ['hearonce', 'describe', 'mine']; from stages.command_line import main; main()"
+N, CONCURRENCY = 60, 3
+
+
+def start() -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, "-c", RUN], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_at_half_only_the_rest_is_asked(corpora):
+    corpora.add("mine", [f"caption {number}" for number in range(N)])
+    corpora.config(endpoint={"concurrency": CONCURRENCY})
+    corpora.server.pause_s = 0.05
+    run = start()
+    while len(corpora.server.requests) < N // 2:
+        assert run.poll() is None
+        time.sleep(0.002)
+    run.kill()
+    run.communicate()
+    n_sent = len(corpora.server.requests)
+    assert N // 2 <= n_sent < N
+    (folder,) = Store.default().answers.iterdir()
+    kept = sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
+    assert n_sent - CONCURRENCY <= kept <= n_sent  # all but what was under way
+    corpora.server.pause_s = 0
+    assert len(corpora.run()) == N - kept
+    assert len(corpora.texts()) == N and corpora.reasons() == {}
+
+
+def test_two_runs_at_once_lose_none_of_each_others_answers(corpora):
+    captions = [f"caption {number}" for number in range(20)]
+    corpora.add("mine", captions)
+    corpora.server.pause_s = 0.01
+    runs = [start(), start()]
+    assert [run.wait() for run in runs] == [0, 0]
+    for run in runs:
+        run.communicate()
+    (folder,) = Store.default().answers.iterdir()
+    assert len(list(folder.glob("*.jsonl"))) in (1, 2)
+    assert corpora.run() == []
+    assert len(corpora.texts()) == 20
+
+
+def test_a_flipped_bit_is_told_and_costs_one_request(corpora, capsys):
+    corpora.add("mine", ["cut onion", "wash pan", "stir soup"])
+    corpora.run()
+    (path,) = Store.default().answers.glob("*/*.jsonl")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"hears wash") + 6] ^= 1
+    path.write_bytes(bytes(data))
+    assert corpora.run() == ["wash pan"]
+    assert "does not match its checksum: that answer is lost" in capsys.readouterr().out
+    assert corpora.run() == []

@@ -1,0 +1,91 @@
+"""Captions as vectors of words: the tokeniser, the file format, what is read of it."""
+
+import gzip
+
+import numpy as np
+import pytest
+import torch
+from filled import word2vec as filled
+
+from cache.errors import UserError
+from stages.embed.encoders.word2vec import ENCODER, Config
+from stages.embed.models.word2vec import words_of
+from stages.embed.models.word_vectors import open_vectors
+
+DIM = 7
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    """The working tree, with its store, is an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / ".hearonce"
+
+
+def opened(path, dim=DIM):
+    return open_vectors(path, path.with_suffix(".npy"), dim)
+
+
+def test_words_keep_their_case_apostrophes_digits_and_underscores():
+    assert words_of("The man's cuts a Onion_2, and-fries it!") == [
+        "The",
+        "man's",
+        "cuts",
+        "a",
+        "Onion_2",
+        "and",
+        "fries",
+        "it",
+    ]
+    assert words_of("é, 犬が") == ["é", "犬が"]
+    assert words_of(" - ") == []
+
+
+@pytest.mark.parametrize("line_feeds", [False, True])
+def test_vectors_are_those_of_the_file_and_the_first_of_a_word_counts(tmp_path, line_feeds):
+    vectors = opened(filled.write_vectors(tmp_path / "v.bin", DIM, line_feeds))
+    for number, word in enumerate(filled.WORDS[:-1]):
+        np.testing.assert_array_equal(vectors.of([word]), filled.vectors(DIM)[[number]])
+    assert len(vectors) == len(filled.WORDS)
+    found = vectors.of(["in", "nowhere", "the", "THE", "in", "fridge"])
+    np.testing.assert_array_equal(found, filled.vectors(DIM)[[6, 0, 6, 4]])
+    assert vectors.of(["nowhere"]).shape == (0, DIM)
+
+
+def test_captions_become_ragged_rows(tmp_path):
+    encoder = filled.encoder(tmp_path)
+    tower = encoder.load_caption_tower(torch.device("cpu"))
+    rows = tower.encode([tower.prepare(text, bytes(16)) for text in ("The man's fridge opens", "xyz", "")])
+    np.testing.assert_array_equal(rows[0], filled.vectors(300)[[1, 2, 4, 3]])
+    assert [row.shape for row in rows[1:]] == [(0, 300), (0, 300)]
+    assert encoder.row_format("captions").ragged and encoder.sides == ("captions",)
+
+
+def test_the_whole_file_is_read_once_only(tmp_path, store):
+    for _ in range(2):
+        filled.encoder(tmp_path).load_caption_tower(torch.device("cpu"))
+        (index,) = (store / "word-indexes").iterdir()
+        made = index.stat().st_mtime_ns, index.stat().st_ino
+    filled.encoder(tmp_path).load_caption_tower(torch.device("cpu"))
+    assert (index.stat().st_mtime_ns, index.stat().st_ino) == made
+
+
+def test_a_damaged_or_foreign_file_is_one_sentence(tmp_path):
+    whole = filled.write_vectors(tmp_path / "v.bin", DIM).read_bytes()
+    for name, content, words in (
+        ("cut.bin", whole[:-5], "cut short: it has 8 of the 9 vectors"),
+        ("no-vectors.bin", whole[:4], "cut short"),
+        ("packed.bin", gzip.compress(whole), "is compressed: unpack it"),
+        ("text.bin", b"the 0.1 0.2\n", "is no file of word vectors"),
+        ("empty.bin", b"", "is empty"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=words) as caught:
+            opened(path)
+        assert str(path) in str(caught.value)
+    with pytest.raises(UserError, match="set `dim: 7`"):
+        opened(tmp_path / "v.bin", 300)
+    missing = ENCODER(Config(family="word2vec", checkpoint=tmp_path / "missing.bin"))
+    with pytest.raises(UserError, match="not found"):
+        missing.caption_identity()
