@@ -52,10 +52,11 @@ def write_corpus(n: int = N, seed: int = 0, silent: int = 1, blind: int = 1) -> 
             {"clip_id": one, "media_id": one, "media_path": one, "media_digest": "", "start_s": 0.0, "stop_s": 9.0}
             for one in clips
         ],
+        "spans": [],
         "captions": [{"caption_id": f"c{i}", "text": f"text {i}", "source": "given"} for i in range(n)],
         "pairs": [{"clip_id": one, "caption_id": f"c{i}"} for i, one in enumerate(clips)],
     }
-    schemas = {"clips": tables.CLIPS, "captions": tables.CAPTIONS, "pairs": tables.PAIRS}
+    schemas = {"clips": tables.CLIPS, "spans": tables.SPANS, "captions": tables.CAPTIONS, "pairs": tables.PAIRS}
     for name, rows in records.items():
         tables.write_table(tables.table(rows, schemas[name]), schemas[name], layout.table(CORPUS, name))
     hidden = random.standard_normal((n, HIDDEN))

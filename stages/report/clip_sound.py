@@ -46,7 +46,7 @@ class Sounds:
                 if corpus not in self._spans:
                     self._spans[corpus] = _read_spans(corpus)
                 span = self._spans[corpus].get(clip_id)
-                self._made[key] = sound = None if span is None else _encoded(corpus, span)
+                self._made[key] = sound = _encoded(corpus, span) if span and span["media_path"] else None
                 self._bytes_left -= len(sound or b"")
         return self._made.get(key)
 

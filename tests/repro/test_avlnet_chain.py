@@ -62,6 +62,3 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
     assert "mine-avlnet" in (clone.root / "data/report/index.html").read_text()
 
     assert clone.repro(HEARONCE_DEVICE="cpu").ran == []
-    changed = "configs/trainings/mine/mine-small.yaml:lr=0.002"
-    output = clone.run("dvc", "exp", "run", "--temp", "-S", changed, "train@mine-small", check=False)
-    print(output.stdout[-2000:])
