@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,18 +30,19 @@ def compare(
     subset: Annotated[str, typer.Option(help="A subset of the corpus; the whole of it by default.")] = WHOLE,
 ) -> None:
     """Compare two experiments query by query: values, difference, p-value (paired permutation test)."""
-    corpora = [load_experiment(name).corpus for name in (first, second)]
+    configs = [load_experiment(name) for name in (first, second)]
+    corpora = [config.corpus for config in configs]
     if corpora[0] != corpora[1]:
         raise UserError(
             f"{first!r} is on corpus {corpora[0]!r} and {second!r} on {corpora[1]!r}: only experiments on the same "
             "corpus have the same queries."
         )
-    numbers = _read(first, corpora[0], subset), _read(second, corpora[0], subset)
+    sources = [source for config in configs for source in config.sources()]
+    numbers = _read(first, corpora[0], subset, sources), _read(second, corpora[0], subset, sources)
     rows = compared(*numbers)
     if not rows:
-        protocols = [load_experiment(name).protocol for name in (first, second)]
         raise UserError(
-            f"{first!r} ({protocols[0]}) and {second!r} ({protocols[1]}) share no query on {corpora[0]} ({subset})."
+            f"{first!r} ({configs[0].protocol}) and {second!r} ({configs[1].protocol}) share no query on {corpora[0]} ({subset})."
         )
     print_table(
         f"{first} and {second} on {corpora[0]} ({subset})",
@@ -56,7 +59,8 @@ def compare(
     print(f"Bold: p < {LIKELY}; two-sided, not corrected for looking at {len(rows)} numbers.")
 
 
-def _read(name: str, corpus: str, subset: str) -> Numbers:
+def _read(name: str, corpus: str, subset: str, sources: Sequence[str]) -> Numbers:
+    """What an experiment scored; ids of queries without their caption source, so that they match across sources."""
     whole = layout.results(name)
     folder = whole if subset == WHOLE else layout.subset_results(corpus, subset)
     if not (folder / "metrics.json").is_file():
@@ -79,7 +83,9 @@ def _read(name: str, corpus: str, subset: str) -> Numbers:
     if not metrics:
         raise UserError(f"{name!r} has no numbers on {corpus} ({subset}){_reason(folder)}")
     queries = schemas.read_table(folder / "queries.parquet", schemas.QUERIES)
-    return Numbers(metrics, queries.filter(pl.col("experiment") == name))
+    prefixes = f"^(?:(?:{'|'.join(re.escape(one) for one in sources)}):)+"
+    own = queries.filter(pl.col("experiment") == name)
+    return Numbers(metrics, own.with_columns(pl.col("query_id").str.replace(prefixes, "")))
 
 
 def _reason(folder: Path) -> str:

@@ -58,6 +58,19 @@ def test_a_subset_has_its_own_queries(two, capsys):
     assert "mine-old and mine-old on mine (few)" in capsys.readouterr().out
 
 
+def test_captions_of_two_sources_match_where_the_source_alone_differs(project, capsys):
+    told = {"mine-labels": "visual", "mine-told": "gpt"}
+    for name, source in told.items():
+        write(name, {f"{source}:P01_{one}": 2 if source == "gpt" else 1 for one in range(4)} | {f"{source}:{name}": 1})
+        config = Path(f"configs/experiments/mine/{name}.yaml")
+        config.write_text(f"{config.read_text()}captions: {source}\n")
+    compare(*told)
+    said = capsys.readouterr().out
+    row = next(line for line in said.splitlines() if "R@1" in line).split("│")
+    assert [cell.strip() for cell in row[3:-1]] == ["100.00", "0.00", "+100.00", "0.1250", "4"]
+    assert "left out 1 queries that only mine-labels has and 1 that only mine-told has" in said
+
+
 @pytest.mark.parametrize(
     ("names", "subset", "message"),
     [
