@@ -42,7 +42,8 @@ def compare(
     rows = compared(*numbers)
     if not rows:
         raise UserError(
-            f"{first!r} ({configs[0].protocol}) and {second!r} ({configs[1].protocol}) share no query on {corpora[0]} ({subset})."
+            f"{first!r} ({configs[0].protocol}) and {second!r} ({configs[1].protocol}) share no query on {corpora[0]} "
+            f"({subset})."
         )
     print_table(
         f"{first} and {second} on {corpora[0]} ({subset})",
