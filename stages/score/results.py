@@ -86,7 +86,8 @@ def _numbers(directions: Directions, which: str) -> dict[str, dict[str, float | 
 
 def _write_json(path: Path, data: object) -> None:
     with new_file(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _write_queries(path: Path, experiments: Mapping[str, Directions]) -> None:

@@ -127,6 +127,18 @@ def test_a_subset_of_all_clips_scores_as_the_run(epic):
         assert_golden(metrics[name], name)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_subset_in_which_nothing_is_relevant_has_no_ndcg(epic):
+    relevancy = tables.read_table(layout.table("epic", "relevancy"), tables.RELEVANCY)
+    write("epic", "relevancy", relevancy.filter(relevancy["clip_id"] != "P01_0").to_dicts())
+    Path("configs/subsets/epic/alone.yaml").write_text("clips: [P01_0]\n")
+    score_subset("epic", "alone")
+    folder = layout.subset_results("epic", "alone")
+    assert numbers(folder)["audio_nodual"]["average"] == {"mAP": 0.0, "nDCG": None}
+    details = json.loads((folder / "details.json").read_text())["audio_nodual"]
+    assert details["intervals"]["average"] == {"mAP": [0.0, 0.0]}
+
+
 def test_a_sentence_counts_even_if_no_clip_has_it_as_its_own(epic):
     """Two sentences that read the same are two queries, as two rows of the reference's sentence file are."""
     score("audio_nodual")

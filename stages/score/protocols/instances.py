@@ -181,9 +181,10 @@ def _intervals_of_average(
         ("mAP", (clips.average_precision, sentences.average_precision)),
         ("nDCG", (clips.ndcg, sentences.ndcg)),
     ):
-        draws = [
-            resampled(column[~np.isnan(column)], seed=seed) for seed, column in enumerate(columns) if column is not None
-        ]
+        scored = [column[~np.isnan(column)] for column in columns if column is not None]
+        if not all(len(one) for one in scored):
+            continue
+        draws = [resampled(one, seed=seed) for seed, one in enumerate(scored)]
         both = interval(values[name], (draws[0] + draws[1]) / 2)
         found[name] = (both.low, both.high)
     return found
