@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from google_crc32c import value as crc32c
 
 from cache.durable import new_file, sync_directory
-from cache.errors import writing
+from cache.errors import UserError, writing
 from cache.keys import content_hash
 
 SUFFIX = ".jsonl"
@@ -77,7 +77,11 @@ class AnswerStore:
         return content_hash("answer", [self.fingerprint, text]).hex()
 
     def read(self) -> dict[str, Answer]:
-        """All answers by key, those of other processes included."""
+        """All answers by key, those of other processes included.
+
+        Raises:
+            UserError: a file cannot be read; what lies in it would be paid for again.
+        """
         self.damages = []
         found: dict[str, Answer] = {}
         for path in sorted(self.path.glob(f"*{SUFFIX}")):
@@ -117,7 +121,10 @@ class AnswerStore:
                 raise
 
     def _begin(self) -> BinaryIO:
+        new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
+        for folder in new:
+            sync_directory(folder.parent)  # a name that is lost in a power cut takes all that is below with it
         if not (self.path / DESCRIPTION).is_file():
             with new_file(self.path / DESCRIPTION) as temporary:
                 temporary.write_text(json.dumps(self._identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -136,10 +143,18 @@ class AnswerStore:
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):  # else it is what a killed writer has left
-                yield line[:-1]
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):  # else it is what a killed writer has left
+                    yield line[:-1]
+    except FileNotFoundError:
+        return  # somebody has tidied up
+    except OSError as error:
+        raise UserError(
+            f"{path} holds answers that cannot be read ({error.strerror}): make it readable, or move it away to pay "
+            "for them again."
+        ) from None
 
 
 def _sealed(answer: Answer) -> bytes:

@@ -10,9 +10,10 @@ import typer
 
 from cache import tables as schemas
 from cache.answers import Answer
+from cache.errors import UserError
 from pipeline import layout
 from pipeline.command_line import finish
-from pipeline.config import load_params
+from pipeline.config import CONFIGS, corpus_place, load_params
 from pipeline.options import KeepGoing, Strict
 from pipeline.previous_table import previous_table
 from pipeline.problems import Problems
@@ -52,17 +53,24 @@ def describe(
     keep_going: KeepGoing = False,
     max_requests: MaxRequests = None,
     max_tokens: MaxTokens = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count requests and tokens; ask and write nothing.")
-    ] = False,
-    again: Annotated[bool, typer.Option("--again", help="Ask again where the kept answer cannot be used.")] = False,
+    dry_run: DryRun = False,
+    again: Again = False,
 ) -> None:
     """Describe the captions of a corpus as params.yaml says; only what has never been answered is asked.
 
     A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
     """
+    corpus_place(corpus)
     names = load_params().descriptions.get(corpus, [])
     configs = {name: load_description(name) for name in names}
+    if dry_run and not names:
+        print(f"Nothing is to be described: params.yaml names nothing under `descriptions: {{{corpus}: [...]}}`.")
+    for name, config in configs.items():
+        if max_tokens is not None and not dry_run and config.answer_limit is None:
+            raise UserError(
+                f"--max-tokens cannot hold for {name!r}, whose answers may be of any length: give it a limit in "
+                f"{CONFIGS / 'descriptions' / name}.yaml, such as `decoding: {{max_tokens: 100}}`."
+            )
     tables = {
         name: schemas.read_table(layout.table(corpus, name), TABLES[name])
         for name in (("captions", "pairs", "relevancy", "questions") if names else ())

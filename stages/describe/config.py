@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +12,8 @@ from pipeline.config import CONFIGS, Settings, load, named
 
 PROMPTS = CONFIGS / "prompts"
 SENT_BY_US = {"model", "messages", "stream", "n", "response_format", "tools"}
+
+MOST_NEW_TOKENS = 256
 
 Decoding = dict[str, bool | int | float | str | list[str] | None]
 
@@ -55,7 +59,20 @@ class Endpoint(Settings):
             raise ValueError("must begin with http:// or https://")
         if url is not None and ("@" in url or "?" in url):
             raise ValueError("holds a user, password or query: keys come from the environment alone (key_variable)")
+        try:
+            whole = url is None or bool(urlsplit(url).hostname and urlsplit(url).port != 0)
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError("is no address: write it like http://localhost:11434/v1")
         return url
+
+    @field_validator("key_variable")
+    @classmethod
+    def _name(cls, variable: str | None) -> str | None:
+        if variable is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
+            raise ValueError("must be the name of an environment variable, not the key itself")
+        return variable
 
 
 class DescriptionConfig(Settings):
@@ -99,13 +116,13 @@ class DescriptionConfig(Settings):
         return self
 
     @property
-    def answer_limit(self) -> int:
-        """Most tokens that one answer may have, as `decoding` says, or a guess where it says nothing."""
+    def answer_limit(self) -> int | None:
+        """Most tokens that one answer may have, as `decoding` says; None if it says nothing to an endpoint."""
         for name in ("max_completion_tokens", "max_tokens", "max_new_tokens"):
             value = self.decoding.get(name)
             if isinstance(value, int):
                 return value
-        return 256
+        return MOST_NEW_TOKENS if self.engine == "transformers" else None
 
 
 def load_description(name: str) -> DescriptionConfig:

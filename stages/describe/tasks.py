@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from cache.answers import Answer
 
 LEVELS = ("low", "moderate", "high")
 MOST_LETTERS = 400
+NO_TEXT = {"Cc", "Cs"}  # Unicode's categories of control characters and of halves of surrogate pairs
 _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL)
 
 
@@ -60,18 +62,21 @@ class Task:
         text = answer.reply.strip()
         fenced = _FENCE.match(text)
         try:
-            found = json.loads(fenced[1] if fenced else text)
+            found = json.loads(fenced[1] if fenced else text, object_pairs_hook=tuple)  # a key may stand there twice
         except (ValueError, RecursionError):
             raise Unusable(f"the answer is no JSON: {_short(text)}") from None
-        if not isinstance(found, dict) or list(found) != [self.name] or not isinstance(found[self.name], str):
+        names = [name for name, _ in found] if isinstance(found, tuple) else []
+        if names != [self.name] or not isinstance(found[0][1], str):
             raise Unusable(f"the answer is not an object with the one text {self.name!r}: {_short(text)}")
-        value = " ".join(found[self.name].split())
+        value = " ".join(found[0][1].split())
         if self.choices:
             if value.lower() not in self.choices:
                 raise Unusable(f"{_short(value)} is none of {', '.join(self.choices)}")
             return value.lower()
         if not value:
             raise Unusable("the answer is empty")
+        if any(unicodedata.category(letter) in NO_TEXT for letter in value):
+            raise Unusable(f"the answer holds control or half characters: {_short(value)}")
         if len(value) > MOST_LETTERS:
             raise Unusable(f"the answer has {len(value)} letters, more than {MOST_LETTERS}: {_short(value)}")
         return value

@@ -6,6 +6,7 @@ import pytest
 from faults.killing import kill_at_random
 
 from cache.answers import Answer, AnswerStore
+from cache.errors import UserError
 
 IDENTITY = {"prompt": "Say what you hear.", "model": "m", "decoding": {"temperature": 0}}
 
@@ -84,6 +85,24 @@ def test_a_record_under_a_foreign_key_is_not_believed(tmp_path):
     store.add([answer(store, "a")])
     store.path.rename(other.path)
     assert other.read() == {} and len(other.damages) == 1
+
+
+def test_a_file_that_cannot_be_read_is_not_paid_for_again(tmp_path):
+    store = AnswerStore(tmp_path, IDENTITY)
+    store.add([answer(store, "a")])
+    (path,) = store.path.glob("*.jsonl")
+    path.unlink()
+    path.mkdir()  # root may read every file, but nobody a folder
+    with pytest.raises(UserError, match="holds answers that cannot be read"):
+        store.read()
+
+
+def test_the_folders_of_a_new_store_are_durable(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("cache.answers.sync_directory", synced.append)
+    store = AnswerStore(tmp_path / "store/answers", IDENTITY)
+    store.add([answer(store, "a")])
+    assert {tmp_path, tmp_path / "store", tmp_path / "store/answers", store.path} <= set(synced)
 
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from cache.errors import UserError
 from stages.describe.budget import Budget, BudgetSpent, estimated_input, estimated_tokens
 from stages.describe.config import DescriptionConfig
 from stages.describe.engine import EndpointLost, Listener, Reply
+from stages.describe.engines.access import key_of, open_client
 from stages.describe.engines.no_answer import NoAnswer, Rejected
 from stages.describe.engines.patience import Patience
 from stages.describe.prompts import question
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from stages.describe.engines.exchange import Exchange
 
 FIRST_FAILURES = 3
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class EndpointEngine:
@@ -43,8 +43,8 @@ class EndpointEngine:
     async def _ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
         from stages.describe.engines.exchange import Exchange  # openai takes a second to import
 
-        async with self._client() as client:
-            exchange = Exchange(client, self._config, self._secret(), self._with_schema)
+        async with open_client(self._config) as client:
+            exchange = Exchange(client, self._config, key_of(self._config), self._with_schema)
             run = _Run(self._config, exchange, budget, listener)
             queue = iter(captions)
             await run.work(task, queue, until_answered=True)
@@ -53,35 +53,7 @@ class EndpointEngine:
                 if isinstance(ended, BaseException):
                     raise ended
             self._with_schema = exchange.with_schema
-            if run.spent:
-                raise run.spent
-
-    def _secret(self) -> str:
-        variable = self._config.endpoint.key_variable
-        if variable is None:
-            return ""
-        value = os.environ.get(variable, "").strip()
-        if not value:
-            raise UserError(
-                f"The key of {self._config.model!r} is missing: set the environment variable {variable} (or "
-                "`key_variable: null` under `endpoint:` for an endpoint that wants none)."
-            )
-        return value
-
-    def _client(self) -> Any:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-        url = self._config.endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or None
-        local = urlsplit(url or "").hostname in LOOPBACK  # a proxy of the environment does not lead back here
-        return AsyncOpenAI(
-            api_key=self._secret() or "none",
-            base_url=url,
-            max_retries=0,
-            timeout=self._config.endpoint.timeout_s,
-            http_client=DefaultAsyncHttpxClient(  # no redirect: the key goes where the config says, or nowhere
-                trust_env=not local, verify=not (url or "").startswith("http://"), follow_redirects=False
-            ),
-        )
+            run.end()
 
 
 class _Run:
@@ -94,6 +66,8 @@ class _Run:
         self._patience = Patience(self._options.backoff_s)
         self._answered = False
         self._failed_in_a_row = 0
+        self._unanswered: NoAnswer | None = None  # the last that was not rejected
+        self._undercount = 1.0  # input tokens that the endpoint counts for each that was estimated
         self._stop = asyncio.Event()
 
     @property
@@ -125,31 +99,49 @@ class _Run:
                 self._stop.set()  # what other workers have under way is still received and kept
                 raise
 
+    def end(self) -> None:
+        """Says what ended the run, if it was not the end of the captions.
+
+        Raises:
+            BudgetSpent: nothing more may be asked.
+            EndpointLost: of all that was asked nothing was answered, so that the captions are not to blame.
+        """
+        if self.spent:
+            raise self.spent
+        if self._unanswered and not self._answered:
+            raise self._lost(self._unanswered)
+
+    def _lost(self, failure: NoAnswer) -> EndpointLost:
+        return EndpointLost(
+            f"{self._exchange.name} gives no answers: {failure}. What it has answered is kept; run again to go on."
+        )
+
     def _fail(self, caption: str, failure: NoAnswer) -> None:
         self._failed_in_a_row += not failure.of_caption
-        if not self._answered and isinstance(failure, Rejected):
-            raise UserError(f"{self._exchange.name} rejects what it is asked: {failure}.") from None
+        self._unanswered = failure if failure.again else self._unanswered
         patience = 2 * self._options.concurrency if self._answered else FIRST_FAILURES
         if failure.final or self._failed_in_a_row >= patience:
-            raise EndpointLost(
-                f"{self._exchange.name} gives no answers: {failure}. What it has answered is kept; run again to go on."
-            ) from None
+            if isinstance(failure, Rejected) and not self._answered:
+                raise UserError(f"{self._exchange.name} rejects what it is asked: {failure}.") from None
+            raise self._lost(failure) from None
         self._listener.failed(caption, str(failure))
 
     async def _reply(self, task: Task, caption: str) -> Reply:
         text = question(caption)
-        most = estimated_input(task.prompt, text) + self._config.answer_limit
+        guess = estimated_input(task.prompt, text)
         attempt = 0
         while True:
             while not self._stopped and (pause := self._patience.pause_left_s()) > 0:
                 await self._sleep(pause)
             if self._stopped:
                 raise BudgetSpent("another request ended the run")
+            most = math.ceil(guess * self._undercount) + (self._config.answer_limit or 0)
             self._budget.reserve(most)
             try:
                 reply = await self._exchange.reply(task, text)
             except NoAnswer as failure:
-                self._budget.release(most)
+                if not failure.lost:
+                    self._budget.release(most)
                 attempt += 1
                 if failure.without_schema:  # asked again at once, and from now on without
                     attempt -= 1
@@ -163,13 +155,13 @@ class _Run:
                 await self._sleep(wait)
             else:
                 reply = counted(reply, task, text)
+                self._undercount = max(self._undercount, reply.input_tokens / guess)
                 self._budget.spend(most, reply.input_tokens, reply.output_tokens)
                 return reply
 
 
 def counted(reply: Reply, task: Task, text: str) -> Reply:
     """The reply with estimated tokens where the endpoint does not count."""
-    if reply.input_tokens or reply.output_tokens:
-        return reply
-    tokens = estimated_input(task.prompt, text), estimated_tokens(reply.text)
-    return Reply(reply.text, reply.finish, reply.model, *tokens)
+    sent = reply.input_tokens or estimated_input(task.prompt, text)
+    made = reply.output_tokens or estimated_tokens(reply.text)
+    return replace(reply, input_tokens=sent, output_tokens=made)

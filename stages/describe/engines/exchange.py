@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import unicodedata
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
@@ -17,6 +18,9 @@ from stages.describe.tasks import Task
 
 TRANSIENT = {408, 409, 425, 429}
 HIDDEN = "[key]"
+MOST_TOKENS = 1 << 31
+NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
+"""What httpx raises where no connection was made."""
 
 
 class Exchange:
@@ -34,11 +38,10 @@ class Exchange:
     """
 
     def __init__(self, client: Any, config: DescriptionConfig, secret: str, with_schema: bool) -> None:
-        self._client, self._config, self._secret = client, config, secret
-        self.with_schema, self._accepted = with_schema, False
-        url = urlsplit(str(client.base_url))
-        place = url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()  # the environment's may hold more
-        self.name = f"{place.rstrip('/')} (model {config.model!r})"
+        self._client, self._config = client, config
+        self.with_schema, self._settled = with_schema, False  # settled: an answer has come, with a schema or without
+        self._secret = re.compile("".join(_ways_to_write(letter) for letter in secret)) if secret else None
+        self.name = f"{str(client.base_url).rstrip('/')} (model {config.model!r})"
 
     async def reply(self, task: Task, question: str) -> Reply:
         """Asks once.
@@ -52,15 +55,18 @@ class Exchange:
         except openai.APIStatusError as error:
             failure = self._refused(error, with_schema)
         except (TimeoutError, openai.APITimeoutError):
-            failure = NoAnswer(f"no answer within {self._config.endpoint.timeout_s:g} s", again=True)
+            failure = NoAnswer(f"no answer within {self._config.endpoint.timeout_s:g} s", again=True, lost=True)
         except openai.APIConnectionError as error:
-            failure = NoAnswer(self._clean(f"the connection failed ({error.__cause__ or error})"), again=True)
+            reason = self._clean(f"the connection failed ({error.__cause__ or error})")
+            sent = type(error.__cause__).__name__ not in NEVER_SENT
+            failure = NoAnswer(reason, again=True, lost=sent)
         except (openai.OpenAIError, ValueError) as error:
-            failure = NoAnswer(self._clean(f"the answer cannot be understood ({error})"), again=True)
+            reason = self._clean(f"the answer cannot be understood ({error})")
+            failure = NoAnswer(reason, again=True, lost=True)
         else:
             reply = self._understood(body)
             if isinstance(reply, Reply):
-                self._accepted |= with_schema
+                self._settled = True
                 return reply
             failure = reply
         raise failure from None
@@ -87,37 +93,52 @@ class Exchange:
             return NoAnswer(reason, final=True)
         if status in TRANSIENT or status >= 500:
             return NoAnswer(reason, again=True, pause_s=asked_pause(error.response.headers))
-        if status in (400, 422) and with_schema and not self._accepted:
-            self.with_schema = False
-            return NoAnswer(reason, without_schema=True)
+        if status in (400, 422) and not self._settled:
+            self.with_schema = not with_schema  # refused without a schema as well: it was not the schema
+            if with_schema:
+                return NoAnswer(reason, without_schema=True)
         return Rejected(reason, final=status in (401, 403, 404))
 
     def _understood(self, body: str) -> Reply | NoAnswer:
         try:
             answer = json.loads(body)
             choice = answer["choices"][0]
-            message, usage = choice["message"], answer.get("usage") or {}
+            message, usage = choice["message"], answer.get("usage")
             refusal, content = message.get("refusal"), message.get("content")
             if not isinstance(refusal or content or "", str):
                 raise TypeError("no text")
             return Reply(
                 text=self._clean(refusal or content or "", None),
-                finish="refusal" if refusal else str(choice.get("finish_reason") or "stop"),
+                finish="refusal" if refusal else self._clean(str(choice.get("finish_reason") or "stop")),
                 model=self._clean(str(answer.get("model") or self._config.model)),
-                input_tokens=int(usage.get("prompt_tokens") or 0),
-                output_tokens=int(usage.get("completion_tokens") or 0),
+                input_tokens=_count(usage, "prompt_tokens"),
+                output_tokens=_count(usage, "completion_tokens"),
             )
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            return NoAnswer(f"the answer is no chat completion: {self._clean(body)!r}", again=True)
+            return NoAnswer(f"the answer is no chat completion: {self._clean(body)!r}", again=True, lost=True)
 
     def _clean(self, text: str, most: int | None = 200) -> str:
-        """Text from outside, on one line and cut short unless `most` is None, in which the key does not appear."""
+        """Text from outside without the key, also where it is written in JSON's escapes, and without half characters.
+
+        On one line, without control characters and cut short, unless `most` is None.
+        """
         if self._secret:
-            text = text.replace(self._secret, HIDDEN)
+            text = self._secret.sub(HIDDEN, text)
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if most is None:
             return text
-        text = " ".join(text.split())
+        text = "".join(one if unicodedata.category(one) != "Cc" else "\ufffd" for one in " ".join(text.split()))
         return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _ways_to_write(letter: str) -> str:
+    return rf"(?:\\*{re.escape(letter)}|\\+u00(?i:{ord(letter):02x}))"
+
+
+def _count(usage: Any, name: str) -> int:
+    """Tokens that an endpoint says it has counted; 0 if it says nothing that could be a count."""
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and 0 <= value < MOST_TOKENS else 0
 
 
 def _message(error: openai.APIStatusError) -> str:

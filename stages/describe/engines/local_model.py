@@ -11,7 +11,7 @@ from cache.errors import UserError
 from pipeline.device import pick_device
 from pipeline.hub_files import TRANSFORMERS, local_folder, weight_files
 from stages.describe.budget import Budget, BudgetSpent, estimated_input
-from stages.describe.config import DescriptionConfig
+from stages.describe.config import MOST_NEW_TOKENS, DescriptionConfig
 from stages.describe.engine import Listener, Reply
 from stages.describe.prompts import question
 from stages.describe.tasks import Task
@@ -50,7 +50,7 @@ class LocalModel:
             reserved: list[int] = []
             spent: BudgetSpent | None = None
             for caption in batch:
-                tokens = estimated_input(task.prompt, question(caption)) + self._config.answer_limit
+                tokens = estimated_input(task.prompt, question(caption)) + (self._config.answer_limit or 0)
                 try:
                     budget.reserve(tokens)
                 except BudgetSpent as error:
@@ -108,7 +108,7 @@ class LocalModel:
         batch = tokenizer(
             texts, return_tensors="pt", padding=True, add_special_tokens=tokenizer.chat_template is None
         ).to(device)
-        options: dict[str, Any] = {"do_sample": False, "max_new_tokens": 256, **self._config.decoding}
+        options: dict[str, Any] = {"do_sample": False, "max_new_tokens": MOST_NEW_TOKENS, **self._config.decoding}
         if task.choices:
             options["prefix_allowed_tokens_fn"] = _only(tokenizer, task.choices, batch["input_ids"].shape[1])
         else:

@@ -12,6 +12,7 @@ class NoAnswer(Exception):
         pause_s: seconds that the endpoint asks to wait.
         without_schema: it may be answered when sent without a JSON schema.
         of_caption: it lies in the caption, and says nothing of other requests.
+        lost: the endpoint may have answered, and counted tokens, but the answer was lost on its way.
     """
 
     def __init__(
@@ -23,10 +24,11 @@ class NoAnswer(Exception):
         pause_s: float | None = None,
         without_schema: bool = False,
         of_caption: bool = False,
+        lost: bool = False,
     ) -> None:
         super().__init__(reason)
         self.again, self.final, self.pause_s = again, final, pause_s
-        self.without_schema, self.of_caption = without_schema, of_caption
+        self.without_schema, self.of_caption, self.lost = without_schema, of_caption, lost
 
 
 class Rejected(NoAnswer):

@@ -44,7 +44,9 @@ class Corpora:
         self.params()
 
     def params(self) -> None:
-        data = {"corpora": {}, "embeddings": {}, "experiments": {}, "descriptions": self.described}
+        corpora = {corpus: {"media": "videos", "annotations": "captions.csv"} for corpus in self.described}
+        descriptions = {corpus: names for corpus, names in self.described.items() if names}
+        data = {"corpora": corpora, "embeddings": {}, "experiments": {}, "descriptions": descriptions}
         Path("params.yaml").write_text(yaml.safe_dump(data))
 
     def config(self, name: str = "fake", **changes) -> None:

@@ -56,7 +56,12 @@ def test_a_passing_fault_is_asked_again_until_answered(mine, fault):
         (content({"summary": "x"}), "not an object with the one text 'description'"),
         (content({"description": ["x"]}), "not an object with the one text"),
         (content({"description": "x", "also": "y"}), "not an object with the one text"),
+        (content('{"description": "x", "description": "y"}'), "not an object with the one text"),
+        (content('["description"]'), "not an object with the one text"),
         (content({"description": " "}), "the answer is empty"),
+        (content('{"description": "a bell \\ud83d rings"}'), "control or half characters: 'a bell \\ud83d rings'"),
+        (content({"description": "\x1b[31mred\x00"}), "control or half characters: '\\x1b[31mred\\x00'"),
+        (content("cut off in a smile \ud83d"), "the answer is no JSON: 'cut off in a smile \ufffd'"),
         (content({"description": "x" * 500}), "the answer has 500 letters"),
         ({**content({"description": "x"}), "finish_reason": "length"}, "cut off at the limit of tokens"),
         ({"finish_reason": "content_filter"}, "content filter kept the answer back"),
@@ -123,6 +128,47 @@ def test_a_pause_that_is_too_long_ends_the_run_and_keeps_what_came(mine):
         mine.run()
     mine.server.faults = {}
     assert sorted(mine.run()) == ["open drawer", "stir soup"]
+
+
+@pytest.mark.parametrize("count", [float("inf"), 1e30, -5000, 1 << 80, "many", None])
+def test_counts_that_are_none_are_estimated(mine, count):
+    usage = {"prompt_tokens": count, "completion_tokens": 3}
+    answer = {"choices": [content({"description": "water runs"})], "usage": usage}
+    mine.server.faults = {"wash pan": [(200, {}, answer)]}
+    assert len(mine.run()) == 4
+    (row,) = mine.table("answers").filter(text="wash pan").to_dicts()
+    assert 300 < row["input_tokens"] < 1000 and row["output_tokens"] == 3
+
+
+def test_an_error_with_half_a_character_is_listed(mine):
+    mine.config(endpoint={"attempts": 1})
+    mine.server.faults = {"wash pan": [(500, {}, {"error": {"message": "\ud83d \x1b[31m"}})]}
+    mine.run()
+    assert mine.reasons() == {"c1": "described-fake, description: status 500, \ufffd \ufffd[31m"}
+
+
+def test_one_edited_caption_and_an_endpoint_that_is_down_is_no_success(mine):
+    mine.run()
+    mine.add("mine", [*CAPTIONS[:3], "stir the soup"])
+    mine.config(endpoint={"attempts": 2})
+    mine.server.faults = {"stir the soup": [(503, {}, ERROR)] * 2}
+    with pytest.raises(EndpointLost, match="gives no answers: status 503, sorry"):
+        mine.run()
+    assert mine.run() == ["stir the soup"] and mine.reasons() == {}
+
+
+def test_a_first_caption_that_is_rejected_does_not_stand_in_the_way_of_others(mine):
+    mine.server.faults = {"cut onion": [(400, {}, ERROR)] * 2}
+    mine.run()
+    assert mine.reasons() == {"c0": "described-fake, description: status 400, sorry"}
+    assert ["response_format" in one for one in mine.server.requests] == [True, False, True, True, True]
+
+
+def test_what_is_wrong_with_every_request_ends_the_run(mine):
+    mine.server.faults = {one: [(400, {}, ERROR)] * 2 for one in CAPTIONS}
+    with pytest.raises(UserError, match="rejects what it is asked: status 400, sorry"):
+        mine.run()
+    assert len(mine.server.requests) == 6  # three captions, each with a schema and without
 
 
 def test_a_caption_that_never_works_is_listed_and_others_go_on(mine):

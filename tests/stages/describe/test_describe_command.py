@@ -92,7 +92,7 @@ def test_described_captions_stand_where_their_originals_stand(corpora):
 
 def test_a_corpus_without_descriptions_has_empty_tables(corpora):
     corpora.add("mine", CAPTIONS)
-    corpora.described = {}
+    corpora.described = {"mine": []}
     corpora.params()
     assert corpora.run() == []
     assert len(corpora.table("captions")) == len(corpora.table("answers")) == 0
@@ -128,6 +128,46 @@ def test_a_budget_of_tokens_is_never_exceeded(corpora, capsys):
     assert 1 <= len(asked) < 30
     assert len(asked) * 110 <= 2 * reserve
     assert "budget of 1760 tokens" in next(iter(corpora.reasons().values()))
+
+
+def test_answers_lost_on_their_way_count_against_the_budget(corpora):
+    corpora.config(decoding={"max_tokens": 20}, endpoint={"attempts": 9, "concurrency": 1})
+    corpora.add("mine", ["cut onion", "wash pan"])
+    corpora.server.faults = {"wash pan": ["cut off"] * 9}
+    assert corpora.run(max_tokens=2000).count("wash pan") == 3  # each may have cost some 550 tokens
+    corpora.server.faults = {"wash pan": [(503, {}, {"error": {"message": "busy"}})] * 5}
+    assert len(corpora.run(max_tokens=2000)) == 6 and corpora.reasons() == {}  # these have cost none
+
+
+def test_a_budget_learns_from_the_endpoints_own_count(corpora, monkeypatch):
+    corpora.config(decoding={"max_tokens": 20}, endpoint={"concurrency": 4})
+    corpora.add("mine", [f"caption {i}" for i in range(9)])
+    answer = {"choices": [{"message": {"content": '{"description": "x"}'}}]}
+    answer["usage"] = {"prompt_tokens": 1100, "completion_tokens": 20}  # twice what is estimated
+    corpora.server.faults = {f"caption {i}": [(200, {}, answer)] for i in range(9)}
+    assert len(corpora.run(max_tokens=3 * 1120 + 20)) == 3
+
+
+def test_a_budget_of_tokens_needs_answers_of_limited_length(corpora):
+    corpora.add("mine", CAPTIONS)
+    with pytest.raises(UserError, match=r"--max-tokens cannot hold for 'fake', .* `decoding: \{max_tokens: 100\}`"):
+        corpora.run(max_tokens=10_000)
+    assert corpora.server.requests == []
+
+
+def test_an_unknown_corpus_says_what_was_meant_and_writes_nothing(corpora):
+    corpora.add("mine", CAPTIONS)
+    with pytest.raises(UserError, match=r"No corpus 'mime' in params\.yaml: did you mean 'mine'"):
+        corpora.run("mime")
+    assert not Path("data/tables/mime").exists()
+
+
+def test_a_dry_run_of_a_corpus_that_nobody_describes_says_so(corpora, capsys):
+    corpora.add("mine", CAPTIONS)
+    corpora.described = {"mine": []}
+    corpora.params()
+    corpora.run(dry_run=True)
+    assert "Nothing is to be described" in capsys.readouterr().out
 
 
 def test_a_dry_run_counts_and_neither_asks_nor_writes(corpora, capsys, monkeypatch):

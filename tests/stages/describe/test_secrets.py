@@ -19,6 +19,9 @@ def files_with_the_secret(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in SECRET)
+
+
 @pytest.mark.parametrize(
     "fault", [(401, {}, ECHO), (400, {}, ECHO), (500, {}, ECHO), (429, {}, ECHO), (200, {}, ECHO), "hang", "cut off"]
 )
@@ -46,9 +49,28 @@ def test_a_model_that_repeats_the_key_is_kept_without_it(corpora, capsys):
     corpora.server.faults = {"cut onion": [content({"description": f"it says {SECRET}"})]}
     corpora.run()
     assert corpora.texts()["described-fake:c0"] == "it says [key]"
-    corpora.server.faults = {"wash pan": [content(f"no JSON {SECRET}")] * 9}
     assert files_with_the_secret(Path()) == []
     assert SECRET not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        content(f"no JSON {SECRET}"),
+        content(f'{{"description": "it says {ESCAPED}"}}'),
+        {**content({"description": "water runs"}), "finish_reason": SECRET},
+        (500, {}, {"error": {"message": ESCAPED}}),
+        (200, {}, {"choices": ESCAPED}),
+    ],
+)
+def test_the_key_is_hidden_however_it_is_spelt_and_wherever_it_stands(corpora, capsys, fault):
+    corpora.add("mine", ["cut onion", "wash pan"])
+    corpora.config(endpoint={"attempts": 1})
+    corpora.server.faults = {"wash pan": [fault] * 2}
+    corpora.run()
+    said = "".join(capsys.readouterr()) + str(corpora.texts()) + str(corpora.reasons())
+    assert SECRET not in said and ESCAPED not in said.replace("\\\\", "\\")
+    assert files_with_the_secret(Path()) == []
 
 
 def test_the_command_says_nothing_of_the_key_even_when_debugging(corpora):
@@ -79,13 +101,43 @@ def test_a_missing_key_names_its_variable(corpora, monkeypatch):
     assert SECRET not in str(corpora.server.headers)
 
 
-def test_a_password_in_the_urls_variable_is_not_repeated(corpora, monkeypatch):
-    corpora.add("mine", ["a", "b", "c"])
-    corpora.config(endpoint={"base_url": None, "attempts": 1})
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{SECRET}2@127.0.0.1:9/v1?token={SECRET}3")
-    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/v1 \(model 'fake-1'\) gives no answers") as raised:
+@pytest.mark.parametrize("key", [f"{SECRET}\n{SECRET}", f"{SECRET} {SECRET}", f"{SECRET}\u2026"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(corpora, monkeypatch, key):
+    corpora.add("mine", ["cut onion"])
+    monkeypatch.setenv("FAKE_KEY", key)
+    with pytest.raises(UserError, match="FAKE_KEY holds more than a key") as raised:
         corpora.run()
-    assert SECRET not in str(raised.value)
+    assert SECRET not in "".join(traceback.format_exception(raised.value)) and corpora.server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://me:{SECRET}@127.0.0.1:9/v1",
+        f"http://127.0.0.1:9/v1?token={SECRET}",
+        f"http://127.0.0.1:{SECRET}/v1",
+        f"http://[{SECRET}/v1",
+        f"ftp://{SECRET}/v1",
+    ],
+)
+def test_an_address_of_the_environment_that_is_none_is_not_repeated(corpora, monkeypatch, url):
+    corpora.add("mine", ["cut onion"])
+    corpora.config(endpoint={"base_url": None})
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(UserError, match="OPENAI_BASE_URL must be an address like") as raised:
+        corpora.run()
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("proxy", [f"foo://me:{SECRET}@h", f"http://me@h:{SECRET}", f"http://me:{SECRET}@127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_one_sentence_without_its_password(corpora, monkeypatch, proxy):
+    corpora.add("mine", ["cut onion"])
+    corpora.config(endpoint={"base_url": "http://example.invalid/v1", "attempts": 1})
+    for variable in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, proxy)
+    with pytest.raises(UserError, match=r"http://example\.invalid/v1") as raised:
+        corpora.run()
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +145,9 @@ def test_a_password_in_the_urls_variable_is_not_repeated(corpora, monkeypatch):
     [
         {"endpoint": {"base_url": f"http://me:{SECRET}@127.0.0.1/v1"}},
         {"endpoint": {"base_url": f"http://127.0.0.1/v1?key={SECRET}"}},
+        {"endpoint": {"base_url": f"http://127.0.0.1:{SECRET}/v1"}},
         {"endpoint": {"api_key": SECRET}},
+        {"endpoint": {"key_variable": SECRET}},
         {"decoding": {"api_key": SECRET}},
     ],
 )
