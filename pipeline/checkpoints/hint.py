@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import CATALOGUE, Entry, load_catalogue
+from pipeline.checkpoints.unpacking import is_archive, unpacked
 
 
 def existing(path: Path) -> Path:
@@ -23,8 +24,9 @@ def existing(path: Path) -> Path:
 def not_found(path: Path) -> str:
     """`checkpoint not found: PATH`, with the command that fetches it if it is an official file or folder."""
     name = catalogued(path)
+    unpacked = " --unpack" if name and _made_by_unpacking(path.absolute(), _entries()[name]) else ""
     remedy = (
-        f"run `hearonce checkpoints fetch {name}`"
+        f"run `hearonce checkpoints fetch {name}{unpacked}`"
         if name
         else "correct the path in the encoder's YAML (`hearonce checkpoints list` has the official files)"
     )
@@ -36,9 +38,16 @@ def catalogued(path: Path) -> str | None:
     wanted = path.absolute()
     for name, entry in _entries().items():
         place = entry.path.absolute()
-        if wanted == place or (entry.folder is not None and place in wanted.parents):
+        inside = entry.folder is not None and place in wanted.parents
+        if wanted == place or inside or _made_by_unpacking(wanted, entry):
             return name
     return None
+
+
+def _made_by_unpacking(path: Path, entry: Entry) -> bool:
+    """Whether a path is, or lies in, what `--unpack` makes of an archive."""
+    place = entry.path.absolute()
+    return is_archive(place) and unpacked(place) in (path, *path.parents)
 
 
 def fetched_folder(hub_id: str) -> Path | None:

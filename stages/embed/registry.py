@@ -13,6 +13,8 @@ from pipeline.suggest import did_you_mean
 from stages.embed.encoder import Encoder
 
 FAMILIES = Path(__file__).parent / "encoders"
+AVLNET = "avlnet"
+"""Family of the encoders of `stages/embed/avlnet`."""
 
 
 def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encoder:
@@ -29,6 +31,11 @@ def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encod
     options = read_yaml(path)
     family = str(options.get("family", "")).replace("-", "_")
     known = [one.stem for one in FAMILIES.glob("*.py") if one.stem != "__init__"]
+    if family == AVLNET:
+        raise UserError(
+            f"{path} is an AVLnet, which embeds cached features: in params.yaml list it under `avlnets`, not "
+            "`embeddings`."
+        )
     if family not in known:
         names = [one.replace("_", "-") for one in known]
         raise UserError(f"{path}: no encoder family {options.get('family')!r}, {did_you_mean(family, names)}")

@@ -11,11 +11,14 @@ from pipeline import hub_files
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.hint import existing
 from pipeline.fingerprints import fingerprint_of
-from stages.embed.registry import load_encoder
+from stages.embed.registry import AVLNET, load_encoder
 
 ROOT = Path(__file__).parents[3]
 ENCODERS = sorted(path.stem for path in (ROOT / "configs" / "encoders").glob("*.yaml"))
-IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm")
+IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm", "silero-vad")
+WITHOUT_WEIGHTS = ("avlnet-spectrogram",)
+OF_ONE_SIDE = {"resnet152": "clips", "resnext101-3d": "clips", "word2vec": "captions"}
+OTHERS = {AVLNET, *IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_SIDE}
 
 
 def named_by(identity) -> str:
@@ -29,7 +32,14 @@ def named_by(identity) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", [one for one in ENCODERS if one not in IN_WHEELS])
+@pytest.mark.parametrize(("name", "side"), OF_ONE_SIDE.items())
+def test_what_an_encoder_of_one_side_lacks_is_named_too(project, name, side):
+    encoder = load_encoder(name)
+    weights = named_by(encoder.clip_identity if side == "clips" else encoder.caption_identity)
+    assert name in load_catalogue()[weights.removesuffix(" --unpack")].used_by
+
+
+@pytest.mark.parametrize("name", [one for one in ENCODERS if one not in OTHERS])
 def test_what_an_encoder_lacks_is_named_by_the_command_that_fetches_it(project, name):
     """First the weights, then, once these are there, the files of the text tower."""
     encoder, catalogue = load_encoder(name), load_catalogue()
