@@ -3,7 +3,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 export HF_HUB_OFFLINE ?= 1
 export DVC_NO_ANALYTICS ?= 1
 
-.PHONY: demo test lint types format setup sound-approach-miniature
+.PHONY: demo test test-slow lint types format setup sound-approach-miniature
 
 setup: $(UV)
 	$(UV) sync --quiet --frozen
@@ -18,6 +18,9 @@ demo: setup
 
 test: setup
 	$(UV) run --no-sync pytest
+
+test-slow: setup
+	$(UV) run --no-sync pytest -m slow
 
 lint: setup
 	$(UV) run --no-sync ruff check .

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import yaml
 from filled.weights import write_weights
 
@@ -27,6 +28,7 @@ protocol: avlnet
 """
 
 
+@pytest.mark.slow
 def test_own_videos_to_features_to_training_to_scores_and_report(clone):
     """The 3D features are left out (the 2D ones stand in), for their network takes too long here."""
     (clone.root / "checkpoints").mkdir(exist_ok=True)

@@ -43,6 +43,7 @@ def test_rows_of_another_encoder_are_not_taken(clone, tmp_path):
     assert fresh.computed("embed_clips") == 4
 
 
+@pytest.mark.slow
 def test_two_clones_share_a_store_at_once(clone, tmp_path):
     store = tmp_path / "shared store"
     store.mkdir()
@@ -80,7 +81,14 @@ def test_a_reverted_change_comes_back_from_the_run_cache(clone):
     assert "is cached - skipping run, checking out outputs" in clone.output
 
 
-@pytest.mark.parametrize("link", ["hardlink", "symlink", "reflink,copy"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        pytest.param("hardlink", marks=pytest.mark.slow),
+        "symlink",
+        pytest.param("reflink,copy", marks=pytest.mark.slow),
+    ],
+)
 def test_linked_outputs_leave_the_cache_of_dvc_intact(clone, link):
     clone.run("dvc", "config", "cache.type", link)
     clone.run("dvc", "checkout", "--relink", "-q")
