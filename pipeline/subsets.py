@@ -100,10 +100,11 @@ def _annotated(corpus: str, name: str, path: Path) -> set[str]:
         table = pl.concat([table.select("subset"), speech.select("subset")])
     if chosen.is_empty():
         known = table["subset"].unique().to_list()
-        remedy = (
-            f" (list it in {PARAMS} under `speech:` to have its clips labelled)" if name in ("speech", "sounds") else ""
-        )
-        raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r}{remedy}, {did_you_mean(name, known)}")
+        if name in ("speech", "sounds"):
+            remedy = f"list it in {PARAMS} under `speech:` to have its clips labelled"
+        else:
+            remedy = f"`hearonce ingest {corpus}` says if files of it are missing"
+        raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r} ({remedy}), {did_you_mean(name, known)}")
     return set(chosen)
 
 

@@ -112,7 +112,7 @@ def test_a_medium_that_could_not_be_read_stops_no_subset(corpus):
         ("where: lenght > 100\n", "cannot be understood .*lenght.*columns: clip_id, "),
         ("where: duration_s >\n", "cannot be understood"),
         ("where: 1 = 1; DROP TABLE clips\n", "cannot be understood"),
-        ("annotated: lwo\n", "has no subset 'lwo', did you mean 'low'"),
+        ("annotated: lwo\n", "has no subset 'lwo' .*hearonce ingest mine.*, did you mean 'low'"),
         ("clips: [dog.mp4]\nannotated: low\n", "give one of clips, where and annotated"),
         ("clip: [dog.mp4]\n", "unknown key 'clip', did you mean 'clips'"),
     ],
