@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -60,8 +60,8 @@ def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -
         raise UserError(f"No subset {name!r} of {corpus!r} ({path} is missing): {did_you_mean(name, known)}")
     config = load(path, SubsetConfig)
     if config.clips is not None:
-        clips = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
-        return _listed(config.clips, clips, path, remark)
+        table = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS)
+        return _listed(config.clips, dict(table.select("clip_id", "media_id").iter_rows()), path, remark)
     if config.annotated is not None:
         return _annotated(corpus, config.annotated, path)
     chosen = set(_where(corpus, config.where or "", path))
@@ -70,16 +70,18 @@ def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -
     return chosen
 
 
-def _listed(wanted: Sequence[str], clip_ids: Sequence[str], path: Path, remark: Callable[[str], None]) -> set[str]:
+def _listed(wanted: Sequence[str], media_of: Mapping[str, str], path: Path, remark: Callable[[str], None]) -> set[str]:
+    """By clip, by medium, or by the video that begins the clip's id (a whole one of Ego4D has many media)."""
     of_media: dict[str, list[str]] = {}
-    for clip_id in clip_ids:
-        of_media.setdefault(clip_id.rpartition("@")[0] or clip_id, []).append(clip_id)
-    known = set(clip_ids)
+    for clip_id, media_id in media_of.items():
+        for name in {media_id, clip_id.rpartition("@")[0]}:
+            of_media.setdefault(name, []).append(clip_id)
+    known = media_of.keys()
     chosen: set[str] = set()
     strangers: list[str] = []
     for one in wanted:
         if one not in known and one not in of_media:
-            strangers.append(f"{one!r} names no clip ({did_you_mean(one, known)})")
+            strangers.append(f"{one!r} names no clip ({did_you_mean(one, [*known, *of_media])})")
             continue
         chosen.update([one] if one in known else of_media[one])
     if not chosen:
@@ -98,10 +100,11 @@ def _annotated(corpus: str, name: str, path: Path) -> set[str]:
         table = pl.concat([table.select("subset"), speech.select("subset")])
     if chosen.is_empty():
         known = table["subset"].unique().to_list()
-        remedy = (
-            f" (list it in {PARAMS} under `speech:` to have its clips labelled)" if name in ("speech", "sounds") else ""
-        )
-        raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r}{remedy}, {did_you_mean(name, known)}")
+        if name in ("speech", "sounds"):
+            remedy = f"list it in {PARAMS} under `speech:` to have its clips labelled"
+        else:
+            remedy = f"`hearonce ingest {corpus}` says if files of it are missing"
+        raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r} ({remedy}), {did_you_mean(name, known)}")
     return set(chosen)
 
 
@@ -122,7 +125,7 @@ def _where(corpus: str, condition: str, path: Path) -> list[str]:
     try:
         found = pl.SQLContext(clips=clips).execute(f"SELECT clip_id FROM clips WHERE {condition}").collect()
     except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].partition("; valid columns")[0] if str(error) else type(error).__name__
         columns = ", ".join(clips.collect_schema().names())
         raise UserError(f"{path}: `where: {condition}` cannot be understood ({reason}); columns: {columns}.") from None
     return found["clip_id"].to_list()

@@ -82,7 +82,10 @@ def read_embedded(config: ExperimentConfig) -> Embedded:
 def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame) -> Captions:
     sources = table["source"].unique().to_list()
     if source not in sources:
-        raise UserError(f"Corpus {config.corpus!r} has no caption source {source!r}, {did_you_mean(source, sources)}")
+        raise UserError(
+            f"Corpus {config.corpus!r} has no caption source {source!r} (`hearonce ingest {config.corpus}` says if "
+            f"files of it are missing), {did_you_mean(source, sources)}"
+        )
     texts = dict(table.filter(pl.col("source") == source).select("caption_id", "text").iter_rows())
     ids, rows = _joined(config, "captions", list(texts))
     return Captions(ids, [texts[one] for one in ids], rows)

@@ -54,6 +54,20 @@ def corpus(project):
     return lambda text: Path("configs/subsets/mine/some.yaml").write_text(text)
 
 
+def test_a_medium_is_named_where_clip_ids_do_not_say_it(corpus):
+    clips = [{"clip_id": one, "media_id": "audio/P01/P01_01.flac"} for one in ("P01_01_0", "P01_01_1")]
+    place = {"media_path": "x", "media_digest": "", "start_s": 0, "stop_s": 1}
+    rows = [{**one, **place} for one in [*clips, {"clip_id": "UID@0-1", "media_id": "UID/0.flac"}]]
+    tables.write_table(tables.table(rows, tables.CLIPS), tables.CLIPS, layout.table("mine", "clips"))
+    corpus("clips: [audio/P01/P01_01.flac]\n")
+    assert read_subset("mine", "some") == {"P01_01_0", "P01_01_1"}
+    corpus("clips: [UID]\n")
+    assert read_subset("mine", "some") == {"UID@0-1"}
+    corpus("clips: [audio/P01/P01_1.flac]\n")
+    with pytest.raises(UserError, match=r"did you mean 'audio/P01/P01_01\.flac'"):
+        read_subset("mine", "some")
+
+
 def test_clips_and_whole_media_can_be_named(corpus):
     corpus("clips: [dog.mp4, talk.mp4, a@b.wav]\n")
     assert read_subset("mine", "some") == set(CLIPS)
@@ -98,7 +112,7 @@ def test_a_medium_that_could_not_be_read_stops_no_subset(corpus):
         ("where: lenght > 100\n", "cannot be understood .*lenght.*columns: clip_id, "),
         ("where: duration_s >\n", "cannot be understood"),
         ("where: 1 = 1; DROP TABLE clips\n", "cannot be understood"),
-        ("annotated: lwo\n", "has no subset 'lwo', did you mean 'low'"),
+        ("annotated: lwo\n", "has no subset 'lwo' .*hearonce ingest mine.*, did you mean 'low'"),
         ("clips: [dog.mp4]\nannotated: low\n", "give one of clips, where and annotated"),
         ("clip: [dog.mp4]\n", "unknown key 'clip', did you mean 'clips'"),
     ],
