@@ -176,7 +176,7 @@ def _tell_tokens(
 ) -> None:
     if n_input or n_output:
         summary.remark(f"{name} {part.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
-    if part.asked.spent:
+    if part.asked.spent and part.asked.spent not in summary.note:
         summary.remark(part.asked.spent)
 
 

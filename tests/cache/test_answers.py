@@ -1,12 +1,13 @@
 """Kept answers: durable, shared, and never silently wrong."""
 
 import random
+import resource
 
 import pytest
 from faults.killing import kill_at_random
 
 from cache.answers import Answer, AnswerStore
-from cache.errors import UserError
+from cache.errors import UserError, WriteError
 
 IDENTITY = {"prompt": "Say what you hear.", "model": "m", "decoding": {"temperature": 0}}
 
@@ -95,6 +96,22 @@ def test_a_file_that_cannot_be_read_is_not_paid_for_again(tmp_path):
     path.mkdir()  # root may read every file, but nobody a folder
     with pytest.raises(UserError, match="holds answers that cannot be read"):
         store.read()
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_line_costs_that_answer_alone(tmp_path):
+    store = AnswerStore(tmp_path, IDENTITY)
+    store.add([answer(store, "a")])
+    (path,) = store.path.glob("*.jsonl")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, before[1]))
+    try:
+        with pytest.raises(WriteError, match="was not written"):
+            store.add([answer(store, "b")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes().count(b"\n") == 1 and not path.read_bytes().endswith(b"\n")
+    store.add([answer(store, "c")])  # the same run may go on when there is room again
+    assert sorted(one.text for one in store.read().values()) == ["a", "c"] and store.damages == []
 
 
 def test_the_folders_of_a_new_store_are_durable(tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ class LocalModel:
     def ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
         """See `Engine.ask`. A batch is the unit in which answers arrive."""
         size = self._config.batch_size
-        by_length = sorted(captions, key=len)
+        by_length = sorted(self._fitting(task, captions, listener), key=len)
         for start in range(0, len(by_length), size):
             batch = by_length[start : start + size]
             reserved: list[int] = []
@@ -63,6 +63,28 @@ class LocalModel:
                 listener.answered(caption, reply)
             if spent:
                 raise spent
+
+    def _fitting(self, task: Task, captions: Sequence[str], listener: Listener) -> list[str]:
+        """Captions that the model can read to their end; tells the listener of the others."""
+        tokenizer, model, _ = self._load()
+        most = getattr(model.config, "max_position_embeddings", None)
+        if not most:
+            return list(captions)
+        room = most - (self._config.answer_limit or 0)
+        lengths = {one: len(tokenizer(self._text(tokenizer, task, one))["input_ids"]) for one in captions}
+        fitting = [one for one in captions if lengths[one] <= room]
+        if captions and not fitting:
+            raise UserError(
+                f"{self._config.model!r} reads {most} tokens, but prompt and caption take {min(lengths.values())} and "
+                f"an answer up to {most - room}: shorten the prompt or its examples, or take another model."
+            )
+        for one in captions:
+            if lengths[one] > room:
+                reason = (
+                    f"prompt and caption take {lengths[one]} tokens, more than the {room} that leave room to answer"
+                )
+                listener.failed(one, reason)
+        return fitting
 
     def _load(self) -> tuple[Any, Any, torch.device]:
         if self._loaded is None:
@@ -103,8 +125,8 @@ class LocalModel:
         import torch
 
         tokenizer, model, device = self._load()
-        begin = f'{{"{task.name}": "'
-        texts = [self._text(tokenizer, task.prompt, question(one)) + begin for one in captions]
+        begin = _begin(task)
+        texts = [self._text(tokenizer, task, one) for one in captions]
         batch = tokenizer(
             texts, return_tensors="pt", padding=True, add_special_tokens=tokenizer.chat_template is None
         ).to(device)
@@ -132,20 +154,27 @@ class LocalModel:
         return replies
 
     @staticmethod
-    def _text(tokenizer: Any, prompt: str, asked: str) -> str:
-        """The conversation as the model's chat template has it, or as plain lines if it has none."""
+    def _text(tokenizer: Any, task: Task, caption: str) -> str:
+        """The conversation as the model's chat template has it, or as plain lines if it has none, up to the answer."""
+        asked = question(caption)
         if tokenizer.chat_template is None:
-            return f"{prompt}\n\n{asked}\n"
+            return f"{task.prompt}\n\n{asked}\n{_begin(task)}"
         from jinja2 import TemplateError
 
-        system = [{"role": "system", "content": prompt}, {"role": "user", "content": asked}]
-        alone = [{"role": "user", "content": f"{prompt}\n\n{asked}"}]
+        system = [{"role": "system", "content": task.prompt}, {"role": "user", "content": asked}]
+        alone = [{"role": "user", "content": f"{task.prompt}\n\n{asked}"}]
         for messages in (system, alone):  # some templates know no system
             try:
-                return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+                text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             except TemplateError:
                 continue
+            return text + _begin(task)
         raise UserError("The chat template of the model takes neither a system message nor a user's alone.")
+
+
+def _begin(task: Task) -> str:
+    """How every answer begins."""
+    return f'{{"{task.name}": "'
 
 
 def _only(tokenizer: Any, choices: Sequence[str], n_before: int) -> Any:

@@ -12,7 +12,10 @@ MOST_BACKOFF_S = 60.0
 
 
 def asked_pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` (seconds or a date) or `retry-after-ms` asks for; None if neither does."""
+    """Seconds that `Retry-After` (seconds or a date) or `retry-after-ms` asks for; None if neither does.
+
+    A date counts from the endpoint's own `Date`, if it says so: its clock need not be ours.
+    """
     try:
         if "retry-after-ms" in headers:
             return max(0.0, float(headers["retry-after-ms"]) / 1000)
@@ -21,7 +24,9 @@ def asked_pause(headers: Mapping[str, str]) -> float | None:
         value = headers["retry-after"].strip()
         if value.replace(".", "", 1).isdigit():
             return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        until = parsedate_to_datetime(value).timestamp()
+        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
+        return max(0.0, until - now)
     except (ValueError, TypeError):
         return None
 

@@ -9,6 +9,7 @@ from language_server import content, description_of
 
 from cache.errors import UserError, WriteError
 from stages.describe.engine import EndpointLost
+from stages.describe.engines.patience import asked_pause
 
 CAPTIONS = ["cut onion", "wash pan", "open drawer", "stir soup"]
 ERROR = {"error": {"message": "sorry"}}
@@ -119,6 +120,25 @@ def test_retry_after_holds_for_all_requests(mine):
     started = time.monotonic()
     mine.run()
     assert time.monotonic() - started >= 0.4
+
+
+DATES = {"date": "Wed, 21 Oct 2015 07:28:00 GMT", "retry-after": "Wed, 21 Oct 2015 07:28:07 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        (DATES, 7),  # by the endpoint's clock, which may be years from ours
+        ({"retry-after": DATES["retry-after"]}, 0),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({}, None),
+    ],
+)
+def test_the_pause_asked_for_is_understood(headers, seconds):
+    assert asked_pause(headers) == seconds
 
 
 def test_a_pause_that_is_too_long_ends_the_run_and_keeps_what_came(mine):

@@ -1,11 +1,13 @@
 """A run that is killed with SIGKILL in the middle goes on where it stopped."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 
 from cache.location import Store
+from pipeline.command_line import EXIT_INTERRUPTED
 
 RUN = "import sys; sys.argv = ['hearonce', 'describe', 'mine']; from stages.command_line import main; main()"
 N, CONCURRENCY = 60, 3
@@ -13,7 +15,8 @@ N, CONCURRENCY = 60, 3
 
 def start() -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, "-c", RUN], env=environment, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", RUN]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_killed_at_half_only_the_rest_is_asked(corpora):
@@ -34,6 +37,24 @@ def test_killed_at_half_only_the_rest_is_asked(corpora):
     corpora.server.pause_s = 0
     assert len(corpora.run()) == N - kept
     assert len(corpora.texts()) == N and corpora.reasons() == {}
+
+
+def test_an_interrupted_run_keeps_what_was_answered(corpora):
+    corpora.add("mine", [f"caption {number}" for number in range(N)])
+    corpora.config(endpoint={"concurrency": CONCURRENCY})
+    corpora.server.pause_s = 0.05
+    run = start()
+    while len(corpora.server.requests) < N // 4:
+        assert run.poll() is None
+        time.sleep(0.002)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate()
+    assert run.returncode == EXIT_INTERRUPTED and said.splitlines()[-1].startswith("hearonce: interrupted;")
+    assert "Traceback" not in said and "never retrieved" not in said
+    n_sent = len(corpora.server.requests)
+    corpora.server.pause_s = 0
+    assert N - n_sent <= len(corpora.run()) <= N - n_sent + CONCURRENCY
+    assert len(corpora.texts()) == N
 
 
 def test_two_runs_at_once_lose_none_of_each_others_answers(corpora):

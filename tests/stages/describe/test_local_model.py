@@ -126,6 +126,17 @@ def test_an_answer_that_does_not_end_is_listed(mine):
     assert 'cut off at the limit of tokens: \'{"description": "sound' in mine.reasons()["c0"]
 
 
+def test_a_caption_beyond_what_the_model_reads_is_listed(mine):
+    mine.local(relevancy_prompt=None)
+    mine.add("mine", ["x" * 1000, *CAPTIONS])  # the model reads 1024 bytes
+    mine.run()
+    assert list(mine.reasons()) == ["c0"] and "tokens, more than the 984 that leave room" in mine.reasons()["c0"]
+    assert len(mine.texts()) == 4
+    Path("configs/prompts/hear.jinja2").write_text("Say what one hears. " * 60)
+    with pytest.raises(UserError, match=r"reads 1024 tokens, but prompt and caption take .* shorten the prompt"):
+        mine.run()
+
+
 def test_a_budget_holds_for_models_here_as_well(mine):
     mine.local(relevancy_prompt=None, batch_size=3)
     mine.run(max_requests=2)
