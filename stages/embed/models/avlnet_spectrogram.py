@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 SAMPLE_RATE = 16_000
 SIZE, HOP = 400, 160
@@ -29,8 +30,6 @@ SINGLE_DB = 60.0
 """How far below the loudest band of its frame a band may be for float32 to be within 1e-3 dB."""
 CPU_FRAMES, CUDA_FRAMES = 256, 65_536
 """Frames whose spectrum is in memory at a time."""
-LOW_BANDS = 16
-"""So many bands lie in the lowest sixth of the bins; the others begin not far below: two small products for a large."""
 
 
 class SpectrogramTower:
@@ -48,7 +47,7 @@ class SpectrogramTower:
         self._gain = 10.0 ** (gain_db / 20.0)
         self._window = torch.hamming_window(SIZE, periodic=False, dtype=torch.float64, device=device)
         self._window32 = self._window.float()
-        self._filters = [(bins, weights.to(device)) for bins, weights in _split(slaney_bands())]
+        self._bins, self._weights, self._starts = (part.to(device) for part in _sparse(slaney_bands()))
 
     def prepare(self, item: np.ndarray, key: bytes) -> np.ndarray:
         """What `encode` takes of one clip; nothing is drawn at random."""
@@ -66,24 +65,27 @@ class SpectrogramTower:
         with torch.autocast(self._device.type, enabled=False):
             for clip in clips:
                 frames = torch.from_numpy(clip).to(self._device).unfold(0, SIZE, HOP)
-                power = torch.cat([self._power(block * self._window32) for block in frames.split(some)])
+                power = torch.cat([self._power(block * self._window32) for block in frames.split(some)], 1)
                 weak = imprecise(power)
                 for first in range(0, len(weak), some):
                     block = weak[first : first + some]
-                    power[block] = self._power(frames[block] * self._window)
-                rows.append(decibels(power.cpu().numpy()))
+                    power[:, block] = self._power(frames[block] * self._window)
+                rows.append(np.ascontiguousarray(decibels(power.cpu().numpy()).T))
         return rows
 
     def _power(self, frames: Tensor) -> Tensor:
-        """(frames, 400) samples under the window to float32 (frames, 40) power."""
+        """(frames, 400) samples under the window to float32 (40, frames) power."""
         spectrum = torch.fft.rfft(frames)
         squares = torch.view_as_real(spectrum).square_()
         if self._device.type == "cpu":  # numpy adds every other number faster than torch
             pairs = squares.numpy()
-            power = torch.from_numpy(np.add(pairs[..., 0], pairs[..., 1], dtype=np.float32, casting="same_kind"))
+            summed = np.add(pairs[..., 0], pairs[..., 1], dtype=np.float32, casting="same_kind")
+            power = torch.from_numpy(np.ascontiguousarray(summed.T))
         else:
-            power = squares.sum(-1).float()
-        return torch.cat([power[:, bins] @ weights for bins, weights in self._filters], 1)
+            power = squares.sum(-1).float().T.contiguous()
+        return embedding_bag(  # as a sum over few rows: a sixth of the time of the full product
+            self._bins, power, self._starts, mode="sum", per_sample_weights=self._weights, include_last_offset=True
+        )
 
 
 def slaney_bands() -> np.ndarray:
@@ -131,11 +133,11 @@ def imprecise(power: Tensor) -> Tensor:
     """Indices of frames for which float32 is not enough: a band that shows in decibels is too far below the loudest.
 
     Args:
-        power: of one clip, (frames, 40).
+        power: of one clip, (40, frames).
     """
     hidden = (power.max() * 0.9 * 10.0 ** (-RANGE_DB / 10.0)).clamp_min(0.9 * FLOOR)
-    weakest = power.clamp_min(hidden).amin(1)
-    return (weakest < power.amax(1) * 10.0 ** (-SINGLE_DB / 10.0)).nonzero()[:, 0]
+    weakest = power.clamp_min(hidden).amin(0)
+    return (weakest < power.amax(0) * 10.0 ** (-SINGLE_DB / 10.0)).nonzero()[:, 0]
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
@@ -144,11 +146,8 @@ def decibels(power: np.ndarray) -> np.ndarray:
     return np.maximum(levels - levels.max(), -RANGE_DB)
 
 
-def _split(weights: np.ndarray) -> list[tuple[slice, Tensor]]:
-    """Weights (201, 40) without most of their zeros: bins, and float32 weights (bins, bands), of low and high bands."""
-    parts = []
-    for bands in (slice(0, LOW_BANDS), slice(LOW_BANDS, BANDS)):
-        used = np.flatnonzero(weights[:, bands].any(1))
-        bins = slice(int(used[0]), int(used[-1]) + 1)
-        parts.append((bins, torch.from_numpy(weights[bins, bands]).float()))
-    return parts
+def _sparse(weights: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (201, 40) without zeros, band after band: bins, float32 weights, and where each band starts and ends."""
+    bands, bins = np.nonzero(weights.T)
+    starts = np.searchsorted(bands, np.arange(BANDS + 1))
+    return torch.from_numpy(bins), torch.from_numpy(weights[bins, bands]).float(), torch.from_numpy(starts)
