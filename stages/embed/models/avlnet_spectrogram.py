@@ -3,16 +3,18 @@
 Each clip by itself: its mean taken off, pre-emphasis, frames of 25 ms every 10 ms under a symmetric Hamming window,
 centred by reflection, power, 40 Slaney mel bands, decibels below the clip's loudest value, none lower than -80.
 
-The spectrum is computed in float64, as librosa does: in float32 the weakest bands of a frame are off by 1e-3 dB.
+librosa computes the spectrum in float64. Here it is float32, whose rounding is some 140 dB below the frame's loudest
+band: frames with a band more than 60 dB below it are computed again in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 SAMPLE_RATE = 16_000
 SIZE, HOP = 400, 160
@@ -24,7 +26,9 @@ FLOOR = 1e-10
 RANGE_DB = 80.0
 SAMPLES_OF_NOTHING = 200
 """A clip without any sample counts as so much silence."""
-CPU_FRAMES, CUDA_FRAMES = 1_024, 65_536
+SINGLE_DB = 60.0
+"""How far below the loudest band of its frame a band may be for float32 to be within 1e-3 dB."""
+CPU_FRAMES, CUDA_FRAMES = 256, 65_536
 """Frames whose spectrum is in memory at a time."""
 
 
@@ -42,7 +46,8 @@ class SpectrogramTower:
         self._device = device
         self._gain = 10.0 ** (gain_db / 20.0)
         self._window = torch.hamming_window(SIZE, periodic=False, dtype=torch.float64, device=device)
-        self._filters = torch.from_numpy(slaney_bands()).float().to(device)
+        self._window32 = self._window.float()
+        self._bins, self._weights, self._starts = (part.to(device) for part in _sparse(slaney_bands()))
 
     def prepare(self, item: np.ndarray, key: bytes) -> np.ndarray:
         """What `encode` takes of one clip; nothing is drawn at random."""
@@ -55,15 +60,32 @@ class SpectrogramTower:
 
     @torch.inference_mode()
     def _decibels(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-        counts = [1 + (len(clip) - SIZE) // HOP for clip in clips]
+        some = CPU_FRAMES if self._device.type == "cpu" else CUDA_FRAMES
+        rows = []
         with torch.autocast(self._device.type, enabled=False):
-            power = torch.cat([self._power(frames) for frames in _blocks(clips, counts, self._device)])
-            return [decibels(clip).cpu().numpy() for clip in power.split(counts)]
+            for clip in clips:
+                frames = torch.from_numpy(clip).to(self._device).unfold(0, SIZE, HOP)
+                power = torch.cat([self._power(block * self._window32) for block in frames.split(some)], 1)
+                weak = imprecise(power)
+                for first in range(0, len(weak), some):
+                    block = weak[first : first + some]
+                    power[:, block] = self._power(frames[block] * self._window)
+                rows.append(np.ascontiguousarray(decibels(power.cpu().numpy()).T))
+        return rows
 
     def _power(self, frames: Tensor) -> Tensor:
-        """(frames, 400) samples to (frames, 40) power."""
-        spectrum = torch.fft.rfft(frames * self._window)
-        return (spectrum.real.square() + spectrum.imag.square()).float() @ self._filters
+        """(frames, 400) samples under the window to float32 (40, frames) power."""
+        spectrum = torch.fft.rfft(frames)
+        squares = torch.view_as_real(spectrum).square_()
+        if self._device.type == "cpu":  # numpy adds every other number faster than torch
+            pairs = squares.numpy()
+            summed = np.add(pairs[..., 0], pairs[..., 1], dtype=np.float32, casting="same_kind")
+            power = torch.from_numpy(np.ascontiguousarray(summed.T))
+        else:
+            power = squares.sum(-1).float().T.contiguous()
+        return embedding_bag(  # as a sum over few rows: a sixth of the time of the full product
+            self._bins, power, self._starts, mode="sum", per_sample_weights=self._weights, include_last_offset=True
+        )
 
 
 def slaney_bands() -> np.ndarray:
@@ -88,30 +110,44 @@ def emphasised(samples: np.ndarray) -> np.ndarray:
     """Mean off, pre-emphasis, then half a frame more at both ends, mirrored as often as it takes.
 
     Args:
-        samples: (n,).
+        samples: float32 (n,).
 
     Returns:
         float32 (max(n, 1) + 400,); of nothing, 600 zeros.
     """
     if not len(samples):
         return np.zeros(SAMPLES_OF_NOTHING + SIZE, np.float32)
-    centred = samples - samples.mean()
-    sharp = centred.astype(np.float32)
-    sharp[1:] -= np.float32(EMPHASIS) * centred[:-1]
-    return np.pad(sharp, SIZE // 2, mode="reflect")
+    padded = np.empty(len(samples) + SIZE, np.float32)
+    centred, sharp = samples - samples.mean(), padded[SIZE // 2 : -SIZE // 2]
+    np.multiply(centred, np.float32(-EMPHASIS), out=sharp)
+    sharp[1:] = centred[1:] + sharp[:-1]
+    sharp[0] = centred[0]
+    if len(samples) <= SIZE // 2:
+        return np.pad(sharp, SIZE // 2, mode="reflect")
+    padded[: SIZE // 2] = sharp[SIZE // 2 : 0 : -1]
+    padded[-SIZE // 2 :] = sharp[-2 : -2 - SIZE // 2 : -1]
+    return padded
 
 
-def decibels(power: Tensor) -> Tensor:
+def imprecise(power: Tensor) -> Tensor:
+    """Indices of frames for which float32 is not enough: a band that shows in decibels is too far below the loudest.
+
+    Args:
+        power: of one clip, (40, frames).
+    """
+    hidden = (power.max() * 0.9 * 10.0 ** (-RANGE_DB / 10.0)).clamp_min(0.9 * FLOOR)
+    weakest = power.clamp_min(hidden).amin(0)
+    return (weakest < power.amax(0) * 10.0 ** (-SINGLE_DB / 10.0)).nonzero()[:, 0]
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
     """Power of one clip in decibels below its loudest value, at least -80."""
-    loudest = power.max().clamp_min(FLOOR)
-    return (10.0 * power.clamp_min(FLOOR).log10() - 10.0 * loudest.log10()).clamp_min(-RANGE_DB)
+    levels = 10.0 * np.log10(np.maximum(power, FLOOR, dtype=np.float32))
+    return np.maximum(levels - levels.max(), -RANGE_DB)
 
 
-def _blocks(clips: Sequence[np.ndarray], counts: Sequence[int], device: torch.device) -> Iterator[Tensor]:
-    """The frames of all clips, float64 (some, 400) at a time."""
-    some = CPU_FRAMES if device.type == "cpu" else CUDA_FRAMES
-    for clip, count in zip(clips, counts, strict=True):
-        samples = torch.from_numpy(clip).to(device)
-        for first in range(0, count, some):
-            last = min(first + some, count)
-            yield samples[first * HOP : (last - 1) * HOP + SIZE].double().unfold(0, SIZE, HOP)
+def _sparse(weights: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (201, 40) without zeros, band after band: bins, float32 weights, and where each band starts and ends."""
+    bands, bins = np.nonzero(weights.T)
+    starts = np.searchsorted(bands, np.arange(BANDS + 1))
+    return torch.from_numpy(bins), torch.from_numpy(weights[bins, bands]).float(), torch.from_numpy(starts)
