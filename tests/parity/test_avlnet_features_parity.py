@@ -8,6 +8,7 @@ import torch
 from filled import resnet152, resnext101_3d
 from parity.fill import sine_mix
 
+from stages.embed.models import avlnet_spectrogram
 from stages.embed.models.avlnet_spectrogram import SpectrogramTower
 
 FOLDER = Path(__file__).parent / "golden"
@@ -38,6 +39,16 @@ def test_a_long_clip_at_both_ends():
     assert ours.shape == (2501, 40)
     np.testing.assert_allclose(ours[:100], SPECTROGRAMS["loadaudio_long_raw1_first100"].T, rtol=0, atol=1e-4)
     np.testing.assert_allclose(ours[-20:], SPECTROGRAMS["loadaudio_long_raw1_last20"].T, rtol=0, atol=1e-4)
+
+
+def test_bands_far_below_the_loudest_are_as_exact_as_the_others(monkeypatch):
+    times = np.arange(32_000) / 16_000
+    fading = (0.9 * np.sin(2 * np.pi * 40 * times) * np.hanning(32_000)).astype(np.float32)
+    ours = spectrogram(fading)
+    monkeypatch.setattr(avlnet_spectrogram, "SINGLE_DB", -1.0)  # all in float64
+    exact = spectrogram(fading)
+    monkeypatch.setattr(avlnet_spectrogram, "SINGLE_DB", 200.0)  # all in float32
+    assert np.abs(ours - exact).max() < 7e-4 < 1e-3 < np.abs(spectrogram(fading) - exact).max()
 
 
 def test_silence_is_at_0_db_and_nothing_at_all_counts_as_200_samples_of_it():
