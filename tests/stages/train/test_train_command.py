@@ -6,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -98,23 +97,6 @@ def test_random_windows_and_parts(corpus):
     write_training(windows="{frames: 64, per_clip: 3}", accumulate=2, lr_decay=1.0)
     curve, _ = run()
     assert len(curve) == 4 and all(loss > 0 for loss in curve)
-
-
-def test_whole_videos_in_the_files_of_howto100m(project):
-    videos = [f"cooking/video_{i}/v{i}" for i in range(4)]
-    Path("paths.csv").write_text("path\n" + "".join(f"{one}\n" for one in videos))
-    random = np.random.default_rng(0)
-    for one in videos:
-        folder = Path("features") / one
-        folder.mkdir(parents=True)
-        arrays = {"2d": ("features", (9, 2048)), "3d": ("features", (13, 2048)), "spec": ("arr_0", (40, 900))}
-        for kind, (name, shape) in arrays.items():
-            values = {name: random.standard_normal(shape).astype(np.float16)}
-            np.savez(folder / f"{folder.name}_{kind}.npz", **values)
-    files = "{paths: paths.csv, features: features}"
-    write_training(files=files, windows="{frames: 64, per_clip: 3}", batch_size=2, epochs=1)
-    curve, _ = run()
-    assert len(curve) == 2 and all(loss > 0 for loss in curve)
 
 
 @pytest.mark.parametrize(
