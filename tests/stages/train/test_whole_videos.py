@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avlnet_samples import write_training
+from avlnet_samples import run, write_training
 from filled.word2vec import write_vectors
 
 from cache.errors import UserError
@@ -14,7 +14,7 @@ from stages.avlnet.howto100m import HowTo100M
 from stages.avlnet.speech_captions import SpeechCaptions
 from stages.avlnet.weights import load_avlnet
 from stages.train.batches import draws
-from stages.train.command import identity, train
+from stages.train.command import identity
 from stages.train.config import load_training
 from stages.train.howto100m import WindowedVideos
 
@@ -57,15 +57,9 @@ def videos(project):
     return captions
 
 
-def run(name: str = "small") -> list[float]:
-    train(name, device="cpu", workers=2, processes=1, save_every=600.0)
-    rows = np.genfromtxt(layout.training(name) / "live/plots/metrics/train/loss.tsv", skip_header=1)
-    return np.atleast_2d(rows)[:, 1].tolist()
-
-
 def test_random_windows(videos):
     write_training(files=FILES, windows=WINDOWS, batch_size=4, epochs=1)
-    curve = run()
+    curve, _ = run()
     assert len(curve) == 2 and all(loss > 0 for loss in curve)
 
 
@@ -74,7 +68,7 @@ def test_stretches_around_captions(videos, variant, capsys):
     write_training(
         files=TEXT_FILES, windows=SPOKEN, variant=variant, batch_size=4, epochs=12, lr=3e-2, lr_decay=1.0, accumulate=2
     )
-    curve = run()
+    curve, _ = run()
     assert len(curve) == 12 * 2 and sum(curve[-2:]) < 0.9 * sum(curve[:2])
     shape = load_avlnet(layout.training("small") / "model.pth").shape
     assert (shape.variant, shape.word_dim) == (variant, 11)
