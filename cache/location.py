@@ -62,6 +62,11 @@ class Store:
         return self.root / "answers"
 
     @property
+    def captions(self) -> Path:
+        """Captions that were imported from pickles, by the pickles' digests."""
+        return self.root / "captions"
+
+    @property
     def trainings(self) -> Path:
         """How far trainings have come that are not finished, one folder each."""
         return self.root / "trainings"

@@ -34,14 +34,31 @@ def fingerprint_of(identity: Mapping[str, Any], store: Store | None = None) -> t
     return fingerprint(resolved), resolved
 
 
+def digest_of(path: Path) -> str:
+    """Digest of a file's bytes, by which the store names what was derived from it.
+
+    Raises:
+        UserError: it is missing or cannot be read.
+    """
+    memory = DigestMemory(Store.default().digests)
+    try:
+        return _digest(path, memory)
+    finally:
+        memory.close()
+
+
+def _digest(path: Path, memory: DigestMemory) -> str:
+    try:
+        return memory.digest(path)
+    except FileNotFoundError:
+        raise UserError(f"{not_found(path)}.") from None
+    except OSError as error:
+        raise UserError(f"The model needs {path}, which cannot be read: {error.strerror}.") from None
+
+
 def _resolve(value: Any, memory: DigestMemory) -> Any:
     if isinstance(value, Path):
-        try:
-            return f"blake2b-128:{memory.digest(value)}"
-        except FileNotFoundError:
-            raise UserError(f"{not_found(value)}.") from None
-        except OSError as error:
-            raise UserError(f"The model needs {value}, which cannot be read: {error.strerror}.") from None
+        return f"blake2b-128:{_digest(value, memory)}"
     if isinstance(value, Mapping):
         return {str(name): _resolve(one, memory) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

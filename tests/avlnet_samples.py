@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from cache import tables
 from cache.artifact_writer import write_artifact
@@ -101,3 +103,21 @@ def write_training(name: str = "small", **options: object) -> None:
     folder = Path("configs/trainings") / CORPUS
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.yaml").write_text("".join(f"{key}: {value}\n" for key, value in given.items()))
+
+
+def run(name: str = "small", **options: object) -> tuple[list[float], dict]:
+    """Trains; the losses of all steps and the last metrics."""
+    from stages.train.command import train
+
+    train(name, **{"device": "cpu", "workers": 2, "processes": 1, "save_every": 600.0, **options})
+    return losses(name), json.loads((layout.training(name) / "live/metrics.json").read_text())
+
+
+def losses(name: str) -> list[float]:
+    """The loss of each step of a training."""
+    return pl.read_csv(layout.training(name) / "live/plots/metrics/train/loss.tsv", separator="\t")["loss"].to_list()
+
+
+def states() -> list[Path]:
+    """The saved states of trainings that have not finished."""
+    return list(Path(".hearonce/trainings").glob("*/state.pt"))

@@ -1,6 +1,6 @@
-"""Run under torchrun by test_global_batch: one step on half of a batch; the first process writes what came of it."""
+"""One step of training, on a whole batch or on what one of several processes has of it."""
 
-import sys
+from pathlib import Path
 
 import torch
 
@@ -31,10 +31,11 @@ def step(processes: Processes, parts: list[Batch], **options: object) -> dict:
     return {"loss": loss, "gradients": gradients, "state": net.state_dict()}
 
 
-if __name__ == "__main__":
+def step_on_a_share(out: Path) -> None:
+    """The step of one of several processes; the first writes what came of it."""
     together = Processes.join("cpu")
     half = N // together.count
     found = step(together, [batch(slice(together.rank * half, (together.rank + 1) * half))])
     if together.rank == 0:
-        torch.save(found, sys.argv[1])
+        torch.save(found, out)
     together.leave()

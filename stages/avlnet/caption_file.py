@@ -9,16 +9,37 @@ from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
-from numpy.typing import NDArray
 
 from cache.durable import new_file
 from cache.errors import UserError
+from cache.location import Store
 from pipeline.array_pickle import PickledArray
+from pipeline.fingerprints import digest_of
 from pipeline.item_pickle import PickledItems
 from stages.avlnet.speech_captions import SpeechCaptions
 
 VIDEOS_AT_ONCE = 1000
+PICKLED = (".pickle", ".pkl")
 _VERSION = 1
+
+
+def open_captions(path: Path) -> CaptionFile:
+    """The captions of `caption.pickle`, which is imported into the store at its first use.
+
+    Args:
+        path: the pickle, or a file that `import_captions` has made.
+
+    Raises:
+        UserError: it is missing, damaged or something else.
+    """
+    if path.suffix not in PICKLED:
+        return CaptionFile(path)
+    if not path.is_file():
+        raise UserError(f"{path} is missing: take HowTo100M's caption.pickle.")
+    imported = Store.default().captions / f"{digest_of(path)}.h5"
+    if not imported.exists():
+        import_captions(path, imported)
+    return CaptionFile(imported)
 
 
 def import_captions(pickled: Path, path: Path) -> int:
@@ -82,10 +103,6 @@ def _captions(entry: tuple[Any, Any], pickled: Path) -> SpeechCaptions:
     return SpeechCaptions(starts.tolist(), stops.tolist(), texts)
 
 
-def _seconds(values: Any) -> NDArray[np.float64]:
-    return np.asarray(values.array() if isinstance(values, PickledArray) else values, np.float64).reshape(-1)
-
-
 def _append(dataset: h5py.Dataset, values: Any) -> None:
     n = len(dataset)
     dataset.resize(n + len(values), axis=0)
@@ -117,6 +134,11 @@ class CaptionFile(Mapping[str, SpeechCaptions]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
+
+    def count(self, video: str) -> int:
+        """How many captions a video has, without reading them; 0 of one that is not in the file."""
+        row = self._rows.get(video)
+        return 0 if row is None else int(self._ends[row + 1, 0] - self._ends[row, 0])
 
     def __getitem__(self, video: str) -> SpeechCaptions:
         row = self._rows[video]

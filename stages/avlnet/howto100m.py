@@ -62,6 +62,11 @@ def read_paths(path: Path) -> list[str]:
         raise UserError(f"{path} is no readable list of paths ({error}): {HINT}.") from None
 
 
+def video_of(path: str) -> str:
+    """Id of the video that a path is of."""
+    return path.rpartition("/")[2]
+
+
 class HowTo100M:
     """Reads stretches of videos; nothing is kept in memory.
 
@@ -131,7 +136,7 @@ class HowTo100M:
 
     def video(self, i: int) -> str:
         """Id of video i."""
-        return self._paths[i].rpartition("/")[2]
+        return video_of(self._paths[i])
 
     def _stretches(
         self,

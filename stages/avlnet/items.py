@@ -5,8 +5,6 @@ The rules are those of the authors' loaders of YouCook2, MSR-VTT and HowTo100M.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +20,6 @@ FLAT_RATE, MOVING_RATE = 1.0, 1.5
 """2D and 3D picture features per second."""
 
 _SMALLEST_NORM = 1e-12
-_WORD = re.compile(r"[\w']+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +70,6 @@ def picture_item(flat: NDArray[Any], moving: NDArray[Any]) -> Floats:
     return np.concatenate([pooled(flat), pooled(moving)])
 
 
-def tokenized(text: str) -> list[str]:
-    """The words of a text: letters, digits, underscores and apostrophes, as they are spelt."""
-    return _WORD.findall(str(text))
-
-
 def text_item(words: NDArray[Any], max_words: int) -> Floats:
     """The first word vectors of a text, zeros behind them.
 
@@ -88,12 +80,6 @@ def text_item(words: NDArray[Any], max_words: int) -> Floats:
     item = np.zeros((max_words, words.shape[1]), np.float32)
     item[: len(words)] = words[:max_words]
     return item
-
-
-def vectors_of(words: Sequence[str], vectors: Mapping[str, NDArray[Any]], dim: int) -> Floats:
-    """(n, dim) vectors of the words that have one."""
-    known = [vectors[word] for word in words if word in vectors]
-    return np.stack(known).astype(np.float32) if known else np.zeros((0, dim), np.float32)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.avlnet.items import tokenized
+from pipeline.word_vectors import words_of
 
 SAMPLE_RATE, HOP, HALF_WINDOW = 16_000, 160, 200
 
@@ -89,5 +89,5 @@ def spoken_stretch(captions: SpeechCaptions, chosen: int, least_s: float) -> Spo
         else:
             last += 1
         order.append(first if backwards else last)
-    words = [word for one in order for word in tokenized(captions.texts[one])]
+    words = [word for one in order for word in words_of(captions.texts[one])]
     return SpokenStretch(float(starts[first]), float(stops[last]), tuple(words))

@@ -52,7 +52,8 @@ def train(
     try:
         summary = Summary(f"train {name}", unit="steps")
         with summary.timed("open"):
-            features = _features(config)
+            with together.first_alone():  # what the first imports into the store, the others find there
+                features = _features(config)
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
         reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
         with closing(reader):
@@ -83,8 +84,8 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
     progress = saved.load(net, stepper)
     together.wait()
     summary.found = len(progress.losses)
-    if material.features.n_without_sound:
-        summary.remark(f"{material.features.n_without_sound} clips without sound left out")
+    if material.features.left_out:
+        summary.remark(f"{material.features.left_out} left out")
     folder = layout.training(name)
     observer = LivePlots(folder / "live", material.steps_per_epoch, progress) if together.rank == 0 else Silence()
     run(net, stepper, material, saved, progress, observer, summary, save_every_s)

@@ -21,10 +21,13 @@ class Windows(Settings):
     Attributes:
         frames: of a stretch of the spectrogram; 1,000 are 10 seconds.
         per_clip: stretches drawn from each clip of a batch.
+        least_s: for stretches around captions of `files`, each joined to its neighbours until it lasts so many seconds;
+            null for stretches that begin at random seconds.
     """
 
     frames: Count
     per_clip: Count = 1
+    least_s: Annotated[float | None, Field(ge=0)] = None
 
 
 class VideoFiles(Settings):
@@ -34,11 +37,15 @@ class VideoFiles(Settings):
         paths: list of the videos, `HowTo100M_1166_videopaths.txt`.
         features: folder of `ID_2d.npz` and `ID_3d.npz`.
         sounds: folder of `ID_spec.npz`; that of the picture features if null.
+        captions: `caption.pickle`, for the variants with text; imported into the store at its first use.
+        vectors: of words, in word2vec's binary format, likewise.
     """
 
     paths: Path
     features: Path
     sounds: Path | None = None
+    captions: Path | None = None
+    vectors: Path | None = None
 
 
 class TrainingConfig(Settings):
@@ -49,7 +56,7 @@ class TrainingConfig(Settings):
         sound: encoder whose rows are log-mel spectrograms.
         flat: encoder of 2D picture features.
         moving: encoder of 3D picture features.
-        words: encoder of word vectors; None for the variant without text.
+        words: encoder of word vectors; null for the variant without text, and with `files`.
         captions: caption source; a clip with several captions is trained on one drawn at random.
         train_on: subset (`configs/subsets/CORPUS/`) of the clips to train on; null for all.
         evaluate_on: subset whose retrieval is measured before each epoch and after the last; null for none.
@@ -105,7 +112,8 @@ class TrainingConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> TrainingConfig:
-        if (self.words is None) != (self.variant == "bi"):
+        self._fits_files()
+        if self.files is None and (self.words is None) != (self.variant == "bi"):
             raise ValueError(f"variant {self.variant} " + ("takes no words" if self.words else "needs words"))
         if self.objective == "text-to-sum" and self.variant != "tri":
             raise ValueError("objective text-to-sum is of variant tri")
@@ -113,11 +121,27 @@ class TrainingConfig(Settings):
             raise ValueError("dim of variant fused must be even")
         if self.windows is not None and self.words is not None:
             raise ValueError("random windows have no captions: leave out windows or words")
-        if self.files is not None and (self.windows is None or self.train_on or self.evaluate_on):
-            raise ValueError("with files of whole videos, windows must be given, train_on and evaluate_on left out")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} does not divide into {self.accumulate} parts")
         return self
+
+    def _fits_files(self) -> None:
+        windows, files = self.windows, self.files
+        if files is None:
+            if windows is not None and windows.least_s is not None:
+                raise ValueError("windows with least_s are of the captions of files: leave out least_s")
+            return
+        if windows is None or self.train_on or self.evaluate_on:
+            raise ValueError("with files of whole videos, windows must be given, train_on and evaluate_on left out")
+        if self.words is not None:
+            raise ValueError("with files of whole videos, files.vectors has the words: leave out words")
+        for name, given in (
+            ("files.captions", files.captions),
+            ("files.vectors", files.vectors),
+            ("windows.least_s", windows.least_s),
+        ):
+            if (given is None) != (self.variant == "bi"):
+                raise ValueError(f"variant {self.variant} {'needs' if given is None else 'takes no'} {name}")
 
 
 def load_training(name: str) -> TrainingConfig:

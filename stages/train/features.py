@@ -37,18 +37,21 @@ class Item:
 
 
 class Features(Protocol):
-    """Clips to train on."""
+    """Clips to train on.
+
+    Attributes:
+        clip_ids: of the clips.
+        left_out: what of the corpus is not trained on and why; empty if nothing.
+        word_dim: length of a word vector.
+    """
 
     clip_ids: list[str]
-    n_without_sound: int
+    left_out: str
+    word_dim: int
 
     @property
     def picture_dim(self) -> int:
         """Length of a picture feature."""
-
-    @property
-    def word_dim(self) -> int:
-        """Length of a word vector."""
 
     def __len__(self) -> int: ...
 
@@ -75,7 +78,8 @@ class CachedFeatures:
 
     Attributes:
         clip_ids: of the clips.
-        n_without_sound: clips of the subset that have no spectrogram.
+        left_out: how many clips of the subset have no spectrogram; empty if all have.
+        word_dim: length of a word vector.
 
     Raises:
         UserError: a table or artifact is missing or damaged, or not of the kind that its name in the config says.
@@ -90,7 +94,9 @@ class CachedFeatures:
         members = set(clips) if subset is None else read_subset(config.corpus, subset)
         wanted = [one for one in clips if one in members]
         self.clip_ids = [one for one in wanted if one in self._sound]
-        self.n_without_sound = len(wanted) - len(self.clip_ids)
+        n_silent = len(wanted) - len(self.clip_ids)
+        self.left_out = f"{n_silent} clips without sound" if n_silent else ""
+        self.word_dim = WORD_DIM if self._words is None else self._words.dim
         self._captions: Mapping[str, Sequence[str]] = {}
         if self._words is not None:
             self._captions = _captions_of(config, self.clip_ids, self._words)
@@ -100,11 +106,6 @@ class CachedFeatures:
     def picture_dim(self) -> int:
         """Length of a picture feature."""
         return sum(one.dim for one in self._pictures)
-
-    @property
-    def word_dim(self) -> int:
-        """Length of a word vector."""
-        return WORD_DIM if self._words is None else self._words.dim
 
     def identity(self) -> dict[str, object]:
         """What decides the features: which encoders made them, of which clips."""

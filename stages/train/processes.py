@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -56,6 +57,15 @@ class Processes:
         """Waits for the others."""
         if self.count > 1:
             distributed.barrier()
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The block is run by the first process, and by the others once it is done."""
+        if self.rank:
+            self.wait()
+        yield
+        if not self.rank:
+            self.wait()
 
     def gathered(self, rows: Tensor) -> Tensor:
         """The rows of all processes, (count * n, dim), in the order of their ranks."""

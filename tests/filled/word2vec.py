@@ -1,5 +1,6 @@
 """The encoder family `word2vec` with a small file in word2vec's binary format."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ def vectors(dim: int) -> np.ndarray:
     return np.random.default_rng(5).standard_normal((len(WORDS), dim)).astype("<f4")
 
 
-def write_vectors(path: Path, dim: int = 300, line_feeds: bool = False) -> Path:
-    """Writes them as word2vec does, with or without the line feed that some versions put after a vector."""
+def write_vectors(
+    path: Path, dim: int = 300, line_feeds: bool = False, words: Sequence[str] = WORDS, rows: np.ndarray | None = None
+) -> Path:
+    """Writes them, or others, as word2vec does, with or without the line feed that some versions put after a vector."""
+    rows = vectors(dim) if rows is None else rows.astype("<f4")
     entries = [
-        word.encode() + b" " + vector.tobytes() + b"\n" * line_feeds
-        for word, vector in zip(WORDS, vectors(dim), strict=True)
+        word.encode() + b" " + vector.tobytes() + b"\n" * line_feeds for word, vector in zip(words, rows, strict=True)
     ]
-    path.write_bytes(f"{len(WORDS)} {dim}\n".encode() + b"".join(entries))
+    path.write_bytes(f"{len(words)} {rows.shape[1]}\n".encode() + b"".join(entries))
     return path
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filled.word2vec import write_vectors
 from parity.fill import fill_state_dict
 
+from pipeline.word_vectors import open_vectors, words_of
 from stages.avlnet import items
 from stages.avlnet.loss import avlnet_loss, masked_margin_softmax
 from stages.avlnet.network import AvlNet
@@ -100,13 +102,14 @@ def clips():
     return found
 
 
-def test_items(clips):
+def test_items(clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with np.load(GOLDEN / "avlnet_items.npz") as stored:
         golden = dict(stored)
-    vectors = dict(zip(FACTS["we_vocab"], golden["we_matrix"], strict=True))
+    vectors = open_vectors(write_vectors(Path("v.bin"), words=FACTS["we_vocab"], rows=golden["we_matrix"]))
     for i, (flat, moving, spectrogram) in enumerate(clips):
         np.testing.assert_allclose(items.picture_item(flat, moving), golden[f"yc{i}_video"], atol=1e-7)
-        words = items.vectors_of(items.tokenized(FACTS["youcook_items"][i]["caption"]), vectors, 300)
+        words = vectors.of(words_of(FACTS["youcook_items"][i]["caption"]))
         np.testing.assert_array_equal(items.text_item(words, 20), golden[f"yc{i}_text"])
         for length, recorded in ((5120, FACTS["youcook_items"][i]), (3072, FACTS["msrvtt_items"][i])):
             sound = items.padded_sound(spectrogram, length)

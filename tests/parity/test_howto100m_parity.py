@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filled.word2vec import write_vectors
 from howto100m_samples import CAPTIONS, PATHS, build
 
+from pipeline.word_vectors import open_vectors
 from stages.avlnet.howto100m import HowTo100M, read_paths
-from stages.avlnet.items import text_item, vectors_of
+from stages.avlnet.items import text_item
 from stages.avlnet.speech_captions import SpeechCaptions
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "howto100m.npz")
@@ -52,11 +54,13 @@ def test_random_windows(videos, i):
 
 
 @pytest.mark.parametrize("i", range(len(PATHS)))
-def test_speech_captions(videos, i):
+def test_speech_captions(videos, i, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     found = videos.spoken(i, 8, 900, 8.0, AuthorsDraws(7 + i), as_reference=True)
     check("spoken", i, found)
-    vectors = {word: np.array([number], np.float32) for number, word in enumerate(GOLDEN["vocabulary"], 1)}
-    items = [text_item(vectors_of(words, vectors, 1), 12)[:, 0] for words in found.words]
+    numbers = np.arange(1, 1 + len(GOLDEN["vocabulary"]))[:, None]
+    vectors = open_vectors(write_vectors(Path("v.bin"), words=GOLDEN["vocabulary"], rows=numbers))
+    items = [text_item(vectors.of(words), 12)[:, 0] for words in found.words]
     np.testing.assert_array_equal(items, GOLDEN[f"spoken.{i}.text"])
 
 

@@ -1,6 +1,7 @@
 """From one's own videos to retrieval by an AVLnet trained on them, by `dvc repro` alone."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ dim: 32
 sound_widths: [8, 8, 16, 16, 32]
 max_frames: 320
 batch_size: 4
-epochs: 10
+epochs: 3
 lr: 0.001
 """
 ENCODER = """family: avlnet
@@ -38,9 +39,7 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
     clone.write("configs/subsets/mine/videos.yaml", "where: has_video\n")
     clone.write("configs/trainings/mine/mine-small.yaml", TRAINING)
     clone.write("configs/encoders/mine-avlnet.yaml", ENCODER)
-    clone.write(
-        "configs/experiments/mine/mine-avlnet.yaml", "corpus: mine\nencoders: [mine-avlnet]\nprotocol: avlnet\n"
-    )
+    clone.write("configs/experiments/mine/mine-avlnet.yaml", EXPERIMENT)
     params = yaml.safe_load((clone.root / "params.yaml").read_text())
     for encoder in ("avlnet-spectrogram", "resnet152"):
         params["embeddings"][f"mine-{encoder}"] = {"corpus": "mine", "encoder": encoder}
@@ -64,3 +63,6 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
     assert "mine-avlnet" in (clone.root / "data/report/index.html").read_text()
 
     assert clone.repro(HEARONCE_DEVICE="cpu").ran == []
+    changed = "configs/trainings/mine/mine-small.yaml:lr=0.002"
+    output = clone.run("dvc", "exp", "run", "-S", changed, "train@mine-small", HEARONCE_DEVICE="cpu").stdout
+    assert re.findall(r"Running stage '(.*)'", output) == ["train@mine-small"]

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from cache.digests import DigestMemory
-from cache.location import Store
 from cache.row_format import RowFormat
 from pipeline.checkpoints.hint import existing
 from stages.embed.encoder import CaptionEncoder, EncoderConfig, Modality, Tower
@@ -53,17 +51,10 @@ class Word2Vec(CaptionEncoder[Config]):
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The file, mapped; vectors are looked up on the CPU."""
+        from pipeline.word_vectors import open_vectors
         from stages.embed.models.word2vec import WordTower
-        from stages.embed.models.word_vectors import open_vectors
 
-        store = Store.default()
-        memory = DigestMemory(store.digests)
-        try:
-            digest = memory.digest(existing(self.config.checkpoint))
-        finally:
-            memory.close()
-        index = store.word_indexes / f"{digest}.npy"
-        return WordTower(open_vectors(self.config.checkpoint, index, self.dim))
+        return WordTower(open_vectors(self.config.checkpoint, self.dim))
 
 
 ENCODER = Word2Vec

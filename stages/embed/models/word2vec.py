@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from stages.embed.models.word_vectors import WordVectors
-
-WORD = re.compile(r"[\w']+")
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a caption in AVLnet's sense: runs of letters, digits, underscores and apostrophes, case kept."""
-    return WORD.findall(text)
+from pipeline.word_vectors import WordVectors, words_of
 
 
 class WordTower:

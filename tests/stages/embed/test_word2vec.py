@@ -8,9 +8,8 @@ import torch
 from filled import word2vec as filled
 
 from cache.errors import UserError
+from pipeline.word_vectors import open_vectors, words_of
 from stages.embed.encoders.word2vec import ENCODER, Config
-from stages.embed.models.word2vec import words_of
-from stages.embed.models.word_vectors import open_vectors
 
 DIM = 7
 
@@ -20,10 +19,6 @@ def store(tmp_path, monkeypatch):
     """The working tree, with its store, is an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / ".hearonce"
-
-
-def opened(path, dim=DIM):
-    return open_vectors(path, path.with_suffix(".npy"), dim)
 
 
 def test_words_keep_their_case_apostrophes_digits_and_underscores():
@@ -43,7 +38,7 @@ def test_words_keep_their_case_apostrophes_digits_and_underscores():
 
 @pytest.mark.parametrize("line_feeds", [False, True])
 def test_vectors_are_those_of_the_file_and_the_first_of_a_word_counts(tmp_path, line_feeds):
-    vectors = opened(filled.write_vectors(tmp_path / "v.bin", DIM, line_feeds))
+    vectors = open_vectors(filled.write_vectors(tmp_path / "v.bin", DIM, line_feeds), DIM)
     for number, word in enumerate(filled.WORDS[:-1]):
         np.testing.assert_array_equal(vectors.of([word]), filled.vectors(DIM)[[number]])
     assert len(vectors) == len(filled.WORDS)
@@ -82,10 +77,11 @@ def test_a_damaged_or_foreign_file_is_one_sentence(tmp_path):
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(UserError, match=words) as caught:
-            opened(path)
+            open_vectors(path, DIM)
         assert str(path) in str(caught.value)
     with pytest.raises(UserError, match="set `dim: 7`"):
-        opened(tmp_path / "v.bin", 300)
+        open_vectors(tmp_path / "v.bin", 300)
+    assert open_vectors(tmp_path / "v.bin").dim == DIM
     missing = ENCODER(Config(family="word2vec", checkpoint=tmp_path / "missing.bin"))
     with pytest.raises(UserError, match="not found"):
         missing.caption_identity()

@@ -52,12 +52,12 @@ def test_retrieval_on_the_training_clips_rises_far_above_chance(demo):
     Path("configs/subsets/demo/everything.yaml").write_text("where: duration_s > 0\n")
     (folder / "small.yaml").write_text(
         "corpus: demo\nflat: pixels\nmoving: changes\nevaluate_on: everything\ndim: 128\n"
-        "sound_widths: [16, 16, 32, 64, 128]\nmax_frames: 320\nbatch_size: 29\nepochs: 60\nlr: 0.002\n"
+        "sound_widths: [8, 8, 16, 32, 64]\nmax_frames: 160\nbatch_size: 29\nepochs: 60\nlr: 0.002\n"
     )
     train("small", device="cpu", workers=2, processes=1, save_every=600.0)
     live = layout.training("small") / "live/plots/metrics"
     recall = np.genfromtxt(live / "evaluation/sound_to_picture/R@1.tsv", skip_header=1)[:, 1]
     loss = np.genfromtxt(live / "train/loss.tsv", skip_header=1)[:, 1]
     chance = 100 / demo
-    assert recall[0] <= 5 * chance and recall[-10:].mean() >= 15 * chance  # here 1.7 %, then 38 to 60 %
+    assert recall[0] <= 5 * chance and recall[-10:].mean() >= 15 * chance  # here 3.4 %, then 50 to 74 %
     assert loss[-10:].mean() < loss[0] / 5

@@ -1,41 +1,16 @@
-import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 import pytest
 import torch
-from avlnet_samples import VECTORS, write_corpus, write_training
+from avlnet_samples import VECTORS, run, states, write_training
 
 from cache.errors import UserError
 from pipeline import layout
 from stages.avlnet.weights import load_avlnet
-from stages.train.command import identity, train
+from stages.train.command import identity
 from stages.train.config import load_training
 from stages.train.features import CachedFeatures
-
-REPOSITORY = Path(__file__).parents[3]
-COMMAND = [str(Path(sys.executable).with_name("hearonce")), "train"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "HEARONCE_DEVICE": "cpu"}
-
-
-def run(name: str = "small", **options) -> tuple[list[float], dict]:
-    """Trains; the losses of all steps and the last metrics."""
-    train(name, **{"device": "cpu", "workers": 2, "processes": 1, "save_every": 600.0, **options})
-    return losses(name), json.loads((layout.training(name) / "live/metrics.json").read_text())
-
-
-def losses(name: str) -> list[float]:
-    return pl.read_csv(layout.training(name) / "live/plots/metrics/train/loss.tsv", separator="\t")["loss"].to_list()
-
-
-def states() -> list[Path]:
-    return list(Path(".hearonce/trainings").glob("*/state.pt"))
 
 
 @pytest.mark.parametrize("variant", ["bi", "tri", "fused"])
@@ -57,31 +32,6 @@ def test_the_same_training_gives_the_same_weights(corpus):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_training_killed_within_an_epoch_goes_on_exactly_where_it_was(project):
-    write_corpus(100)
-    write_training("whole", batch_size=2, epochs=3)
-    write_training("killed", batch_size=2, epochs=3)
-    curve, _ = run("whole")
-    process = subprocess.Popen([*COMMAND, "killed", "--save-every", "0"], env=ENVIRONMENT)
-    while not states() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = torch.load(states()[0], weights_only=True)["progress"]
-    assert 0 < len(done["losses"]) < len(curve)
-    resumed, _ = run("killed")
-    assert resumed == curve
-    first, second = (torch.load(layout.training(name) / "model.pth", weights_only=True) for name in ("whole", "killed"))
-    assert all(torch.equal(first[key], second[key]) for key in first)
-
-
-def test_two_processes_follow_the_curve_of_one(corpus):
-    write_training("one", lr=1e-5), write_training("two", lr=1e-5)
-    alone, _ = run("one")
-    subprocess.run([*COMMAND, "two", "--processes", "2"], env=ENVIRONMENT, check=True)
-    assert losses("two") == pytest.approx(alone, rel=1e-5)
-
-
 def test_another_training_can_start_where_one_ended(corpus):
     """The cascade: English weights first, then Japanese."""
     write_training("first", epochs=6, lr_decay=1.0)
@@ -98,23 +48,6 @@ def test_random_windows_and_parts(corpus):
     write_training(windows="{frames: 64, per_clip: 3}", accumulate=2, lr_decay=1.0)
     curve, _ = run()
     assert len(curve) == 4 and all(loss > 0 for loss in curve)
-
-
-def test_whole_videos_in_the_files_of_howto100m(project):
-    videos = [f"cooking/video_{i}/v{i}" for i in range(4)]
-    Path("paths.csv").write_text("path\n" + "".join(f"{one}\n" for one in videos))
-    random = np.random.default_rng(0)
-    for one in videos:
-        folder = Path("features") / one
-        folder.mkdir(parents=True)
-        arrays = {"2d": ("features", (9, 2048)), "3d": ("features", (13, 2048)), "spec": ("arr_0", (40, 900))}
-        for kind, (name, shape) in arrays.items():
-            values = {name: random.standard_normal(shape).astype(np.float16)}
-            np.savez(folder / f"{folder.name}_{kind}.npz", **values)
-    files = "{paths: paths.csv, features: features}"
-    write_training(files=files, windows="{frames: 64, per_clip: 3}", batch_size=2, epochs=1)
-    curve, _ = run()
-    assert len(curve) == 2 and all(loss > 0 for loss in curve)
 
 
 @pytest.mark.parametrize(

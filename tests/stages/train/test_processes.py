@@ -1,4 +1,7 @@
+"""What does not depend on how many processes train, on parts of batches, and on kills."""
+
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -6,9 +9,14 @@ from pathlib import Path
 import global_step as worker
 import pytest
 import torch
+from avlnet_samples import losses, run, states, write_corpus, write_training
+from training_processes import start, start_together, train_until_killed
 
+from pipeline import layout
 from stages.train.processes import Processes
 
+COMMAND = [str(Path(sys.executable).with_name("hearonce")), "train"]
+ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1", "HEARONCE_DEVICE": "cpu"}
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
@@ -27,9 +35,10 @@ def assert_same(found, wanted, tolerance=1e-5):
 def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path):
     """Loss, gradients and the statistics of batch normalisation."""
     out = tmp_path / "found.pt"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*torchrun, worker.__file__, str(out)], env=environment, check=True, capture_output=True)
+    processes = start_together(2, worker.step_on_a_share, out)
+    for one in processes:
+        one.join(300)
+    assert [one.exitcode for one in processes] == [0, 0]
     assert_same(torch.load(out, weights_only=True), worker.step(ALONE, [worker.batch()]))
 
 
@@ -61,3 +70,29 @@ def test_mixed_precision_stays_near(precision):
     wanted, found = worker.step(ALONE, [worker.batch()]), worker.step(ALONE, [worker.batch()], precision=precision)
     assert found["loss"].item() == pytest.approx(wanted["loss"].item(), rel=0.05)
     assert all(one.dtype == torch.float32 for one in found["gradients"].values())
+
+
+def test_two_processes_follow_the_curve_of_one(corpus):
+    """By the real command, which starts torchrun."""
+    for name in ("one", "two"):
+        write_training(name, lr=1e-5, epochs=1)
+    alone, _ = run("one")
+    environment = {**os.environ, **ENVIRONMENT}
+    subprocess.run([*COMMAND, "two", "--processes", "2"], env=environment, check=True, capture_output=True)
+    assert losses("two") == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_training_killed_within_an_epoch_goes_on_exactly_where_it_was(project):
+    write_corpus(53)
+    write_training("whole", batch_size=2)
+    write_training("killed", batch_size=2)
+    curve, _ = run("whole")
+    process = start(train_until_killed, "killed", 23)
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+    (state,) = states()
+    assert torch.load(state, weights_only=True)["progress"]["losses"] == curve[:20]
+    resumed, _ = run("killed")
+    assert resumed == curve and len(curve) == 2 * 26
+    first, second = (torch.load(layout.training(name) / "model.pth", weights_only=True) for name in ("whole", "killed"))
+    assert all(torch.equal(first[key], second[key]) for key in first)

@@ -1,4 +1,6 @@
-"""Files in word2vec's binary format, mapped: of gigabytes of vectors only those of wanted words are read.
+"""The words of texts, and files of their vectors in word2vec's binary format.
+
+Files are mapped: of gigabytes of vectors only those of wanted words are read.
 
 `COUNT DIM` on a line, then COUNT times: the word in UTF-8, a space, DIM little-endian float32, and perhaps a line feed.
 """
@@ -6,6 +8,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -14,9 +17,17 @@ import numpy as np
 
 from cache.durable import new_file
 from cache.errors import UserError
+from cache.location import Store
+from pipeline.fingerprints import digest_of
 
 ENTRY = np.dtype([("hash", "<u8"), ("offset", "<i8")])
 GZIP = b"\x1f\x8b"
+WORD = re.compile(r"[\w']+")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in AVLnet's sense: runs of letters, digits, underscores and apostrophes, case kept."""
+    return WORD.findall(text)
 
 
 class WordVectors:
@@ -26,10 +37,13 @@ class WordVectors:
         content: the mapped file.
         index: `ENTRY` for each word, sorted by hash, then by place in the file.
         dim: length of a vector.
+
+    Attributes:
+        dim: length of a vector.
     """
 
     def __init__(self, content: mmap.mmap, index: np.ndarray, dim: int) -> None:
-        self._content, self._index, self._dim = content, index, dim
+        self._content, self._index, self.dim = content, index, dim
 
     def __len__(self) -> int:
         return len(self._index)
@@ -37,7 +51,7 @@ class WordVectors:
     def of(self, words: Iterable[str]) -> np.ndarray:
         """The vectors of those words that have one, float32 (n, dim), in their order."""
         found = [vector for word in words if (vector := self._find(word.encode())) is not None]
-        return np.stack(found) if found else np.zeros((0, self._dim), np.float32)
+        return np.stack(found) if found else np.zeros((0, self.dim), np.float32)
 
     def _find(self, word: bytes) -> np.ndarray | None:
         """The first vector under a word."""
@@ -48,36 +62,36 @@ class WordVectors:
             begin = int(offsets[at])
             vector = begin + len(word) + 1
             if self._content[begin:vector] == word + b" ":
-                return np.frombuffer(self._content, "<f4", self._dim, vector).astype(np.float32)
+                return np.frombuffer(self._content, "<f4", self.dim, vector).astype(np.float32)
             at += 1
         return None
 
 
-def open_vectors(path: Path, index: Path, dim: int) -> WordVectors:
-    """Maps a file of word vectors.
+def open_vectors(path: Path, dim: int | None = None) -> WordVectors:
+    """Maps a file of word vectors; its first use reads all of it, to note in the store where each word is.
 
     Args:
         path: the file.
-        index: where its words are noted; made if there is nothing, which reads the whole file once.
-        dim: length of its vectors.
+        dim: length that its vectors must have; None for whatever they have.
 
     Raises:
-        UserError: it is cut short, compressed, or something else.
+        UserError: it is missing, cut short, compressed, or something else.
     """
+    index = Store.default().word_indexes / f"{digest_of(path)}.npy"
     with path.open("rb") as file:
         try:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise UserError(f"{path} is empty: fetch it again.") from None
-    count, start = _header(path, content, dim)
+    count, start, dim = _header(path, content, dim)
     if not index.exists():
         with new_file(index) as temporary, temporary.open("wb") as file:
             np.save(file, _index(path, content, count, start, dim))
     return WordVectors(content, np.load(index, mmap_mode="r"), dim)
 
 
-def _header(path: Path, content: mmap.mmap, dim: int) -> tuple[int, int]:
-    """How many vectors the file says it has, and where the first begins."""
+def _header(path: Path, content: mmap.mmap, dim: int | None) -> tuple[int, int, int]:
+    """How many vectors the file says it has, where the first begins, and how long they are."""
     line = content[:64].partition(b"\n")[0]
     if line.startswith(GZIP):
         raise UserError(f"{path} is compressed: unpack it (`gunzip`, or `hearonce checkpoints fetch --unpack`).")
@@ -85,9 +99,9 @@ def _header(path: Path, content: mmap.mmap, dim: int) -> tuple[int, int]:
         count, length = (int(number) for number in line.split())
     except ValueError:
         raise UserError(f"{path} is no file of word vectors in word2vec's binary format.") from None
-    if length != dim:
+    if dim is not None and length != dim:
         raise UserError(f"{path} has vectors of length {length}: set `dim: {length}` in the encoder's YAML, not {dim}.")
-    return count, len(line) + 1
+    return count, len(line) + 1, length
 
 
 def _index(path: Path, content: mmap.mmap, count: int, start: int, dim: int) -> np.ndarray:
