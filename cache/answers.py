@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from google_crc32c import value as crc32c
 
-from cache.durable import new_file, sync_directory
+from cache.durable import new_file, sync
 from cache.errors import UserError, writing
 from cache.keys import content_hash
 
@@ -124,13 +124,13 @@ class AnswerStore:
         new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in new:
-            sync_directory(folder.parent)  # a name that is lost in a power cut takes all that is below with it
+            sync(folder.parent)  # a name that is lost in a power cut takes all that is below with it
         if not (self.path / DESCRIPTION).is_file():
             with new_file(self.path / DESCRIPTION) as temporary:
                 temporary.write_text(json.dumps(self._identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}{SUFFIX}"
         self._file = (self.path / name).open("xb")
-        sync_directory(self.path)
+        sync(self.path)
         return self._file
 
     def close(self) -> None:

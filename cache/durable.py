@@ -19,8 +19,8 @@ FORGOTTEN_SECONDS = 24 * 3600.0
 """After this long without a change, what a writer on another machine has begun counts as abandoned."""
 
 
-def sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable."""
+def sync(path: Path) -> None:
+    """Makes the bytes of a file, or the names in a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -32,12 +32,8 @@ def sync_tree(path: Path) -> None:
     """Makes every file and directory below `path` durable."""
     for folder, _, files in os.walk(path):
         for name in files:
-            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_directory(Path(folder))
+            sync(Path(folder, name))
+        sync(Path(folder))
 
 
 @cache
@@ -118,15 +114,11 @@ def new_file(path: Path) -> Iterator[Path]:
         temporary = _temporary(path.parent, path.name)
         try:
             yield temporary
-            descriptor = os.open(temporary, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(temporary)
             if path.is_dir() and not path.is_symlink():
                 path.rmdir()
             os.replace(temporary, path)
-            sync_directory(path.parent)
+            sync(path.parent)
         finally:
             remove(temporary)
 
@@ -159,6 +151,6 @@ def new_directory(path: Path, scratch: Path | None = None) -> Iterator[Path]:
                 remove(displaced)
             else:
                 os.rename(temporary, path)
-            sync_directory(path.parent)
+            sync(path.parent)
         finally:
             remove(temporary)

@@ -52,6 +52,29 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
     return LazyGroup
 
 
+def subcommands(help: str, commands: Mapping[str, str]) -> typer.Typer:
+    """The app of a command that has subcommands of its own.
+
+    Args:
+        help: what they are for.
+        commands: as for `lazy_group`.
+    """
+    app = typer.Typer(
+        help=help,
+        cls=lazy_group(commands),
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+
+    @app.callback()
+    def _root() -> None:
+        pass
+
+    return app
+
+
 def _single(function: Callable[..., Any]) -> typer.Typer:
     app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
     app.command()(function)

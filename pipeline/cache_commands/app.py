@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from pipeline.command_line import lazy_group
+from pipeline.command_line import subcommands
 
 COMMANDS = {
     "ls": "pipeline.cache_commands.looking:ls",
@@ -19,16 +17,4 @@ COMMANDS = {
     "convert": "pipeline.cache_commands.sharing:convert",
 }
 
-app = typer.Typer(
-    help="Look into row stores and embedding caches, keep them tidy, share them.",
-    cls=lazy_group(COMMANDS),
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-
-
-@app.callback()
-def _root() -> None:
-    pass
+app = subcommands("Look into row stores and embedding caches, keep them tidy, share them.", COMMANDS)

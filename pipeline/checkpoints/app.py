@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from pipeline.command_line import lazy_group
+from pipeline.command_line import subcommands
 
 COMMANDS = {
     "fetch": "pipeline.checkpoints.commands:fetch",
@@ -12,16 +10,6 @@ COMMANDS = {
     "verify": "pipeline.checkpoints.commands:verify",
 }
 
-app = typer.Typer(
-    help="Fetch official checkpoints, text tower files and annotations, and check that they stay the same.",
-    cls=lazy_group(COMMANDS),
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    add_completion=False,
+app = subcommands(
+    "Fetch official checkpoints, text tower files and annotations, and check that they stay the same.", COMMANDS
 )
-
-
-@app.callback()
-def _root() -> None:
-    pass

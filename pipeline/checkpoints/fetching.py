@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.durable import new_file, remove
+from cache.durable import new_file, remove, sync
 from cache.errors import UserError, writing
 from pipeline.checkpoints import drive, http, hub
 from pipeline.checkpoints.catalogue import Entry, Place
@@ -159,7 +159,7 @@ class Fetching:
                 remove(folder)
                 raise
             with writing(target):
-                _sync(found)
+                sync(found)
             with new_file(target) as temporary:
                 os.replace(found, temporary)
             remove(folder)
@@ -207,11 +207,3 @@ class Fetching:
             f"{', '.join(missing) or 'all files'} from {where} {place}, or give what you downloaded with "
             f"`hearonce checkpoints fetch {self.name} --from {kind}`."
         )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line_costs_that_answer_alone(tmp
 
 def test_the_folders_of_a_new_store_are_durable(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr("cache.answers.sync_directory", synced.append)
+    monkeypatch.setattr("cache.answers.sync", synced.append)
     store = AnswerStore(tmp_path / "store/answers", IDENTITY)
     store.add([answer(store, "a")])
     assert {tmp_path, tmp_path / "store", tmp_path / "store/answers", store.path} <= set(synced)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from cache.rows import Rows
 from pipeline import layout
-from stages.command_line import main
 
 FINGERPRINT = "ab" * 16
 FORMAT = RowFormat(8, "float16")
@@ -53,15 +52,8 @@ def store_of(root: Path, modality: str = "captions") -> RowStore:
 
 
 @pytest.fixture
-def cache(capsys, monkeypatch):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hearonce", "cache", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return int(left.value.code or 0), captured.out, captured.err
-
-    return call
+def cache(hearonce):
+    return partial(hearonce, "cache")
 
 
 def flip(path: Path, offset: int = 5) -> None:

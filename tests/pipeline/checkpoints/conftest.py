@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import pytest
 import yaml
 from misbehaving_server import serving
 
 from pipeline.checkpoints import http
-from stages.command_line import main
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +35,6 @@ def catalogue(project):
 
 
 @pytest.fixture
-def checkpoints(capsys, monkeypatch, project):
+def checkpoints(hearonce, monkeypatch, project):
     monkeypatch.setenv("COLUMNS", "400")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hearonce", "checkpoints", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return int(left.value.code or 0), captured.out, captured.err
-
-    return call
+    return partial(hearonce, "checkpoints")
