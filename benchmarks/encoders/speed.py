@@ -17,7 +17,7 @@ from benchmarks.encoders.gpu import Utilisation
 from cache.location import Store
 from cache.row_store import RowStore
 from pipeline.audio_store import AudioStore
-from pipeline.config import AudioSettings
+from pipeline.config.corpus import AudioSettings
 from pipeline.embedding_run import embed_missing
 from pipeline.problems import Problems
 from pipeline.summary import Summary

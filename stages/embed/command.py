@@ -14,7 +14,8 @@ from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
-from pipeline.config import corpus_place, load_corpus
+from pipeline.config.corpus import load_corpus
+from pipeline.config.params import corpus_place
 from pipeline.corpus_tables import read_extended
 from pipeline.device import describe, pick_device
 from pipeline.embedding_run import Reader, Row

@@ -10,7 +10,7 @@ from cache.row_format import RowFormat
 from pipeline import layout
 from pipeline.checkpoints.hint import existing
 from pipeline.command_line import finish
-from pipeline.config import named
+from pipeline.config.named import named
 from pipeline.device import describe, pick_device
 from pipeline.options import KeepGoing, Strict, Workers
 from pipeline.problems import Problems

@@ -19,7 +19,7 @@ from cache.keys import caption_key
 from cache.location import Store
 from cache.row_store import RowStore
 from pipeline.audio_store import AudioStore
-from pipeline.config import AudioSettings
+from pipeline.config.corpus import AudioSettings
 from pipeline.embedding_run import Row, embed_missing
 from pipeline.fingerprints import fingerprint_of
 from pipeline.problems import Problems
