@@ -11,6 +11,7 @@ from cache import keys as row_keys
 from cache.artifact import HDF5_SUFFIXES, Artifact
 from cache.durable import new_directory, new_file
 from cache.errors import UserError
+from cache.lookup import Lookup
 from cache.overwriting import target_of
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
@@ -19,7 +20,7 @@ from cache.zarr_group import ZarrGroupWriter
 
 
 def write_artifact(
-    path: Path, ids: Sequence[str], keys: row_keys.Keys, rows: RowStore, description: Mapping[str, Any]
+    path: Path, ids: Sequence[str], keys: row_keys.Keys | Lookup, rows: RowStore, description: Mapping[str, Any]
 ) -> None:
     """Writes the rows of `keys` in order, whole or not at all.
 
@@ -36,7 +37,8 @@ def write_artifact(
         UserError: the store is damaged, the disk is full or read-only, or what stands there is no artifact; nothing
             is written.
     """
-    write_blocks(path, rows.format, ids, rows.frames(keys), rows.blocks(keys), description)
+    wanted = rows.lookup(keys)
+    write_blocks(path, rows.format, ids, rows.frames(wanted), rows.blocks(wanted), description)
 
 
 def convert(artifact: Artifact, path: Path | str) -> None:
