@@ -177,10 +177,10 @@ def _annotations(rows: int) -> None:
     )
     Path("official").mkdir()
     stem = "official/EPIC_Sounds_test_epicmirstyle"
-    head = "narration_id participant_id video_id narration_timestamp start_timestamp stop_timestamp start_frame stop_frame narration"
+    head = "narration_id participant_id video_id narration_timestamp start_timestamp stop_timestamp"
     with open(f"{stem}_mainclasses.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(head.split())
+        writer.writerow([*head.split(), "start_frame", "stop_frame", "narration"])
         for i, (name, start) in enumerate(places):
             first, last = (f"00:{int(one // 60):02}:{one % 60:05.2f}" for one in (start, start + 3))
             writer.writerow(
