@@ -12,6 +12,7 @@ from pipeline.media.errors import MediaError
 from stages.check import check
 from stages.embed import command
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig
+from stages.embed.making import TowerLoader
 from stages.embed.sound_reader import SoundReader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
@@ -70,14 +71,14 @@ def _embed(side: str, corpus: str, version: str = "1", plan_only: bool = False, 
             raise MediaError("no sound in this clip")
         return samples
 
-    def load_tower(*_: object) -> Tower:
+    def load(_: object) -> tuple[Tower, dict[str, str]]:
         if plan_only:
             raise Planned
-        return Tower()
+        return Tower(), {}
 
     with (
         patch.object(command, "load_encoder", lambda name: Trivial(version)),
-        patch.multiple(command, load_tower=load_tower, pick_device=str, describe=lambda device: {}),  # without torch
+        patch.object(TowerLoader, "__call__", load),
         patch.object(SoundReader, "_samples", read),
     ):
         getattr(command, f"embed_{side}")(corpus, "trivial", keep_going=True, batch_size=BATCH, device="cpu")
