@@ -55,6 +55,17 @@ class Clip:
         return joined_clip_key([(span.digest, span.start_s, span.stop_s) for span in self.spans], rendition)
 
 
+SPAN_COLUMNS = {
+    "source": pl.String,
+    "digest": pl.String,
+    "start_s": pl.Float64,
+    "stop_s": pl.Float64,
+    "start_frame": pl.Int64,
+    "stop_frame": pl.Int64,
+}
+_TOGETHER = 1 << 14
+
+
 class Clips(Sequence[Clip]):
     """Clips as columns; one becomes an object when somebody asks for it.
 
@@ -105,7 +116,9 @@ class Clips(Sequence[Clip]):
     def take(self, positions: np.ndarray) -> list[Clip]:
         """Clips by number."""
         offsets, frames = frames_of(self._first[positions], self._first[positions + 1])
-        spans = [Span(self._media / source, *rest) for source, *rest in self._spans[frames].iter_rows()]
+        sources, *others = (column.gather(frames).to_list() for column in self._spans)
+        paths = {source: self._media / source for source in set(sources)}
+        spans = [Span(paths[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
         ids, names = self.ids.gather(positions), self.names.gather(positions)
         return [
             Clip(id, tuple(spans[start:stop]), name)
@@ -114,16 +127,15 @@ class Clips(Sequence[Clip]):
 
     def keys(self, rendition: str) -> np.ndarray:
         """`Clip.key` of each, uint8 (n, 16)."""
-        lengths = np.diff(self._first)
-        firsts = self._spans[self._first[:-1]]
-        keys = clip_keys(firsts["digest"], firsts["start_s"], firsts["stop_s"], rendition).copy()
-        for i in np.flatnonzero(lengths > 1).tolist():
-            keys[i] = np.frombuffer(self[i].key(rendition), np.uint8)
+        digests, starts, stops = (_firsts(self._spans[name], self._first) for name in ("digest", "start_s", "stop_s"))
+        keys = clip_keys(digests, starts, stops, rendition)
+        for i in np.flatnonzero(np.diff(self._first) > 1):
+            keys[i] = np.frombuffer(self[int(i)].key(rendition), np.uint8)
         return keys
 
     def first_files(self) -> np.ndarray:
-        """Number of the file, by its bytes, in which each clip begins: int64 (n,)."""
-        return self._spans["digest"].gather(self._first[:-1]).rank("dense").cast(pl.Int64).to_numpy()
+        """Number of the file, by its bytes, in which each clip begins: uint32 (n,)."""
+        return _firsts(self._spans["digest"], self._first).rank("dense").to_numpy()
 
     def sources(self) -> list[Path]:
         """The files and folders that clips lie in, each once."""
@@ -139,19 +151,11 @@ def clips_of(spans: pl.DataFrame, media: Path) -> Clips:
     """
     begins = spans.select((pl.col("clip_id") != pl.col("clip_id").shift()).fill_null(True)).to_series()
     first = np.append(begins.arg_true().to_numpy().astype(np.int64), len(spans))
-    names = spans["media_path"].gather(first[:-1])
-    columns = spans.select(*list(SPAN_COLUMNS)[2:], source="media_path", digest="media_digest").select(
-        list(SPAN_COLUMNS)
-    )
-    return Clips(spans["clip_id"].gather(first[:-1]), names, columns, first, media)
+    ids, names = (_firsts(spans[name], first) for name in ("clip_id", "media_path"))
+    columns = spans.rename({"media_path": "source", "media_digest": "digest"}).select(list(SPAN_COLUMNS))
+    return Clips(ids, names, columns, first, media)
 
 
-SPAN_COLUMNS = {
-    "source": pl.String,
-    "digest": pl.String,
-    "start_s": pl.Float64,
-    "stop_s": pl.Float64,
-    "start_frame": pl.Int64,
-    "stop_frame": pl.Int64,
-}
-_TOGETHER = 1 << 14
+def _firsts(column: pl.Series, first: np.ndarray) -> pl.Series:
+    """What a column says of the first stretch of each clip; the column itself where each clip has one."""
+    return column if len(column) == len(first) - 1 else column.gather(first[:-1])

@@ -60,7 +60,7 @@ def embed_clips(
         return _write_nothing(corpus, encoder, "clips", model, keep_going)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
-    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
+    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS, pl.col("modality") == modality)
     problems = Problems("embed_clips", strict)
     if modality == SOUND:
         usable = schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"]  # the rest has been reported
@@ -71,7 +71,9 @@ def embed_clips(
         for medium in unseen.iter_rows(named=True):
             problems.add(medium["media_id"], medium["path"], "no picture")
     without = spans.filter(~pl.col("media_id").is_in(usable.implode()))["clip_id"].unique()
-    clips = clips_of(spans.filter(~pl.col("clip_id").is_in(without.implode())), place.media)
+    if len(without):
+        spans = spans.filter(~pl.col("clip_id").is_in(without.implode()))
+    clips = clips_of(spans, place.media)
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
