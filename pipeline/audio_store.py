@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cache.durable import new_file
 from cache.location import Store
-from pipeline.config import AudioSettings
+from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile, extract_audio
 
 VERSION = 1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.config import CorpusConfig
+from pipeline.config.corpus import CorpusConfig
 from pipeline.item_pickle import PickledItems, values_of
 
 ORIGIN = "AVLnet_release_data.tar.gz or YouCook_Japanese.tar.gz of github.com/roudimit/AVLnet"

@@ -11,7 +11,8 @@ from pydantic import model_validator
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import PARAMS, Settings, load
+from pipeline.config.params import PARAMS
+from pipeline.config.records import Settings, load
 from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
 

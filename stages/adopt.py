@@ -10,7 +10,10 @@ import typer
 
 from cache.errors import UserError
 from pipeline.checkpoints.hint import catalogued
-from pipeline.config import CONFIGS, PARAMS, ExperimentConfig, load_corpus, load_experiment, load_params, named
+from pipeline.config.corpus import load_corpus
+from pipeline.config.experiment import ExperimentConfig, load_experiment
+from pipeline.config.named import CONFIGS, named
+from pipeline.config.params import PARAMS, load_params
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params, subset_entries
 from pipeline.suggest import did_you_mean
 from stages.embed.registry import load_encoder

@@ -13,7 +13,8 @@ from cache.answers import Answer
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.command_line import finish
-from pipeline.config import CONFIGS, corpus_place, load_params
+from pipeline.config.named import CONFIGS
+from pipeline.config.params import corpus_place, load_params
 from pipeline.options import KeepGoing, Strict
 from pipeline.previous_table import previous_table
 from pipeline.problems import Problems

@@ -11,7 +11,7 @@ from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import PARAMS, SpeechLabels, load_params
+from pipeline.config.params import PARAMS, SpeechLabels, load_params
 from pipeline.summary import Summary
 from stages.detect_speech.labels import labelled
 

@@ -10,12 +10,12 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline.embedding_run import Row
 from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.scaling import Scaling
+from pipeline.row_making import Row
 from stages.embed.clips import Clip
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_sampling import Sample, sample
@@ -49,6 +49,10 @@ class FrameReader:
                 chosen, key = error, clip.key("")
             self._plans.setdefault(key, (clip, chosen))
             self.rows.append(Row(clip.id, key, clip.spans[0].digest, clip.name))
+
+    def part(self, rows: Sequence[Row]) -> FrameReader:
+        """A reader of these rows alone."""
+        return FrameReader(self._clip_input, [self._plans[row.key][0] for row in rows])
 
     def read(self, rows: list[Row]) -> Iterator[tuple[Row, Any]]:
         """Yields (row, frames) for rows whose first file is the same; an exception stands for what failed.

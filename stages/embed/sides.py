@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +12,12 @@ from cache.location import Store
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
-from pipeline.embedding_run import Encoding, Reader, Row, embed_missing
-from pipeline.fingerprints import fingerprint_of
+from pipeline.embedding_run import embed_missing
 from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
+from pipeline.row_making import Row, RowMaker
 from pipeline.summary import Summary
 from stages.embed.encoder import Modality
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How one run goes about it; none of these changes a result by more than rounding."""
-
-    strict: bool
-    keep_going: bool
-    workers: int | None
-    batch_size: int
-    device: str | None
-    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +28,8 @@ class Side:
         corpus: whose clips or captions.
         encoder: name of the encoder.
         modality: `clips` or `captions`.
-        identity: all that decides a row, see `Encoder.clip_identity`.
+        fingerprint: of all that decides a row.
+        identity: what it was made of, see `pipeline.fingerprints`.
         format: of the rows.
         name: of the artifact, where an encoder has several sides of a modality.
     """
@@ -48,6 +37,7 @@ class Side:
     corpus: str
     encoder: str
     modality: Modality
+    fingerprint: str
     identity: Mapping[str, Any]
     format: RowFormat
     name: str = ""
@@ -56,9 +46,7 @@ class Side:
 def embed_side(
     side: Side,
     rows: list[Row],
-    read: Reader,
-    load: Callable[[], tuple[Encoding, Mapping[str, Any]]],
-    options: RunOptions,
+    maker: RowMaker,
     problems: Problems,
     note: str = "",
 ) -> str:
@@ -67,38 +55,25 @@ def embed_side(
     Args:
         side: what is embedded.
         rows: all wanted rows, in table order.
-        read: reads one group of rows.
-        load: loads the tower and describes the device; not called when nothing is missing.
-        options: of the run.
+        maker: computes rows; not asked when nothing is missing.
         problems: collects failures.
         note: for the summary.
 
     Returns:
         The summary line.
     """
-    fingerprint, identity = fingerprint_of(side.identity)
-    store = RowStore.ensure(Store.default().rows, side.modality, fingerprint, side.format, identity)
+    store = RowStore.ensure(Store.default().rows, side.modality, side.fingerprint, side.format, side.identity)
     name = side.name or side.modality
     stage = f"embed_{name}"
     summary = Summary(f"{stage} {side.corpus} {side.encoder}", note=note)
     out = layout.embeddings(side.corpus, side.encoder, name)
     with summary.timed("warm"):
         missing = warm(store, out, store.missing([row.key for row in rows]), summary.remark)
-    failed = embed_missing(
-        rows,
-        store,
-        read,
-        load,
-        problems=problems,
-        summary=summary,
-        missing=missing,
-        batch_size=options.batch_size,
-        workers=options.workers,
-    )
+    failed = embed_missing(rows, store, maker, problems=problems, summary=summary, missing=missing)
     present = [row for row in rows if row.key not in failed]
     keys = [row.key for row in present]
     with summary.timed("write"):
-        description = {"modality": side.modality, "encoder": side.encoder, "fingerprint": fingerprint}
+        description = {"modality": side.modality, "encoder": side.encoder, "fingerprint": side.fingerprint}
         try:
             write_artifact(out, [row.id for row in present], keys, store, description)
         except KeyError:

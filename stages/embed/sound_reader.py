@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio_store import AudioStore, recipe
-from pipeline.embedding_run import Row
 from pipeline.media.audio import read_audio
 from pipeline.media.errors import MediaError
+from pipeline.row_making import Row
 from stages.embed.clips import Clip
 
 CLIPS_TOGETHER = 64
@@ -40,6 +40,10 @@ class SoundReader:
             group = f"{digest} {seen[digest] // CLIPS_TOGETHER}"
             seen[digest] += 1
             self.rows.append(Row(clip.id, key, group, clip.name))
+
+    def part(self, rows: Sequence[Row]) -> SoundReader:
+        """A reader of these rows alone."""
+        return SoundReader(self._sample_rate, [self._clips[row.key] for row in rows], self._audio)
 
     def read(self, rows: list[Row]) -> Iterator[tuple[Row, Any]]:
         """Yields (row, samples) for rows of one group; an exception stands for what failed."""

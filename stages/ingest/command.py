@@ -16,7 +16,8 @@ from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.command_line import finish
-from pipeline.config import CorpusConfig, CorpusPlace, corpus_place, load_corpus
+from pipeline.config.corpus import CorpusConfig, load_corpus
+from pipeline.config.params import CorpusPlace, corpus_place
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from pipeline.options import KeepGoing, Strict

@@ -12,7 +12,11 @@ from ruamel.yaml import YAML
 
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.config import CONFIGS, CorpusConfig, CorpusPlace, ExperimentConfig, load_params, validate
+from pipeline.config.corpus import CorpusConfig
+from pipeline.config.experiment import ExperimentConfig
+from pipeline.config.named import CONFIGS
+from pipeline.config.params import CorpusPlace, load_params
+from pipeline.config.records import validate
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from cache import tables as schemas
-from pipeline.config import CorpusConfig
+from pipeline.config.corpus import CorpusConfig
 from pipeline.media.probe import MediaInfo
 from pipeline.problems import Problems
 from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cache.keys import caption_key
-from pipeline.config import CorpusConfig
+from pipeline.config.corpus import CorpusConfig
 from pipeline.media.times import fixed_windows
 from pipeline.problems import Problems
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Segment, Stretch

@@ -8,7 +8,8 @@ from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore
-from pipeline.config import corpus_place, load_corpus
+from pipeline.config.corpus import load_corpus
+from pipeline.config.params import corpus_place
 from pipeline.media.audio import read_audio
 from pipeline.media.errors import MediaError
 from stages.report.audio_snippet import encode_snippet

@@ -7,7 +7,7 @@ from pathlib import Path
 from cache import tables as schemas
 from pipeline import layout
 from pipeline.command_line import EXIT_PROBLEMS
-from pipeline.config import Params, load_params
+from pipeline.config.params import Params, load_params
 from pipeline.console_table import print_table
 
 

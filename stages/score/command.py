@@ -10,7 +10,8 @@ import numpy as np
 import typer
 
 from pipeline import layout
-from pipeline.config import load_experiment, load_params
+from pipeline.config.experiment import load_experiment
+from pipeline.config.params import load_params
 from pipeline.subsets import read_subset
 from stages.score import results
 from stages.score.experiment import open_experiment

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cache.errors import UserError
-from pipeline.config import PARAMS, Featured, FeaturedText, Settings, load, load_params, named
+from pipeline.config.named import named
+from pipeline.config.params import PARAMS, Featured, FeaturedText, load_params
+from pipeline.config.records import Settings, load
 from stages.avlnet.shape import MARGIN, SOUND_WIDTHS, Objective, Variant
 
 Count = Annotated[int, Field(ge=1)]

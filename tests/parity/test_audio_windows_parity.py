@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from parity.fill import sine_mix
 
-from pipeline.config import CorpusConfig
+from pipeline.config.corpus import CorpusConfig
 from pipeline.media.audio import extract_audio, read_audio
 from pipeline.media.probe import probe
 from pipeline.problems import Problems

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from pipeline.config import CONFIGS, Params, load_params
+from pipeline.config.named import CONFIGS
+from pipeline.config.params import Params, load_params
 from stages.adopt import adopt
 from stages.check import check
 

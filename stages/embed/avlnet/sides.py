@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cache import tables as schemas
 from cache.keys import combined_key
 from pipeline import layout
-from pipeline.embedding_run import Row
+from pipeline.row_making import Row
 from stages.avlnet.clip_items import caption_words, clip_picture, clip_sound
 from stages.avlnet.feature_rows import FeatureRows
 from stages.avlnet.items import Floats, Sound

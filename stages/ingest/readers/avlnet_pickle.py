@@ -8,7 +8,8 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.avlnet_pickle import ORIGIN, ClipPickles, PickledClip, published_files
-from pipeline.config import CorpusConfig, CorpusPlace
+from pipeline.config.corpus import CorpusConfig
+from pipeline.config.params import CorpusPlace
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Origin
 
 GIVEN, EVAL = "given", "eval"

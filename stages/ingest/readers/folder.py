@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from cache.errors import UserError
-from pipeline.config import CorpusConfig, CorpusPlace
+from pipeline.config.corpus import CorpusConfig
+from pipeline.config.params import CorpusPlace
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
 

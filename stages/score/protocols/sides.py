@@ -12,7 +12,7 @@ from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import ExperimentConfig
+from pipeline.config.experiment import ExperimentConfig
 from stages.avlnet.pair_ids import pair_id
 from stages.avlnet.retrieval import SIDES, direction
 from stages.score import examples, side_retrieval

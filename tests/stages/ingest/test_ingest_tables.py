@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pipeline.config import CorpusConfig
+from pipeline.config.corpus import CorpusConfig
 from pipeline.media.probe import AudioTrack, MediaInfo
 from pipeline.problems import Problems
 from stages.ingest.annotations import Annotations, Segment

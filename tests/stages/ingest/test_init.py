@@ -6,7 +6,9 @@ import yaml
 from media_samples import numbered_frames, tone, write_media
 
 from cache.errors import UserError
-from pipeline.config import load_corpus, load_experiment, load_params
+from pipeline.config.corpus import load_corpus
+from pipeline.config.experiment import load_experiment
+from pipeline.config.params import load_params
 from stages.ingest.init import init
 
 PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
