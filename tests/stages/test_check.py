@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cache.errors import UserError
 from stages.check import check
@@ -64,3 +65,29 @@ def test_a_described_source_needs_its_description(demo):
         check()
     demo.write_text(demo.read_text().replace("descriptions: {}", "descriptions: {demo: [qwen-here]}"))
     check()
+
+
+def test_a_training_needs_what_it_reads_and_is_evaluated_on(demo, capsys):
+    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
+    config = Path("configs/trainings/demo/whole-videos.yaml")
+    config.parent.mkdir()
+    config.write_text(
+        "corpus: demo\nevaluate_on: scenes\nfiles: {paths: videos.csv, features: .}\nwindows: {frames: 9}\n"
+    )
+    params = yaml.safe_load(demo.read_text())
+    params["trainings"]["whole-videos"] = {"corpus": "demo", **features}
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match="whole-videos reads demo embedded by avlnet-spectrogram, which `embeddings`"):
+        check()
+    params["embeddings"] |= {encoder: {"corpus": "demo", "encoder": encoder} for encoder in features.values()}
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=r"trainings\.whole-videos: videos\.csv is missing"):
+        check()
+    Path("videos.csv").touch()
+    subset = Path("configs/subsets/demo/scenes.yaml")
+    subset.rename(subset.with_name("places.yaml"))
+    with pytest.raises(UserError, match=r"whole-videos: configs/subsets/demo/scenes\.yaml is missing, .*places"):
+        check()
+    subset.with_name("places.yaml").rename(subset)
+    check()
+    assert "1 trainings" in capsys.readouterr().out
