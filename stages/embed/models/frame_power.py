@@ -1,7 +1,7 @@
 """Power of frames in mel bands, compiled by numba: 32 frames at a time, one in each lane of the vector registers.
 
 A frame of 400 real numbers is transformed as 200 complex ones, even samples real and odd ones imaginary, by Stockham's
-passes of radix 5, 5, 4 and 2, which need no reordering (C. Van Loan, Computational Frameworks for the Fast Fourier
+passes of radix 5, 5 and 8, which need no reordering (C. Van Loan, Computational Frameworks for the Fast Fourier
 Transform, 1992). Arrays here are flat: for each bin a number per lane, all real parts before all imaginary ones. All is
 computed in float64, as librosa does.
 """
@@ -25,6 +25,7 @@ TOGETHER = 4
 """Bins that are added to a band at a time."""
 COS_1, COS_2 = float(np.cos(2 * np.pi / 5)), float(np.cos(4 * np.pi / 5))
 SIN_1, SIN_2 = float(np.sin(2 * np.pi / 5)), float(np.sin(4 * np.pi / 5))
+EIGHTH = complex(np.exp(-2j * np.pi / 8))
 TURNS = np.exp(-2j * np.pi * np.arange(SIZE) / SIZE)
 
 
@@ -92,31 +93,26 @@ def _radix_5(x, y, turns, m, s):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _radix_4(x, y, turns, m, s):  # type: ignore[no-untyped-def]
+def _radix_8(x, y, s):  # type: ignore[no-untyped-def]
+    """The last pass, which turns nothing."""
     row = s * LANES
-    for p in range(m):
-        step = SIZE // (4 * m) * p
-        turn_1, turn_2, turn_3 = turns[step], turns[2 * step], turns[3 * step]
-        for q in range(row):
-            i, o = row * p + q, 4 * row * p + q
-            x_0, x_1, x_2, x_3 = _at(x, i), _at(x, i + m * row), _at(x, i + 2 * m * row), _at(x, i + 3 * m * row)
-            odd = _quarter(x_1 - x_3)
-            _put(y, o, x_0 + x_2 + (x_1 + x_3))
-            _put(y, o + row, (x_0 - x_2 + odd) * turn_1)
-            _put(y, o + 2 * row, (x_0 + x_2 - (x_1 + x_3)) * turn_2)
-            _put(y, o + 3 * row, (x_0 - x_2 - odd) * turn_3)
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _radix_2(x, y, turns, m, s):  # type: ignore[no-untyped-def]
-    row = s * LANES
-    for p in range(m):
-        turn = turns[SIZE // (2 * m) * p]
-        for q in range(row):
-            i, o = row * p + q, 2 * row * p + q
-            x_0, x_1 = _at(x, i), _at(x, i + m * row)
-            _put(y, o, x_0 + x_1)
-            _put(y, o + row, (x_0 - x_1) * turn)
+    for q in range(row):
+        near, far = _at(x, q), _at(x, q + 4 * row)
+        both, odd = _at(x, q + 2 * row) + _at(x, q + 6 * row), _quarter(_at(x, q + 2 * row) - _at(x, q + 6 * row))
+        even_0, even_2 = near + far + both, near + far - both
+        even_1, even_3 = near - far + odd, near - far - odd
+        near, far = _at(x, q + row), _at(x, q + 5 * row)
+        both, odd = _at(x, q + 3 * row) + _at(x, q + 7 * row), _quarter(_at(x, q + 3 * row) - _at(x, q + 7 * row))
+        odd_0, odd_2 = near + far + both, _quarter(near + far - both)
+        odd_1, odd_3 = EIGHTH * (near - far + odd), _quarter(EIGHTH * (near - far - odd))
+        _put(y, q, even_0 + odd_0)
+        _put(y, q + row, even_1 + odd_1)
+        _put(y, q + 2 * row, even_2 + odd_2)
+        _put(y, q + 3 * row, even_3 + odd_3)
+        _put(y, q + 4 * row, even_0 - odd_0)
+        _put(y, q + 5 * row, even_1 - odd_1)
+        _put(y, q + 6 * row, even_2 - odd_2)
+        _put(y, q + 7 * row, even_3 - odd_3)
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -157,9 +153,8 @@ def _band_power(samples, window, turns, lowest, groups, weights, out):  # type: 
         _windowed(samples[first * HOP :], window, hops, x)
         _radix_5(x, y, turns, 40, 1)
         _radix_5(y, x, turns, 8, 5)
-        _radix_4(x, y, turns, 2, 25)
-        _radix_2(y, x, turns, 1, 100)
-        _power(x, turns, power)
+        _radix_8(x, y, 25)
+        _power(y, turns, power)
         for band in range(len(lowest)):
             total[:] = 0.0
             for i in range(0, groups[band] * TOGETHER, TOGETHER):
