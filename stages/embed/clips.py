@@ -13,6 +13,7 @@ import polars as pl
 
 from cache.keys import clip_keys, joined_clip_key
 from cache.rows import frames_of
+from pipeline.wanted_rows import taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,10 @@ class Clips(Sequence[Clip]):
     def take(self, positions: np.ndarray) -> list[Clip]:
         """Clips by number."""
         offsets, frames = frames_of(self._first[positions], self._first[positions + 1])
-        sources, *others = (column.gather(frames).to_list() for column in self._spans)
+        sources, *others = (taken(column, frames).to_list() for column in self._spans)
         paths = {source: self._media / source for source in set(sources)}
         spans = [Span(paths[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
-        ids, names = self.ids.gather(positions), self.names.gather(positions)
+        ids, names = taken(self.ids, positions), taken(self.names, positions)
         return [
             Clip(id, tuple(spans[start:stop]), name)
             for id, name, (start, stop) in zip(ids, names, pairwise(offsets.tolist()), strict=True)
