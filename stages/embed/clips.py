@@ -128,11 +128,9 @@ class Clips(Sequence[Clip]):
 
     def keys(self, rendition: str) -> np.ndarray:
         """`Clip.key` of each, uint8 (n, 16)."""
-        digests, starts, stops = (_firsts(self._spans[name], self._first) for name in ("digest", "start_s", "stop_s"))
-        keys = clip_keys(digests, starts, stops, rendition)
-        for i in np.flatnonzero(np.diff(self._first) > 1):
-            keys[i] = np.frombuffer(self[int(i)].key(rendition), np.uint8)
-        return keys
+        digests, starts, stops = (self._spans[name] for name in ("digest", "start_s", "stop_s"))
+        stretches = None if len(digests) == len(self) else np.diff(self._first).tolist()
+        return clip_keys(digests, starts, stops, rendition, stretches)
 
     def first_files(self) -> np.ndarray:
         """Number of the file, by its bytes, in which each clip begins: uint32 (n,)."""
