@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 
 import polars as pl
 
@@ -53,7 +54,7 @@ class Problems:
         """
         if self.strict:
             raise StrictStop(f"{self.stage}: {path or id}: {reason} (strict run).")
-        self.found.append(Problem(self.stage, id, str(path), reason))
+        self.found.append(Problem(self.stage, id, intern(str(path)), intern(reason)))
 
     def __len__(self) -> int:
         return len(self.found)

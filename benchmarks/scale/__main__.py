@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -101,7 +100,7 @@ def _show(found: dict[str, dict[int, dict[str, float]]], sizes: list[int]) -> No
 
 
 def _exponent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
+    return f"{value:.2f}" if value > 0 else "–"
 
 
 def _options() -> argparse.Namespace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 
 from benchmarks.cache.measure import show
 from benchmarks.scale.growth import Growth
@@ -85,6 +86,8 @@ def _stored(total: float, segments: float | None = None, files: float = 0) -> li
 
 
 def _duration(seconds: float) -> str:
+    if isnan(seconds):
+        return "–"
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
@@ -92,6 +95,8 @@ def _duration(seconds: float) -> str:
 
 
 def _bytes(count: float) -> str:
+    if isnan(count):
+        return "–"
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
