@@ -10,6 +10,8 @@ from pipeline.command_line import EXIT_PROBLEMS
 from pipeline.config.params import Params, load_params
 from pipeline.console_table import print_table
 
+MOST_SHOWN = 1000
+
 
 def read_problems(folder: Path, params: Params) -> list[dict[str, str]]:
     """Rows of the problems tables of what params.yaml runs, each with its `corpus` and `encoder` (or "")."""
@@ -30,5 +32,8 @@ def problems() -> None:
         print("No problems.")
         return
     columns = ("corpus", "stage", "encoder", "id", "path", "reason")
-    print_table(f"{len(rows)} problems", columns, [[row[name] for name in columns] for row in rows], len(columns))
+    cells = [[row[name] for name in columns] for row in rows[:MOST_SHOWN]]
+    print_table(f"{len(rows)} problems", columns, cells, len(columns))
+    if len(rows) > MOST_SHOWN:
+        print(f"and {len(rows) - MOST_SHOWN} more: the tables in {layout.PROBLEMS} have them all.")
     raise SystemExit(EXIT_PROBLEMS)
