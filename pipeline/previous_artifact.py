@@ -14,6 +14,7 @@ import numpy as np
 
 from cache.artifact import open_artifact
 from cache.row_store import RowStore
+from pipeline.counted import counted
 
 BLOCK_ROWS = 1 << 14
 FIRST = {"zarr.json", "keys"}
@@ -45,7 +46,7 @@ def warm(store: RowStore, out: Path, missing: Sequence[bytes], remark: Callable[
             remark(f"the artifact in dvc.lock cannot be had ({' '.join(str(error).split())})")
         else:
             if copied:
-                remark(f"{copied} rows from the artifact in dvc.lock")
+                remark(f"{counted(copied, 'row')} from the artifact in dvc.lock")
     return store.missing(missing)
 
 

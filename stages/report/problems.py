@@ -9,6 +9,7 @@ from pipeline import layout
 from pipeline.command_line import EXIT_PROBLEMS
 from pipeline.config.params import Params, load_params
 from pipeline.console_table import print_table
+from pipeline.counted import counted
 
 
 def read_problems(folder: Path, params: Params) -> list[dict[str, str]]:
@@ -30,5 +31,5 @@ def problems() -> None:
         print("No problems.")
         return
     columns = ("corpus", "stage", "encoder", "id", "path", "reason")
-    print_table(f"{len(rows)} problems", columns, [[row[name] for name in columns] for row in rows], len(columns))
+    print_table(counted(len(rows), "problem"), columns, [[row[name] for name in columns] for row in rows], len(columns))
     raise SystemExit(EXIT_PROBLEMS)
