@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,8 +82,19 @@ def export(source: Artifact | RowStore, path: Path | str, format: str | None = N
             feature_files.write(open_artifact(Path(folder) / "rows.zarr"), path, format)
 
 
-def import_rows(source: Artifact | feature_files.Features | Path | str, store: RowStore) -> int:
+def import_rows(
+    source: Artifact | feature_files.Features | Path | str,
+    store: RowStore,
+    only: Collection[bytes] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> int:
     """Adds the rows of an exported file, or of an artifact, that the store lacks.
+
+    Args:
+        source: the file or artifact.
+        store: takes the rows.
+        only: keys of the rows to take; all if None.
+        provenance: written beside the rows; the file's name by default.
 
     Returns:
         Number of rows added.
@@ -99,9 +111,11 @@ def import_rows(source: Artifact | feature_files.Features | Path | str, store: R
     except UserError as error:
         raise UserError(f"{opened.path} was not imported: {error}") from None
     lacking = KeyIndex([opened.keys]).first_rows() & (store.catalog.index.find(opened.keys) < 0)
+    if only is not None:
+        lacking &= np.fromiter((key.tobytes() in only for key in opened.keys), bool, len(opened.keys))
     index = np.flatnonzero(lacking)
     for rows in _checked(opened, index):
-        store.append_rows(rows, {"imported": Path(opened.path).name})
+        store.append_rows(rows, provenance or {"imported": Path(opened.path).name})
     return len(index)
 
 

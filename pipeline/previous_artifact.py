@@ -10,13 +10,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cache.artifact import open_artifact
+from cache.exchange import import_rows
 from cache.row_store import RowStore
 from pipeline.counted import counted
 
-BLOCK_ROWS = 1 << 14
 FIRST = {"zarr.json", "keys"}
 
 
@@ -64,12 +62,8 @@ def _copy(store: RowStore, out: Path, missing: set[bytes], target: Path) -> int:
     artifact = open_artifact(target)
     if artifact.description.get("fingerprint") != store.description.fingerprint:
         return 0
-    rows = np.flatnonzero([key.tobytes() in missing for key in artifact.keys])
-    if not len(rows):
+    if missing.isdisjoint(key.tobytes() for key in artifact.keys):
         return 0
     for part in sorted(parts - FIRST):
         files.get(f"{out.as_posix()}/{part}", str(target / part), recursive=True)
-    with store.writer({"from": "the artifact in dvc.lock"}) as writer:
-        for start in range(0, len(rows), BLOCK_ROWS):
-            writer.add_rows(artifact.rows(rows[start : start + BLOCK_ROWS]))
-    return len(rows)
+    return import_rows(artifact, store, missing, {"from": "the artifact in dvc.lock"})
