@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def merge(source: RowStore, target: RowStore) -> int:
     target.check_same(source.format, source.description.fingerprint)
     added = 0
     for group in list(source.groups.values()):
-        absent = target.missing(group.keys)
+        absent = group.keys[target.lookup(group.keys).missing()]
         with target.writer(group.description.get("provenance")) as writer:
             for rows in source.blocks(absent):
                 writer.add_rows(rows)
@@ -85,7 +85,7 @@ def export(source: Artifact | RowStore, path: Path | str, format: str | None = N
 def import_rows(
     source: Artifact | feature_files.Features | Path | str,
     store: RowStore,
-    only: Collection[bytes] | None = None,
+    only: row_keys.Keys | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> int:
     """Adds the rows of an exported file, or of an artifact, that the store lacks.
@@ -110,10 +110,9 @@ def import_rows(
         store.check_same(opened.format, fingerprint)
     except UserError as error:
         raise UserError(f"{opened.path} was not imported: {error}") from None
-    lacking = KeyIndex([opened.keys]).first_rows() & (store.catalog.index.find(opened.keys) < 0)
+    index = store.lookup(opened.keys).missing()
     if only is not None:
-        lacking &= np.fromiter((key.tobytes() in only for key in opened.keys), bool, len(opened.keys))
-    index = np.flatnonzero(lacking)
+        index = index[KeyIndex([row_keys.pack(only)]).find(opened.keys[index]) >= 0]
     for rows in _checked(opened, index):
         store.append_rows(rows, provenance or {"imported": Path(opened.path).name})
     return len(index)
