@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.avlnet_pickle import FEATURES
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import PARAMS, AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, Params, load_params
 from pipeline.counted import counted
+from pipeline.pickles.avlnet import FEATURES
 from pipeline.suggest import did_you_mean
 from stages.describe.config import load_description
 from stages.describe.one_description import tasks_of

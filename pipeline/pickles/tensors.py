@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.array_pickle import StandIn
+from pipeline.pickles.arrays import StandIn
 
 
 class _Storage(StandIn):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from pipeline.item_pickle import PickledItems, values_of
+from pipeline.pickles.items import PickledItems, values_of
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 plain = (
