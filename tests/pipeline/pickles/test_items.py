@@ -190,6 +190,15 @@ CHANGED = {
 """Made once: torch writes a tensor in a few bytes more or less each time."""
 
 
+@pytest.mark.parametrize("name", [b"\x008", b"O8", b"9,", b"V8"])
+def test_a_type_that_changed_bytes_name_is_refused_as_one_that_is_no_number(tmp_path, name):
+    path = tmp_path / "items.pkl"
+    path.write_bytes(pickle.dumps([{"2d": np.arange(3.0)}], 2).replace(b"f8", name))
+    (item,) = PickledItems(path)
+    with pytest.raises(pickle.UnpicklingError, match="it holds"):
+        values_of(item["2d"])
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_changed_bytes_never_end_in_anything_but_a_sentence(tmp_path_factory, data):
