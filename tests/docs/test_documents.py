@@ -3,12 +3,14 @@
 import importlib.util
 import re
 import shlex
+import textwrap
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 
 from pipeline.checkpoints.catalogue import find, load_catalogue
 from stages.command_line import app
@@ -42,9 +44,13 @@ def commands(path):
 def code(path):
     """Lines of the blocks that are typed, and what stands in backticks."""
     text = (ROOT / path).read_text()
+    return [*typed(text), *re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))]
+
+
+def typed(text):
+    """Lines of the blocks for a console."""
     blocks = re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, flags=re.S)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [*lines, *re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))]
+    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
 
 @cache
@@ -97,6 +103,23 @@ def test_what_a_document_names_exists(path):
         if run := re.search(r"python (?:-m )?(benchmarks[\w./]*)", line):
             name = run[1]
             assert (ROOT / name).is_file() if "/" in name else importlib.util.find_spec(name), line
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_what_is_typed_works_without_an_active_environment(path):
+    for line in typed((ROOT / path).read_text()):
+        assert not re.match(r"(\$ )?(hearonce|dvc|python) ", line), line
+
+
+def test_the_encoder_of_contributing_is_one(tmp_path):
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    example, yaml = (re.search(rf"```{kind}\n(.*?)```", text, flags=re.S)[1] for kind in ("python", "yaml"))
+    module = {"__name__": "my_model"}
+    exec(textwrap.dedent(example), module)
+    settings = YAML(typ="safe").load(yaml)
+    encoder = module["ENCODER"](module["Config"](**{**settings, "checkpoint": tmp_path / "my-model.pt"}))
+    assert encoder.sides == ("clips", "captions") and encoder.row_format("clips").dim == 512
+    assert encoder.clip_identity() == {"version": 1, "checkpoint": tmp_path / "my-model.pt"}
 
 
 @pytest.mark.parametrize("path", [one for one in DOCUMENTS if one.endswith(".md")])
