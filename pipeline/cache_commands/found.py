@@ -1,4 +1,4 @@
-"""Which row stores and embedding caches there are, and which rows the project wants."""
+"""Which row stores, embedding caches and answers of language models there are, and which rows the project wants."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from cache import tables as schemas
+from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
 from cache.errors import UserError
 from cache.keys import caption_keys, clip_keys
@@ -56,6 +57,18 @@ def store_root(path: str) -> str:
                     f"{path} lies in {above}, which is a row store or an embedding cache: name a place outside."
                 )
     return str(place.child("rows")) if names else path
+
+
+def answer_paths(root: Path | str) -> list[Path]:
+    """Folders of a language model's answers at or below a folder, sorted: one itself, or what the store keeps."""
+    place = place_of(root)
+    if not isinstance(place, LocalPlace):
+        return []
+    for paths in ([place.path], place.path.glob("*"), place.path.glob("answers/*")):
+        found = sorted(path for path in paths if (path / DESCRIPTION).is_file() or any(path.glob(f"*{SUFFIX}")))
+        if found:
+            return found
+    return []
 
 
 def _holds_store(place: Place) -> bool:

@@ -9,6 +9,7 @@ from pipeline import layout
 from pipeline.command_line import EXIT_PROBLEMS
 from pipeline.config.params import Params, load_params
 from pipeline.console_table import print_table
+from pipeline.counted import counted
 
 MOST_SHOWN = 1000
 
@@ -33,7 +34,7 @@ def problems() -> None:
         return
     columns = ("corpus", "stage", "encoder", "id", "path", "reason")
     cells = [[row[name] for name in columns] for row in rows[:MOST_SHOWN]]
-    print_table(f"{len(rows)} problems", columns, cells, len(columns))
+    print_table(counted(len(rows), "problem"), columns, cells, len(columns))
     if len(rows) > MOST_SHOWN:
         print(f"and {len(rows) - MOST_SHOWN} more: the tables in {layout.PROBLEMS} have them all.")
     raise SystemExit(EXIT_PROBLEMS)

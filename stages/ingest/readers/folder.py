@@ -11,6 +11,7 @@ from pathlib import Path
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
+from pipeline.counted import counted
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
 
@@ -66,7 +67,7 @@ def _from_listing(place: CorpusPlace, files: list[Path]) -> Annotations:
     unlisted = set(files) - {segment.media for segment in annotations.segments}
     if unlisted:
         annotations.remarks.append(
-            f"{len(unlisted)} media files in {place.media} have no row in {path.name} and are left out"
+            f"{counted(len(unlisted), 'media file')} in {place.media} without a row in {path.name} left out"
         )
     return annotations
 
