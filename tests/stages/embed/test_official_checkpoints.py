@@ -10,15 +10,17 @@ from cache.errors import UserError
 from pipeline import hub_files
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.hint import existing
+from pipeline.config.records import read_yaml
 from pipeline.fingerprints import fingerprint_of
 from stages.embed.registry import AVLNET, load_encoder
 
 ROOT = Path(__file__).parents[3]
-ENCODERS = sorted(path.stem for path in (ROOT / "configs" / "encoders").glob("*.yaml"))
+FAMILY_OF = {path.stem: read_yaml(path)["family"] for path in sorted((ROOT / "configs" / "encoders").glob("*.yaml"))}
+ENCODERS = [name for name, family in FAMILY_OF.items() if family != AVLNET]
 IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm", "silero-vad")
 WITHOUT_WEIGHTS = ("avlnet-spectrogram",)
 OF_ONE_SIDE = {"resnet152": "clips", "resnext101-3d": "clips", "word2vec": "captions"}
-OTHERS = {AVLNET, *IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_SIDE}
+OTHERS = {*IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_SIDE}
 
 
 def named_by(identity) -> str:
