@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.avlnet_pickle import FEATURES
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import PARAMS, AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, Params, load_params
+from pipeline.counted import counted
+from pipeline.pickles.avlnet import FEATURES
 from pipeline.suggest import did_you_mean
 from stages.describe.config import load_description
 from stages.describe.one_description import tasks_of
@@ -67,10 +68,10 @@ def check() -> None:
         for name in names:
             tasks_of(load_description(name))
     print(
-        f"{len(params.corpora)} corpora, {len(embedded)} embeddings, "
-        f"{len(params.all_experiments())} experiments, "
-        f"{len(params.trainings) + len(params.text_trainings)} trainings, "
-        f"{len(params.subsets)} subsets: all fits together."
+        f"{counted(len(params.corpora), 'corpus', 'corpora')}, {counted(len(embedded), 'embedding')}, "
+        f"{counted(len(params.all_experiments()), 'experiment')}, "
+        f"{counted(len(params.trainings) + len(params.text_trainings), 'training')}, "
+        f"{counted(len(params.subsets), 'subset')}: all fits together."
     )
 
 

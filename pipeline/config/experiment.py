@@ -10,6 +10,7 @@ from cache.errors import UserError
 from pipeline.config.named import named
 from pipeline.config.params import PARAMS, Fused, load_params
 from pipeline.config.records import Settings, load
+from pipeline.counted import counted
 
 Count = Annotated[int, Field(ge=1)]
 Source = Annotated[str, Field(min_length=1)]
@@ -75,7 +76,9 @@ def load_experiment(name: str) -> ExperimentConfig:
     if config.corpus != path.parent.name:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     if config.weights is not None and len(config.weights) != len(config.encoders):
-        raise UserError(f"{path}: {len(config.weights)} weights for {len(config.encoders)} encoders.")
+        raise UserError(
+            f"{path}: {counted(len(config.weights), 'weight')} for {counted(len(config.encoders), 'encoder')}."
+        )
     if len(config.sources()) != len(config.encoders):
         raise UserError(f"{path}: {len(config.sources())} caption sources for {len(config.encoders)} encoders.")
     params = load_params()

@@ -21,7 +21,7 @@ def demo(project):
 
 def test_the_shipped_params_fit(demo, capsys):
     check()
-    assert "1 corpora, 2 embeddings, 3 experiments" in capsys.readouterr().out
+    assert "1 corpus, 2 embeddings, 3 experiments" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,16 @@ def test_a_place_of_this_project_is_never_asked_of_the_hub(project, monkeypatch)
         hub_files.local_folder("checkpoints/roberta-base", [], "put it there")
 
 
+def test_an_archive_that_names_a_file_otherwise_is_said_with_what_it_has(project):
+    wanted = Path("checkpoints/AVLnet_release_models/resnext101.pth")
+    with pytest.raises(UserError, match=r"run `hearonce checkpoints fetch AVLnet_release_models --unpack`\.$"):
+        existing(wanted)
+    wanted.parent.mkdir(parents=True)
+    (wanted.parent / "resnext_101_3d.pth").touch()
+    with pytest.raises(UserError, match=r"in the encoder's YAML, the archive had resnext_101_3d\.pth\.$"):
+        existing(wanted)
+
+
 def test_a_file_that_is_not_official_gets_no_command_that_would_fail(project):
     with pytest.raises(UserError, match=r"not found: mine\.pt: correct the path in the encoder's YAML"):
         existing(Path("mine.pt"))
