@@ -133,8 +133,8 @@ class Clips(Sequence[Clip]):
         return clip_keys(digests, starts, stops, rendition, stretches)
 
     def first_files(self) -> np.ndarray:
-        """Number of the file, by its bytes, in which each clip begins: uint32 (n,)."""
-        return _firsts(self._spans["digest"], self._first).rank("dense").to_numpy()
+        """Number of the file, by its bytes, in which each clip begins: int64 (n,)."""
+        return _firsts(self._spans["digest"], self._first).rank("dense").to_numpy().astype(np.int64)
 
     def sources(self) -> list[Path]:
         """The files and folders that clips lie in, each once."""
