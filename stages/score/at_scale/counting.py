@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from stages.score.at_scale.bounds import is_safe, margins
 from stages.score.at_scale.crossings import Crossings
-from stages.score.at_scale.products import Multiplier, row_maxima
+from stages.score.at_scale.products import FAST, Multiplier, row_maxima
 from stages.score.at_scale.sides import Measure, Prepared, Side, similarities, widened
 from stages.score.at_scale.tally import Pairs, Tally
-from stages.score.at_scale.walk import Held, Steps, blocks_of
+from stages.score.at_scale.walk import DEFAULT, Held, Steps, blocks_of
 from stages.score.blocks import row_blocks
 from stages.score.ranking import Array
 
@@ -26,9 +26,6 @@ UNDECIDED = 0.04
 
 PATIENCE = 16
 """Tiles that are multiplied in float64 after one that had to be, before single precision is tried again."""
-
-
-FAST, DEFAULT = Multiplier(), Steps()
 
 
 @dataclass(frozen=True, eq=False)

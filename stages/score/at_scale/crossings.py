@@ -11,7 +11,7 @@ from stages.score.at_scale.tally import Tally
 from stages.score.blocks import each_block
 from stages.score.ranking import Array
 
-MANY = 16
+MANY = 6
 """Answers of a query from which on its products are sorted instead of compared with one after another."""
 
 

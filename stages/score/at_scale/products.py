@@ -86,6 +86,9 @@ class Multiplier:
         return torch_crossings(products, tally, first, *outward(thresholds, margins, kind))
 
 
+FAST = Multiplier()
+
+
 def row_maxima(products: Any) -> Array:
     """The greatest product of each row."""
     return products.max(axis=1) if isinstance(products, np.ndarray) else products.amax(dim=1).float().cpu().numpy()

@@ -39,6 +39,9 @@ class Steps:
         return Steps(panel, block, min(Steps.tile, max(1 << 8, int(memory / (16 * block)))))
 
 
+DEFAULT = Steps()
+
+
 @dataclass(frozen=True, eq=False)
 class Held:
     """Prepared rows and which of their side they are."""
