@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import UserError
 from stages.score import examples
 from stages.score.at_scale.counting import Others, count
 from stages.score.at_scale.nearest import nearest
@@ -54,7 +55,9 @@ class LargeRetrieval:
         whole = bool(queries.all() and items.all())
         pairs = self._pairs if whole else self._pairs.only(queries, items)
         some, others = (self._queries, self._items) if whole else (self._queries.only(queries), self._items.only(items))
-        values = pair_similarities(some, others, self._measure, pairs)
+        values = pair_similarities(some, others, self._measure, pairs, self._steps.block)
+        if not np.isfinite(values).all():
+            raise UserError("Similarities of this experiment are too large for float32: its embeddings are broken.")
         turned, order = pairs.turned()
         forward = Tally(pairs, values, len(some), len(others))
         backward = Tally(turned, values[order], len(others), len(some))

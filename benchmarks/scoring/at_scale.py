@@ -1,0 +1,192 @@
+"""Scoring an embedding cache whose similarities are larger than memory, beside what the machine can multiply.
+
+`python -m benchmarks.scoring.at_scale` makes a corpus of 1,000,000 clips and 10,000 captions, dim 512, runs the stage
+`score` on it in a process of its own, and prints seconds, peak memory and the ratio to the time that a float32 matrix
+product of that size would take at the fastest rate which the same process measured before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from cache import tables
+from cache.artifact_writer import write_blocks
+from cache.row_format import RowFormat
+from cache.rows import Rows
+from pipeline import layout
+
+NAME, ENCODER = "large", "made-up"
+PAIRED = {"captions": "each caption has one clip", "clips": "each clip has one caption"}
+
+
+def main() -> None:
+    """Prints a table; with `--folder` measures a corpus that lies there and prints JSON."""
+    options = _options()
+    if options.folder:
+        os.chdir(options.folder)
+        print(json.dumps(measure(options.clips, options.captions, options.dim)))
+        return
+    print(f"{options.clips:,} clips × {options.captions:,} captions, dim {options.dim}, {options.dtype}\n")
+    print("| pairs | score, s | matrix product alone, s | ratio | peak RSS, MiB | text to clip | clip to text |")
+    print("|---|---|---|---|---|---|---|")
+    for pairs in options.pairs:
+        with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+            write_corpus(Path(folder), options, pairs)
+            found = _child(folder, options)
+        shown = " | ".join(
+            f"R@10 {one['R@10']:.2f}, MedR {one['MedR']:,.0f}" for one in (found["text_to_clip"], found["clip_to_text"])
+        )
+        print(
+            f"| {PAIRED[pairs]} | {found['seconds']:.1f} | {found['limit_seconds']:.1f} | "
+            f"{found['limit_seconds'] / found['seconds']:.2f} | {found['peak_mib']:,.0f} | {shown} |",
+            flush=True,
+        )
+
+
+def measure(n_clips: int, n_captions: int, dim: int) -> dict[str, object]:
+    """Runs the stage between two measurements of the machine's limit."""
+    rates = [matmul_rate(dim)]
+    started = time.perf_counter()
+    from stages.score.command import score
+
+    with open(os.devnull, "w") as nowhere:
+        print_to, sys.stdout = sys.stdout, nowhere
+        score(NAME)
+        sys.stdout = print_to
+    seconds = time.perf_counter() - started
+    peak = peak_mib()
+    rates.append(matmul_rate(dim))
+    metrics = json.loads((layout.results(NAME) / "metrics.json").read_text())
+    return {
+        "seconds": seconds,
+        "rates": rates,
+        "limit_seconds": 2 * n_clips * n_captions * dim / max(rates),
+        "peak_mib": peak,
+        **metrics,
+    }
+
+
+def peak_mib() -> float:
+    """Most memory that this process has had; `getrusage` would begin with that of its parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def matmul_rate(dim: int, repeats: int = 7) -> float:
+    """Floating-point operations a second of numpy's float32 matrix product: the fastest of several shapes and runs."""
+    best = 0.0
+    for rows, columns in ((2_048, 10_000), (4_096, 4_096)):
+        left, right = np.ones((rows, dim), np.float32), np.ones((columns, dim), np.float32)
+        out = np.empty((rows, columns), np.float32)
+        for _ in range(repeats):
+            started = time.perf_counter()
+            np.matmul(left, right.T, out=out)
+            best = max(best, 2 * rows * columns * dim / (time.perf_counter() - started))
+    return best
+
+
+def write_corpus(root: Path, options: argparse.Namespace, pairs: str) -> None:
+    """Tables, artifacts and an experiment: each clip in a pair leans towards its caption.
+
+    Args:
+        root: folder of the project.
+        options: sizes, dtype, and `signal`, the mean cosine of a pair.
+        pairs: a key of `PAIRED`.
+    """
+    generator = np.random.default_rng(0)
+    n, m = options.clips, options.captions
+    captions = generator.standard_normal((m, options.dim), np.float32)
+    caption_of = np.full(n, -1)
+    if pairs == "captions":
+        caption_of[generator.permutation(n)[:m]] = np.arange(m)
+    else:
+        caption_of = generator.integers(0, m, n)
+
+    def clips(first: int, last: int) -> np.ndarray:
+        own = caption_of[first:last]
+        noise = generator.standard_normal((last - first, options.dim), np.float32)
+        lean = np.where(own >= 0, options.signal / np.sqrt(1 - options.signal**2), 0).astype(np.float32)
+        return noise + lean[:, None] * captions[own]
+
+    os.chdir(root)
+    ids = {"clips": [f"clip-{i:07}" for i in range(n)], "captions": [f"caption-{i:06}" for i in range(m)]}
+    row_format = RowFormat(options.dim, options.dtype)
+    for modality, rows in (("clips", clips), ("captions", lambda first, last: captions[first:last])):
+        path = layout.embeddings(NAME, ENCODER, modality)
+        blocks = _blocks(row_format, len(ids[modality]), rows)
+        write_blocks(path, row_format, ids[modality], len(ids[modality]), blocks, {"modality": modality})
+    clip_table = pl.DataFrame({"clip_id": ids["clips"]}).with_columns(
+        media_id="clip_id", media_path="clip_id", media_digest=pl.lit(""), start_s=pl.lit(0.0), stop_s=pl.lit(1.0)
+    )
+    described = np.flatnonzero(caption_of >= 0)
+    paired = {
+        "clip_id": np.array(ids["clips"])[described],
+        "caption_id": np.array(ids["captions"])[caption_of[described]],
+    }
+    caption_table = pl.DataFrame({"caption_id": ids["captions"], "text": ids["captions"]})
+    for name, table, schema in (
+        ("clips", clip_table, tables.CLIPS),
+        ("captions", caption_table.with_columns(source=pl.lit("given")), tables.CAPTIONS),
+        ("pairs", pl.DataFrame(paired), tables.PAIRS),
+    ):
+        tables.write_table(table.select(*schema), schema, layout.table(NAME, name))
+    Path(f"configs/experiments/{NAME}").mkdir(parents=True)
+    Path(f"configs/experiments/{NAME}/{NAME}.yaml").write_text(f"corpus: {NAME}\nencoders: [{ENCODER}]\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\n")
+
+
+def _blocks(row_format: RowFormat, n: int, rows: object) -> Iterator[Rows]:
+    for first in range(0, n, 1 << 14):
+        last = min(n, first + (1 << 14))
+        keys = np.zeros((last - first, 16), np.uint8)
+        keys[:, :8] = np.arange(first, last).astype("<u8").view(np.uint8).reshape(-1, 8)
+        yield Rows.of(row_format, keys, rows(first, last))
+
+
+def _child(folder: str, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    command = [sys.executable, "-m", "benchmarks.scoring.at_scale", "--folder", folder]
+    for name in ("clips", "captions", "dim"):
+        command += [f"--{name}", str(getattr(options, name))]
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": path, "HEARONCE_SCORE_MEMORY": str(options.memory)},
+    )
+    if done.returncode:
+        sys.exit(f"scoring failed in {folder}")
+    found: dict[str, dict[str, float]] = json.loads(done.stdout)
+    print(f"matrix products: {', '.join(f'{rate / 1e9:.0f}' for rate in found['rates'])} GFLOP/s", file=sys.stderr)
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=1_000_000)
+    parser.add_argument("--captions", type=int, default=10_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--dtype", default="float32", help="of the embedding caches: float32, float16 or bfloat16")
+    parser.add_argument("--signal", type=float, default=0.15, help="mean cosine of a clip and its caption")
+    parser.add_argument("--pairs", nargs="+", choices=PAIRED, default=list(PAIRED))
+    parser.add_argument("--memory", type=float, default=2.0, help="GiB that scoring may take")
+    parser.add_argument("--scratch", help="where to put the corpus; needs about 2.2 GB")
+    parser.add_argument("--folder", help="measure the corpus that lies here, in this process")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
