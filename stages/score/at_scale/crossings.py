@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score.at_scale.tally import Tally
-from stages.score.blocks import each_block
+from stages.score.blocks import contiguous, each_block
 from stages.score.ranking import Array
 
 MANY = 6
@@ -62,8 +62,11 @@ def crossings(products: Array, tally: Tally, first_query: int, lows: Array, high
         parts = []
         for turn in range(min(MANY, int(counts.max(initial=0)))):
             parts.append(_one_each(block, np.where((counts > turn) & (counts <= MANY), begin + turn, -1), lows, highs))
-        for row in np.flatnonzero(counts > MANY).tolist():
-            parts.append(_many(block[row], slice(int(begin[row]), int(begin[row] + counts[row])), lows, highs))
+        many = np.flatnonzero(counts > MANY)
+        if len(many) and block.dtype == np.float32:
+            parts.append(_many_each(block, many, begin[many], counts[many], lows, highs))
+        else:
+            parts += [_many(block[row], begin[row] + np.arange(counts[row]), lows, highs) for row in many.tolist()]
         found.append(parts)
 
     if starts[-1] > 0:
@@ -87,14 +90,55 @@ def _one_each(block: Array, pairs: NDArray[np.int64], lows: Array, highs: Array)
     np.greater_equal(along, low, out=possible)
     np.greater(along, high, out=certain)
     above = _column_counts(certain) if by_columns else np.array([np.count_nonzero(row) for row in certain], np.int64)
-    possible ^= certain
+    undecided = possible.view(np.uint8)  # as bytes ten times as fast as bool
+    undecided ^= certain.view(np.uint8)
     first, second = np.divmod(np.flatnonzero(possible), possible.shape[1])
     queries, items = (second, first) if by_columns else (first, second)
     return Crossings(pairs[rows], above[rows], pairs[queries], items)
 
 
-def _many(products: Array, pairs: slice, lows: Array, highs: Array) -> Crossings:
-    """All pairs of one query."""
+def _many_each(
+    block: Array, rows: NDArray[np.int64], begin: Array, counts: Array, lows: Array, highs: Array
+) -> Crossings:
+    """All pairs of some queries.
+
+    One sort, on integers made of query, product and item, serves them all.
+
+    Args:
+        block: float32 (queries, items).
+        rows: (q,) the queries.
+        begin: (q,) the first pair of each.
+        counts: (q,) how many it has.
+        lows: as of `crossings`.
+        highs: likewise.
+    """
+    block = contiguous(block) if len(rows) == len(block) else np.ascontiguousarray(block[rows])
+    row = np.repeat(np.arange(len(rows)), counts)
+    pairs = np.arange(len(row)) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+    low, high = lows[pairs], highs[pairs]
+    lowest = np.minimum.reduceat(low, np.cumsum(counts) - counts)
+    cells = np.flatnonzero(block >= lowest[:, None])
+    shift = int(block.shape[1]).bit_length()
+    cell_row, item = np.divmod(cells, block.shape[1])
+    keys = (((cell_row << 32) + _ascending(block.take(cells))) << shift) + item
+    keys.sort()
+    ends = np.searchsorted(keys, np.arange(1, len(rows) + 1) << (32 + shift))
+    first = np.searchsorted(keys, ((row << 32) + _ascending(low)) << shift)
+    last = np.searchsorted(keys, ((row << 32) + _ascending(high) + 1) << shift)
+    near = last - first
+    places = np.arange(near.sum()) + np.repeat(first - (np.cumsum(near) - near), near)
+    return Crossings(pairs, ends[row] - last, np.repeat(pairs, near), keys[places] & ((1 << shift) - 1))
+
+
+def _ascending(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Integers of 32 bits in the order of the values."""
+    bits = (values + np.float32(0)).view(np.int32)  # + 0: both zeros become +0.0
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    return bits.astype(np.int64) + (1 << 31)
+
+
+def _many(products: Array, pairs: NDArray[np.int64], lows: Array, highs: Array) -> Crossings:
+    """All pairs of one query, in any precision."""
     low, high = lows[pairs], highs[pairs]
     candidates = np.flatnonzero(products >= low.min())
     values = products[candidates]
@@ -102,9 +146,8 @@ def _many(products: Array, pairs: slice, lows: Array, highs: Array) -> Crossings
     values = values[order]
     first, last = np.searchsorted(values, low, "left"), np.searchsorted(values, high, "right")
     counts = last - first
-    numbers = np.arange(pairs.start, pairs.stop)
     places = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-    return Crossings(numbers, len(values) - last, np.repeat(numbers, counts), candidates[order[places]])
+    return Crossings(pairs, len(values) - last, np.repeat(pairs, counts), candidates[order[places]])
 
 
 def _column_counts(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
