@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.device import DEVICE_VARIABLE, pick_device
 from stages.score import examples
+from stages.score.at_scale.products import FAST, Multiplier
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side
 from stages.score.at_scale.tally import Pairs
@@ -43,9 +46,6 @@ class MatrixRetrieval:
         return examples.heatmap(self.sims, self.right, texts, item_ids)
 
 
-Retrieval = MatrixRetrieval | LargeRetrieval
-
-
 def open_retrieval(
     queries: Side, items: Side, measure: Measure, pairs: Pairs, transform: str = "none"
 ) -> MatrixRetrieval | LargeRetrieval:
@@ -66,4 +66,10 @@ def open_retrieval(
         return MatrixRetrieval(queries, items, measure, pairs)
     if transform != "none":
         raise too_large(f"Transform {transform!r}", len(queries), len(items), memory)
-    return LargeRetrieval(queries, items, measure, pairs, steps=Steps.within(memory, queries.dim))
+    return LargeRetrieval(queries, items, measure, pairs, _multiplier(), Steps.within(memory, queries.dim))
+
+
+def _multiplier() -> Multiplier:
+    """numpy, unless another device is asked for by name: torch takes longer to load than most scoring takes."""
+    name = os.environ.get(DEVICE_VARIABLE, "cpu")
+    return FAST if name == "cpu" else Multiplier(str(pick_device(name)))

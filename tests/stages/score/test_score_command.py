@@ -141,11 +141,9 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, text):
         tables.write_table(tables.table(rows, schema), schema, layout.table("mine", name))
     params = Path("params.yaml").read_text()
     encoders = "encoder: good, second: poor" if "good, poor" in text else "encoder: poor"
-    Path("params.yaml").write_text(
-        params.replace("fusions: {}\nexperiments: ", "experiments: {}\nfusions: ").replace("encoder: good", encoders)
-        if "second" in encoders
-        else params.replace("encoder: good", encoders)
-    )
+    if "second" in encoders:
+        params = params.replace("fusions: {}\nexperiments: ", "experiments: {}\nfusions: ")
+    Path("params.yaml").write_text(params.replace("encoder: good", encoders))
 
     def files():
         run(text, "mine")
@@ -163,10 +161,13 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, text):
     assert len(opened) == 4
 
 
-def test_a_transform_says_what_it_would_need(corpus, monkeypatch):
+def test_what_cannot_be_done_block_by_block_says_why(corpus, monkeypatch):
     monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-7")
     with pytest.raises(UserError, match=r"'csls' needs all 12 × 12 similarities in memory, about 0.0 GiB, and scoring"):
         run("corpus: mine\nencoders: [poor]\ntransform: csls\n")
+    monkeypatch.setenv("HEARONCE_DEVICE", "cuda:99")
+    with pytest.raises(UserError, match="Device 'cuda:99' cannot be used"):
+        run("corpus: mine\nencoders: [poor]\n")
     monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "much")
     with pytest.raises(UserError, match="HEARONCE_SCORE_MEMORY=much is no number of GiB"):
         run("corpus: mine\nencoders: [poor]\n")
