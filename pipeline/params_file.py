@@ -10,7 +10,9 @@ from ruamel.yaml.comments import CommentedMap
 
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.config import PARAMS, Embedding, ExperimentConfig, Params, ScoredSubset, validate
+from pipeline.config.experiment import ExperimentConfig
+from pipeline.config.params import PARAMS, Embedding, Params, ScoredSubset
+from pipeline.config.records import validate
 
 Additions = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Section -> name -> entry."""

@@ -11,7 +11,8 @@ from pydantic import model_validator
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import PARAMS, Settings, load
+from pipeline.config.params import PARAMS
+from pipeline.config.records import Settings, load
 from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
 
@@ -81,13 +82,14 @@ def _listed(wanted: Sequence[str], media_of: Mapping[str, str], path: Path, rema
     strangers: list[str] = []
     for one in wanted:
         if one not in known and one not in of_media:
-            strangers.append(f"{one!r} names no clip ({did_you_mean(one, [*known, *of_media])})")
+            strangers.append(one)
             continue
         chosen.update([one] if one in known else of_media[one])
+    said = [f"{one!r} names no clip ({did_you_mean(one, [*known, *of_media])})" for one in strangers[:3]]
     if not chosen:
-        raise UserError(f"{path} names no clip{': ' if strangers else '.'}{'; '.join(strangers[:3])}")
-    if strangers:
-        remark(f"{path}: {strangers[0]}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""))
+        raise UserError(f"{path} names no clip{': ' if said else '.'}{'; '.join(said)}")
+    if said:
+        remark(f"{path}: {said[0]}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""))
     return chosen
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from cache.errors import UserError
-from pipeline.config import CONFIGS, Settings, load
+from pipeline.config.named import CONFIGS
+from pipeline.config.records import Settings, load
 from pipeline.suggest import did_you_mean
 
 CATALOGUE = CONFIGS / "checkpoints.yaml"

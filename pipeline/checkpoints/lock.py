@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from cache.durable import new_file
 from cache.errors import UserError, writing
-from pipeline.config import Settings, read_yaml, validate
+from pipeline.config.records import Settings, read_yaml, validate
 
 LOCK = Path("checkpoints.lock.yaml")
 HEADER = "# Written by `hearonce checkpoints fetch`: the bytes that each file had at first. Commit it.\n"

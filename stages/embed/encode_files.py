@@ -17,7 +17,7 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
 from pipeline.audio_store import AudioStore
-from pipeline.config import AudioSettings
+from pipeline.config.corpus import AudioSettings
 from pipeline.device import pick_device
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 import numpy as np
 
 from cache.row_format import RowFormat
-from pipeline.config import Settings
+from pipeline.config.records import Settings
 from pipeline.device import Precision
 
 if TYPE_CHECKING:

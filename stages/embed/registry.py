@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
-from pipeline.config import named, read_yaml, validate
+from pipeline.config.named import named
+from pipeline.config.records import read_yaml, validate
 from pipeline.suggest import did_you_mean
 from stages.embed.encoder import Encoder
 

@@ -14,7 +14,8 @@ from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore, recipe
 from pipeline.command_line import finish
-from pipeline.config import corpus_place, load_corpus
+from pipeline.config.corpus import load_corpus
+from pipeline.config.params import corpus_place
 from pipeline.media.audio import AudioFile
 from pipeline.media.errors import MediaError
 from pipeline.options import KeepGoing, Strict, Workers

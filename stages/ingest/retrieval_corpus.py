@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cache.errors import UserError
-from pipeline.config import CorpusPlace
+from pipeline.config.params import CorpusPlace
 from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch
 from stages.ingest.caption_source import GPT, VISUAL, CaptionSource, read_caption_source, unique_ids

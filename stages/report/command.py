@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from cache.durable import new_file
 from pipeline import layout
-from pipeline.config import load_params
+from pipeline.config.params import load_params
 from pipeline.summary import Summary
 from stages.report.clip_sound import Sounds
 from stages.report.descriptions import read_descriptions

@@ -12,7 +12,7 @@ import numpy as np
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import Params
+from pipeline.config.params import Params
 from stages.report.experiment_result import ExperimentResult, Hit, QueryExample
 from stages.report.tables import WHOLE
 

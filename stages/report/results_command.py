@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
-from pipeline.config import load_params
+from pipeline.config.params import load_params
 from pipeline.console_table import print_table
 from pipeline.suggest import did_you_mean
 from stages.report import tables

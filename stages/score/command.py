@@ -10,7 +10,8 @@ import numpy as np
 import typer
 
 from pipeline import layout
-from pipeline.config import load_experiment, load_params
+from pipeline.config.experiment import load_experiment
+from pipeline.config.params import load_params
 from pipeline.subsets import read_subset
 from stages.score import results
 from stages.score.experiment import open_experiment
@@ -47,7 +48,7 @@ def score_subset(
     names = load_params().experiments_of(corpus)
     for name in names:
         try:
-            scored[name] = open_experiment(load_experiment(name)).score(members)
+            scored[name] = open_experiment(load_experiment(name).on_subset(subset)).score(members)
         except NothingToScore as reason:
             remarks.append(f"{name}: {reason}")
     results.write_subset(layout.subset_results(corpus, subset), scored)

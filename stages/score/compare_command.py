@@ -14,7 +14,8 @@ import typer
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import CONFIGS, load_experiment
+from pipeline.config.experiment import load_experiment
+from pipeline.config.named import CONFIGS
 from pipeline.console_table import print_table
 from pipeline.suggest import did_you_mean
 from stages.score.comparison import Compared, Numbers, compared, unmatched

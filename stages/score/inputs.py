@@ -13,7 +13,7 @@ from cache import tables as schemas
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import ExperimentConfig
+from pipeline.config.experiment import ExperimentConfig
 from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
 from stages.score.at_scale.tally import Pairs

@@ -12,7 +12,7 @@ import polars as pl
 
 from cache import tables as schemas
 from cache.durable import new_file
-from pipeline.config import ExperimentConfig
+from pipeline.config.experiment import ExperimentConfig
 from stages.score.metrics import recall_at
 from stages.score.scored import Scored, Scorer
 

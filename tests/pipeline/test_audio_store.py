@@ -3,7 +3,7 @@ from media_samples import tone, write_media
 
 from cache.location import Store
 from pipeline.audio_store import AudioStore, recipe
-from pipeline.config import AudioSettings
+from pipeline.config.corpus import AudioSettings
 from pipeline.media.errors import MediaError
 
 DIGEST = "0123456789abcdef" * 2

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from clone import Clone, working_tree
 
-from pipeline.config import Params
+from pipeline.config.params import Params
 
 VIDEOS = ["dogs-barking", "car-horn", "applause", "explosion"]
 PARAMS = """

@@ -8,7 +8,7 @@ import yaml
 from miniature.build import PLACES
 
 from pipeline import layout
-from pipeline.config import load_corpus
+from pipeline.config.corpus import load_corpus
 from stages.embed.command import embed_captions, embed_clips
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest

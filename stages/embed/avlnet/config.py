@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cache.errors import UserError
-from pipeline.config import PARAMS, Settings, load_params, named, read_yaml, validate
+from pipeline.config.named import named
+from pipeline.config.params import PARAMS, load_params
+from pipeline.config.records import Settings, read_yaml, validate
 
 FAMILY = "avlnet"
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cache.keys import caption_key
-from pipeline.config import CorpusConfig, CorpusPlace
+from pipeline.config.corpus import CorpusConfig
+from pipeline.config.params import CorpusPlace
 from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Question, Stretch
 from stages.ingest.caption_source import GPT, VISUAL

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.config import CorpusConfig, CorpusPlace
+from pipeline.config.corpus import CorpusConfig
+from pipeline.config.params import CorpusPlace
 from stages.ingest.annotations import Annotations
 from stages.ingest.retrieval_corpus import read_retrieval_corpus
 from stages.ingest.retrieval_files import FileNames

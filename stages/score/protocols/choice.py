@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.config import ExperimentConfig
+from pipeline.config.experiment import ExperimentConfig
 from pipeline.corpus_tables import read_extended
 from stages.score import multiple_choice
 from stages.score.examples import N_BEST, N_WORST

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.config import ExperimentConfig
+from pipeline.config.experiment import ExperimentConfig
 from pipeline.corpus_tables import read_extended
 from stages.score import examples, metrics, multi_instance
 from stages.score.inputs import NothingToScore, read_embedded

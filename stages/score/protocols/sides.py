@@ -13,7 +13,7 @@ from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.config import ExperimentConfig
+from pipeline.config.experiment import ExperimentConfig
 from stages.avlnet.pair_ids import pair_ids
 from stages.avlnet.retrieval import SIDES, direction
 from stages.score import side_retrieval
@@ -119,7 +119,7 @@ class SideScorer:
             [names[number] for number in np.flatnonzero(some)]
             for names, some in ((self._query_ids, queries), (self._item_ids, items))
         ]
-        count = self._config.query_count if members is None else None
+        count = self._config.query_count
         result = {}
         for name, own, others, one in zip(
             self._names, ids, ids[::-1], self._scored(queries, items, count), strict=True

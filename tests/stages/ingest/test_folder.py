@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from pipeline.config import CorpusConfig, CorpusPlace
+from pipeline.config.corpus import CorpusConfig
+from pipeline.config.params import CorpusPlace
 from stages.ingest.readers.folder import media_files, read
 
 

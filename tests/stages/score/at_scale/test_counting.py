@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cache.errors import UserError
 from stages.score.at_scale.bounds import margins
 from stages.score.at_scale.counting import count
 from stages.score.at_scale.nearest import nearest
@@ -14,6 +15,7 @@ from stages.score.at_scale.tally import Pairs, Tally
 from stages.score.at_scale.walk import Steps, pair_similarities
 from stages.score.graded import graded_scores
 from stages.score.ranking import order, ranks_of_best
+from stages.score.retrieval import open_retrieval
 from stages.score.similarity import cosine, dot_product, fuse
 from stages.score.stored_rows import StoredRows
 
@@ -81,7 +83,7 @@ step = st.builds(Steps, *[st.integers(1, 40)] * 3)
 
 
 @given(retrievals(), step, st.sampled_from(NUMPY), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_counts_are_those_of_the_dense_matrix(one, steps, multiplier, best):
     queries, items, measure, sims, paired = one
     forward, backward, others = tallies(queries, items, measure, sims, paired, multiplier, steps, best)
@@ -94,7 +96,7 @@ def test_counts_are_those_of_the_dense_matrix(one, steps, multiplier, best):
 
 
 @given(retrievals(), step, st.sampled_from(TORCH))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_torch_counts_the_same_in_half_precision(one, steps, multiplier):
     queries, items, measure, sims, paired = one
     forward, backward, _ = tallies(queries, items, measure, sims, paired, multiplier, steps)
@@ -103,7 +105,7 @@ def test_torch_counts_the_same_in_half_precision(one, steps, multiplier):
 
 
 @given(retrievals(), step, st.sampled_from([*NUMPY, *TORCH]), st.integers(1, 30))
-@settings(max_examples=80)
+@settings(max_examples=50)
 def test_the_nearest_items_are_the_first_of_the_dense_order(one, steps, multiplier, k):
     queries, items, measure, sims, _ = one
     values, numbers = nearest(queries, items, measure, k, multiplier, steps)
@@ -165,6 +167,14 @@ def test_lengths_that_float32_products_cannot_hold(scale):
     paired = generator.random(sims.shape) < 0.1
     forward, _, _ = tallies(*sides, Measure(cosine=False), sims, paired)
     assert_dense(forward, sims, paired, True)
+
+
+def test_a_device_asked_for_by_name_must_be_here(monkeypatch):
+    monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-9")
+    side, pairs = Side([[StoredRows(np.eye(3, dtype=np.float32))]]), Pairs.of(np.arange(3), np.arange(3))
+    monkeypatch.setenv("HEARONCE_DEVICE", "cuda:99")
+    with pytest.raises(UserError, match="Device 'cuda:99' cannot be used"):
+        open_retrieval(side, side, Measure(), pairs)
 
 
 @pytest.mark.gpu

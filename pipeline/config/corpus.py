@@ -1,0 +1,49 @@
+"""`configs/corpora/NAME.yaml`: how the files of a corpus are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.named import named
+from pipeline.config.records import Settings, load
+from pipeline.official_files import OfficialFiles
+
+
+class AudioSettings(Settings):
+    """How sound tracks are extracted.
+
+    Attributes:
+        channels: `keep` all of them or mix them to `mono`.
+        bits: sample width of the FLAC files.
+    """
+
+    channels: Literal["keep", "mono"] = "keep"
+    bits: Literal[16, 24] = 16
+
+
+class CorpusConfig(Settings):
+    """`configs/corpora/NAME.yaml`.
+
+    Attributes:
+        reader: module of `stages/ingest/readers/` that understands the files.
+        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
+        window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
+        min_window_s: a shorter remainder joins the window before it.
+        captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
+            media (SRT, VTT), a `text` file beside each, or the `filename` itself.
+        audio: how sound tracks are extracted.
+    """
+
+    reader: str = "folder"
+    files: OfficialFiles = OfficialFiles()
+    window_s: Annotated[float, Field(gt=0)] | None = 10.0
+    min_window_s: Annotated[float, Field(ge=0)] = 1.0
+    captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
+    audio: AudioSettings = AudioSettings()
+
+
+def load_corpus(name: str) -> CorpusConfig:
+    """Reads `configs/corpora/<name>.yaml`."""
+    return load(named("corpora", name), CorpusConfig)

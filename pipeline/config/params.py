@@ -1,0 +1,175 @@
+"""`params.yaml`: what a plain `dvc repro` runs, and on which files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cache.errors import UserError
+from pipeline.config.records import Settings, load
+from pipeline.suggest import did_you_mean
+
+PARAMS = Path("params.yaml")
+
+
+class CorpusPlace(Settings):
+    """Where the files of a corpus lie on this machine.
+
+    Attributes:
+        media: folder of videos and sounds.
+        annotations: the caption file, or the folder of annotation files.
+    """
+
+    media: Path
+    annotations: Path
+
+
+class Embedding(Settings):
+    """One corpus embedded by one encoder."""
+
+    corpus: str
+    encoder: str
+
+
+class Scored(Settings):
+    """Which embeddings an experiment reads; the rest of it stands in `configs/experiments/`."""
+
+    corpus: str
+    encoder: str
+
+
+class Fused(Scored):
+    """An experiment on the sum of two encoders' similarities."""
+
+    second: str
+
+
+class ScoredSubset(Settings):
+    """A subset on which all experiments of its corpus are scored."""
+
+    corpus: str
+    subset: str
+
+
+class Imported(Settings):
+    """A corpus whose features are published, so that they are imported instead of computed.
+
+    Attributes:
+        corpus: whose clips.
+        annotations: where the files lie, as under `corpora:`, so that DVC watches them.
+    """
+
+    corpus: str
+    annotations: Path
+
+
+class SpeechLabels(Settings):
+    """A corpus whose clips are labelled by whether somebody speaks.
+
+    Attributes:
+        corpus: whose clips.
+        least_share: seconds of speech over seconds of the clip from which on it is in the subset `speech`; the others
+            are in `sounds`. 0 asks for any speech at all.
+    """
+
+    corpus: str
+    least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Featured(Settings):
+    """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
+
+    Attributes:
+        corpus: whose clips.
+        sound: log-mel spectrograms.
+        flat: 2D picture features.
+        moving: 3D picture features.
+    """
+
+    corpus: str
+    sound: str
+    flat: str
+    moving: str
+
+
+class FeaturedText(Featured):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
+class AvlNetPlace(Featured):
+    """One corpus embedded by an AVLnet, from cached features.
+
+    Attributes:
+        encoder: name in `configs/encoders/`.
+        checkpoint: its weights: a file, which a training may make.
+    """
+
+    encoder: str
+    checkpoint: Path
+
+    def reads(self) -> list[str]:
+        """What the encoder's YAML must say, too."""
+        return [name for name in type(self).model_fields if name not in ("corpus", "encoder")]
+
+
+class AvlNetTextPlace(AvlNetPlace):
+    """The same for AVLnet-Text.
+
+    Attributes:
+        words: word vectors of the captions.
+    """
+
+    words: str
+
+
+class Params(Settings):
+    """`params.yaml`: what a plain `dvc repro` runs.
+
+    Attributes:
+        descriptions: for each corpus, how language models describe its captions: names of `configs/descriptions/`.
+    """
+
+    corpora: dict[str, CorpusPlace]
+    embeddings: dict[str, Embedding]
+    experiments: dict[str, Scored]
+    fusions: dict[str, Fused] = {}
+    subsets: dict[str, ScoredSubset] = {}
+    descriptions: dict[str, list[str]] = {}
+    imports: dict[str, Imported] = {}
+    speech: dict[str, SpeechLabels] = {}
+    trainings: dict[str, Featured] = {}
+    text_trainings: dict[str, FeaturedText] = {}
+    avlnets: dict[str, AvlNetPlace] = {}
+    text_avlnets: dict[str, AvlNetTextPlace] = {}
+    avlnet_experiments: dict[str, Scored] = {}
+
+    def all_experiments(self) -> dict[str, Scored]:
+        """Of all kinds, fusions after those on one encoder."""
+        return {**self.experiments, **self.fusions, **self.avlnet_experiments}
+
+    def experiments_of(self, corpus: str) -> list[str]:
+        """Names of the experiments on a corpus, fusions last."""
+        return [name for name, one in self.all_experiments().items() if one.corpus == corpus]
+
+
+def load_params() -> Params:
+    """Reads `params.yaml` of the current directory."""
+    if not PARAMS.is_file():
+        raise UserError(f"{PARAMS} is missing here ({Path.cwd()}): run hearonce in the top folder of the project.")
+    return load(PARAMS, Params)
+
+
+def corpus_place(name: str) -> CorpusPlace:
+    """Where `params.yaml` says the files of a corpus lie."""
+    corpora = load_params().corpora
+    if name not in corpora:
+        raise UserError(f"No corpus {name!r} in {PARAMS}: {did_you_mean(name, corpora)}")
+    return corpora[name]

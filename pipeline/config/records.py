@@ -1,0 +1,84 @@
+"""Records of configuration: a YAML file is read and checked against one, and what is wrong is said in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cache.errors import UserError
+from pipeline.suggest import did_you_mean
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's reads a long `params.yaml` ten times as fast as the one in Python; both give plain values only."""
+
+
+class Settings(BaseModel):
+    """Base of all configuration records: frozen, and a key nobody knows is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        UserError: unreadable, no YAML, or no mapping.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold `key: value` lines, found {type(data).__name__}.")
+    return data
+
+
+def validate(data: dict[str, Any], model: type[T], path: Path) -> T:
+    """Checks a mapping against a record.
+
+    Raises:
+        UserError: names the file, the key and what was meant or expected.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_sentence(error, model, path)) from None
+
+
+def load(path: Path, model: type[T]) -> T:
+    """Reads and checks a YAML file; see `read_yaml` and `validate`."""
+    return validate(read_yaml(path), model, path)
+
+
+def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str:
+    parts = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown key {place!r}, {did_you_mean(str(item['loc'][-1]), _fields(model, item['loc']))}")
+        elif item["type"] == "missing":
+            parts.append(f"key {place!r} is missing.")
+        elif item["type"] == "value_error":  # a check of ours, which says what is wrong; the value may be a secret
+            parts.append(f"{place}: {item['ctx']['error']}." if place else f"{item['ctx']['error']}.")
+        else:
+            parts.append(f"{place}: {item['msg']} (found {item['input']!r}).")
+    return f"{path}: {' '.join(parts)}"
+
+
+def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Field names that are allowed where an unknown key stands."""
+    current: Any = model
+    for part in place[:-1]:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[str(part)].annotation
+        elif getattr(current, "__args__", None):
+            current = current.__args__[-1]
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
