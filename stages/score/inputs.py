@@ -16,7 +16,7 @@ from pipeline import layout
 from pipeline.config.experiment import ExperimentConfig
 from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
-from stages.score.at_scale.tally import Pairs
+from stages.score.pairs import Pairs
 from stages.score.stored_rows import StoredRows
 
 

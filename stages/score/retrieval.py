@@ -14,9 +14,9 @@ from stages.score import examples
 from stages.score.at_scale.products import FAST, Multiplier
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side
-from stages.score.at_scale.tally import Pairs
 from stages.score.at_scale.walk import Steps
 from stages.score.memory import fits, score_memory, too_large
+from stages.score.pairs import Pairs
 from stages.score.similarity import cosine, dot_product, fuse
 
 
@@ -31,7 +31,8 @@ class MatrixRetrieval:
     def __init__(self, queries: Side, items: Side, measure: Measure, pairs: Pairs) -> None:
         product = cosine if measure.cosine else dot_product
         both = zip(queries.read(slice(None)), items.read(slice(None)), strict=True)
-        self.sims = fuse([product(left, right) for left, right in both], measure.weights)
+        sims = [product(left, right) for left, right in both]
+        self.sims = sims[0] if len(sims) == 1 else fuse(sims, measure.weights)
         self.right = np.zeros(self.sims.shape, bool)
         self.right[pairs.queries, pairs.items] = True
 

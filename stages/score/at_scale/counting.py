@@ -16,9 +16,10 @@ from stages.score.at_scale.bounds import is_safe, margins
 from stages.score.at_scale.crossings import Crossings
 from stages.score.at_scale.products import FAST, Multiplier, row_maxima
 from stages.score.at_scale.sides import Measure, Prepared, Side, similarities, widened
-from stages.score.at_scale.tally import Pairs, Tally
+from stages.score.at_scale.tally import Tally
 from stages.score.at_scale.walk import DEFAULT, Held, Steps, blocks_of
 from stages.score.blocks import row_blocks
+from stages.score.pairs import Pairs
 from stages.score.ranking import Array
 
 UNDECIDED = 0.04

@@ -14,8 +14,9 @@ from stages.score.at_scale.counting import Others, count
 from stages.score.at_scale.nearest import nearest
 from stages.score.at_scale.products import FAST, Multiplier
 from stages.score.at_scale.sides import Measure, Prepared, Side, prepare, similarities
-from stages.score.at_scale.tally import Pairs, Tally
+from stages.score.at_scale.tally import Tally
 from stages.score.at_scale.walk import DEFAULT, Steps, pair_similarities
+from stages.score.pairs import Pairs
 
 
 class LargeRetrieval:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score.at_scale.sides import Measure, Precision, Prepared, Side, prepare, similarities
-from stages.score.at_scale.tally import Pairs
 from stages.score.blocks import row_blocks
+from stages.score.pairs import Pairs
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from pipeline.config.experiment import ExperimentConfig
 from stages.score import paired_retrieval
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side
-from stages.score.at_scale.tally import Pairs
 from stages.score.inputs import NothingToScore, read_embedded, read_pairs
+from stages.score.pairs import Pairs
 from stages.score.retrieval import open_retrieval
 from stages.score.scored import Queries, Scored, intervals
 from stages.score.transforms import TRANSFORMS

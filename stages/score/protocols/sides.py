@@ -19,8 +19,8 @@ from stages.avlnet.retrieval import SIDES, direction
 from stages.score import side_retrieval
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side
-from stages.score.at_scale.tally import Pairs
 from stages.score.inputs import NothingToScore, embedded_rows, matches
+from stages.score.pairs import Pairs
 from stages.score.retrieval import open_retrieval
 from stages.score.scored import Queries, Scored, intervals
 from stages.score.side_retrieval import SideResult, score, score_counted

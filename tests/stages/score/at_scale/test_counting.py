@@ -11,9 +11,10 @@ from stages.score.at_scale.counting import count
 from stages.score.at_scale.nearest import nearest
 from stages.score.at_scale.products import FAST, Multiplier
 from stages.score.at_scale.sides import Measure, Side, prepare
-from stages.score.at_scale.tally import Pairs, Tally
+from stages.score.at_scale.tally import Tally
 from stages.score.at_scale.walk import Steps, pair_similarities
 from stages.score.graded import graded_scores
+from stages.score.pairs import Pairs
 from stages.score.ranking import order, ranks_of_best
 from stages.score.retrieval import open_retrieval
 from stages.score.similarity import cosine, dot_product, fuse
