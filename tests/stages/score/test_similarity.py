@@ -86,4 +86,4 @@ def test_cosines_that_cancel_are_exactly_zero():
     rows = np.random.default_rng(0).integers(-2, 3, (300, 7)).astype(np.float32)
     cancelled = (rows @ rows.T) == 0  # exact: whole numbers
     assert cancelled.sum() > 5_000
-    assert np.array_equal(cosine(rows, rows) == 0, cancelled)
+    assert np.array_equal(similarity.cosine(rows, rows) == 0, cancelled)
