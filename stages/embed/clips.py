@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cache.errors import UserError
 from cache.keys import joined_clip_key
+from pipeline.media.errors import MediaError
+from pipeline.media_place import Source, open_place
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Span:
     """A stretch of a media file.
 
     Attributes:
-        source: the media file, or a folder of frames.
+        source: the media file, which may have to be fetched, or a folder of frames.
         digest: of the bytes of the media file.
         start_s: in seconds.
         stop_s: in seconds, exclusive.
@@ -23,7 +26,7 @@ class Span:
         stop_frame: number of the last frame, likewise.
     """
 
-    source: Path
+    source: Source
     digest: str
     start_s: float
     stop_s: float
@@ -55,13 +58,21 @@ def clips_of(rows: Iterable[Mapping[str, Any]], media: Path) -> list[Clip]:
 
     Args:
         rows: of the table `SPANS`; those of a clip follow each other.
-        media: folder to which media paths are relative.
+        media: folder to which media paths are relative, or media list.
+
+    Raises:
+        UserError: the media list is not the one that the table was made with.
     """
+    place = open_place(media)
     spans: dict[str, list[Span]] = {}
     names: dict[str, str] = {}
     for row in rows:
+        try:
+            source = place.source(row["media_path"])
+        except MediaError as error:
+            raise UserError(f"{row['media_path']} is {error}, which has changed: ingest the corpus again.") from None
         span = Span(
-            media / row["media_path"],
+            source,
             row["media_digest"],
             row["start_s"],
             row["stop_s"],
