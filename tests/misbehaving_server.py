@@ -113,6 +113,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Transfer-Encoding": "chunked"}.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         for start in range(0, len(body), BLOCK):
             block = body[start : start + BLOCK]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))

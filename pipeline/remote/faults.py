@@ -36,12 +36,20 @@ class Fault:
     """Why a remote file cannot be had.
 
     Attributes:
-        reason: names the URL, without its query, and the remedy where there is one.
+        what: in a few words.
+        more: the remedy, or nothing.
         hopeless: another attempt would end in the same way.
+        for_all: it would for the other files of the same server or bucket, too.
     """
 
-    reason: str
-    hopeless: bool
+    what: str
+    more: str = ""
+    hopeless: bool = True
+    for_all: bool = False
+
+    def reason(self, url: str) -> str:
+        """One sentence that names the URL without its query."""
+        return f"{self.what}: {shown(url)}{self.more}"
 
 
 class CutError(Exception):
@@ -50,32 +58,35 @@ class CutError(Exception):
 
 def fault_of(error: BaseException, url: str) -> Fault:
     """Tells what an error of fsspec, or of a library below it, means for a URL."""
-    where, chain = shown(url), list(_chain(error))
+    chain = list(_chain(error))
     names = {kind.__name__ for one in chain for kind in type(one).__mro__}
     status = next((code for one in chain if (code := _status(one))), None)
+    if "HttpProcessingError" in names:
+        status = None  # aiohttp gives 400 to what it does not understand itself
+    text = f" ({_text(chain[-1])})"
     if any(isinstance(one, ImportError) for one in chain):
-        return Fault(missing_package(url, error), True)
-    if any(isinstance(one, CutError) for one in chain):
-        return Fault(f"{where}: {error}", False)
+        return Fault("a package is missing", f" ({missing_package(url, error)})", for_all=True)
+    if isinstance(error, CutError):
+        return Fault(str(error), hopeless=False)
     if names & set(_NO_CREDENTIALS):
-        return Fault(f"no credentials for {where}{_remedy(url)}", True)
+        return Fault("no credentials", _remedy(url), for_all=True)
     if status in (401, 403) or any(isinstance(one, PermissionError) for one in chain) or _is_forbidden(error):
-        return Fault(f"access denied: {where}{_remedy(url)}", True)
+        return Fault("access denied", _remedy(url))
     if status in _GONE:
-        return Fault(f"not found: {where}", True)
+        return Fault("not found")
     if any(isinstance(one, socket.gaierror) for one in chain) or "ClientConnectorDNSError" in names:
-        return Fault(f"no such host: {where}", True)
-    if "ClientSSLError" in names or "SSLError" in names:
-        return Fault(f"no secure connection: {where} ({_text(error)})", True)
+        return Fault("no such host", _endpoint(url), for_all=True)
+    if names & {"ClientSSLError", "SSLError"}:
+        return Fault("no secure connection", text, for_all=True)
     if any(isinstance(one, ConnectionRefusedError) for one in chain) or names & set(_NO_CONNECTION):
-        return Fault(f"no connection: {where} does not answer{_endpoint(url)}", True)
+        return Fault("no connection", _endpoint(url), hopeless=_is_s3(url), for_all=True)  # botocore has tried already
     if any(isinstance(one, TimeoutError) for one in chain) or "ReadTimeoutError" in names:
-        return Fault(f"timed out: {where}", False)
+        return Fault("timed out", hopeless=False)
     if status is not None:
-        return Fault(f"HTTP {status}: {where}", not (status >= 500 or status in _TRANSIENT))
-    if any(isinstance(one, FileNotFoundError) for one in chain):
-        return Fault(f"not found: {where}", True)
-    return Fault(f"{where}: {_text(error)}", False)
+        return Fault(f"HTTP {status}", hopeless=not (status >= 500 or status in _TRANSIENT))
+    if isinstance(chain[-1], FileNotFoundError):  # fsspec wraps whatever fails over HTTP in one
+        return Fault("not found")
+    return Fault("cannot be read", text, hopeless=isinstance(error, ValueError | NotImplementedError))
 
 
 def missing_package(url: str, error: BaseException | None = None) -> str:
@@ -98,11 +109,8 @@ def _status(error: BaseException) -> int | None:
     answer = getattr(error, "response", None)
     if isinstance(answer, dict):
         return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    for name in ("status", "code"):
-        value = getattr(error, name, None)
-        if isinstance(value, int) and 400 <= value < 600:
-            return value
-    return None
+    value = getattr(error, "code" if type(error).__name__ == "HttpError" else "status", None)
+    return value if isinstance(value, int) and 400 <= value < 600 else None
 
 
 def _is_forbidden(error: BaseException) -> bool:
@@ -122,7 +130,11 @@ def _remedy(url: str) -> str:
 
 
 def _endpoint(url: str) -> str:
-    return " (is AWS_ENDPOINT_URL right?)" if EXTRAS.get(scheme(url)) == "s3" else ""
+    return " (is AWS_ENDPOINT_URL right?)" if _is_s3(url) else ""
+
+
+def _is_s3(url: str) -> bool:
+    return EXTRAS.get(scheme(url)) == "s3"
 
 
 def _text(error: BaseException | None) -> str:

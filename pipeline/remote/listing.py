@@ -37,7 +37,7 @@ def find_media(url: str, suffixes: Collection[str]) -> list[RemoteFile]:
         system, root = open_filesystem(url)
         details = system.find(root, detail=True)
     except Exception as error:  # whatever library lies below fsspec
-        raise UserError(f"{fault_of(error, url).reason}.") from None
+        raise UserError(f"{fault_of(error, url).reason(url)}.") from None
     found = []
     for path, info in sorted(details.items()):
         name = PurePosixPath(path).name if path == root else path.removeprefix(root).lstrip("/")

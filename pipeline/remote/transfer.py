@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from cache.digests import DIGEST_BYTES
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
 from pipeline.remote.address import RemoteFile, is_http, scheme
-from pipeline.remote.faults import EXTRAS, CutError, fault_of
+from pipeline.remote.faults import EXTRAS, CutError, Fault, fault_of
 from pipeline.retrying import persist
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ _SECONDS = {"sock_connect": 30.0, "sock_read": 60.0}
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _VERSIONS = ("ETag", "etag", "generation", "LastModified", "Last-Modified", "mtime", "modify", "updated", "created")
 
+DOWN_S = 30.0
+"""How long a place counts as out of reach when nobody has answered there."""
+
+_down: dict[str, tuple[float, Fault]] = {}
 _without_md5: set[str] = set()
 """Buckets whose 32-digit ETags have turned out to be something else: so it is with objects under a KMS key."""
 
@@ -183,6 +188,12 @@ class Download:
 
 
 def _persistently(file: RemoteFile, attempt: Callable[[], Any], reached: Callable[[], int]) -> Any:
+    """Tries; while nobody answers at all at a place, the other files there fail at once, and not after minutes each."""
+    place = "/".join(file.url.split("/")[:3])
+    down = _down.get(place)
+    if down is not None and time.monotonic() < down[0]:
+        raise MediaError(down[1].reason(file.url))
+
     def hopeless(error: Exception) -> bool:
         return isinstance(error, UserError | MediaError) or fault_of(error, file.url).hopeless
 
@@ -191,7 +202,10 @@ def _persistently(file: RemoteFile, attempt: Callable[[], Any], reached: Callabl
     except (UserError, MediaError):
         raise
     except Exception as error:  # whatever library lies below fsspec
-        raise MediaError(fault_of(error, file.url).reason) from None
+        fault = fault_of(error, file.url)
+        if fault.for_all:
+            _down[place] = time.monotonic() + DOWN_S, fault
+        raise MediaError(fault.reason(file.url)) from None
 
 
 def _found(system: AbstractFileSystem, path: str) -> Found:
