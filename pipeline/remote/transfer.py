@@ -135,7 +135,8 @@ class Download:
         if found != self._found:
             self._check_listed(found)
             self._restart(found)
-        for block in _blocks(system, path, found, self._done):
+        rest = _blocks(system, path, found, self._done) if self._done != found.size else ()
+        for block in rest:
             self._done += len(block)
             self._furthest = max(self._furthest, self._done)
             self._digest.update(block)

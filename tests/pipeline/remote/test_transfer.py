@@ -36,7 +36,6 @@ def test_a_file_is_asked_for_once(staging, site):
         (["", "cut:1000000"], [False, True]),
         (["", "cut:1000000", "", "cut:500000"], [False, True, True]),
         (["", "cut:1000000", "", "whole"], [False, True]),
-        (["", "long"], [False, True]),
         (["", "status:503"], [False, False]),
         (["", "cut:1000000", "", "status:500"], [False, True, True]),
         (["status:500"], [False, False]),  # the second one only asks for the size, as HEAD was refused
@@ -48,6 +47,12 @@ def test_what_fails_on_the_way_goes_on_where_it_was(staging, site, faults, resum
     site.faults[PATH] = list(faults)
     assert fetched(staging, site) == DATA
     assert [range is not None for range in gets(site)] == resumed
+
+
+def test_what_came_in_whole_is_taken_though_more_was_announced(staging, site):
+    site.files[PATH] = DATA
+    site.faults[PATH] = ["", "long"]
+    assert fetched(staging, site) == DATA
 
 
 def test_a_server_need_not_say_the_length(staging, site):
