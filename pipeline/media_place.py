@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote
 
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
@@ -161,7 +160,7 @@ class MediaList:
             raise MediaError(f"not in the media list {self._list}")
         name, url, size, etag = self._frame.row(row)
         if scheme(url) == "file":
-            return Path(unquote(url.partition("://")[2]))
+            return Path(url.partition("://")[2])
         return RemoteFile(url, name, size, etag or "")
 
     def path_of(self, url: str) -> Path | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import s3fs
+import boto3
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -18,16 +19,15 @@ class Requests(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.seen: list[tuple[str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if '"' in message:
-            self.seen.append(message.split('"')[1])
+        if request := re.search(r"([A-Z]+) (\S+) HTTP/", record.getMessage()):
+            self.seen.append((request[1], request[2]))
 
     def gets(self, ending: str) -> int:
         """How often an object was read."""
-        return sum(one.startswith("GET ") and one.split(" ")[1].endswith(ending) for one in self.seen)
+        return sum(method == "GET" and path.endswith(ending) for method, path in self.seen)
 
 
 class ObjectStore:
@@ -41,22 +41,22 @@ class ObjectStore:
     def __init__(self, url: str, requests: Requests) -> None:
         self.environment = {"AWS_ENDPOINT_URL": url, **CREDENTIALS}
         self.requests = requests
-        self._files = s3fs.S3FileSystem(
-            key=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            secret=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            client_kwargs={"endpoint_url": url, "region_name": "us-east-1"},
-            use_listings_cache=False,
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
         )
 
     def put(self, bucket: str, objects: dict[str, bytes]) -> None:
         """Writes objects, into a new bucket if there is none of that name."""
-        if not self._files.exists(bucket):
-            self._files.mkdir(bucket)
+        self._client.create_bucket(Bucket=bucket)
         for key, data in objects.items():
-            self._files.pipe_file(f"{bucket}/{key}", data)
+            self._client.put_object(Bucket=bucket, Key=key, Body=data)
 
     def remove(self, bucket: str, key: str) -> None:
-        self._files.rm_file(f"{bucket}/{key}")
+        self._client.delete_object(Bucket=bucket, Key=key)
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def serving_objects() -> Iterator[ObjectStore]:
     REQUESTS.addHandler(requests)
     REQUESTS.setLevel(logging.INFO)
     REQUESTS.propagate = False
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=True)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         _, port = server.get_host_and_port()
