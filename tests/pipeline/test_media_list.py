@@ -63,7 +63,7 @@ def test_mistakes_in_a_list_are_said(tmp_path, name, text, reason):
 
 
 def test_files_of_this_machine_may_be_in_a_list(tmp_path):
-    (tmp_path / "list.csv").write_text(f"url\nfile://{tmp_path}/a%20b.mp4\n")
+    (tmp_path / "list.csv").write_text(f"url\nfile://{tmp_path}/a b.mp4\n")
     place = open_place(tmp_path / "list.csv")
     assert place.source("a b.mp4") == tmp_path / "a b.mp4"
     with pytest.raises(MediaError, match=r"not in the media list .*list\.csv"):
