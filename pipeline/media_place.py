@@ -6,7 +6,7 @@ All who read media ask a place for the `Source` of a path, and read the local pa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -51,7 +51,37 @@ def local(source: Source, digest: str | None = None) -> Iterator[Path]:
             yield staged.path
 
 
-class MediaPlace(Protocol):
+class Sources(Protocol):
+    """What knows media by their paths."""
+
+    def source(self, path: str) -> Source:
+        """The medium of this path.
+
+        Raises:
+            MediaError: it is known that there is none.
+        """
+
+
+class GivenMedia:
+    """Media that are known one by one; of a part of a corpus, small enough to be sent.
+
+    Args:
+        sources: the media.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = {self.name(source): source for source in sources}
+
+    def name(self, source: Source) -> str:
+        """By which a medium is known here."""
+        return source.url if isinstance(source, RemoteFile) else str(source)
+
+    def source(self, path: str) -> Source:
+        """The medium of this name."""
+        return self._sources[path]
+
+
+class MediaPlace(Sources, Protocol):
     """Where media lie."""
 
     @property
@@ -63,13 +93,6 @@ class MediaPlace(Protocol):
 
     def has(self, path: Path) -> bool:
         """Whether there is a medium (or a folder of frames) of this path."""
-
-    def source(self, path: Path | str) -> Source:
-        """The medium of this path.
-
-        Raises:
-            MediaError: it is known that there is none.
-        """
 
     def path_of(self, url: str) -> Path | None:
         """The path of a medium by its URL, None if this place does not know it."""
@@ -109,10 +132,10 @@ class MediaFolder:
         """Whether there is a file or folder of this path."""
         return (self.folder / path).exists()
 
-    def source(self, path: Path | str) -> Source:
+    def source(self, path: str) -> Source:
         """The file, or what a URL names."""
         url = url_of(path)
-        return RemoteFile(url, str(path)) if url else self.folder / path
+        return RemoteFile(url, path) if url else self.folder / path
 
     def path_of(self, url: str) -> Path | None:
         """None: a folder knows no URLs."""
@@ -149,13 +172,13 @@ class MediaList:
         """Whether the list has this path."""
         return path.as_posix() in self._rows
 
-    def source(self, path: Path | str) -> Source:
+    def source(self, path: str) -> Source:
         """Where the medium lies.
 
         Raises:
             MediaError: the list does not have it.
         """
-        row = self._rows.get(Path(path).as_posix())
+        row = self._rows.get(path)
         if row is None:
             raise MediaError(f"not in the media list {self._list}")
         name, url, size, etag = self._frame.row(row)

@@ -17,3 +17,9 @@ Workers = Annotated[
     int | None,
     typer.Option(envvar="HEARONCE_WORKERS", min=1, help="Decoding threads; one per processor by default."),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HEARONCE_CLUSTER", help="A cluster of configs/clusters/ that computes; this process by default."
+    ),
+]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+
+from pipeline.stopwatch import Stopwatch
 
 
 @dataclass
 class Summary:
-    """Counters and stopwatches of one stage run.
+    """Counters and times of one stage run.
 
     Attributes:
         label: stage and what it ran on.
@@ -20,6 +20,7 @@ class Summary:
         computed: rows made in this run.
         failed: rows listed in the problems table.
         note: anything else worth a word.
+        stopwatch: where the time went.
     """
 
     label: str
@@ -29,19 +30,12 @@ class Summary:
     computed: int = 0
     failed: int = 0
     note: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     _started: float = field(default_factory=time.monotonic)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
+    def timed(self, part: str) -> AbstractContextManager[None]:
         """Adds the time of a block to a part (`decode`, `encode`, `write`); threads add up."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - started
+        return self.stopwatch.timed(part)
 
     def count_found(self, rows: int) -> None:
         """Adds rows that the cache had."""
@@ -53,7 +47,7 @@ class Summary:
 
     def line(self) -> str:
         """The summary line."""
-        parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in self.seconds.items())
+        parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in self.stopwatch.seconds.items())
         total = time.monotonic() - self._started
         found = "" if self.found is None else f"{self.found} found in cache, "
         return (

@@ -93,7 +93,7 @@ def measure(family: str, parsed: argparse.Namespace, folder: Path) -> list[dict[
                     "model_alone": alone,
                     "reference": reference,
                     "gpu_busy_percent": busy,
-                    "seconds": summary.seconds,
+                    "seconds": summary.stopwatch.seconds,
                     "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
                 }
             )

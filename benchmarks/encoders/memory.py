@@ -39,7 +39,7 @@ tower = load_tower(encoder, "clips", device)
 loaded = peak()
 bench = Bench(encoder, tower, [clip(number) for number in range(int(count))], int(batch_size), None, device)
 rate, summary, _ = bench.from_files(Store(Path(folder)))
-print(json.dumps({"loaded": loaded, "peak": peak(), "rate": rate, "seconds": summary.seconds}))
+print(json.dumps({"loaded": loaded, "peak": peak(), "rate": rate, "seconds": summary.stopwatch.seconds}))
 """
 
 

@@ -20,6 +20,7 @@ from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
 from pipeline.embedding_run import embed_missing
 from pipeline.problems import Problems
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip
@@ -92,12 +93,9 @@ class Bench:
             embed_missing(
                 reader.rows,
                 rows,
-                reader.read,
-                lambda: (self.tower, {}),
+                LocalMaker(reader.read, lambda: (self.tower, {}), batch_size=self.batch_size, workers=self.workers),
                 problems=problems,
                 summary=summary,
-                batch_size=self.batch_size,
-                workers=self.workers,
             )
             seconds = time.perf_counter() - started
         if problems.found:

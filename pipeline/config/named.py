@@ -14,6 +14,7 @@ KINDS = {
     "experiments": "experiment",
     "trainings": "training",
     "descriptions": "description",
+    "clusters": "cluster",
 }
 BY_CORPUS = ("experiments", "trainings")
 """Kinds whose files lie in one folder per corpus."""

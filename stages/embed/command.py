@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
+import numpy as np
 import polars as pl
 import typer
 
 from cache import tables as schemas
 from cache.artifact_writer import write_blocks
-from cache.keys import caption_key
+from cache.keys import caption_keys
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore
@@ -17,20 +18,21 @@ from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.corpus_tables import read_extended
-from pipeline.device import describe, pick_device
-from pipeline.embedding_run import Reader, Row
-from pipeline.options import KeepGoing, Strict, Workers
+from pipeline.fingerprints import fingerprint_of
+from pipeline.options import Cluster, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.summary import Summary
+from pipeline.wanted_rows import WantedRows
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
 from stages.embed.encoder import Encoder, Modality
-from stages.embed.loading import identity_of, load_tower
+from stages.embed.loading import identity_of
+from stages.embed.making import CaptionReader, Reader, RunOptions, TowerLoader, row_maker
 from stages.embed.registry import load_encoder
-from stages.embed.sides import RunOptions, Side, embed_side
+from stages.embed.sides import Side, embed_side
 
-if TYPE_CHECKING:
-    from stages.embed.loading import LoadedTower
+CAPTIONS_TOGETHER = 1024
+"""Captions that are read at a time, and that a worker of a cluster is given at least."""
 
 CorpusName = Annotated[str, typer.Argument(help="A corpus of params.yaml.")]
 EncoderName = Annotated[str, typer.Argument(help="An encoder of configs/encoders/.")]
@@ -50,6 +52,7 @@ def embed_clips(
     batch_size: BatchSize = 16,
     device: Device = None,
     compiled: Compiled = False,
+    cluster: Cluster = None,
 ) -> None:
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
@@ -57,22 +60,25 @@ def embed_clips(
         return _write_nothing(corpus, encoder, "clips", model, keep_going)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
-    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
+    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS, pl.col("modality") == modality)
     problems = Problems("embed_clips", strict)
     if modality == SOUND:
-        usable = set(schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"])  # the rest has been reported
+        usable = schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"]  # the rest has been reported
     else:
         media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
-        usable = set(media.filter("has_video")["media_id"])
-        for medium in media.filter(~pl.col("has_video") & pl.col("media_id").is_in(spans["media_id"])).to_dicts():
+        usable = media.filter("has_video")["media_id"]
+        unseen = media.filter(~pl.col("has_video") & pl.col("media_id").is_in(spans["media_id"].implode()))
+        for medium in unseen.iter_rows(named=True):
             problems.add(medium["media_id"], medium["path"], "no picture")
-    without = spans.filter(~pl.col("media_id").is_in(list(usable)))["clip_id"].unique()
-    clips = clips_of(spans.filter(~pl.col("clip_id").is_in(without.implode())).to_dicts(), place.media)
+    without = spans.filter(~pl.col("media_id").is_in(usable.implode()))["clip_id"].unique()
+    if len(without):
+        spans = spans.filter(~pl.col("clip_id").is_in(without.implode()))
+    clips = clips_of(spans, place.media)
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
-    options = RunOptions(strict, keep_going, workers, batch_size, device, compiled)
-    _embed(corpus, encoder, "clips", model, reader.rows, reader.read, options, problems, note)
+    options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, cluster)
+    _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note)
 
 
 def embed_captions(
@@ -83,21 +89,19 @@ def embed_captions(
     batch_size: BatchSize = 64,
     device: Device = None,
     compiled: Compiled = False,
+    cluster: Cluster = None,
 ) -> None:
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
     if "captions" not in model.sides:
         return _write_nothing(corpus, encoder, "captions", model, keep_going)
-    table = read_extended(corpus, "captions").to_dicts()
-    texts = {caption_key(row["text"]): row["text"] for row in table}
-    rows = [Row(row["caption_id"], caption_key(row["text"]), "captions", "") for row in table]
-
-    def read(group: list[Row]) -> Any:
-        return ((row, texts[row.key]) for row in group)
-
-    options = RunOptions(strict, keep_going, 1, batch_size, device, compiled)
+    table = read_extended(corpus, "captions")
+    keys, nothing = caption_keys(table["text"]), pl.repeat("", len(table), eager=True)
+    rows = WantedRows(table["caption_id"], keys, np.arange(len(table)) // CAPTIONS_TOGETHER, nothing)
+    reader = CaptionReader(keys, table["text"])
+    options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, cluster)
     problems = Problems("embed_captions", strict)
-    _embed(corpus, encoder, "captions", model, rows, read, options, problems)
+    _embed(corpus, encoder, "captions", model, rows, reader, options, problems)
 
 
 def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder, keep_going: bool) -> None:
@@ -114,19 +118,16 @@ def _embed(
     name: str,
     modality: Modality,
     model: Encoder,
-    rows: list[Row],
-    read: Reader,
+    rows: WantedRows,
+    reader: Reader,
     options: RunOptions,
     problems: Problems,
     note: str = "",
 ) -> None:
     """Runs one tower over the missing rows and writes the artifact."""
-
-    def load() -> tuple[LoadedTower, dict[str, Any]]:
-        device = pick_device(options.device)
-        return load_tower(model, modality, device, options.compiled), describe(device)
-
-    side = Side(corpus, name, modality, identity_of(model, modality), model.row_format(modality))
-    line = embed_side(side, rows, read, load, options, problems, note)
+    fingerprint, identity = fingerprint_of(identity_of(model, modality))
+    side = Side(corpus, name, modality, fingerprint, identity, model.row_format(modality))
+    load = TowerLoader(model, modality, fingerprint, options.device, options.compiled)
+    line = embed_side(side, rows, row_maker(reader, load, options), problems, note)
     problems.write(layout.problems(corpus, f"embed_{modality}.{name}"))
     finish(line, len(problems), options.keep_going)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from cache.artifact_writer import write_artifact
 from cache.errors import UserError
@@ -12,24 +14,13 @@ from cache.location import Store
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
-from pipeline.embedding_run import Encoding, Reader, Row, embed_missing
-from pipeline.fingerprints import fingerprint_of
+from pipeline.embedding_run import embed_missing
 from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
+from pipeline.row_making import RowMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import WantedRows
 from stages.embed.encoder import Modality
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How one run goes about it; none of these changes a result by more than rounding."""
-
-    strict: bool
-    keep_going: bool
-    workers: int | None
-    batch_size: int
-    device: str | None
-    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,8 @@ class Side:
         corpus: whose clips or captions.
         encoder: name of the encoder.
         modality: `clips` or `captions`.
-        identity: all that decides a row, see `Encoder.clip_identity`.
+        fingerprint: of all that decides a row.
+        identity: what it was made of, see `pipeline.fingerprints`.
         format: of the rows.
         name: of the artifact, where an encoder has several sides of a modality.
     """
@@ -48,6 +40,7 @@ class Side:
     corpus: str
     encoder: str
     modality: Modality
+    fingerprint: str
     identity: Mapping[str, Any]
     format: RowFormat
     name: str = ""
@@ -55,10 +48,8 @@ class Side:
 
 def embed_side(
     side: Side,
-    rows: list[Row],
-    read: Reader,
-    load: Callable[[], tuple[Encoding, Mapping[str, Any]]],
-    options: RunOptions,
+    rows: WantedRows,
+    maker: RowMaker,
     problems: Problems,
     note: str = "",
 ) -> str:
@@ -67,43 +58,32 @@ def embed_side(
     Args:
         side: what is embedded.
         rows: all wanted rows, in table order.
-        read: reads one group of rows.
-        load: loads the tower and describes the device; not called when nothing is missing.
-        options: of the run.
+        maker: computes rows; not asked when nothing is missing.
         problems: collects failures.
         note: for the summary.
 
     Returns:
         The summary line.
     """
-    fingerprint, identity = fingerprint_of(side.identity)
-    store = RowStore.ensure(Store.default().rows, side.modality, fingerprint, side.format, identity)
+    store = RowStore.ensure(Store.default().rows, side.modality, side.fingerprint, side.format, side.identity)
     name = side.name or side.modality
     stage = f"embed_{name}"
     summary = Summary(f"{stage} {side.corpus} {side.encoder}", note=note)
     out = layout.embeddings(side.corpus, side.encoder, name)
+    found = store.lookup(rows.keys)
     with summary.timed("warm"):
-        missing = warm(store, out, store.missing([row.key for row in rows]), summary.remark)
-    failed = embed_missing(
-        rows,
-        store,
-        read,
-        load,
-        problems=problems,
-        summary=summary,
-        missing=missing,
-        batch_size=options.batch_size,
-        workers=options.workers,
-    )
-    present = [row for row in rows if row.key not in failed]
-    keys = [row.key for row in present]
+        warm(store, out, found, summary.remark)
+    failed = embed_missing(rows, store, maker, problems=problems, summary=summary, found=found)
+    if failed.any():
+        rows = rows.part(np.flatnonzero(~failed))
+        found = store.lookup(rows.keys)
     with summary.timed("write"):
-        description = {"modality": side.modality, "encoder": side.encoder, "fingerprint": fingerprint}
+        description = {"modality": side.modality, "encoder": side.encoder, "fingerprint": side.fingerprint}
         try:
-            write_artifact(out, [row.id for row in present], keys, store, description)
+            write_artifact(out, rows.ids, found, store, description)
         except KeyError:
             raise UserError(
-                f"{len(store.missing(keys))} rows have vanished from {store.path} while {stage} ran (has somebody "
+                f"{len(found.missing())} rows have vanished from {store.path} while {stage} ran (has somebody "
                 "dropped rows with `hearonce cache gc`?): run again."
             ) from None
     return summary.line()

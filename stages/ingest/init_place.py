@@ -73,7 +73,7 @@ def tracks(media: MediaPlace, files: Sequence[Path]) -> tuple[bool, bool, str]:
     reason = ""
     for file in files[: N_PROBED if media.folder else N_FETCHED]:
         try:
-            with local(media.source(file)) as path:
+            with local(media.source(file.as_posix())) as path:
                 info = probe(path)
         except (MediaError, OSError) as error:
             reason = str(error)

@@ -38,8 +38,8 @@ def read_listing(path: Path, media: MediaPlace) -> Annotations:
     Raises:
         UserError: the listing cannot be read or has no file column.
     """
-    found: dict[tuple[str, float | None, float | None], list[str]] = {}
-    where: dict[tuple[str, float | None, float | None], str] = {}
+    found: dict[tuple[Path, float | None, float | None], tuple[str, list[str]]] = {}
+    paths: dict[str, Path] = {}
     annotations = Annotations()
     for place, row in _rows(path):
         name = row["file"].strip()
@@ -47,21 +47,19 @@ def read_listing(path: Path, media: MediaPlace) -> Annotations:
             start, stop = (seconds(row[key]) if row.get(key, "").strip() else None for key in ("start", "stop"))
             if not name:
                 raise ValueError("no file is named")
-            file = _relative(name, media)
+            if name not in paths:
+                paths[name] = _relative(name, media)
             if stop is not None and stop <= (start or 0.0):
                 raise ValueError(f"the clip stops at {stop:g} s, before or when it starts at {start or 0.0:g} s")
         except ValueError as error:
             annotations.faults.append((shown(name) if is_url(name) else name, str(path), f"{place}: {error}"))
             continue
-        clip = (file, start, stop)
-        found.setdefault(clip, [])
-        where.setdefault(clip, f"{path.name} {place}")
+        _, captions = found.setdefault((paths[name], start, stop), (f"{path.name} {place}", []))
         caption = row.get("caption", "").strip()
-        if caption and caption not in found[clip]:
-            found[clip].append(caption)
-    for clip, captions in found.items():
-        name, start, stop = clip
-        annotations.segments.append(Segment(Path(name), tuple(captions), start, stop, where[clip]))
+        if caption and caption not in captions:
+            captions.append(caption)
+    for (file, start, stop), (where, captions) in found.items():
+        annotations.segments.append(Segment(file, tuple(captions), start, stop, where))
     return annotations
 
 
@@ -93,21 +91,18 @@ def urls_in(path: Path) -> list[str]:
     return list(dict.fromkeys(name for name in names if is_url(name)))
 
 
-def _relative(name: str, media: MediaPlace) -> str:
-    """The file name relative to the media folder where that is possible, and the path that stands for a URL.
+def _relative(name: str, media: MediaPlace) -> Path:
+    """The file relative to the media folder where that is possible, and the path that stands for a URL.
 
     Raises:
         ValueError: no path can stand for this URL.
     """
     if is_url(name):
-        return (media.path_of(name) or path_of(name)).as_posix()
+        return media.path_of(name) or path_of(name)
     path = Path(name)
-    if path.is_absolute() and media.folder is not None:
-        try:
-            path = path.relative_to(media.folder.resolve())
-        except ValueError:
-            return path.as_posix()
-    return path.as_posix()
+    if path.is_absolute() and media.folder is not None and path.is_relative_to(media.folder.resolve()):
+        return path.relative_to(media.folder.resolve())
+    return path
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:

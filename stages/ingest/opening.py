@@ -45,7 +45,7 @@ class Opener:
             OSError: it cannot be read.
             UserError: it cannot be staged.
         """
-        source = self.place.source(path)
+        source = self.place.source(path.as_posix())
         if isinstance(source, Path):
             info = probe(source)
             return Medium(self.memory.digest(source), info)

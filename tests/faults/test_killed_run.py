@@ -15,9 +15,11 @@ from cache.keys import caption_key
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from cache.row_writer import RowWriter
-from pipeline.embedding_run import Row, embed_missing
+from pipeline.embedding_run import embed_missing
 from pipeline.problems import Problems
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row
 
 N, BATCH, COMMIT = 240, 4, 8
 FORMAT = RowFormat(64, "float16")
@@ -48,12 +50,14 @@ def run(root, say) -> None:
     embed_missing(
         rows,
         store,
-        lambda group: ((row, f"text {row.id}") for row in group),
-        lambda: (Tower(say), {"device": "cpu"}),
+        LocalMaker(
+            lambda group: ((row, f"text {row.id}") for row in group),
+            lambda: (Tower(say), {"device": "cpu"}),
+            batch_size=BATCH,
+            workers=2,
+        ),
         problems=Problems("embed_captions"),
         summary=Summary("test"),
-        batch_size=BATCH,
-        workers=2,
     )
     description = {"modality": "captions", "encoder": "letters", "fingerprint": FINGERPRINT}
     write_artifact(root / "captions.zarr", [row.id for row in rows], [row.key for row in rows], store, description)

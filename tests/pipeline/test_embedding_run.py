@@ -8,11 +8,13 @@ import torch
 from cache.keys import caption_key
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
-from pipeline.embedding_run import Row, embed_missing
+from pipeline.embedding_run import embed_missing
 from pipeline.media.errors import MediaError
 from pipeline.problems import Problems, StrictStop
 from pipeline.reading_ahead import AHEAD_BATCHES, Waiting
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row
 
 
 class CountingTower:
@@ -44,7 +46,8 @@ def run(tmp_path, rows, read=None, strict=False, tower=None, **options):
     def read_numbers(group):
         return ((row, int(row.id.removeprefix("clip"))) for row in group)
 
-    embed_missing(rows, store, read or read_numbers, lambda: (tower, {}), problems=problems, summary=summary, **options)
+    maker = LocalMaker(read or read_numbers, lambda: (tower, {}), **options)
+    embed_missing(rows, store, maker, problems=problems, summary=summary)
     return store, tower, problems, summary
 
 
@@ -87,7 +90,8 @@ def test_many_small_segments_are_merged(tmp_path, monkeypatch):
 def test_nothing_missing_loads_no_model(tmp_path):
     run(tmp_path, make_rows(range(3)))
     store = RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))
-    embed_missing(make_rows(range(3)), store, pytest.fail, pytest.fail, problems=Problems("x"), summary=Summary("test"))
+    maker = LocalMaker(pytest.fail, pytest.fail)
+    embed_missing(make_rows(range(3)), store, maker, problems=Problems("x"), summary=Summary("test"))
 
 
 def test_rows_that_share_a_key_are_computed_once(tmp_path):
@@ -139,11 +143,9 @@ def test_an_interrupted_run_keeps_what_it_computed_and_ends_its_threads(tmp_path
         embed_missing(
             rows,
             store,
-            lambda group: ((row, 1) for row in group),
-            lambda: (Interrupted(), {}),
+            LocalMaker(lambda group: ((row, 1) for row in group), lambda: (Interrupted(), {}), batch_size=4),
             problems=Problems("x"),
             summary=Summary("test"),
-            batch_size=4,
         )
     assert len(RowStore.ensure(tmp_path, "clips", "ab" * 16, RowFormat(2))) == 8
     assert threading.active_count() == before
@@ -172,12 +174,9 @@ def test_reading_stays_a_bounded_number_of_items_ahead(tmp_path):
     embed_missing(
         make_rows(range(1000, 2000), per_group=1000),
         store,
-        read,
-        lambda: (Slow(), {}),
+        LocalMaker(read, lambda: (Slow(), {}), batch_size=4, workers=2),
         problems=Problems("x"),
         summary=Summary("test"),
-        batch_size=4,
-        workers=2,
     )
     assert most <= AHEAD_BATCHES * 4 + 4 + 2 + 1
 
@@ -225,7 +224,7 @@ def test_other_errors_of_the_device_stop_the_run(tmp_path):
 
 
 def test_what_is_read_ahead_stays_within_the_memory_however_large_the_items(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.embedding_run.Waiting", partial(Waiting, most_bytes=10_000_000))
+    monkeypatch.setattr("pipeline.row_making.Waiting", partial(Waiting, most_bytes=10_000_000))
     held, most, lock = 0, 0, threading.Lock()
 
     class Weighed(CountingTower):

@@ -35,7 +35,7 @@ def test_a_list_is_read_as_it_was_written(tmp_path, ending):
     assert write_media_list(tmp_path / f"list.{ending}", reversed(files)) == 4
     place = open_place(tmp_path / f"list.{ending}")
     assert isinstance(place, MediaList)
-    assert [place.source(path) for path in place.files()] == sorted(files, key=lambda one: one.name)
+    assert [place.source(path.as_posix()) for path in place.files()] == sorted(files, key=lambda one: one.name)
     assert place.path_of(URLS[2]) == Path("b/x.mp4") and place.path_of("s3://bucket/none") is None
 
 

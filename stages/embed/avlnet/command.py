@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import uuid4
 
 from cache.durable import remove
 from cache.errors import UserError
 from cache.row_format import RowFormat
 from pipeline import layout
-from pipeline.checkpoints.hint import existing
 from pipeline.command_line import finish
 from pipeline.config.named import named
-from pipeline.device import describe, pick_device
-from pipeline.options import KeepGoing, Strict, Workers
+from pipeline.fingerprints import fingerprint_of
+from pipeline.options import Cluster, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from stages.embed.avlnet.config import AvlNetConfig, load_avlnet_config
-from stages.embed.avlnet.sides import FeatureSides
+from stages.embed.avlnet.making import FeatureReader, SideLoader, network
 from stages.embed.command import BatchSize, CorpusName, Device, EncoderName
 from stages.embed.encoder import Modality
-from stages.embed.sides import RunOptions, Side, embed_side
-
-if TYPE_CHECKING:
-    import torch
-
-    from stages.avlnet.network import AvlNet
-    from stages.embed.avlnet.tower import SideTower
+from stages.embed.making import RunOptions, row_maker
+from stages.embed.sides import Side, embed_side
 
 VERSION = 1  # raise it when a change of this code changes rows
 STAGE = "embed_avlnet"
@@ -38,30 +33,27 @@ def embed_avlnet(
     workers: Workers = None,
     batch_size: BatchSize = 16,
     device: Device = None,
+    cluster: Cluster = None,
 ) -> None:
     """Embed the sound, the picture and the text of a corpus by AVLnet, from features that are cached."""
-    from stages.avlnet.weights import NAMES, load_avlnet
+    from stages.avlnet.weights import NAMES
 
     config = load_avlnet_config(corpus, encoder)
-    net = load_avlnet(existing(config.checkpoint))
+    net = network(config.checkpoint)
     if (net.shape.variant == "bi") != (config.words is None):
         remedy = "leave out `words`" if config.words else "name an encoder of word vectors as `words`"
         raise UserError(f"{named('encoders', encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}.")
-    features = FeatureSides(corpus, config)
     problems = Problems(STAGE, strict)
-    options = RunOptions(strict, keep_going, workers, batch_size, device)
-    lines = []
+    options = RunOptions(strict, keep_going, workers, batch_size, device, cluster=cluster)
+    lines, run = [], uuid4().hex
     for side in net.shape.sides:
-        made = features.of(side)
-        identity = {**_identity(config, side), "features": made.made_from}
-
-        def load(side: str = side) -> tuple[SideTower, dict[str, Any]]:
-            picked = pick_device(device)
-            return _tower(net, side, picked), describe(picked)
-
+        reader = FeatureReader(corpus, config, side, run)
+        side_rows = reader.side_rows()
+        fingerprint, identity = fingerprint_of({**_identity(config, side), "features": side_rows.made_from})
+        maker = row_maker(reader, SideLoader(config.checkpoint, side, device), options)
         modality: Modality = "captions" if side.endswith("text") else "clips"
-        into = Side(corpus, encoder, modality, identity, RowFormat(net.shape.dim), side)
-        lines.append(embed_side(into, made.rows, made.read, load, options, problems))
+        into = Side(corpus, encoder, modality, fingerprint, identity, RowFormat(net.shape.dim), side)
+        lines.append(embed_side(into, side_rows.rows, maker, problems))
     for path in layout.embeddings(corpus, encoder, "sound").parent.glob("*.zarr"):
         if path.stem not in net.shape.sides:  # of another variant that had this name
             remove(path)
@@ -77,9 +69,3 @@ def _identity(config: AvlNetConfig, side: str) -> dict[str, Any]:
     if side.endswith("text"):
         identity["max_words"] = config.max_words
     return identity
-
-
-def _tower(net: AvlNet, side: str, device: torch.device) -> SideTower:
-    from stages.embed.avlnet.tower import SideTower
-
-    return SideTower(getattr(net.to(device), side), device)

@@ -20,10 +20,12 @@ from cache.location import Store
 from cache.row_store import RowStore
 from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
-from pipeline.embedding_run import Row, embed_missing
+from pipeline.embedding_run import embed_missing
 from pipeline.fingerprints import fingerprint_of
 from pipeline.problems import Problems
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput
@@ -141,12 +143,14 @@ def embed(tower, row_format, items, folder, batch_size, workers):
     embed_missing(
         rows,
         store,
-        lambda group: ((row, items[row.id]) for row in group),
-        lambda: (tower, {}),
+        LocalMaker(
+            lambda group: ((row, items[row.id]) for row in group),
+            lambda: (tower, {}),
+            batch_size=batch_size,
+            workers=workers,
+        ),
         problems=problems,
         summary=Summary("contract"),
-        batch_size=batch_size,
-        workers=workers,
     )
     assert not problems.found
     return dict(zip(items, store.read([row.key for row in rows]), strict=True))

@@ -1,0 +1,122 @@
+"""What a run of an encoder needs wherever its rows are made: readers and loaders that can be sent to other machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, Self
+
+import polars as pl
+
+from cache.errors import UserError
+from cache.key_index import KeyIndex
+from cache.keys import Keys, pack
+from pipeline.cluster.row_making import ClusterMaker
+from pipeline.device import describe, pick_device
+from pipeline.fingerprints import fingerprint_of
+from pipeline.row_making import Encoding, Load, LocalMaker, RowMaker
+from pipeline.wanted_rows import Row
+from stages.embed.encoder import Encoder, Modality
+from stages.embed.loading import identity_of, load_tower
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How one run goes about it; none of these changes a result by more than rounding.
+
+    Attributes:
+        strict: the first problem ends the run.
+        keep_going: problems do not make the command fail.
+        workers: decoding threads; one per processor by default.
+        batch_size: rows per forward pass.
+        device: `cpu`, `cuda`, ...; a GPU if any by default.
+        compiled: networks run through torch.compile.
+        cluster: name in `configs/clusters/` of the cluster that computes; this process by default.
+    """
+
+    strict: bool
+    keep_going: bool
+    workers: int | None
+    batch_size: int
+    device: str | None
+    compiled: bool = False
+    cluster: str | None = None
+
+
+class Reader(Protocol):
+    """Reads items; what is sent to another process is the part that it needs there."""
+
+    def read(self, group: Sequence[Row]) -> Iterable[tuple[Row, Any]]:
+        """Yields (row, item) for rows of one group; an exception stands for what failed."""
+
+    def part(self, rows: Sequence[Row]) -> Self:
+        """A reader of these rows alone."""
+
+
+class CaptionReader:
+    """Texts by row key.
+
+    Args:
+        keys: uint8 (n, 16).
+        texts: n captions.
+    """
+
+    def __init__(self, keys: Keys, texts: pl.Series) -> None:
+        self._keys, self._texts = pack(keys), texts
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        return KeyIndex([self._keys])
+
+    def _texts_of(self, rows: Sequence[Row]) -> pl.Series:
+        return self._texts.gather(self._index.find([row.key for row in rows]))
+
+    def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+        """See `Reader`."""
+        return zip(group, self._texts_of(group), strict=True)
+
+    def part(self, rows: Sequence[Row]) -> CaptionReader:
+        """See `Reader`."""
+        return CaptionReader([row.key for row in rows], self._texts_of(rows))
+
+
+@dataclass(frozen=True)
+class TowerLoader:
+    """Loads one tower of an encoder.
+
+    Attributes:
+        encoder: whose.
+        modality: which.
+        fingerprint: that it must have, wherever it is loaded.
+        device: `cpu`, `cuda`, ...; a GPU if any by default.
+        compiled: its networks run through torch.compile.
+    """
+
+    encoder: Encoder
+    modality: Modality
+    fingerprint: str
+    device: str | None
+    compiled: bool
+
+    def __call__(self) -> tuple[Encoding, Mapping[str, Any]]:
+        """The tower, and what describes the device.
+
+        Raises:
+            UserError: it cannot be loaded, or the files here are not those that the run was planned with.
+        """
+        if fingerprint_of(identity_of(self.encoder, self.modality))[0] != self.fingerprint:
+            raise UserError(
+                f"The model's files on {os.uname().nodename} are not those that this run began with: let all workers "
+                "see the same checkpoints."
+            )
+        device = pick_device(self.device)
+        return load_tower(self.encoder, self.modality, device, self.compiled), describe(device)
+
+
+def row_maker(reader: Reader, load: Load, options: RunOptions) -> RowMaker:
+    """Makes rows in this process, or on the cluster that the options name."""
+    if options.cluster is None:
+        return LocalMaker(reader.read, load, batch_size=options.batch_size, workers=options.workers)
+    return ClusterMaker(options.cluster, reader, load, batch_size=options.batch_size, workers=options.workers)
