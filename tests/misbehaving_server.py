@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         data = self.site.files[path]
         headers = {"ETag": f'"{hash(data):x}"', "Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
         headers |= self.site.headers.get(path, {})
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if_range = self.headers.get("If-Range")
         valid = if_range in (None, headers["ETag"], headers.get("Last-Modified"))
         status, start = 200, 0
@@ -75,8 +75,10 @@ class Handler(BaseHTTPRequestHandler):
             status, start = 206, int(wanted[1]) - (fault == "shifted")
             if start >= len(data):
                 return self.answer(416, b"", {"Content-Range": f"bytes */{len(data)}"})
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        body = data[start:]
+            body = data[start : int(wanted[2]) + 1] if wanted[2] else data[start:]
+            headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(data)}"
+        else:
+            body = data
         if fault == "gzip":
             headers["Content-Encoding"] = "gzip"
         if fault == "chunked":

@@ -6,14 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from cache.digests import DigestMemory
 from cache.errors import UserError
+from cache.location import Store
+from pipeline.audio_store import AudioStore
+from pipeline.config.corpus import AudioSettings
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from pipeline.media_list import SUFFIXES, write_media_list
-from pipeline.media_place import MediaPlace, local
+from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, location
 from stages.ingest import listing
 from stages.ingest.list_media import files_of
+from stages.ingest.opening import Opener
 
 N_PROBED, N_FETCHED = 20, 4
 """Media that are looked into: in a folder, and if they have to be fetched."""
@@ -69,16 +74,18 @@ def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterat
 
 def tracks(media: MediaPlace, files: Sequence[Path]) -> tuple[bool, bool, str]:
     """Whether any of the first few media has sound, and picture; and why the last one that fails cannot be opened."""
-    sound = picture = False
-    reason = ""
+    store, sound, picture, reason = Store.default(), False, False, ""
+    memory = DigestMemory(store.digests)  # what is fetched now is known when the corpus is ingested
+    opener = Opener(media, memory, AudioStore(store, AudioSettings()), frozenset())
     for file in files[: N_PROBED if media.folder else N_FETCHED]:
         try:
-            with local(media.source(file.as_posix())) as path:
-                info = probe(path)
+            source = media.source(file.as_posix())
+            info = probe(source) if isinstance(source, Path) else opener.open(file).info
         except (MediaError, OSError) as error:
             reason = str(error)
             continue
         sound, picture = sound or info.audio is not None, picture or info.video is not None
         if sound and picture:
             break
+    memory.close()
     return sound, picture, reason

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import s3fs
 
 from pipeline.media.errors import MediaError
 from pipeline.remote import transfer
@@ -18,6 +19,19 @@ def fetched(staging, site, path=PATH, **listed):
     with staging.held(RemoteFile(site.url + path, "a.mp4", **listed)) as staged:
         assert staged.digest == hashlib.blake2b(staged.path.read_bytes(), digest_size=16).hexdigest()
         return staged.path.read_bytes()
+
+
+class Faults(list):
+    """Faults of requests in turn; from the last of them on, the site has other files."""
+
+    def __init__(self, faults, site, files):
+        super().__init__(faults)
+        self._site, self._files = site, files
+
+    def pop(self, index=0):
+        if len(self) == 1:
+            self._site.files |= self._files
+        return super().pop(index)
 
 
 def gets(site):
@@ -62,14 +76,8 @@ def test_a_server_need_not_say_the_length(staging, site):
 
 
 def test_a_file_that_changes_while_it_is_fetched_is_never_mixed(staging, site):
-    class Faults(list):
-        def pop(self, index=0):
-            if len(self) == 1:
-                site.files[PATH] = DATA[::-1]
-            return super().pop(index)
-
     site.files[PATH] = DATA
-    site.faults[PATH] = Faults(["", "cut:1000000", ""])
+    site.faults[PATH] = Faults(["", "cut:1000000", ""], site, {PATH: DATA[::-1]})
     assert fetched(staging, site) == DATA[::-1]
 
 
@@ -124,3 +132,68 @@ def test_time_outs_are_outlasted_as_long_as_each_brings_something(staging, site,
     monkeypatch.setattr(transfer, "TRIES", 0)
     with pytest.raises(MediaError, match=r"^timed out: "):
         fetched(staging, site)
+
+
+@pytest.fixture
+def objects(site, monkeypatch):
+    """The site as an S3 server that lets everybody in, and misbehaves."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", site.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "5ecre7")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(transfer, "BLOCK", 1_000_000)
+    monkeypatch.setattr(transfer, "_without_md5", set())
+    s3fs.S3FileSystem.clear_instance_cache()
+    site.files[OBJECT] = DATA
+    yield site
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+OBJECT = "/bucket/a.mp4"
+
+
+def fetched_object(staging):
+    with staging.held(RemoteFile("s3://bucket/a.mp4", "a.mp4")) as staged:
+        return staged.path.read_bytes()
+
+
+def test_an_object_comes_in_blocks_and_one_that_fails_comes_again(staging, objects):
+    objects.faults[OBJECT] = ["", "", "status:500"]
+    assert fetched_object(staging) == DATA
+    first, second, third = "bytes=0-999999", "bytes=1000000-1999999", "bytes=2000000-2999999"
+    assert gets(objects) == [first, second, second, third]
+
+
+def test_an_object_that_changes_between_two_blocks_is_never_mixed(staging, objects):
+    objects.faults[OBJECT] = Faults(["", "", "", ""], objects, {OBJECT: DATA[::-1]})
+    assert fetched_object(staging) == DATA[::-1]
+    assert len(gets(objects)) == 6
+
+
+def test_the_md5_of_an_object_is_looked_at_where_its_etag_is_one(staging, objects):
+    objects.headers[OBJECT] = {"ETag": f'"{hashlib.md5(DATA).hexdigest()}"'}
+    objects.files[OBJECT] = bytes(len(DATA))  # as if a byte had been lost on the way
+    objects.faults[OBJECT] = Faults(["", "", "", "", "", ""], objects, {OBJECT: DATA})
+    assert fetched_object(staging) == DATA
+    assert len(gets(objects)) == 6
+    assert transfer._without_md5 == set()
+
+
+def test_an_etag_that_only_looks_like_an_md5_costs_one_more_download(staging, objects):
+    objects.headers[OBJECT] = {"ETag": f'"{"0f" * 16}"'}
+    assert fetched_object(staging) == DATA
+    assert len(gets(objects)) == 6 and transfer._without_md5 == {"bucket"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("status:403", r"access denied: s3://bucket/a\.mp4 \(are credentials set\? AWS_PROFILE"),
+        ("status:404", r"not found: s3://bucket/a\.mp4$"),
+        ("status:503", r"HTTP 503: s3://bucket/a\.mp4$"),
+    ],
+)
+def test_what_an_object_store_refuses_is_said(staging, objects, fault, reason):
+    objects.always[OBJECT] = fault
+    with pytest.raises(MediaError, match=reason):
+        fetched_object(staging)
