@@ -32,7 +32,7 @@ def list_media(
         print(f"... and {len(faults) - 3} more that cannot be had now")
     count = write_media_list(output, files)
     size = sum(one.size or 0 for one in files) / 1e9
-    print(f"{output}: {count} media, {size:.3g} GB. Name it as `media:` of a corpus in params.yaml.")
+    print(f"{output}: {count} media, {size:.2f} GB. Name it as `media:` of a corpus in params.yaml.")
 
 
 def files_of(source: str) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
