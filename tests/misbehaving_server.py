@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import SupportsIndex
 from urllib.parse import urlsplit
 
 BLOCK = 1 << 16
@@ -39,6 +40,19 @@ class Site:
 
     def ranges(self) -> list[str | None]:
         return [one[2] for one in self.asked]
+
+
+class Faults(list[str]):
+    """Faults of requests in turn; from the last of them on, the site has other files."""
+
+    def __init__(self, faults: list[str], site: Site, files: dict[str, bytes]) -> None:
+        super().__init__(faults)
+        self._site, self._files = site, files
+
+    def pop(self, index: SupportsIndex = 0) -> str:
+        if len(self) == 1:
+            self._site.files |= self._files
+        return super().pop(index)
 
 
 class Handler(BaseHTTPRequestHandler):

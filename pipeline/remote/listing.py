@@ -11,8 +11,8 @@ from pipeline.media.errors import MediaError
 from pipeline.progress import progress
 from pipeline.remote.address import RemoteFile, is_http, shown
 from pipeline.remote.faults import fault_of
+from pipeline.remote.reading import open_filesystem, size_of, version_of
 from pipeline.remote.staging import resolved
-from pipeline.remote.transfer import open_filesystem, size_of, version_of
 
 ASKING = 32
 """Questions to servers at the same time."""

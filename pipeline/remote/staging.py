@@ -7,11 +7,8 @@ killed reader or download leaves nothing behind that another does not clear away
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,13 +19,12 @@ from cache.errors import UserError, writing
 from cache.location import Store
 from pipeline.media.errors import MediaError
 from pipeline.remote.address import RemoteFile
+from pipeline.remote.file_lock import AT_ONCE, EXCLUSIVE, SHARED, discard, is_at, locked, share
+from pipeline.remote.room import UNFINISHED, Room
 from pipeline.remote.transfer import Download, look_up
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "HEARONCE_STAGING", "HEARONCE_STAGING_GB"
 DEFAULT_GB = 20.0
-POLL_S = 0.05
-_UNFINISHED = ".part"
-_TURN = "turn.lock"
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Staging:
     """
 
     def __init__(self, folder: Path, most_bytes: int, memory: DigestMemory | None = None) -> None:
-        self.folder, self.most_bytes, self._memory = folder, most_bytes, memory
+        self.room, self._memory = Room(folder, most_bytes), memory
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -97,14 +93,15 @@ class Staging:
 
     def _obtain(self, file: RemoteFile, digest: str | None) -> tuple[int, Staged]:
         """A descriptor that holds the shared lock, and what it holds."""
-        part = self.folder / f".{file.identity}{_UNFINISHED}"
+        part = self.room.folder / f".{file.identity}{UNFINISHED}"
         while True:
             known = digest or self._remembered(file)
             if known:
                 path = self._path(known, file)
-                descriptor = _locked(path, fcntl.LOCK_SH)
+                descriptor = locked(path, SHARED)
                 if descriptor is not None:
-                    os.utime(path)
+                    with suppress(OSError):  # it is another user's
+                        os.utime(path)
                     return descriptor, Staged(path, known)
             descriptor = self._begun(part)
             if descriptor is None:
@@ -116,24 +113,22 @@ class Staging:
                     path = self._path(known, file)
                     with writing(path):
                         os.replace(part, path)
-                    fcntl.flock(descriptor, fcntl.LOCK_SH)  # from now on others may read it, too
-                    if _is_at(descriptor, path):
+                    share(descriptor)
+                    if is_at(descriptor, path):
                         return descriptor, Staged(path, known)
             except BaseException:
-                part.unlink(missing_ok=True)
-                os.close(descriptor)
+                discard(descriptor, part)
                 raise
-            part.unlink(missing_ok=True)  # it is there already, or was removed at once: look again
-            os.close(descriptor)
+            discard(descriptor, part)  # it is there already, or was removed at once: look again
 
     def _begun(self, part: Path) -> int | None:
         """The exclusive lock of a new download; None after another's has ended."""
         with writing(part):
             try:
-                return _locked(part, fcntl.LOCK_EX | fcntl.LOCK_NB, os.O_RDWR | os.O_CREAT)
+                return locked(part, EXCLUSIVE | AT_ONCE, os.O_RDWR | os.O_CREAT)
             except BlockingIOError:
                 pass
-        ended = _locked(part, fcntl.LOCK_SH)  # he who has fetched it keeps a shared lock while he reads it
+        ended = locked(part, SHARED)  # he who has fetched it keeps a shared lock while he reads it
         if ended is not None:
             os.close(ended)
         return None
@@ -141,7 +136,7 @@ class Staging:
     def _path(self, digest: str, file: RemoteFile) -> Path:
         """Readers of media look at the ending as well, so the copy has that of the file."""
         ending = PurePosixPath(file.name).suffix.lower()
-        return self.folder / (digest + (ending if re.fullmatch(r"\.[a-z0-9]{1,8}", ending) else ""))
+        return self.room.folder / (digest + (ending if re.fullmatch(r"\.[a-z0-9]{1,8}", ending) else ""))
 
     def _remembered(self, file: RemoteFile) -> str | None:
         if self._memory is None or not file.version:
@@ -155,9 +150,9 @@ class Staging:
         def begin(size: int | None) -> None:
             nonlocal position
             position = 0
-            if size is not None and size > self.most_bytes:
-                raise MediaError(_too_large(size, self.most_bytes))
-            self._make_room(size or 0, part, descriptor)
+            if size is not None and size > self.room.most_bytes:
+                raise MediaError(_too_large(size, self.room.most_bytes))
+            self.room.take(size or 0, part, descriptor)
 
         def take(block: bytes) -> None:
             nonlocal position
@@ -166,8 +161,8 @@ class Staging:
                 while written < len(block):
                     written += os.pwrite(descriptor, block[written:], position + written)
             position += len(block)
-            if position > self.most_bytes:
-                raise MediaError(_too_large(position, self.most_bytes))
+            if position > self.room.most_bytes:
+                raise MediaError(_too_large(position, self.room.most_bytes))
 
         received = Download(file, begin, take).run()
         with writing(part):
@@ -178,54 +173,6 @@ class Staging:
         if digest is not None and received.digest != digest:
             raise MediaError(f"changed since it was ingested: {file} has other bytes: ingest the corpus again")
         return received.digest
-
-    def _make_room(self, size: int, part: Path, descriptor: int) -> None:
-        """Waits until a file of this size fits, and takes the room. One at a time, so that none waits for ever."""
-        with writing(self.folder / _TURN):
-            turn = os.open(self.folder / _TURN, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            while True:
-                others = [one for one in self._files() if one[0] != part]
-                used = sum(bytes for _, bytes, _ in others)
-                for path, bytes, _ in sorted(others, key=lambda one: (one[0].suffix != _UNFINISHED, one[2])):
-                    # What a dead download has left goes first, then what was used longest ago.
-                    abandoned = path.suffix == _UNFINISHED and _removed_unless_held(path)
-                    if abandoned or (used + size > self.most_bytes and _removed_unless_held(path)):
-                        used -= bytes
-                if used + size <= self.most_bytes and self._reserved(size, part, descriptor):
-                    return
-                time.sleep(POLL_S)
-        finally:
-            os.close(turn)
-
-    def _reserved(self, size: int, part: Path, descriptor: int) -> bool:
-        """Takes the room on the disk; if the disk is full, one staged file gives way (False: try again)."""
-        with writing(part):
-            os.ftruncate(descriptor, 0)
-            try:
-                if size:
-                    os.posix_fallocate(descriptor, 0, size)
-            except (OSError, AttributeError) as error:
-                if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    os.ftruncate(descriptor, size)  # this system cannot reserve, but count
-                    return True
-                oldest_first = sorted((one for one in self._files() if one[0] != part), key=lambda one: one[2])
-                if not any(_removed_unless_held(path) for path, _, _ in oldest_first):
-                    raise
-                return False
-        return True
-
-    def _files(self) -> list[tuple[Path, int, int]]:
-        """Path, bytes and time of the last use of all files, unfinished ones included."""
-        found = []
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    status = entry.stat()
-                    if entry.name != _TURN and entry.is_file():
-                        found.append((Path(entry.path), status.st_size, status.st_mtime_ns))
-        return found
 
 
 def resolved(file: RemoteFile) -> RemoteFile:
@@ -243,41 +190,3 @@ def resolved(file: RemoteFile) -> RemoteFile:
 def _too_large(size: int, most: int) -> str:
     allowed = f"staged media may take {most / 1e9:.3g} GB together"
     return f"has {size / 1e9:.3g} GB or more, and {allowed}: raise {SIZE_VARIABLE}"
-
-
-def _locked(path: Path, kind: int, flags: int = os.O_RDONLY) -> int | None:
-    """A descriptor with the lock of the file that is at this path now; None if there is none any more."""
-    try:
-        descriptor = os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, kind)
-        if _is_at(descriptor, path):
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at a path."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _removed_unless_held(path: Path) -> bool:
-    """Removes a file that nobody reads or writes."""
-    try:
-        descriptor = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held
-        return False
-    if descriptor is None:
-        return True
-    path.unlink(missing_ok=True)
-    os.close(descriptor)
-    return True

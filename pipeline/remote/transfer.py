@@ -1,4 +1,4 @@
-"""Downloads through fsspec, of which no byte is taken on trust: sizes, versions and checksums must agree.
+"""Downloads of which no byte is taken on trust: sizes, versions and checksums must agree.
 
 What fails on the way is tried again from the byte that was reached, unless the object has changed by then.
 """
@@ -8,44 +8,30 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cache.digests import DIGEST_BYTES
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
-from pipeline.remote.address import RemoteFile, is_http, scheme
+from pipeline.remote import reading
+from pipeline.remote.address import RemoteFile, scheme
 from pipeline.remote.faults import EXTRAS, CutError, Fault, fault_of
+from pipeline.remote.reading import Found, blocks, found_at, open_filesystem
 from pipeline.retrying import persist
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 TRIES = 4
 """Attempts in a row that bring nothing; below them botocore and s3fs try a few times on their own."""
 
 PAUSE_S = 1.0
-BLOCK = 16 << 20
-_STREAM_BLOCK = 1 << 20
-_SECONDS = {"sock_connect": 30.0, "sock_read": 60.0}
-_MD5 = re.compile(r"[0-9a-f]{32}")
-_VERSIONS = ("ETag", "etag", "generation", "LastModified", "Last-Modified", "mtime", "modify", "updated", "created")
-
 DOWN_S = 30.0
 """How long a place counts as out of reach when nobody has answered there."""
 
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _down: dict[str, tuple[float, Fault]] = {}
 _without_md5: set[str] = set()
 """Buckets whose 32-digit ETags have turned out to be something else: so it is with objects under a KMS key."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a server says of a file: see `RemoteFile`."""
-
-    size: int | None
-    version: str
 
 
 @dataclass(frozen=True)
@@ -61,44 +47,13 @@ class Received:
     digest: str
 
 
-def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """The fsspec file system of a URL, with the options of fsspec's own configuration, and the path in it.
-
-    Raises:
-        ImportError: the package that it needs is not installed.
-        ValueError: there is no such kind of URL.
-    """
-    from fsspec.config import conf  # type: ignore[import-untyped]
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if is_http(url):
-        from aiohttp import ClientTimeout
-
-        client = {"timeout": ClientTimeout(total=None, **_SECONDS), "trust_env": True}
-        options["client_kwargs"] = client | conf.get(scheme(url), {}).get("client_kwargs", {})
-        options["encoded"] = url.isascii() and " " not in url  # a signature is of the very letters of its URL
-    return url_to_fs(url, **options)
-
-
 def look_up(file: RemoteFile) -> Found:
     """Asks for size and version of a file.
 
     Raises:
         MediaError: it cannot be had.
     """
-    return _persistently(file, lambda: _found(*open_filesystem(file.url)), lambda: 0)
-
-
-def version_of(info: dict[str, Any]) -> str:
-    """ETag, or else time of the last change, by the details of an fsspec file system; empty if there is none."""
-    value = next((info[name] for name in _VERSIONS if info.get(name)), "")
-    return str(value.isoformat() if hasattr(value, "isoformat") else value).removeprefix("W/").strip('"')
-
-
-def size_of(info: dict[str, Any]) -> int | None:
-    """Bytes of a file, by the details of an fsspec file system."""
-    return None if info.get("size") is None else int(info["size"])
+    return _persistently(file, lambda: found_at(*open_filesystem(file.url)), lambda: 0)
 
 
 class Download:
@@ -131,24 +86,24 @@ class Download:
 
     def _attempt(self) -> Received:
         system, path = open_filesystem(self._file.url)
-        found = _found(system, path)
+        found = found_at(system, path)
         if found != self._found:
             self._check_listed(found)
             self._restart(found)
-        rest = _blocks(system, path, found, self._done) if self._done != found.size else ()
+        rest = blocks(system, path, found, self._done) if self._done != found.size else ()
         for block in rest:
-            self._done += len(block)
-            self._furthest = max(self._furthest, self._done)
+            self._take(block)
             self._digest.update(block)
             self._md5.update(block)
-            self._take(block)
+            self._done += len(block)
+            self._furthest = max(self._furthest, self._done)
         if found.size is not None and self._done != found.size:
             reason = f"cut after {self._done} of {found.size} bytes"
             if self._done > found.size:
                 reason = f"more than the {found.size} bytes that were announced"
                 self._restart(None)
             raise CutError(reason)
-        if self._done > BLOCK and _found(system, path) != found:
+        if self._done > reading.BLOCK and found_at(system, path) != found:
             self._restart(None)
             raise CutError("it keeps changing while it is fetched")
         self._check_md5(found)
@@ -207,44 +162,3 @@ def _persistently(file: RemoteFile, attempt: Callable[[], Any], reached: Callabl
         if fault.for_all:
             _down[place] = time.monotonic() + DOWN_S, fault
         raise MediaError(fault.reason(file.url)) from None
-
-
-def _found(system: AbstractFileSystem, path: str) -> Found:
-    info = system.info(path)
-    if info.get("type") == "directory":
-        raise FileNotFoundError(path)
-    return Found(size_of(info), version_of(info))
-
-
-def _blocks(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:
-    """The bytes of a file from `start` on; a web server is asked once, an object store block by block."""
-    if is_http(path):
-        yield from _streamed(system, path, found, start)
-    elif found.size is None:
-        raise MediaError("the place does not say how long the file is, so that a cut could not be noticed")
-    else:
-        for first in range(start, found.size, BLOCK):
-            last = min(first + BLOCK, found.size)
-            block = system.cat_file(path, start=first, end=last)
-            yield block[: last - first]
-            if len(block) != last - first:
-                raise CutError(f"cut after {first + len(block)} of {found.size} bytes")
-
-
-def _streamed(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with system.open(path, "rb", block_size=0, size=found.size or -1, headers=headers) as stream:
-        answer = stream.r
-        answer.raise_for_status()
-        version = version_of({name: answer.headers.get(name) for name in ("ETag", "Last-Modified")})
-        if version and found.version and version != found.version:
-            raise CutError("it keeps changing while it is fetched")
-        resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-        to_skip = 0 if resumed else start  # where a server knows no ranges, what has come before is passed over
-        while block := stream.read(_STREAM_BLOCK):
-            skipped = min(to_skip, len(block))
-            to_skip -= skipped
-            if len(block) > skipped:
-                yield block[skipped:]

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from misbehaving_server import Faults
 
 from cache.digests import DigestMemory
 from cache.errors import UserError, WriteError
@@ -34,17 +35,17 @@ def gets(site):
 
 
 def used(staging):
-    return sum(size for _, size, _ in staging._files())
+    return sum(size for _, size, _ in staging.room.files())
 
 
 def names(staging):
-    return sorted(one.name for one in staging.folder.iterdir() if one.suffix != ".lock")
+    return sorted(one.name for one in staging.room.folder.iterdir() if one.suffix != ".lock")
 
 
 def test_a_file_is_fetched_once_however_many_threads_want_it(staging, site, tmp_path):
     files = publish(site, 3)
     site.pause_s = 0.02
-    remembering = Staging(staging.folder, staging.most_bytes, DigestMemory(tmp_path / "digests.sqlite"))
+    remembering = Staging(staging.room.folder, staging.room.most_bytes, DigestMemory(tmp_path / "digests.sqlite"))
     together, started = threading.Barrier(12, timeout=20), []
 
     def read(number):
@@ -64,7 +65,7 @@ def test_a_file_is_fetched_once_however_many_threads_want_it(staging, site, tmp_
 
 def test_what_was_used_longest_ago_gives_way_and_what_is_held_stays(staging, site):
     files = publish(site, 4)
-    small = Staging(staging.folder, 3 * SIZE)
+    small = Staging(staging.room.folder, 3 * SIZE)
     digests = []
     for file in files[:3]:
         with small.held(file) as staged:
@@ -78,7 +79,7 @@ def test_what_was_used_longest_ago_gives_way_and_what_is_held_stays(staging, sit
 
 def test_another_waits_for_room_until_a_file_is_let_go(staging, site):
     files = publish(site, 2)
-    tight = Staging(staging.folder, SIZE + 10)
+    tight = Staging(staging.room.folder, SIZE + 10)
     arrived = threading.Event()
 
     def fetch_other():
@@ -94,14 +95,30 @@ def test_another_waits_for_room_until_a_file_is_let_go(staging, site):
     assert used(tight) <= SIZE + 10
 
 
+def test_a_download_that_begins_anew_does_not_wait_for_one_who_waits_for_it(staging, site):
+    files = publish(site, 2, 5 * SIZE)
+    site.pause_s = 0.05
+    before = site.files["/0.mp4"]
+    site.faults["/0.mp4"] = Faults(["", "cut:300000", ""], site, {"/0.mp4": before[::-1]})
+    tight = Staging(staging.room.folder, 6 * SIZE)
+
+    def fetch(number):
+        time.sleep(0.1 * number)
+        with tight.held(files[number]) as staged:
+            return staged.path.read_bytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(fetch, range(2), timeout=20)) == [before[::-1], site.files["/1.mp4"]]
+
+
 def test_a_file_larger_than_the_bound_is_refused_before_it_comes(staging, site):
     (file,) = publish(site, 1)
     with pytest.raises(MediaError, match=r"has 0\.0001 GB or more, .* 5e-05 GB together: raise HEARONCE_STAGING_GB"):
-        with Staging(staging.folder, SIZE // 2).held(file):
+        with Staging(staging.room.folder, SIZE // 2).held(file):
             pass
     site.always["/0.mp4"] = "chunked"  # which does not say how much will come
     with pytest.raises(MediaError, match="raise HEARONCE_STAGING_GB"):
-        with Staging(staging.folder, SIZE // 2).held(file):
+        with Staging(staging.room.folder, SIZE // 2).held(file):
             pass
     assert names(staging) == []
 
@@ -131,11 +148,12 @@ def test_processes_share_the_folder_and_the_bound(staging, site):
     digests = []
     most = 4 * SIZE
     for file in files:
-        with Staging(staging.folder, most).held(file) as staged:
+        with Staging(staging.room.folder, most).held(file) as staged:
             digests.append(staged.digest)
     context = multiprocessing.get_context("fork")
     workers = [
-        context.Process(target=read_at_random, args=(staging.folder, files, digests, seed, most)) for seed in range(3)
+        context.Process(target=read_at_random, args=(staging.room.folder, files, digests, seed, most))
+        for seed in range(3)
     ]
     for one in workers:
         one.start()
@@ -169,7 +187,7 @@ def test_what_a_killed_download_leaves_is_cleared_away(staging, site):
     kill_once(lambda: used(staging) == 5 * SIZE, fetch)  # it takes all the room first
     assert [name[-5:] for name in names(staging)] == [".part"]
     site.pause_s = 0.0
-    with Staging(staging.folder, 6 * SIZE).held(files[1]) as staged:
+    with Staging(staging.room.folder, 6 * SIZE).held(files[1]) as staged:
         assert names(staging) == [staged.path.name]
     with staging.held(files[0]) as staged:
         assert staged.path.read_bytes() == site.files["/0.mp4"]
@@ -177,7 +195,7 @@ def test_what_a_killed_download_leaves_is_cleared_away(staging, site):
 
 def test_a_killed_reader_holds_nothing(staging, site):
     files = publish(site, 2)
-    small = Staging(staging.folder, SIZE)
+    small = Staging(staging.room.folder, SIZE)
 
     def hold():
         with small.held(files[0]):

@@ -5,9 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 import s3fs
+from misbehaving_server import Faults
 
 from pipeline.media.errors import MediaError
-from pipeline.remote import transfer
+from pipeline.remote import reading, transfer
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.transfer import look_up
 
@@ -19,19 +20,6 @@ def fetched(staging, site, path=PATH, **listed):
     with staging.held(RemoteFile(site.url + path, "a.mp4", **listed)) as staged:
         assert staged.digest == hashlib.blake2b(staged.path.read_bytes(), digest_size=16).hexdigest()
         return staged.path.read_bytes()
-
-
-class Faults(list):
-    """Faults of requests in turn; from the last of them on, the site has other files."""
-
-    def __init__(self, faults, site, files):
-        super().__init__(faults)
-        self._site, self._files = site, files
-
-    def pop(self, index=0):
-        if len(self) == 1:
-            self._site.files |= self._files
-        return super().pop(index)
 
 
 def gets(site):
@@ -101,7 +89,7 @@ def test_what_cannot_be_had_is_said_without_the_signature(staging, site, fault, 
         fetched(staging, site, f"{PATH}?X-Amz-Signature=5ecre7&id=7")
     assert "5ecre7" not in str(said.value) and f"{site.url}{PATH}" in str(said.value)
     assert sum(method == "HEAD" for method, _, _ in site.asked) == tries
-    assert [one.name for one in staging.folder.iterdir() if one.suffix != ".lock"] == []
+    assert [one.name for one in staging.room.folder.iterdir() if one.suffix != ".lock"] == []
 
 
 def test_nobody_answers(staging, monkeypatch):
@@ -126,7 +114,7 @@ def test_another_object_than_was_listed_does_not_slip_in(staging, site):
 def test_time_outs_are_outlasted_as_long_as_each_brings_something(staging, site, monkeypatch):
     site.files[PATH] = DATA[:200_000]
     site.pause_s = 0.3
-    monkeypatch.setattr(transfer, "_SECONDS", {"sock_read": 0.1})
+    monkeypatch.setattr(reading, "_SECONDS", {"sock_read": 0.1})
     assert fetched(staging, site) == DATA[:200_000]
     assert len(gets(site)) > 2
     monkeypatch.setattr(transfer, "TRIES", 0)
@@ -141,7 +129,7 @@ def objects(site, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "5ecre7")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(transfer, "BLOCK", 1_000_000)
+    monkeypatch.setattr(reading, "BLOCK", 1_000_000)
     monkeypatch.setattr(transfer, "_without_md5", set())
     s3fs.S3FileSystem.clear_instance_cache()
     site.files[OBJECT] = DATA
