@@ -15,7 +15,7 @@ from cache.errors import UserError
 from pipeline.media.errors import MediaError
 from pipeline.media_list import SUFFIXES, read_media_list
 from pipeline.remote.address import RemoteFile, scheme, url_of
-from pipeline.remote.faults import missing_package
+from pipeline.remote.reading import check_kinds
 from pipeline.remote.staging import Staging
 
 VIDEO_SUFFIXES = frozenset(
@@ -203,26 +203,3 @@ def open_place(media: Path) -> MediaPlace:
     if media.suffix.lower() in SUFFIXES and not media.is_dir():
         return MediaList(media)
     return MediaFolder(media)
-
-
-def check_kinds(kinds: dict[str, str], where: Path | str) -> None:
-    """Makes sure that fsspec, and the package below it, are here for some kinds of URLs.
-
-    Args:
-        kinds: a URL of each kind, by its scheme.
-        where: what names them.
-
-    Raises:
-        UserError: it is not; says what to install or what was meant.
-    """
-    from fsspec import available_protocols, get_filesystem_class  # type: ignore[import-untyped]
-
-    from pipeline.suggest import did_you_mean
-
-    for kind, url in kinds.items():
-        try:
-            get_filesystem_class(kind)
-        except ImportError as error:
-            raise UserError(f"{where}: {missing_package(url, error)}.") from None
-        except ValueError:
-            raise UserError(f"{where}: no kind of URL {kind!r}, {did_you_mean(kind, available_protocols())}") from None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cache.errors import UserError
 from pipeline.media.errors import MediaError
 from pipeline.remote.address import is_http, scheme
-from pipeline.remote.faults import CutError
+from pipeline.remote.faults import CutError, missing_package
+from pipeline.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
@@ -45,6 +48,27 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         options["client_kwargs"] = client | conf.get(scheme(url), {}).get("client_kwargs", {})
         options["encoded"] = url.isascii() and " " not in url  # a signature is of the very letters of its URL
     return url_to_fs(url, **options)
+
+
+def check_kinds(kinds: dict[str, str], where: Path | str) -> None:
+    """Makes sure that fsspec, and the package below it, are here for some kinds of URLs.
+
+    Args:
+        kinds: a URL of each kind, by its scheme.
+        where: what names them.
+
+    Raises:
+        UserError: it is not; says what to install or what was meant.
+    """
+    from fsspec import available_protocols, get_filesystem_class  # type: ignore[import-untyped]
+
+    for kind, url in kinds.items():
+        try:
+            get_filesystem_class(kind)
+        except ImportError as error:
+            raise UserError(f"{where}: {missing_package(url, error)}.") from None
+        except ValueError:
+            raise UserError(f"{where}: no kind of URL {kind!r}, {did_you_mean(kind, available_protocols())}") from None
 
 
 def version_of(info: dict[str, Any]) -> str:
