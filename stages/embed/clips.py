@@ -16,6 +16,7 @@ from cache.keys import clip_keys, joined_clip_key
 from cache.rows import frames_of
 from pipeline.media.errors import MediaError
 from pipeline.media_place import GivenMedia, Source, Sources, open_place
+from pipeline.wanted_rows import taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,10 @@ class Clips(Sequence[Clip]):
     def take(self, positions: np.ndarray) -> list[Clip]:
         """Clips by number."""
         offsets, frames = frames_of(self._first[positions], self._first[positions + 1])
-        sources, *others = (column.gather(frames).to_list() for column in self._spans)
+        sources, *others = (taken(column, frames).to_list() for column in self._spans)
         media = {source: self._media.source(source) for source in set(sources)}
         spans = [Span(media[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
-        ids, names = self.ids.gather(positions), self.names.gather(positions)
+        ids, names = taken(self.ids, positions), taken(self.names, positions)
         return [
             Clip(id, tuple(spans[start:stop]), name)
             for id, name, (start, stop) in zip(ids, names, pairwise(offsets.tolist()), strict=True)
@@ -133,11 +134,9 @@ class Clips(Sequence[Clip]):
 
     def keys(self, rendition: str) -> np.ndarray:
         """`Clip.key` of each, uint8 (n, 16)."""
-        digests, starts, stops = (_firsts(self._spans[name], self._first) for name in ("digest", "start_s", "stop_s"))
-        keys = clip_keys(digests, starts, stops, rendition)
-        for i in np.flatnonzero(np.diff(self._first) > 1):
-            keys[i] = np.frombuffer(self[int(i)].key(rendition), np.uint8)
-        return keys
+        digests, starts, stops = (self._spans[name] for name in ("digest", "start_s", "stop_s"))
+        stretches = None if len(digests) == len(self) else np.diff(self._first).tolist()
+        return clip_keys(digests, starts, stops, rendition, stretches)
 
     def first_files(self) -> np.ndarray:
         """Number of the file, by its bytes, in which each clip begins: uint32 (n,)."""

@@ -4,11 +4,13 @@ beside the media or in the file names."""
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
+from pipeline.counted import counted
 from pipeline.media_place import MediaPlace, open_place
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
@@ -50,13 +52,14 @@ def _from_listing(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> A
     unlisted = set(files) - {segment.media for segment in annotations.segments}
     if unlisted:
         annotations.remarks.append(
-            f"{len(unlisted)} media files in {media} have no row in {path.name} and are left out"
+            f"{counted(len(unlisted), 'media file')} in {media} without a row in {path.name} left out"
         )
     return annotations
 
 
 def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
     annotations = Annotations()
+    _cue_files.cache_clear()
     for file in files:
         cue_file = _subtitles_of(file, place, _folders(file, place, media))
         if cue_file is None:
@@ -77,11 +80,18 @@ def _subtitles_of(file: Path, place: CorpusPlace, folders: list[Path]) -> Path |
     """Subtitles beside the medium (`talk.srt`, `talk.en.vtt`), or of the same stem where the annotations lie."""
     if place.annotations.suffix.lower() in subtitles.SUFFIXES and place.annotations.stem == file.stem:
         return place.annotations
-    for folder in folders:
-        for one in sorted(folder.iterdir()):
-            if one.suffix.lower() in subtitles.SUFFIXES and one.name.startswith(f"{file.stem}."):
-                return one
-    return None
+    return next((found for folder in folders if (found := _cue_files(folder).get(file.stem))), None)
+
+
+@lru_cache
+def _cue_files(folder: Path) -> dict[str, Path]:
+    """The first subtitles that are named after each stem: `talk.en.vtt` is so after `talk` and `talk.en`."""
+    found: dict[str, Path] = {}
+    for one in sorted(folder.iterdir(), reverse=True):
+        if one.suffix.lower() in subtitles.SUFFIXES:
+            parts = one.name.split(".")
+            found |= {".".join(parts[:n]): one for n in range(1, len(parts))}
+    return found
 
 
 def _captions_in_text(file: Path, folders: list[Path]) -> tuple[str, ...]:
