@@ -18,6 +18,7 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.media.audio import AudioFile
 from pipeline.media.errors import MediaError
+from pipeline.media_place import open_place
 from pipeline.options import KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.progress import progress
@@ -36,7 +37,7 @@ def extract_audio(
     heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
     media = media.filter(pl.col("media_id").is_in(heard.implode()))
-    store = AudioStore(Store.default(), config.audio)
+    store, sources = AudioStore(Store.default(), config.audio), open_place(place.media)
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
     rows = media.to_dicts()
@@ -47,7 +48,7 @@ def extract_audio(
     def extract(row: dict) -> AudioFile | str:
         try:
             with summary.timed("decode"):
-                return store.ensure(row["digest"], place.media / row["path"])
+                return store.ensure(row["digest"], sources.source(row["path"]))
         except MediaError as error:
             return str(error)
         except OSError as error:
