@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cache.errors import UserError
 from cache.tables import PROBLEMS, table, write_table
+from pipeline.operations.events import event
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Problems:
         Raises:
             StrictStop: the run is strict.
         """
+        event("problem", logging.WARNING, stage=self.stage, id=id, path=path, reason=reason)
         if self.strict:
             raise StrictStop(f"{self.stage}: {path or id}: {reason} (strict run).")
         self.found.append(Problem(self.stage, id, str(path), reason))

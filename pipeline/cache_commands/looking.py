@@ -13,7 +13,8 @@ from cache.location import Store
 from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
 from pipeline.cache_commands.found import artifact_paths, encoders, opened, store_paths
-from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table, size
+from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table
+from pipeline.operations.space import size
 
 
 def ls(

@@ -18,6 +18,7 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.corpus_tables import read_extended
 from pipeline.fingerprints import fingerprint_of
+from pipeline.operations.log import logged
 from pipeline.options import Cluster, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.row_making import Row
@@ -42,6 +43,7 @@ Compiled = Annotated[
 BatchSize = Annotated[int, typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass.")]
 
 
+@logged
 def embed_clips(
     corpus: CorpusName,
     encoder: EncoderName,
@@ -77,6 +79,7 @@ def embed_clips(
     _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note)
 
 
+@logged
 def embed_captions(
     corpus: CorpusName,
     encoder: EncoderName,

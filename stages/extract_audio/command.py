@@ -18,12 +18,14 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.media.audio import AudioFile
 from pipeline.media.errors import MediaError
+from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.summary import Summary
 
 
+@logged
 def extract_audio(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     strict: Strict = False,

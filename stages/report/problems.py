@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cache import tables as schemas
 from pipeline import layout
-from pipeline.command_line import EXIT_PROBLEMS
 from pipeline.config.params import Params, load_params
 from pipeline.console_table import print_table
+from pipeline.exit_codes import EXIT_PROBLEMS
 
 
 def read_problems(folder: Path, params: Params) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ import typer
 from cache.location import Store
 from pipeline import layout
 from pipeline.fingerprints import fingerprint_of
+from pipeline.operations.log import logged
 from pipeline.options import Workers
 from pipeline.summary import Summary
 from stages.train.config import TrainingConfig, load_training
@@ -35,6 +36,7 @@ Seconds = Annotated[
 ]
 
 
+@logged
 def train(
     name: Name, device: Device = None, workers: Workers = None, processes: Count = 1, save_every: Seconds = 600.0
 ) -> None:

@@ -12,6 +12,7 @@ from pipeline import layout
 from pipeline.command_line import finish
 from pipeline.config.named import named
 from pipeline.fingerprints import fingerprint_of
+from pipeline.operations.log import logged
 from pipeline.options import Cluster, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from stages.embed.avlnet.config import AvlNetConfig, load_avlnet_config
@@ -25,6 +26,7 @@ VERSION = 1  # raise it when a change of this code changes rows
 STAGE = "embed_avlnet"
 
 
+@logged
 def embed_avlnet(
     corpus: CorpusName,
     encoder: EncoderName,
