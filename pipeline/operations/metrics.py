@@ -59,7 +59,8 @@ class Run:
         nbytes: see `Making`.
         seconds: from the first to the last row, without loading the model.
         parts: seconds of `load`, `decode`, `encode`, `write`, ...; those of threads and workers add up.
-        busy: share of `seconds` in which the device encoded; None on a cluster, where devices add up.
+        busy: share of `seconds` in which the device encoded; None on a cluster, where devices add up,
+            and where nothing is encoded.
         peak_rss_bytes: of the process.
         ended: `done`, or how else.
     """
@@ -94,7 +95,9 @@ class Run:
             nbytes=making.nbytes,
             seconds=round(seconds, 6),
             parts={part: round(one, 3) for part, one in parts.items()},
-            busy=None if making.cluster else round(min(1.0, parts.get("encode", 0.0) / seconds), 3),
+            busy=None
+            if making.cluster or "encode" not in parts
+            else round(min(1.0, parts.get("encode", 0.0) / seconds), 3),
             peak_rss_bytes=peak_rss_bytes(),
             ended="done" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from pipeline.operations.metrics import Run
@@ -17,7 +17,8 @@ class Plan:
     Attributes:
         label: stage and what it runs on.
         wanted: rows, or files, that the output should have.
-        missing: those that no run has made yet.
+        present: those that an earlier run has made.
+        missing: those to make.
         where: what makes them: a device, or a cluster.
         unit: what is counted.
         media: files to open.
@@ -25,11 +26,11 @@ class Plan:
         runs: earlier ones on the same device; see `metrics.comparable`.
         by_seconds: the time is estimated by the seconds of sound rather than by the count.
         needs: what will be written.
-        notes: anything else worth a line.
     """
 
     label: str
     wanted: int
+    present: int
     missing: int
     where: str
     unit: str = "rows"
@@ -38,18 +39,16 @@ class Plan:
     runs: Sequence[Run] = ()
     by_seconds: bool = False
     needs: Sequence[Need] = ()
-    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        present = self.wanted - self.missing
-        said = [f"{self.label}: {self.wanted} {self.unit} wanted, {present} present, {self.missing} to compute"]
+        said = [f"{self.label}: {self.wanted} {self.unit} wanted, {self.present} present, {self.missing} to compute"]
         if self.missing and self.media:
             length = f" with {_clock(self.seconds)} of them to go through" if self.seconds else ""
             said[0] += f", from {self.media} media{length}"
         said.append(f"time: {self._time()}")
         for room in rooms(self.needs):
             said.append(f"disk: {room}{'' if room.enough else '; NOT ENOUGH'}")
-        return "\n  ".join([*said, *self.notes])
+        return "\n  ".join(said)
 
     def _time(self) -> str:
         if not self.missing:

@@ -13,6 +13,7 @@ from cache.row_store import RowStore
 from pipeline.device import describe, pick_device
 from pipeline.operations.metrics import comparable, runs
 from pipeline.operations.plan import Plan
+from pipeline.previous_artifact import may_be_had
 from pipeline.wanted_rows import WantedRows
 from stages.embed.making import RunOptions
 from stages.embed.sides import Side, needs_of
@@ -38,6 +39,7 @@ def plan_side(side: Side, rows: WantedRows, options: RunOptions, seconds: np.nda
     return Plan(
         side.label,
         len(rows),
+        len(rows) - len(positions),
         len(positions),
         f"cluster {options.cluster}" if options.cluster else device,
         media=len({row.path for row in rows.part(missing)} - {""}),
@@ -48,9 +50,10 @@ def plan_side(side: Side, rows: WantedRows, options: RunOptions, seconds: np.nda
 
 
 def _in_artifact(side: Side) -> KeyIndex:
-    """Keys of the artifact that stands there, whose rows a run takes if the store lacks them."""
+    """Keys of the artifact that stands there, whose rows a run under DVC takes if the store lacks them."""
     try:
         found = open_artifact(side.out)
+        ours = may_be_had() and found.description.get("fingerprint") == side.fingerprint
+        return KeyIndex([found.keys] if ours else [])
     except UserError:
         return KeyIndex([])
-    return KeyIndex([found.keys] if found.description.get("fingerprint") == side.fingerprint else [])

@@ -33,6 +33,7 @@ def planned(summary: Summary, lengths: Mapping[str, float], store: AudioStore) -
     return Plan(
         summary.label,
         summary.wanted,
+        summary.found or 0,
         len(lengths),
         "this machine",
         unit="media",
