@@ -11,13 +11,14 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipeline.operations.events import counters, event, logger
 from pipeline.operations.metrics import peak_rss_bytes
 from pipeline.operations.secrets import without_secrets
 
+LONGEST_NAME = 100
 KEPT = 20
 """Logs of one stage on one corpus and encoder that are kept, the latest."""
 
@@ -47,7 +49,9 @@ def logged(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        arguments = signature.bind(*args, **kwargs).arguments
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = bound.arguments
         if arguments.get("dry_run"):
             return command(*args, **kwargs)
         with _log(command.__name__, ".".join(str(arguments[name]) for name in required), arguments):
@@ -91,7 +95,7 @@ def _opened(stage: str, subject: str) -> logging.Handler | None:
     """A new file for this run; the oldest of their kind are removed."""
     now = datetime.now(UTC)
     try:
-        folder = Store.default().logs / stage / subject.replace("/", "_")
+        folder = Store.default().logs / stage / re.sub(r"[^\w.+-]", "_", without_secrets(subject))[:LONGEST_NAME]
         folder.mkdir(parents=True, exist_ok=True)
         for old in sorted(folder.glob("*.jsonl"))[: -(KEPT - 1)]:
             old.unlink(missing_ok=True)
@@ -107,6 +111,10 @@ class _File(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         logger.removeHandler(self)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class _Json(logging.Formatter):

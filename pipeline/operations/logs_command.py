@@ -39,7 +39,7 @@ def logs(
 
 def _line(path: Path) -> list[str]:
     lines = [_read(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    end = next((one for one in reversed(lines) if one.get("event") == "end"), {})
+    end: dict[str, Any] = next((one for one in reversed(lines) if one.get("event") == "end"), {})
     return [
         lines[0].get("at", "?") if lines else "?",
         *path.parts[-3:-1],
