@@ -137,11 +137,12 @@ def in_threads(work: Callable[[G], None], groups: Sequence[G], waiting: Waiting[
         waiting.end()
 
     thread = threading.Thread(target=run, name="decode-all", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield
     finally:
         waiting.close()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
     for error in errors:
         raise error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import soundfile
 
 from cache.keys import caption_key
 from cache.row_format import RowFormat
@@ -25,7 +26,20 @@ from pipeline.wanted_rows import Row, WantedRows
 N, QUICK, BATCH = 64, 24, 4
 FINGERPRINT, FORMAT = "ab" * 16, RowFormat(8)
 ROWS = [Row(f"row{i}", caption_key(str(i)), f"file{i}", f"{i}.wav") for i in range(N)]
+RATE = 48_000
 LONG = Path("long.wav")
+
+
+def silent_wav(path: Path, seconds: int) -> None:
+    """A WAV file of zeros that takes no room on the disk, and as long to decode as any other."""
+    soundfile.write(path, np.zeros((1, 2), np.int16), RATE, subtype="PCM_16")
+    nbytes = seconds * RATE * 4
+    with path.open("r+b") as file:
+        file.seek(4)
+        file.write((36 + nbytes).to_bytes(4, "little"))
+        file.seek(40)
+        file.write(nbytes.to_bytes(4, "little"))
+        file.truncate(44 + nbytes)
 
 
 class Tower:

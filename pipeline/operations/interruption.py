@@ -3,20 +3,26 @@
 The first signal raises `Interrupted` in the main thread, and tells the threads that decode to give up. A second Ctrl-C
 leaves at once, which costs what is not committed. Whatever sends one signal twice (a scheduler to all processes of a
 job, and a parent that passes it on) still sends the first only.
+
+Python runs handlers in the main thread alone, and not while that waits in C: a thread watches that signals are heeded.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NUDGE = signal.SIGURG
+"""Means nothing; a thread that waits looks up when it comes."""
+
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 SAME_S = 0.5
 """A Ctrl-C this soon after the first signal is the same one, delivered twice."""
@@ -34,8 +40,8 @@ class _State:
     def __init__(self) -> None:
         self.asked = threading.Event()
         self.number: int | None = None
-        self.at = 0.0
         self.held = 0
+        self.of_asyncio = False
 
 
 _state = _State()
@@ -64,22 +70,32 @@ def exit_code() -> int:
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Handles the signals within the block; those that are ignored, as under nohup, stay ignored."""
+    """Handles the signals within the block; those that are ignored, as under nohup, stay ignored.
+
+    When an interruption ends the block, the process is about to end, and a second Ctrl-C still counts.
+    """
     global _state
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     _state = _State()
     before = {one: signal.getsignal(one) for one in SIGNALS}
+    heeded = [one for one, handler in before.items() if handler is not signal.SIG_IGN]
+    for one in heeded:
+        signal.signal(one, _on_signal)
+    watcher = _Watcher(heeded)
+    ends = False
     try:
-        for one, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(one, _on_signal)
         yield
+    except BaseException:
+        ends = asked()
+        raise
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-        _state.asked.clear()
+        if not ends:
+            watcher.end()
+            for one, handler in before.items():
+                signal.signal(one, handler)
+            _state.asked.clear()
 
 
 @contextmanager
@@ -103,24 +119,75 @@ def left_to_asyncio() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _state.of_asyncio = True
     try:
         yield
     finally:
+        _state.of_asyncio = False
         signal.signal(signal.SIGINT, before)
 
 
 def _on_signal(number: int, frame: Any) -> None:
     if _state.asked.is_set():
-        if number == signal.SIGINT and time.monotonic() - _state.at >= SAME_S:
-            _leave_at_once()
         return
-    _state.number, _state.at = number, time.monotonic()
+    _state.number = number
     _state.asked.set()
     of_asyncio = signal.getsignal(signal.SIGINT)
-    if of_asyncio is not _on_signal and callable(of_asyncio):
+    if _state.of_asyncio and callable(of_asyncio):
         of_asyncio(number, frame)
     elif not _state.held:
         raise Interrupted
+
+
+class _Watcher:
+    """A thread that is told of signals as they arrive, whatever the main thread is at.
+
+    Args:
+        numbers: of the signals that are handled.
+    """
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = numbers
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._before = signal.signal(NUDGE, lambda *_: None), signal.set_wakeup_fd(self._writing)
+        self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        handler, descriptor = self._before
+        signal.set_wakeup_fd(descriptor)
+        os.write(self._writing, b"\0")
+        self._thread.join()
+        signal.signal(NUDGE, handler)
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def _watch(self) -> None:
+        arrived = select.poll()
+        arrived.register(self._reading, select.POLLIN)
+        first: float | None = None
+        pause_s: float | None = None
+        while True:
+            if not arrived.poll(None if pause_s is None else 1000 * pause_s):
+                pause_s = self._insist(pause_s)
+                continue
+            number = os.read(self._reading, 1)[0]
+            if number == 0:
+                return
+            if number not in self._numbers:
+                continue
+            if first is None:
+                first, pause_s = time.monotonic(), 0.05
+            elif number == signal.SIGINT and time.monotonic() - first >= SAME_S:
+                _leave_at_once()
+
+    def _insist(self, pause_s: float | None) -> float | None:
+        """Wakes the main thread if it has begun to wait just before the signal came; how long to wait for that."""
+        if _state.asked.is_set() or _state.of_asyncio:
+            return None
+        signal.pthread_kill(threading.main_thread().ident or 0, NUDGE)
+        return min(1.0, 2 * (pause_s or 1.0))
 
 
 def _leave_at_once() -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-from interrupted_run import BATCH, FINGERPRINT, FORMAT, LONG, QUICK, ROWS, N
+from interrupted_run import BATCH, FINGERPRINT, FORMAT, LONG, QUICK, ROWS, N, silent_wav
 
 from cache.places import LocalPlace
 from cache.row_store import RowStore
@@ -19,7 +18,6 @@ from pipeline.operations.interruption import Interrupted, asked, check, handled,
 from pipeline.operations.metrics import runs
 
 SCRIPT = Path(__file__).parents[2] / "interrupted_run.py"
-RATE = 48_000
 
 
 def start(how):
@@ -28,22 +26,10 @@ def start(how):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def silence(path: Path, seconds: int) -> None:
-    """A WAV file of zeros that takes no room on the disk, and as long to decode as any other."""
-    soundfile.write(path, np.zeros((1, 2), np.int16), RATE, subtype="PCM_16")
-    nbytes = seconds * RATE * 4
-    with path.open("r+b") as file:
-        file.seek(4)
-        file.write((36 + nbytes).to_bytes(4, "little"))
-        file.seek(40)
-        file.write(nbytes.to_bytes(4, "little"))
-        file.truncate(44 + nbytes)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_is_computed_is_committed_and_a_long_decode_given_up(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
-    silence(LONG, 6 * 3600)
+    silent_wav(LONG, 6 * 3600)
     process = start("embed")
     encoded = [int(process.stdout.readline()) for _ in range(QUICK)]
     began = time.monotonic()
