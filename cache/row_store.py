@@ -159,7 +159,7 @@ class RowStore:
         """The same as tensors of the store's dtype, bfloat16 included."""
         return self.read_rows(keys).torch()
 
-    def read_rows(self, keys: row_keys.Keys) -> Rows:
+    def read_rows(self, keys: row_keys.Keys | Lookup) -> Rows:
         """Rows in the order of the keys, with side values; raises as `read` does."""
         return self.catalog.read(self.lookup(keys))
 

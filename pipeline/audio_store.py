@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from cache.durable import new_file
+from cache.durable import clean_abandoned, new_file
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile, extract_audio
@@ -33,6 +33,7 @@ class AudioStore:
     def __init__(self, store: Store, settings: AudioSettings) -> None:
         self.settings = settings
         self.folder = store.audio / recipe(settings)
+        self._cleaned: set[Path] = set()
 
     def path(self, digest: str) -> Path:
         """Where the FLAC file of a source lies."""
@@ -61,7 +62,10 @@ class AudioStore:
             return found
         path = self.path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in self._cleaned:
+            self._cleaned.add(path.parent)
+            clean_abandoned(path.parent)
         made = extract_audio(source, path, channels=self.settings.channels, bits=self.settings.bits)
-        with new_file(path.with_suffix(".json")) as temporary:
+        with new_file(path.with_suffix(".json"), clean=False) as temporary:
             temporary.write_text(json.dumps(asdict(made)))
         return made

@@ -14,6 +14,7 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import ExperimentConfig, load_experiment
 from pipeline.config.named import CONFIGS, named
 from pipeline.config.params import PARAMS, load_params
+from pipeline.counted import counted
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params, subset_entries
 from pipeline.suggest import did_you_mean
 from stages.embed.registry import load_encoder
@@ -48,8 +49,8 @@ def adopt(
         }
     )
     print(
-        f"{corpus}: {len(encoders)} encoders, {len(chosen)} experiments, {len(subsets)} subsets in {PARAMS} "
-        f"({changed} entries are new)."
+        f"{corpus}: {counted(len(encoders), 'encoder')}, {counted(len(chosen), 'experiment')}, "
+        f"{counted(len(subsets), 'subset')} in {PARAMS} ({counted(changed, 'new entry', 'new entries')})."
     )
     wanted = dict.fromkeys(catalogued(path) or "" for one in encoders for path in missing[one])
     if fetched := [name for name in wanted if name]:

@@ -8,35 +8,42 @@ from typing import Annotated, Any
 
 import typer
 
+from cache.answers import AnswerStore
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
 from cache.location import Store
 from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
-from pipeline.cache_commands.found import artifact_paths, encoders, opened, store_paths
+from pipeline.cache_commands.found import answer_paths, artifact_paths, encoders, opened, store_paths
 from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table
+from pipeline.counted import counted
 from pipeline.operations.metrics import LAST, Run, runs
 from pipeline.operations.space import size
 
 
 def ls(
     store: Annotated[
-        str | None, typer.Option(help="Folder or URL of row stores; $HEARONCE_STORE or .hearonce by default.")
+        str | None, typer.Option(help="Folder or URL of a store; $HEARONCE_STORE or .hearonce by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the row stores and the embedding caches of data/."""
+    """List the row stores, the embedding caches of data/, and the answers of language models."""
     names = encoders()
     stores = [_store_line(path, names) for path in store_paths(store or Store.default().rows)]
     artifacts = [_artifact_line(path) for path in artifact_paths()]
+    answers = [_answers_line(path) for path in answer_paths(store or Store.default().answers)]
     if as_json:
-        show_json({"stores": stores, "artifacts": artifacts})
+        show_json({"stores": stores, "artifacts": artifacts, "answers": answers})
         return
-    for title, rows in (("row stores", stores), ("embedding caches", artifacts)):
+    for rows, one, several in (
+        (stores, "row store", "row stores"),
+        (artifacts, "embedding cache", "embedding caches"),
+        (answers, "folder of answers", "folders of answers"),
+    ):
         if rows:
-            show_table(f"{len(rows)} {title}", rows)
+            show_table(counted(len(rows), one, several), rows)
         else:
-            print(f"No {title}.")
+            print(f"No {several}.")
 
 
 def info(
@@ -91,6 +98,18 @@ def _artifact_line(path: Path) -> dict[str, Any]:
     except UserError as error:
         line["format"] = str(error)
     return {**line, "bytes": bytes_below(path)}
+
+
+def _answers_line(path: Path) -> dict[str, Any]:
+    store = AnswerStore.at(path)
+    line = {"task": store.identity.get("task", "?"), "model": "?", "fingerprint": store.fingerprint, "answers": "?"}
+    line |= {"bytes": bytes_below(path), "path": str(path)}
+    try:
+        kept = store.read()
+    except UserError as error:
+        return {**line, "path": str(error)}
+    models = sorted({answer.model for answer in kept.values()})
+    return {**line, "model": ", ".join(models) or "?", "answers": len(kept)}
 
 
 def _store_info(store: RowStore) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import polars as pl
 
 from cache.keys import clip_keys, joined_clip_key
 from cache.rows import frames_of
+from pipeline.wanted_rows import taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,10 @@ class Clips(Sequence[Clip]):
     def take(self, positions: np.ndarray) -> list[Clip]:
         """Clips by number."""
         offsets, frames = frames_of(self._first[positions], self._first[positions + 1])
-        sources, *others = (column.gather(frames).to_list() for column in self._spans)
+        sources, *others = (taken(column, frames).to_list() for column in self._spans)
         paths = {source: self._media / source for source in set(sources)}
         spans = [Span(paths[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
-        ids, names = self.ids.gather(positions), self.names.gather(positions)
+        ids, names = taken(self.ids, positions), taken(self.names, positions)
         return [
             Clip(id, tuple(spans[start:stop]), name)
             for id, name, (start, stop) in zip(ids, names, pairwise(offsets.tolist()), strict=True)
@@ -127,11 +128,9 @@ class Clips(Sequence[Clip]):
 
     def keys(self, rendition: str) -> np.ndarray:
         """`Clip.key` of each, uint8 (n, 16)."""
-        digests, starts, stops = (_firsts(self._spans[name], self._first) for name in ("digest", "start_s", "stop_s"))
-        keys = clip_keys(digests, starts, stops, rendition)
-        for i in np.flatnonzero(np.diff(self._first) > 1):
-            keys[i] = np.frombuffer(self[int(i)].key(rendition), np.uint8)
-        return keys
+        digests, starts, stops = (self._spans[name] for name in ("digest", "start_s", "stop_s"))
+        stretches = None if len(digests) == len(self) else np.diff(self._first).tolist()
+        return clip_keys(digests, starts, stops, rendition, stretches)
 
     def seconds(self) -> np.ndarray:
         """How long each clip is, float64 (n,)."""

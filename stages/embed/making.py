@@ -17,7 +17,7 @@ from pipeline.cluster.row_making import ClusterMaker
 from pipeline.device import describe, pick_device
 from pipeline.fingerprints import fingerprint_of
 from pipeline.row_making import Encoding, Load, LocalMaker, RowMaker
-from pipeline.wanted_rows import Row
+from pipeline.wanted_rows import Row, taken
 from stages.embed.encoder import Encoder, Modality
 from stages.embed.loading import identity_of, load_tower
 
@@ -75,7 +75,7 @@ class CaptionReader:
         return KeyIndex([self._keys])
 
     def _texts_of(self, rows: Sequence[Row]) -> pl.Series:
-        return self._texts.gather(self._index.find([row.key for row in rows]))
+        return taken(self._texts, self._index.find([row.key for row in rows]))
 
     def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, str]]:
         """See `Reader`."""

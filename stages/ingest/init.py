@@ -17,6 +17,7 @@ from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
+from pipeline.counted import counted
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
@@ -79,7 +80,7 @@ def init(
         _dump(
             one.model_dump(include={"corpus", "encoders", "captions", "protocol"}),
             CONFIGS / "experiments" / corpus / f"{experiment}.yaml",
-            "All options: ExperimentConfig in pipeline/config.py.",
+            "All options: ExperimentConfig in pipeline/config/experiment.py.",
         )
     extend_params(
         {
@@ -93,14 +94,14 @@ def init(
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
     )
-    print(f"{len(files)} media files, {n_captions} captions from {where}.")
+    print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
         print(f"{path}: {reason}")
     if len(found.faults) > 3:
-        print(f"... and {len(found.faults) - 3} more rows that cannot be used")
+        print(f"... and {counted(len(found.faults) - 3, 'more row')} that cannot be used")
     for remark in found.remarks:
         print(remark)
-    print(f"Wrote {config_path}, {len(experiments)} experiments and params.yaml. Now: uv run dvc repro")
+    print(f"Wrote {config_path}, {counted(len(experiments), 'experiment')} and params.yaml. Now: uv run dvc repro")
 
 
 def _find_captions(folder: Path, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
@@ -148,7 +149,7 @@ def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
     if inside:
         with Path(".dvcignore").open("a", encoding="utf-8") as file:
             file.writelines(f"/{_ignore_pattern(path)}\n" for path in inside)
-        print(f"{len(inside)} files cannot be read; DVC would stop at them, so .dvcignore names them.")
+        print(f"DVC would stop at {counted(len(inside), 'unreadable file')}, so .dvcignore names what it is to skip.")
     if len(inside) < len(unreadable):
         first = next(path for path in unreadable if not path.resolve().is_relative_to(root))
         print(

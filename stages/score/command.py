@@ -51,7 +51,7 @@ def score_subset(
     names = load_params().experiments_of(corpus)
     for name in names:
         try:
-            scored[name] = open_experiment(load_experiment(name)).score(members)
+            scored[name] = open_experiment(load_experiment(name).on_subset(subset)).score(members)
         except NothingToScore as reason:
             remarks.append(f"{name}: {reason}")
     results.write_subset(layout.subset_results(corpus, subset), scored)

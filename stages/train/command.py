@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.fingerprints import fingerprint_of
@@ -57,6 +58,8 @@ def train(
             with together.first_alone():  # what the first imports into the store, the others find there
                 features = _features(config)
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
+            if evaluated is not None:
+                _check_alike(features, evaluated)
         reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
         with closing(reader):
             _train(name, Material(config, features, evaluated, reader, together), summary, save_every)
@@ -69,6 +72,16 @@ def _features(config: TrainingConfig) -> Features:
     from stages.train.howto100m import WindowedVideos
 
     return CachedFeatures(config, config.train_on) if config.files is None else WindowedVideos(config.files, config)
+
+
+def _check_alike(trained: Features, evaluated: Features) -> None:
+    for kind in ("picture_dim", "word_dim"):
+        wanted, found = getattr(trained, kind), getattr(evaluated, kind)
+        if found != wanted:
+            raise UserError(
+                f"What is evaluated on has a {kind} of {found}, what is trained on one of {wanted}: name encoders that "
+                "made the same features."
+            )
 
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:

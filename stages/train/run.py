@@ -71,9 +71,10 @@ class Material:
                 f"batch_size {config.batch_size} cannot be shared out to {shares} parts: change one of them."
             )
         if n < config.batch_size:
+            clips = f"clips of {config.corpus!r} (subset {config.train_on or 'all'})"
+            source = clips if config.files is None else f"videos of {config.files.paths}"
             raise UserError(
-                f"Of {config.corpus!r} (subset {config.train_on or 'all'}) {n} clips can be trained on, fewer than "
-                f"batch_size {config.batch_size}: make that smaller."
+                f"Of the {source} {n} can be trained on, fewer than batch_size {config.batch_size}: make that smaller."
             )
         return n // config.batch_size
 

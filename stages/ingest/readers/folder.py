@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
+from pipeline.counted import counted
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
 
@@ -65,13 +67,14 @@ def _from_listing(place: CorpusPlace, files: list[Path]) -> Annotations:
     unlisted = set(files) - {segment.media for segment in annotations.segments}
     if unlisted:
         annotations.remarks.append(
-            f"{len(unlisted)} media files in {place.media} have no row in {path.name} and are left out"
+            f"{counted(len(unlisted), 'media file')} in {place.media} without a row in {path.name} left out"
         )
     return annotations
 
 
 def _from_subtitles(place: CorpusPlace, files: list[Path]) -> Annotations:
     annotations = Annotations()
+    _cue_files.cache_clear()
     for file in files:
         cue_file = _subtitles_of(file, place)
         if cue_file is None:
@@ -96,11 +99,18 @@ def _subtitles_of(file: Path, place: CorpusPlace) -> Path | None:
         folders.append(place.annotations)
     elif place.annotations.suffix.lower() in subtitles.SUFFIXES and place.annotations.stem == file.stem:
         return place.annotations
-    for folder in folders:
-        for one in sorted(folder.iterdir()):
-            if one.suffix.lower() in subtitles.SUFFIXES and one.name.startswith(f"{file.stem}."):
-                return one
-    return None
+    return next((found for folder in folders if (found := _cue_files(folder).get(file.stem))), None)
+
+
+@lru_cache
+def _cue_files(folder: Path) -> dict[str, Path]:
+    """The first subtitles that are named after each stem: `talk.en.vtt` is so after `talk` and `talk.en`."""
+    found: dict[str, Path] = {}
+    for one in sorted(folder.iterdir(), reverse=True):
+        if one.suffix.lower() in subtitles.SUFFIXES:
+            parts = one.name.split(".")
+            found |= {".".join(parts[:n]): one for n in range(1, len(parts))}
+    return found
 
 
 def _captions_in_text(path: Path) -> tuple[str, ...]:

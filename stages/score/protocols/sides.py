@@ -112,7 +112,7 @@ class SideScorer:
             (self._names[0], [self._query_ids[i] for i in np.flatnonzero(queries)], sims, right),
             (self._names[1], [self._item_ids[i] for i in np.flatnonzero(items)], sims.T, right.T),
         )
-        count = self._config.query_count if members is None else None
+        count = self._config.query_count
         result = {}
         for name, ids, similarities, belongs in sides:
             one = side_retrieval.score(np.ascontiguousarray(similarities), belongs, self._config.ties, count)
