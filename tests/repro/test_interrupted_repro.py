@@ -34,9 +34,8 @@ def start(*command: str) -> subprocess.Popen[str]:
 
 def test_ctrl_c_under_dvc_keeps_what_was_done(project, hearonce):
     Path("videos").mkdir()
-    for name in ("first", "second"):
-        silent_wav(Path(f"videos/{name}.wav"), 1)
-    silent_wav(Path("videos/third.wav"), 1200)
+    for name, seconds in (("first", 1), ("second", 2), ("third", 3 * 3600)):
+        silent_wav(Path(f"videos/{name}.wav"), seconds)
     Path("captions.csv").write_text("file,caption\nfirst.wav,one\nsecond.wav,two\nthird.wav,three\n")
     Path("params.yaml").write_text(PARAMS)
     Path("configs/corpora/mine.yaml").write_text("window_s: null\n")
@@ -51,6 +50,8 @@ def test_ctrl_c_under_dvc_keeps_what_was_done(project, hearonce):
     said, _ = repro.communicate(timeout=60)
     assert repro.returncode != 0 and "hearonce: interrupted; everything that was committed is kept" in said
     assert len(list(Path(".hearonce/audio").rglob("*.flac"))) == 2
+    silent_wav(Path("videos/third.wav"), 3)
+    assert hearonce("ingest", "mine")[0] == 0
     repro = start("dvc", "repro")
     said, _ = repro.communicate(timeout=100)
     assert repro.returncode == 0 and "3 media wanted, 2 found in cache, 1 computed, 0 failed" in said
