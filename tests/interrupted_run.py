@@ -1,7 +1,7 @@
 """A run of an embedding stage in a process of its own, for tests that send it signals.
 
-`python interrupted_run.py embed` reads rows slowly, out of a file that takes longer to decode than anybody waits, and
-prints the id of each row that it has encoded; `... stubborn` has a reading thread that cannot be stopped.
+`python interrupted_run.py embed` prints the number of each row that it has encoded, and decodes without end for the
+later ones; `... stubborn` has reading threads that cannot be stopped.
 """
 
 import time
@@ -52,10 +52,10 @@ class Tower:
 
 
 def read(group):
-    """The first rows come quickly, the others from the end of the long file."""
+    """The first rows come quickly, the others after a decoding without end."""
     for row in group:
         number = int(row.id.removeprefix("row"))
-        if number >= QUICK and LONG.exists():
+        while number >= QUICK and LONG.exists():
             with av.open(str(LONG)) as container:
                 for _ in decoded(container, container.streams.audio[0]):
                     pass
