@@ -111,7 +111,6 @@ class _Writers:
     def __init__(self, store: RowStore) -> None:
         self._store = store
         self._writers: dict[str, RowWriter] = {}
-
         self._told = 0
 
     def add(self, keys: Sequence[bytes], values: Any, provenance: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.fingerprints import fingerprint_of
+from pipeline.operations.events import event
 from pipeline.operations.log import logged
 from pipeline.options import Workers
 from pipeline.summary import Summary
@@ -45,6 +46,7 @@ def train(
     config = load_training(name)
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        event("remark", text="torchrun takes over; each of its processes has a log of its own")
         os.execv(sys.executable, [*torchrun, *sys.argv])
     from stages.train.batches import BatchReader
     from stages.train.features import CachedFeatures
