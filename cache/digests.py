@@ -23,11 +23,15 @@ _TABLES = (
 class DigestMemory:
     """A small SQLite table of digests. Safe to share between threads and processes; losing it costs only time.
 
-    Where the file cannot be used (a read-only or full disk, no SQLite file), digests are remembered in memory.
+    Without a file, or where it cannot be used (a read-only or full disk, no SQLite file), digests are remembered in
+    memory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
+        if path is None:
+            self._connection = _connected(":memory:")
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _connected(path)

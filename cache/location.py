@@ -72,6 +72,11 @@ class Store:
         return self.root / "trainings"
 
     @property
+    def logs(self) -> Path:
+        """What runs on this machine have written down of themselves."""
+        return (self.local or self.root) / "logs"
+
+    @property
     def digests(self) -> Path:
         """Remembered digests of files of this machine."""
         return (self.local or self.root) / "digests.sqlite"

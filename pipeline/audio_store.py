@@ -26,16 +26,19 @@ class AudioStore:
     Args:
         store: whose `audio` folder is used.
         settings: how sound tracks are extracted.
+
+    Attributes:
+        folder: of all files made in this way.
     """
 
     def __init__(self, store: Store, settings: AudioSettings) -> None:
         self.settings = settings
-        self._folder = store.audio / recipe(settings)
+        self.folder = store.audio / recipe(settings)
         self._cleaned: set[Path] = set()
 
     def path(self, digest: str) -> Path:
         """Where the FLAC file of a source lies."""
-        return self._folder / digest[:2] / f"{digest}.flac"
+        return self.folder / digest[:2] / f"{digest}.flac"
 
     def find(self, digest: str) -> AudioFile | None:
         """The extracted file, or None if it is not there yet."""

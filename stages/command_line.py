@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": "stages.score.compare_command:compare",
     "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.problems:problems",
+    "logs": "pipeline.operations.logs_command:logs",
     "encode": "stages.embed.encode_files:encode",
     "checkpoints": "pipeline.checkpoints.app:app",
     "cache": "pipeline.cache_commands.app:app",

@@ -138,6 +138,11 @@ class Clips(Sequence[Clip]):
         stretches = None if len(digests) == len(self) else np.diff(self._first).tolist()
         return clip_keys(digests, starts, stops, rendition, stretches)
 
+    def seconds(self) -> np.ndarray:
+        """How long each clip is, float64 (n,)."""
+        ends = np.append(0.0, (self._spans["stop_s"] - self._spans["start_s"]).cum_sum().to_numpy())
+        return np.diff(ends[self._first])
+
     def first_files(self) -> np.ndarray:
         """Number of the file, by its bytes, in which each clip begins: int64 (n,)."""
         return _firsts(self._spans["digest"], self._first).rank("dense").to_numpy().astype(np.int64)

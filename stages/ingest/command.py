@@ -21,6 +21,7 @@ from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
 from pipeline.media.errors import MediaError
 from pipeline.media_place import open_place
+from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
 from pipeline.problems import Problems
 from pipeline.progress import progress
@@ -46,6 +47,7 @@ FETCHING = 8
 READERS = Path(__file__).parent / "readers"
 
 
+@logged
 def ingest(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     strict: Strict = False,
