@@ -82,6 +82,11 @@ class Store:
         return (self.local or self.root) / "digests.sqlite"
 
     @property
+    def staging(self) -> Path:
+        """Copies of remote media that are or were in use on this machine."""
+        return (self.local or self.root) / "staging"
+
+    @property
     def word_indexes(self) -> Path:
         """Where the words are in files of word vectors, by the files' digests."""
         return (self.local or self.root) / "word-indexes"

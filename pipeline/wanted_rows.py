@@ -12,6 +12,8 @@ import polars as pl
 
 from cache import keys as row_keys
 
+_TOGETHER = 1 << 14
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -119,6 +121,3 @@ class WantedRows(Sequence[Row]):
         """Rows that are read together."""
         rows, ends = self.grouped()
         return [rows[start:stop] for start, stop in pairwise([0, *ends])]
-
-
-_TOGETHER = 1 << 14

@@ -10,6 +10,7 @@ from pipeline.command_line import lazy_group, run
 
 COMMANDS = {
     "init": "stages.ingest.init:init",
+    "list-media": "stages.ingest.list_media:list_media",
     "adopt": "stages.adopt:adopt",
     "check": "stages.check:check",
     "ingest": "stages.ingest.command:ingest",

@@ -8,6 +8,7 @@ import polars as pl
 import typer
 
 from cache import tables as schemas
+from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore, recipe
@@ -17,6 +18,7 @@ from pipeline.config.params import corpus_place
 from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
 from pipeline.media.errors import MediaError
+from pipeline.media_place import open_place
 from pipeline.operations.events import event
 from pipeline.operations.log import logged
 from pipeline.operations.space import Reserve, check_room
@@ -42,7 +44,7 @@ def extract_audio(
     heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
     media = media.filter(pl.col("media_id").is_in(heard.implode()))
-    store = AudioStore(Store.default(), config.audio)
+    store, sources = AudioStore(Store.default(), config.audio), open_place(place.media)
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
     rows = media.to_dicts()
@@ -61,9 +63,11 @@ def extract_audio(
     def extract(row: dict) -> AudioFile | str:
         try:
             with summary.timed("decode"):
-                return store.ensure(row["digest"], place.media / row["path"])
+                return store.ensure(row["digest"], sources.source(row["path"]))
         except MediaError as error:
             return str(error)
+        except UserError:  # the disk is full
+            raise
         except OSError as error:
             return error.strerror or str(error)
 
