@@ -19,6 +19,12 @@ Workers = Annotated[
         envvar="HEARONCE_WORKERS", min=1, help="Reading threads; by default one per processor, and more if of use."
     ),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what is missing, how long it takes and how much it writes; do nothing.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", envvar="HEARONCE_FORCE", help="Begin even if the disk seems too small.")
+]
 Cluster = Annotated[
     str | None,
     typer.Option(

@@ -57,17 +57,18 @@ class PickledArray(StandIn):
 
     def array(self) -> NDArray[Any]:
         """The values, read-only; `UnpicklingError` if they are no numbers."""
-        try:
-            return self._array()
-        except pickle.UnpicklingError:
-            raise
-        except Exception as error:  # whatever stands where type, shape and bytes should
-            raise pickle.UnpicklingError(f"it holds a damaged array ({' '.join(str(error).split())})") from None
-
-    def _array(self) -> NDArray[Any]:
         if self.state is None:
             raise pickle.UnpicklingError("it holds an array without values")
-        shape, type_, fortran, data = self.state
+        try:
+            return self._values(self.state)
+        except pickle.UnpicklingError:
+            raise
+        except Exception as error:  # changed bytes may stand for any type, shape and state
+            raise pickle.UnpicklingError(f"it holds an array that is damaged ({error})") from None
+
+    @staticmethod
+    def _values(state: tuple[Any, ...]) -> NDArray[Any]:
+        shape, type_, fortran, data = state
         if isinstance(data, str):  # written by Python 2
             data = data.encode("latin1")
         if not isinstance(type_, _Type):
