@@ -6,6 +6,7 @@ Layout, for reading without this code::
         store.json                      schema version, modality, fingerprint, format, what the fingerprint was made of
         segments/<time>-<random>.zarr/  row groups, see `zarr_group`; their names sort by time
         scratch/                        unfinished segments
+        runs.jsonl                      how fast runs made rows; no part of the store, and of no use but for estimates
 
 A segment appears by a rename once all its bytes are on the disk, and is never written again. No writer locks: each
 makes segments of its own, and a key that two writers computed reads as one row, the first committed.

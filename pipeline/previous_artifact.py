@@ -21,6 +21,11 @@ from pipeline.counted import counted
 FIRST = {"zarr.json", "keys"}
 
 
+def may_be_had() -> bool:
+    """Whether this is a DVC project with outputs of earlier runs."""
+    return Path(".dvc").is_dir() and Path("dvc.lock").is_file()
+
+
 def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], None]) -> None:
     """Copies rows that the store lacks from the last artifact at `out`.
 
@@ -34,7 +39,7 @@ def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], Non
         remark: told how many rows were copied, or why none could be.
     """
     missing = wanted.missing()
-    if not len(missing) or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
+    if not len(missing) or not may_be_had():
         return
     scratch = Path(".dvc/tmp")  # beside the project: an artifact may be larger than the system's folder for such
     scratch.mkdir(exist_ok=True)

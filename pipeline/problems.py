@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
@@ -10,6 +11,10 @@ import polars as pl
 
 from cache.errors import UserError
 from cache.tables import PROBLEMS, write_table
+from pipeline.operations.events import event
+
+MOST_LOGGED = 1000
+"""Problems of a stage that are in its log; all are in its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Problems:
         Raises:
             StrictStop: the run is strict.
         """
+        if len(self.found) < MOST_LOGGED:
+            event("problem", logging.WARNING, stage=self.stage, id=id, path=path, reason=reason)
         if self.strict:
             raise StrictStop(f"{self.stage}: {path or id}: {reason} (strict run).")
         self.found.append(Problem(self.stage, id, intern(str(path)), intern(reason)))

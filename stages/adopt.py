@@ -16,10 +16,13 @@ from pipeline.config.named import CONFIGS, named
 from pipeline.config.params import PARAMS, load_params
 from pipeline.counted import counted
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params, subset_entries
+from pipeline.remote.address import url_of
 from pipeline.suggest import did_you_mean
 from stages.embed.registry import load_encoder
 
-Folder = Annotated[Path | None, typer.Option(help="Where they are; not needed where params.yaml says so already.")]
+Folder = Annotated[
+    Path | None, typer.Option(help="Their folder, or a media list; not needed where params.yaml says so already.")
+]
 
 
 def adopt(
@@ -70,6 +73,8 @@ def _place(corpus: str, media: Path | None, annotations: Path | None) -> dict[st
         path = given or (getattr(there, name) if there else None)
         if path is None:
             raise UserError(f"{PARAMS} does not say yet where {corpus!r} lies: add --{name} FOLDER.")
+        if name == "media" and (url := url_of(path)):
+            raise UserError(f"{url} is a URL: `hearonce list-media {url} -o {corpus}.csv`, then --media {corpus}.csv.")
         if not path.exists():
             raise UserError(f"The {name} folder {path} does not exist.")
         place[name] = path.as_posix()

@@ -11,6 +11,7 @@ from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import PARAMS, AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, Params, load_params
 from pipeline.counted import counted
+from pipeline.media_place import open_place
 from pipeline.pickles.avlnet import FEATURES
 from pipeline.suggest import did_you_mean
 from stages.describe.config import load_description
@@ -34,6 +35,7 @@ def check() -> None:
         for path in (place.media, place.annotations):
             if not path.exists():
                 raise UserError(f"{PARAMS}: corpus {name!r} names {path}, which does not exist.")
+        open_place(place.media)
     embedded = set()
     for name, embedding in params.embeddings.items():
         _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")

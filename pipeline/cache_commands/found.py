@@ -48,7 +48,7 @@ def store_root(path: str) -> str:
         return stores[0].rstrip("/").rsplit("/", 1)[0]
     place = place_of(path)
     names = set(place.names())
-    if names - {"rows", "audio", "answers", "captions", "trainings", "digests.sqlite", "word-indexes"}:
+    if names - {"rows", "audio", "answers", "captions", "trainings", "logs", "digests.sqlite", "word-indexes"}:
         raise UserError(f"{path} is no folder of row stores: name one, or a new or empty folder.")
     if isinstance(place, LocalPlace):
         for above in place.path.resolve().parents:

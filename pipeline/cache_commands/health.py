@@ -15,8 +15,8 @@ from cache.errors import Damage, DamageError
 from cache.location import Store
 from pipeline.cache_commands.found import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
-from pipeline.command_line import EXIT_PROBLEMS
 from pipeline.counted import counted
+from pipeline.exit_codes import EXIT_PROBLEMS
 
 Found = list[tuple[str, Damage]]
 

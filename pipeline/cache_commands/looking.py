@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ from cache.location import Store
 from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
 from pipeline.cache_commands.found import answer_paths, artifact_paths, encoders, opened, store_paths
-from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table, size
+from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table
 from pipeline.counted import counted
+from pipeline.operations.metrics import LAST, Run, runs
+from pipeline.operations.space import size
 
 
 def ls(
@@ -53,13 +56,15 @@ def info(
     if as_json:
         show_json(answer)
         return
-    provenance = answer.pop("provenance", [])
+    provenance, made = answer.pop("provenance", []), answer.pop("runs", [])
     answer["bytes"] = size(answer["bytes"])
     answer |= {f"identity.{name}": value for name, value in (answer.pop("identity", None) or {}).items()}
     show_table(str(found.path), [{"what": name, "value": value} for name, value in answer.items()])
     if provenance:
         lines = [{"rows": one["rows"], "made by": _sentence(one["provenance"])} for one in provenance]
         show_table("where the rows come from", lines)
+    if made:
+        show_table(f"the last {len(made)} runs that made rows", [_run_line(Run(**one)) for one in made])
 
 
 def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
@@ -74,13 +79,14 @@ def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
             "rows": len(store),
             "bytes": sum(store.segments.nbytes(name) for name in segments),
             "segments": len(segments),
+            "last speed": _speed(runs(place)),
             "path": path,
         }
     except UserError as error:
         modality, _, fingerprint = str(place).rstrip("/").rsplit("/", 1)[-1].partition("-")
         nbytes = bytes_below(place.path) if isinstance(place, LocalPlace) else 0
         line = {"modality": modality, "encoder": names.get(fingerprint, "?"), "fingerprint": fingerprint, "rows": "?"}
-        return {**line, "bytes": nbytes, "segments": "?", "path": str(error)}
+        return {**line, "bytes": nbytes, "segments": "?", "last speed": "", "path": str(error)}
 
 
 def _artifact_line(path: Path) -> dict[str, Any]:
@@ -124,6 +130,7 @@ def _store_info(store: RowStore) -> dict[str, Any]:
         "bytes": sum(store.segments.nbytes(name) for name in names),
         "identity": dict(store.description.identity),
         "provenance": list(sources.values()),
+        "runs": [asdict(run) for run in runs(place_of(store.path))[-LAST:]],
     }
 
 
@@ -142,3 +149,20 @@ def _artifact_info(artifact: Artifact) -> dict[str, Any]:
 
 def _sentence(provenance: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in provenance.items()) or "not said"
+
+
+def _speed(made: list[Run]) -> str:
+    return f"{made[-1].per_s:.1f}/s" if made else ""
+
+
+def _run_line(run: Run) -> dict[str, Any]:
+    return {
+        "at": run.at,
+        "rows": run.made,
+        "speed": f"{run.per_s:.1f}/s",
+        "device": f"cluster {run.cluster}" if run.cluster else run.device,
+        "busy": "" if run.busy is None else f"{run.busy:.0%}",
+        "seconds": ", ".join(f"{part} {seconds:.1f}" for part, seconds in run.parts.items()),
+        "memory": size(run.peak_rss_bytes),
+        "ended": run.ended,
+    }

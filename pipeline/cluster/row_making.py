@@ -92,6 +92,7 @@ class ClusterMaker:
         """See `RowMaker`. A medium that kills its workers is given up; those that shared its task are tried again."""
         from distributed.protocol.pickle import dumps
 
+        summary.making.cluster = self._cluster
         model = hashlib.blake2b(dumps(self._load), digest_size=8).hexdigest()
         parts = deque(shares(rows, BATCHES_PER_TASK * self._batch_size))
 

@@ -16,6 +16,7 @@ from pipeline.command_line import finish
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import corpus_place, load_params
 from pipeline.counted import counted
+from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
 from pipeline.previous_table import previous_table
 from pipeline.problems import Problems
@@ -49,6 +50,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Count requests and toke
 Again = Annotated[bool, typer.Option("--again", help="Ask again where the kept answer cannot be used.")]
 
 
+@logged
 def describe(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     strict: Strict = False,

@@ -13,12 +13,14 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.params import PARAMS, SpeechLabels, load_params
 from pipeline.counted import counted
+from pipeline.operations.log import logged
 from pipeline.summary import Summary
 from stages.detect_speech.labels import labelled
 
 DETECTOR = "silero-vad"
 
 
+@logged
 def detect_speech(
     corpus: Annotated[str, typer.Argument(help="A corpus under `speech:` of params.yaml.")],
 ) -> None:

@@ -34,6 +34,8 @@ class RunOptions:
         device: `cpu`, `cuda`, ...; a GPU if any by default.
         compiled: networks run through torch.compile.
         cluster: name in `configs/clusters/` of the cluster that computes; this process by default.
+        force: it begins even if the disk seems too small.
+        dry_run: it only says what it would do.
     """
 
     strict: bool
@@ -43,6 +45,8 @@ class RunOptions:
     device: str | None
     compiled: bool = False
     cluster: str | None = None
+    force: bool = False
+    dry_run: bool = False
 
 
 class Reader(Protocol):

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import polars as pl
 import typer
 
 from cache import tables as schemas
+from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore, recipe
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
 from pipeline.media.errors import MediaError
-from pipeline.options import KeepGoing, Strict, Workers
+from pipeline.media_place import open_place
+from pipeline.operations.events import event
+from pipeline.operations.log import logged
+from pipeline.operations.space import Reserve, check_room
+from pipeline.options import DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.summary import Summary
+from stages.extract_audio.planning import planned
 
 
+@logged
 def extract_audio(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     strict: Strict = False,
     keep_going: KeepGoing = False,
     workers: Workers = None,
+    force: Force = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Extract the sound track of each medium of a corpus, once."""
     place, config = corpus_place(corpus), load_corpus(corpus)
@@ -36,7 +44,7 @@ def extract_audio(
     heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
     media = media.filter(pl.col("media_id").is_in(heard.implode()))
-    store = AudioStore(Store.default(), config.audio)
+    store, sources = AudioStore(Store.default(), config.audio), open_place(place.media)
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
     rows = media.to_dicts()
@@ -44,23 +52,42 @@ def extract_audio(
     todo = {row["digest"]: row for row in rows if present[row["digest"]] is None and row["has_audio"]}
     summary.found = sum(present[row["digest"]] is not None for row in rows)
 
+    lengths = {digest: row["duration_s"] or 0.0 for digest, row in todo.items()}
+    plan = planned(summary, lengths, store)
+    if dry_run:
+        return print(plan)
+    event("plan", label=summary.label, wanted=plan.wanted, found=summary.found, missing=plan.missing)
+    if todo:
+        check_room(plan.needs, force)
+
     def extract(row: dict) -> AudioFile | str:
         try:
             with summary.timed("decode"):
-                return store.ensure(row["digest"], place.media / row["path"])
+                return store.ensure(row["digest"], sources.source(row["path"]))
         except MediaError as error:
             return str(error)
+        except UserError:  # the disk is full
+            raise
         except OSError as error:
             return error.strerror or str(error)
 
     made: dict[str, AudioFile | str] = {}
-    with progress(summary.label, len(todo), "media") as advance, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for row, result in zip(todo.values(), pool.map(extract, todo.values()), strict=True):
+    reserve = Reserve(store.folder)
+    with (
+        progress(summary.label, len(todo), "media") as advance,
+        summary.recorded(store.folder),
+        each_in_threads(extract, todo.values(), workers) as results,
+    ):
+        for row, result in zip(todo.values(), results, strict=True):
             made[row["digest"]] = result
-            if isinstance(result, str) and strict:
-                pool.shutdown(cancel_futures=True)
+            if isinstance(result, AudioFile):
+                summary.computed += 1
+                summary.making.amount += result.n_samples / result.sample_rate
+                summary.making.nbytes += store.path(row["digest"]).stat().st_size
+            elif strict:
                 problems.add(row["media_id"], row["path"], result)
             advance()
+            reserve.check()
 
     manifest = []
     for row in rows:
@@ -81,7 +108,6 @@ def extract_audio(
                 "n_samples": audio.n_samples,
             }
         )
-    summary.computed = sum(isinstance(result, AudioFile) for result in made.values())
     with summary.timed("write"):
         schemas.write_table(schemas.table(manifest, schemas.AUDIO), schemas.AUDIO, layout.audio(corpus))
         problems.write(layout.problems(corpus, "extract_audio"))

@@ -11,6 +11,7 @@ from pipeline import layout
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, corpus_place, load_params
+from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
 from pipeline.pickles.avlnet import ClipPickles, published_files
 from pipeline.problems import Problems
@@ -18,6 +19,7 @@ from pipeline.summary import Summary
 from stages.import_features.features import survey, write
 
 
+@logged
 def import_features(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml whose reader is avlnet-pickle.")],
     strict: Strict = False,

@@ -12,6 +12,7 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.media.audio import read_audio
 from pipeline.media.errors import MediaError
+from pipeline.media_place import open_place
 from stages.report.audio_snippet import encode_snippet
 
 SAMPLE_RATE = 32000
@@ -57,7 +58,8 @@ class Sounds:
 def _encoded(corpus: str, span: dict) -> bytes | None:
     store = AudioStore(Store.default(), load_corpus(corpus).audio)
     try:
-        store.ensure(span["media_digest"], corpus_place(corpus).media / span["media_path"])
+        if store.find(span["media_digest"]) is None:  # a media list is read only if need be
+            store.ensure(span["media_digest"], open_place(corpus_place(corpus).media).source(span["media_path"]))
         samples = read_audio(store.path(span["media_digest"]), span["start_s"], span["stop_s"], SAMPLE_RATE)
     except (MediaError, OSError):
         return None

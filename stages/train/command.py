@@ -13,6 +13,8 @@ from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.fingerprints import fingerprint_of
+from pipeline.operations.events import event
+from pipeline.operations.log import logged
 from pipeline.options import Workers
 from pipeline.summary import Summary
 from stages.train.config import TrainingConfig, load_training
@@ -36,6 +38,7 @@ Seconds = Annotated[
 ]
 
 
+@logged
 def train(
     name: Name, device: Device = None, workers: Workers = None, processes: Count = 1, save_every: Seconds = 600.0
 ) -> None:
@@ -43,6 +46,7 @@ def train(
     config = load_training(name)
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        event("remark", text="torchrun takes over; each of its processes has a log of its own")
         os.execv(sys.executable, [*torchrun, *sys.argv])
     from stages.train.batches import BatchReader
     from stages.train.features import CachedFeatures
@@ -73,12 +77,14 @@ def _features(config: TrainingConfig) -> Features:
 
 
 def _check_alike(trained: Features, evaluated: Features) -> None:
-    for kind in ("picture_dim", "word_dim"):
-        wanted, found = getattr(trained, kind), getattr(evaluated, kind)
+    for what, wanted, found in (
+        ("picture features", trained.picture_dim, evaluated.picture_dim),
+        ("word vectors", trained.word_dim, evaluated.word_dim),
+    ):
         if found != wanted:
             raise UserError(
-                f"What is evaluated on has a {kind} of {found}, what is trained on one of {wanted}: name encoders that "
-                "made the same features."
+                f"The clips to evaluate on have {what} of length {found}, those to train on of {wanted}: name encoders "
+                "that made the same features."
             )
 
 

@@ -12,19 +12,22 @@ from pipeline import layout
 from pipeline.command_line import finish
 from pipeline.config.named import named
 from pipeline.fingerprints import fingerprint_of
-from pipeline.options import Cluster, KeepGoing, Strict, Workers
+from pipeline.operations.log import logged
+from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from stages.embed.avlnet.config import AvlNetConfig, load_avlnet_config
 from stages.embed.avlnet.making import FeatureReader, SideLoader, network
 from stages.embed.command import BatchSize, CorpusName, Device, EncoderName
 from stages.embed.encoder import Modality
 from stages.embed.making import RunOptions, row_maker
+from stages.embed.planning import plan_side
 from stages.embed.sides import Side, embed_side
 
 VERSION = 1  # raise it when a change of this code changes rows
 STAGE = "embed_avlnet"
 
 
+@logged
 def embed_avlnet(
     corpus: CorpusName,
     encoder: EncoderName,
@@ -34,6 +37,8 @@ def embed_avlnet(
     batch_size: BatchSize = 16,
     device: Device = None,
     cluster: Cluster = None,
+    force: Force = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Embed the sound, the picture and the text of a corpus by AVLnet, from features that are cached."""
     from stages.avlnet.weights import NAMES
@@ -44,7 +49,7 @@ def embed_avlnet(
         remedy = "leave out `words`" if config.words else "name an encoder of word vectors as `words`"
         raise UserError(f"{named('encoders', encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}.")
     problems = Problems(STAGE, strict)
-    options = RunOptions(strict, keep_going, workers, batch_size, device, cluster=cluster)
+    options = RunOptions(strict, keep_going, workers, batch_size, device, cluster=cluster, force=force, dry_run=dry_run)
     lines, run = [], uuid4().hex
     for side in net.shape.sides:
         reader = FeatureReader(corpus, config, side, run)
@@ -53,7 +58,12 @@ def embed_avlnet(
         maker = row_maker(reader, SideLoader(config.checkpoint, side, device), options)
         modality: Modality = "captions" if side.endswith("text") else "clips"
         into = Side(corpus, encoder, modality, fingerprint, identity, RowFormat(net.shape.dim), side)
-        lines.append(embed_side(into, side_rows.rows, maker, problems))
+        if dry_run:
+            lines.append(str(plan_side(into, side_rows.rows, options)))
+        else:
+            lines.append(embed_side(into, side_rows.rows, maker, problems, force=force))
+    if dry_run:
+        return print("\n".join(lines))
     for path in layout.embeddings(corpus, encoder, "sound").parent.glob("*.zarr"):
         if path.stem not in net.shape.sides:  # of another variant that had this name
             remove(path)

@@ -7,7 +7,7 @@ import sys
 import time
 
 from cache.location import Store
-from pipeline.command_line import EXIT_INTERRUPTED
+from pipeline.exit_codes import EXIT_INTERRUPTED
 
 RUN = "import sys; sys.argv = ['hearonce', 'describe', 'mine']; from stages.command_line import main; main()"
 N, CONCURRENCY = 60, 3

@@ -118,6 +118,22 @@ def test_ties_follow_the_rule_that_the_experiment_names(corpus):
     }
 
 
+@pytest.mark.parametrize("ties", ["mean", "optimistic", "pessimistic", "several-ranks"])
+@pytest.mark.parametrize("variant", ["bi", "tri", "fused"])
+def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, variant, ties):
+    write_sides(corpus, variant)
+
+    def files():
+        run(ties=ties, query_count=2 * N)
+        score_subset(CORPUS, "few")
+        folders = layout.results("one"), layout.subset_results(CORPUS, "few")
+        return {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+    whole = files()
+    monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-7")
+    assert files() == whole
+
+
 def test_an_encoder_without_sides_is_told(corpus):
     write_side("sound", {one: np.ones(DIM, np.float32) for one in corpus})
     with pytest.raises(UserError, match=r"holds no sides of AVLnet \(found sound\): run `dvc repro`"):
