@@ -15,7 +15,6 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.params import load_params
-from pipeline.operations.metrics import NAME as RUNS
 from pipeline.remote import transfer
 from stages.check import check
 from stages.embed.command import embed_clips
@@ -101,8 +100,8 @@ def run(encoders=ENCODERS):
 
 def outputs():
     """All that the stages have written, and the sound in the store."""
-    files = [path for folder in ("data", ".hearonce/audio") for path in Path(folder).rglob("*") if path.is_file()]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.name != RUNS}
+    files = [path for path in Path("data").rglob("*") if path.is_file()] + list(Path(".hearonce/audio").rglob("*.flac"))
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def reasons():
