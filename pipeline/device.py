@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cache.errors import UserError
+from pipeline.tuning import processors
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,7 @@ def pick_device(name: str | None = None) -> torch.device:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
+    torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch does not know the quota of a container
     name = name or os.environ.get(DEVICE_VARIABLE)
     if not name:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
