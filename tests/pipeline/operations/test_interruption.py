@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from interrupted_run import BATCH, FINGERPRINT, FORMAT, LONG, QUICK, ROWS, N, silent_wav
 
+from cache.errors import UserError
 from cache.places import LocalPlace
 from cache.row_store import RowStore
 from pipeline.operations import interruption
@@ -96,3 +97,13 @@ def test_what_is_ignored_stays_ignored():
             assert not asked()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_breaks_by_the_signal_itself_is_an_interruption():
+    """A cluster that is being started loses its workers by the same Ctrl-C."""
+    with handled(), pytest.raises(Interrupted), held_back():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("a child has died")
+    with handled(), pytest.raises(UserError, match="the disk is full"), held_back():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise UserError("the disk is full")
