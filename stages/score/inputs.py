@@ -87,7 +87,8 @@ def _check_comparable(config: ExperimentConfig, clips: Sequence[StoredRows], cap
         if own.shape[1] != others.shape[1]:
             raise UserError(
                 f"Encoder {name!r} cannot be scored: its clips are rows of {own.shape[1]} numbers "
-                f"({layout.embeddings(config.corpus, name, 'clips')}), its captions of {others.shape[1]}."
+                f"({layout.embeddings(config.corpus, name, 'clips')}), its captions of {others.shape[1]}; "
+                "both must come from one model."
             )
 
 
