@@ -1,6 +1,5 @@
 """all-MiniLM-L6-v2, a sentence encoder: mean of the token vectors, normalised to length 1, 384-d."""
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
+from transformers import BertConfig, BertModel
 
 from pipeline.checkpoints.weights import load_strictly
-from stages.embed.models.bert import Bert
 from stages.embed.models.placing import place
 from stages.embed.models.wheel_files import WeightsError
 
@@ -37,7 +36,7 @@ class MiniLM:
         self.device = torch.device(device)
         try:
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = BertConfig.from_json_file(str(folder / "config.json"))
             state = load_file(folder / "model.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise WeightsError(f"{folder} is not a readable MiniLM folder: {error}") from error
@@ -46,10 +45,7 @@ class MiniLM:
                 raise
             raise WeightsError(f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}") from error
         state.pop("embeddings.position_ids", None)  # a constant, which newer BertModels compute
-        try:
-            self.network = Bert(config)
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"{folder / 'config.json'} is not that of a BERT: {error!r}") from error
+        self.network = BertModel(config, add_pooling_layer=True)
         load_strictly(self.network, state, folder / "model.safetensors", "the network of its config.json")
         self.network = place(self.network, self.device)
         self.tokenizer.no_padding()
@@ -89,8 +85,8 @@ class MiniLM:
     def _vectors(self, tokens: list[list[int]]) -> np.ndarray:
         longest = max(len(ids) for ids in tokens)
         padded = torch.tensor([ids + [0] * (longest - len(ids)) for ids in tokens], device=self.device)
-        lengths = torch.tensor([len(ids) for ids in tokens], device=self.device)[:, None]
-        mask = torch.arange(longest, device=self.device) < lengths
-        hidden = self.network(padded, None if bool(mask.all()) else mask)
-        mean = (hidden * mask[..., None]).sum(dim=1) / lengths
+        mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in tokens], device=self.device)
+        hidden = self.network(input_ids=padded, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(2).to(hidden.dtype)
+        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
         return functional.normalize(mean.float(), dim=1).cpu().numpy()
