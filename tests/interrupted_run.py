@@ -4,6 +4,7 @@
 later ones; `... stubborn` has reading threads that cannot be stopped.
 """
 
+import os
 import time
 from pathlib import Path
 
