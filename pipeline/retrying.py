@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from pipeline.operations.interruption import check, pause
 
 T = TypeVar("T")
 
@@ -27,15 +28,17 @@ def persist(
 
     Raises:
         Exception: the error of the last attempt.
+        Interrupted, Stopped: the run is to end.
     """
     failures, furthest = 0, reached()
     while True:
         try:
             return attempt()
         except Exception as error:
+            check()
             now = reached()
             failures = 0 if now > furthest else failures + 1
             furthest = max(furthest, now)
             if hopeless(error) or failures >= tries:
                 raise
-        time.sleep(pause_s * failures)
+        pause(pause_s * failures)

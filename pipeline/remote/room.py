@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from cache.errors import writing
-from pipeline.remote.file_lock import EXCLUSIVE, locked, remove_unless_held
+from pipeline.operations.interruption import pause
+from pipeline.remote.file_lock import EXCLUSIVE, POLL_S, locked, remove_unless_held
 
 UNFINISHED = ".part"
-POLL_S = 0.05
 _TURN = "turn.lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -48,7 +47,7 @@ class Room:
             turn = locked(self.folder / _TURN, EXCLUSIVE, os.O_RDWR | os.O_CREAT)
         try:
             while not (self._fits(size, part) and self._reserved(size, part, descriptor)):
-                time.sleep(POLL_S)
+                pause(POLL_S)
         finally:
             if turn is not None:
                 os.close(turn)
