@@ -42,7 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(REPOSITORY / "configs", root / "configs", ignore=shutil.ignore_patterns("media"))
     (root / "params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
     monkeypatch.chdir(root)
-    for variable in ("STORE", "STRICT", "WORKERS", "DEVICE", "SCORE_MEMORY"):
+    for variable in ("STORE", "STAGING", "STAGING_GB", "STRICT", "WORKERS", "DEVICE", "SCORE_MEMORY"):
         monkeypatch.delenv(f"HEARONCE_{variable}", raising=False)
     return root
 

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of every stage's own work at growing numbers of rows, and the exponents of their growth.
+"""Processor seconds and peak memory of every stage's own work at growing numbers of rows, and how fast both grow.
 
 Each part runs in a process of its own on a project of so many clips and captions. The tower computes nothing, and
 nothing is decoded: what is measured is everything around them. An exponent is fitted to the two upper decades, after
@@ -20,7 +20,7 @@ from benchmarks.scale.growth import fitted
 
 SMALLEST = 1000
 DENSE = ("score", "score-subset", "report")
-LEAST_SECONDS, LEAST_BYTES = 0.02, 4 << 20
+LEAST_SECONDS, LEAST_BYTES = 0.05, 4 << 20
 
 
 def main() -> None:
@@ -87,13 +87,15 @@ def _show(found: dict[str, dict[int, dict[str, float]]], sizes: list[int]) -> No
             [
                 PARTS[part][0],
                 *(f"{seconds[rows]:.2f}" if rows in seconds else "" for rows in sizes),
+                f"{values[max(values)]['clock']:.2f}",
                 _exponent(time.exponent),
                 f"{max(memory.values()) / 2**20:,.0f}",
                 _exponent(space.exponent),
-                f"{per_row:,.0f}",
+                f"{max(0.0, per_row):,.0f}",
             ]
         )
-    head = ["what", *(f"{rows:,} rows, s" for rows in sizes), "exponent", "memory, MiB", "exponent", "bytes a row"]
+    sized = [f"{rows:,} rows, s" for rows in sizes]
+    head = ["what", *sized, "by the clock, s", "exponent", "memory, MiB", "exponent", "bytes a row"]
     show("How it grows", head, lines)
     if len(sizes) > 2:
         show_howto100m({name: one for name, one in growth.items() if name not in DENSE})

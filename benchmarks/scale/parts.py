@@ -95,7 +95,7 @@ def _plan() -> None:
 PARTS: dict[str, tuple[str, Callable[[], None]]] = {
     "ingest-folder": ("ingest, a listing", lambda: ingest("folder")),
     "ingest-published": ("ingest, files in the style of EPIC-Sounds", lambda: ingest("published")),
-    "extract-audio": ("extract_audio with nothing to do, a row a medium", lambda: extract_audio("heard")),
+    "extract-audio": ("extract_audio with nothing to do, a medium per ten rows", lambda: extract_audio("heard")),
     "plan": ("embed_clips until the tower is loaded", _plan),
     "run-clips": ("embed_clips, 99 % of the rows", lambda: _embed("clips", "most")),
     "run-captions": ("embed_captions, 99 % of the rows", lambda: _embed("captions", "most")),
@@ -113,11 +113,12 @@ PARTS: dict[str, tuple[str, Callable[[], None]]] = {
 
 
 def measured(name: str) -> dict[str, float]:
-    """Does one part in this process: seconds, and by how many bytes its peak of memory rose."""
+    """Does one part in this process: seconds of processors and of the clock, and bytes by which memory rose."""
     before = peak_bytes()
-    started = time.perf_counter()
+    clock, processors = time.perf_counter(), time.process_time()
     PARTS[name][1]()
-    return {"seconds": time.perf_counter() - started, "bytes": peak_bytes() - before}
+    seconds = {"seconds": time.process_time() - processors, "clock": time.perf_counter() - clock}
+    return {**seconds, "bytes": peak_bytes() - before}
 
 
 def peak_bytes() -> int:

@@ -108,11 +108,8 @@ def _open_media(
         except OSError as error:
             return error.strerror or str(error)
 
-    with (
-        progress(summary.label, len(paths), "media") as advance,
-        each_in_threads(open_one, paths, workers) as media_in_order,
-    ):
-        for path, medium in zip(paths, media_in_order, strict=True):
+    with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as found:
+        for path, medium in zip(paths, found, strict=True):
             if isinstance(medium, str):
                 problems.add(path.as_posix(), path, medium)
             else:

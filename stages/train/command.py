@@ -77,12 +77,14 @@ def _features(config: TrainingConfig) -> Features:
 
 
 def _check_alike(trained: Features, evaluated: Features) -> None:
-    for kind in ("picture_dim", "word_dim"):
-        wanted, found = getattr(trained, kind), getattr(evaluated, kind)
+    for what, wanted, found in (
+        ("picture features", trained.picture_dim, evaluated.picture_dim),
+        ("word vectors", trained.word_dim, evaluated.word_dim),
+    ):
         if found != wanted:
             raise UserError(
-                f"What is evaluated on has a {kind} of {found}, what is trained on one of {wanted}: name encoders that "
-                "made the same features."
+                f"The clips to evaluate on have {what} of length {found}, those to train on of {wanted}: name encoders "
+                "that made the same features."
             )
 
 

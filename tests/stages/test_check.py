@@ -92,7 +92,7 @@ def test_a_training_needs_what_it_reads_and_is_evaluated_on(demo, capsys):
         check()
     subset.with_name("places.yaml").rename(subset)
     check()
-    assert "1 trainings" in capsys.readouterr().out
+    assert "1 training," in capsys.readouterr().out
 
 
 def test_all_that_is_published_of_avlnet_fits_together(demo, capsys):

@@ -101,9 +101,8 @@ def run(encoders=ENCODERS):
 
 def outputs():
     """All that the stages have written, and the sound in the store."""
-    files = [path for folder in ("data", ".hearonce/audio") for path in Path(folder).rglob("*") if path.is_file()]
-    made = (path for path in files if path.name != "runs.jsonl")  # times
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
+    files = [path for path in Path("data").rglob("*") if path.is_file()] + list(Path(".hearonce/audio").rglob("*.flac"))
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def reasons():

@@ -127,7 +127,7 @@ def test_evaluation_on_clips_of_a_corpus(videos, variant):
     with pytest.raises(UserError, match="did you mean 'some'"):
         run("videos")
     write_training("videos", evaluate_on="some", moving="avlnet-spectrogram", batch_size=4, **text, **files)
-    with pytest.raises(UserError, match="picture_dim of 2088, what is trained on one of 4096"):
+    with pytest.raises(UserError, match="picture features of length 2088, those to train on of 4096"):
         run("videos")
 
 
