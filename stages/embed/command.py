@@ -13,6 +13,7 @@ from cache.keys import caption_key
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore
+from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
@@ -73,8 +74,9 @@ def embed_clips(
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
-    options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, cluster)
-    _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note)
+    with cluster_named(cluster, [place.media, Store.default().root]) as others:
+        options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, others)
+        _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note)
 
 
 def embed_captions(
@@ -96,9 +98,10 @@ def embed_captions(
         Row(row["caption_id"], caption_key(row["text"]), str(i // CAPTIONS_TOGETHER), "") for i, row in enumerate(table)
     ]
     reader = CaptionReader.of(row["text"] for row in table)
-    options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, cluster)
     problems = Problems("embed_captions", strict)
-    _embed(corpus, encoder, "captions", model, rows, reader, options, problems)
+    with cluster_named(cluster) as others:
+        options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, others)
+        _embed(corpus, encoder, "captions", model, rows, reader, options, problems)
 
 
 def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder, keep_going: bool) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from cache.errors import UserError
 from cache.keys import caption_key
 from pipeline.cluster.row_making import ClusterMaker
+from pipeline.cluster.running import Cluster
+from pipeline.cluster.worker import OtherFiles
 from pipeline.device import describe, pick_device
 from pipeline.fingerprints import fingerprint_of
 from pipeline.row_making import Encoding, Load, LocalMaker, Row, RowMaker
@@ -28,7 +28,7 @@ class RunOptions:
         batch_size: rows per forward pass.
         device: `cpu`, `cuda`, ...; a GPU if any by default.
         compiled: networks run through torch.compile.
-        cluster: name in `configs/clusters/` of the cluster that computes; this process by default.
+        cluster: that computes; this process by default.
     """
 
     strict: bool
@@ -37,7 +37,7 @@ class RunOptions:
     batch_size: int
     device: str | None
     compiled: bool = False
-    cluster: str | None = None
+    cluster: Cluster | None = None
 
 
 class Reader(Protocol):
@@ -95,10 +95,7 @@ class TowerLoader:
             UserError: it cannot be loaded, or the files here are not those that the run was planned with.
         """
         if fingerprint_of(identity_of(self.encoder, self.modality))[0] != self.fingerprint:
-            raise UserError(
-                f"The model's files on {os.uname().nodename} are not those that this run began with: let all workers "
-                "see the same checkpoints."
-            )
+            raise OtherFiles()
         device = pick_device(self.device)
         return load_tower(self.encoder, self.modality, device, self.compiled), describe(device)
 

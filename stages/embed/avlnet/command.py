@@ -9,9 +9,10 @@ from cache.durable import remove
 from cache.errors import UserError
 from cache.row_format import RowFormat
 from pipeline import layout
+from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.named import named
-from pipeline.fingerprints import fingerprint_of
+from pipeline.fingerprints import digest_of, fingerprint_of
 from pipeline.options import Cluster, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from stages.embed.avlnet.config import AvlNetConfig, load_avlnet_config
@@ -44,16 +45,17 @@ def embed_avlnet(
         remedy = "leave out `words`" if config.words else "name an encoder of word vectors as `words`"
         raise UserError(f"{named('encoders', encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}.")
     problems = Problems(STAGE, strict)
-    options = RunOptions(strict, keep_going, workers, batch_size, device, cluster=cluster)
-    lines, run = [], uuid4().hex
-    for side in net.shape.sides:
-        reader = FeatureReader(corpus, config, side, run)
-        side_rows = reader.side_rows()
-        fingerprint, identity = fingerprint_of({**_identity(config, side), "features": side_rows.made_from})
-        maker = row_maker(reader, SideLoader(config.checkpoint, side, device), options)
-        modality: Modality = "captions" if side.endswith("text") else "clips"
-        into = Side(corpus, encoder, modality, fingerprint, identity, RowFormat(net.shape.dim), side)
-        lines.append(embed_side(into, side_rows.rows, maker, problems))
+    lines, run, digest = [], uuid4().hex, digest_of(config.checkpoint)
+    with cluster_named(cluster) as others:
+        options = RunOptions(strict, keep_going, workers, batch_size, device, cluster=others)
+        for side in net.shape.sides:
+            reader = FeatureReader(corpus, config, side, run)
+            side_rows = reader.side_rows()
+            fingerprint, identity = fingerprint_of({**_identity(config, side), "features": side_rows.made_from})
+            maker = row_maker(reader, SideLoader(config.checkpoint, digest, side, device), options)
+            modality: Modality = "captions" if side.endswith("text") else "clips"
+            into = Side(corpus, encoder, modality, fingerprint, identity, RowFormat(net.shape.dim), side)
+            lines.append(embed_side(into, side_rows.rows, maker, problems))
     for path in layout.embeddings(corpus, encoder, "sound").parent.glob("*.zarr"):
         if path.stem not in net.shape.sides:  # of another variant that had this name
             remove(path)

@@ -1,0 +1,92 @@
+"""Tasks that a cluster has been given, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from cache.errors import UserError
+from pipeline.cluster.worker import Failed
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker that had a task is gone."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The connection to the scheduler was lost, and the task with it."""
+
+
+Outcome = Any | Failed | Died | Lost | UserError
+
+
+class UnderWay(Generic[T]):
+    """Keeps each task until its outcome has been taken: results that wait count as under way.
+
+    Args:
+        client: of the scheduler.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._futures: dict[Future, T] = {}
+        self._ended: deque[Future] = deque()
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    def submit(self, task: T, *call: Any) -> None:
+        """Hands a task to the cluster; `call` is a function with its arguments."""
+        self._futures[self._client.submit(*call, pure=False)] = task
+
+    def take(self, seconds: float) -> tuple[T, Outcome] | None:
+        """A task that has ended; None if none does within so many seconds."""
+        from distributed import wait
+
+        if not self._ended:
+            try:
+                self._ended.extend(wait(list(self._futures), timeout=seconds, return_when="FIRST_COMPLETED").done)
+            except TimeoutError:
+                return None
+            except OSError:  # the client is about to find out that the connection is lost
+                time.sleep(0.1)
+                return None
+        future = self._ended.popleft()
+        return self._futures.pop(future), _outcome(future)
+
+    def cancel(self) -> None:
+        """Nobody wants the rest."""
+        if self._futures and self._client.status == "running":
+            self._client.cancel(list(self._futures), force=True)
+
+
+def _outcome(future: Future) -> Outcome:
+    """Fetches a result; computed anew elsewhere where its worker has died in the meantime."""
+    from asyncio import CancelledError
+
+    from distributed import KilledWorker
+
+    try:
+        error = future.exception()
+        if error is None:
+            return future.result()
+    except (CancelledError, OSError, TimeoutError):
+        return Lost()
+    if isinstance(error, CancelledError):
+        return Lost()
+    if isinstance(error, KilledWorker):
+        return Died()
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return UserError(
+        f"A worker cannot run hearonce ({said}): start it in an environment where hearonce is installed, such as "
+        "`uv run dask worker ...` in this project."
+    )
