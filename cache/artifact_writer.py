@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ from cache import keys as row_keys
 from cache.artifact import HDF5_SUFFIXES, Artifact
 from cache.durable import new_directory, new_file
 from cache.errors import UserError
+from cache.lookup import Lookup
 from cache.overwriting import target_of
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from cache.rows import Rows
+from cache.strings import Strings
 from cache.zarr_group import ZarrGroupWriter
 
 
 def write_artifact(
-    path: Path, ids: Sequence[str], keys: row_keys.Keys, rows: RowStore, description: Mapping[str, Any]
+    path: Path, ids: Strings, keys: row_keys.Keys | Lookup, rows: RowStore, description: Mapping[str, Any]
 ) -> None:
     """Writes the rows of `keys` in order, whole or not at all.
 
@@ -36,7 +38,8 @@ def write_artifact(
         UserError: the store is damaged, the disk is full or read-only, or what stands there is no artifact; nothing
             is written.
     """
-    write_blocks(path, rows.format, ids, rows.frames(keys), rows.blocks(keys), description)
+    wanted = rows.lookup(keys)
+    write_blocks(path, rows.format, ids, rows.frames(wanted), rows.blocks(wanted), description)
 
 
 def convert(artifact: Artifact, path: Path | str) -> None:
@@ -52,7 +55,7 @@ def convert(artifact: Artifact, path: Path | str) -> None:
 def write_blocks(
     path: Path | str,
     row_format: RowFormat,
-    ids: Sequence[str],
+    ids: Strings,
     frames: int,
     blocks: Iterable[Rows],
     description: Mapping[str, Any],
@@ -74,7 +77,7 @@ def write_blocks(
 
 @contextmanager
 def artifact_writer(
-    path: Path | str, row_format: RowFormat, ids: Sequence[str], frames: int, description: Mapping[str, Any]
+    path: Path | str, row_format: RowFormat, ids: Strings, frames: int, description: Mapping[str, Any]
 ) -> Iterator[Callable[[Rows], None]]:
     """Opens an artifact to append all its rows to, in order; it is there when the block ends, whole or not at all.
 

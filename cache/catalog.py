@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from cache import keys as row_keys
 from cache.errors import Damage, DamageError, UserError
 from cache.key_index import KeyIndex
 from cache.rows import Rows
 from cache.segments import Segments
 from cache.store_description import StoreDescription
 from cache.zarr_group import ZarrGroup
+
+if TYPE_CHECKING:
+    from cache.lookup import Lookup
 
 T = TypeVar("T")
 
@@ -85,30 +87,36 @@ class Catalog:
                 group.keys = self._index.packed[start:stop]
         self._groups, self.stale = groups, False
 
-    def read(self, keys: row_keys.Keys) -> Rows:
+    def read(self, wanted: Lookup, part: slice = slice(None)) -> Rows:
         """Rows in the order of the keys.
+
+        Args:
+            wanted: keys.
+            part: which of them.
 
         Raises:
             KeyError: a key has no row.
             UserError: a segment is damaged.
         """
-        return self._looking_again(lambda: self._read(keys))
+        return self._looking_again(lambda: self._read(wanted.rows[part]))
 
-    def frames(self, keys: row_keys.Keys) -> int:
+    def frames(self, wanted: Lookup) -> int:
         """Frames of these rows together; raises as `read` does."""
         return self._looking_again(
-            lambda: sum(self._groups[name].frames(local) for name, local, _ in self.locate(keys))
+            lambda: sum(self._groups[name].frames(local) for name, local, _ in self.locate(wanted.rows))
         )
 
-    def locate(self, keys: row_keys.Keys) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    def locate(self, position: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Per segment: its name, the rows wanted of it, and where they go.
+
+        Args:
+            position: of each row among all, as of `KeyIndex.find`.
 
         Raises:
             KeyError: a key has no row.
         """
-        position = self.index.find(keys)
         if (position < 0).any():
-            raise KeyError(f"{self._path} lacks {int((position < 0).sum())} of {len(keys)} rows")
+            raise KeyError(f"{self._path} lacks {int((position < 0).sum())} of {len(position)} rows")
         segment = np.searchsorted(self.index.first, position, side="right") - 1
         order = np.argsort(segment, kind="stable")
         cuts = np.searchsorted(segment[order], np.arange(len(self._groups) + 1))
@@ -148,9 +156,9 @@ class Catalog:
             file = str(error.filename or error).removeprefix(f"{self._segments.place(segment)}/")
             raise damaged_store(self._path, [Damage(file, None, "is missing")], segment) from None
 
-    def _read(self, keys: row_keys.Keys) -> Rows:
+    def _read(self, position: np.ndarray) -> Rows:
         parts, places = [], [np.zeros(0, np.int64)]
-        for name, local, place in self.locate(keys):
+        for name, local, place in self.locate(position):
             with self.naming_damage(name):
                 parts.append(self._groups[name].take(local))
             places.append(place)

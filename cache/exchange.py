@@ -36,7 +36,7 @@ def merge(source: RowStore, target: RowStore) -> int:
     target.check_same(source.format, source.description.fingerprint)
     added = 0
     for group in list(source.groups.values()):
-        absent = target.missing(group.keys)
+        absent = group.keys[target.lookup(group.keys).missing()]
         with target.writer(group.description.get("provenance")) as writer:
             for rows in source.blocks(absent):
                 writer.add_rows(rows)
@@ -98,8 +98,7 @@ def import_rows(source: Artifact | feature_files.Features | Path | str, store: R
         store.check_same(opened.format, fingerprint)
     except UserError as error:
         raise UserError(f"{opened.path} was not imported: {error}") from None
-    lacking = KeyIndex([opened.keys]).first_rows() & (store.catalog.index.find(opened.keys) < 0)
-    index = np.flatnonzero(lacking)
+    index = store.lookup(opened.keys).missing()
     for rows in _checked(opened, index):
         store.append_rows(rows, {"imported": Path(opened.path).name})
     return len(index)

@@ -21,7 +21,7 @@ import errno
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Hdf5GroupWriter(RowGroupWriter):
         n: int,
         frames: int,
         attributes: Mapping[str, Any],
-        ids: Sequence[str],
+        ids: strings.Strings,
     ) -> None:
         super().__init__(row_format, n, frames)
         self._path = file

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,39 @@ def joined_clip_key(spans: Sequence[tuple[str, float, float]], rendition: str = 
     return content_hash("clip", [*([digest, float(a).hex(), float(b).hex()] for digest, a, b in spans), rendition])
 
 
+def clip_keys(
+    media_digests: Iterable[str], start_s: Iterable[float], stop_s: Iterable[float], rendition: str = ""
+) -> np.ndarray:
+    """`clip_key` of many clips, a few times as fast: uint8 (n, 16)."""
+    end = f"{quoted(rendition)}]"
+    return _hashes(
+        "clip",
+        (
+            f'[{quoted(digest)},"{start.hex()}","{stop.hex()}",{end}'
+            for digest, start, stop in zip(media_digests, start_s, stop_s, strict=True)
+        ),
+    )
+
+
 def caption_key(text: str) -> bytes:
     """Names the embedding of one text, letter for letter (16 bytes)."""
     return content_hash("caption", text)
+
+
+def caption_keys(texts: Iterable[str]) -> np.ndarray:
+    """`caption_key` of many texts, a few times as fast: uint8 (n, 16)."""
+    return _hashes("caption", map(quoted, texts))
+
+
+def _hashes(kind: str, texts: Iterable[str]) -> np.ndarray:
+    """`content_hash` of values that are canonical JSON texts already: uint8 (n, 16)."""
+    empty = hashlib.blake2b(digest_size=KEY_BYTES, person=kind.encode())
+    packed = bytearray()
+    for text in texts:
+        one = empty.copy()
+        one.update(text.encode())
+        packed += one.digest()
+    return np.frombuffer(packed, np.uint8).reshape(-1, KEY_BYTES)
 
 
 def feature_key(values: np.ndarray) -> bytes:

@@ -23,6 +23,7 @@ import numpy as np
 from cache import keys as row_keys
 from cache.catalog import Catalog, damaged_store
 from cache.errors import DamageError, UserError
+from cache.lookup import Lookup
 from cache.places import LocalPlace, RemotePlace, place_of
 from cache.row_format import RowFormat
 from cache.row_group import rows_per_block
@@ -133,12 +134,14 @@ class RowStore:
         """The key of every row, in the order of commits: uint8 (n, 16)."""
         return self.catalog.index.packed[self.catalog.index.first_rows()]
 
+    def lookup(self, keys: row_keys.Keys | Lookup) -> Lookup:
+        """Where the rows of many keys are, to ask more than one thing of them."""
+        return keys if isinstance(keys, Lookup) else Lookup(self.catalog, keys)
+
     def missing(self, keys: row_keys.Keys) -> list[bytes]:
         """The keys that have no row yet, each once, in the order given."""
-        absent = np.flatnonzero(self.catalog.index.find(keys) < 0)
-        if isinstance(keys, np.ndarray):
-            return list(dict.fromkeys(row_keys.unpack(keys[absent])))
-        return list(dict.fromkeys(keys[i] for i in absent.tolist()))
+        found = self.lookup(keys)
+        return row_keys.unpack(found.keys[found.missing()])
 
     def read(self, keys: row_keys.Keys) -> np.ndarray | list[np.ndarray]:
         """Values of rows in the order of the keys, for computing with numpy.
@@ -158,18 +161,18 @@ class RowStore:
 
     def read_rows(self, keys: row_keys.Keys) -> Rows:
         """Rows in the order of the keys, with side values; raises as `read` does."""
-        return self.catalog.read(keys)
+        return self.catalog.read(self.lookup(keys))
 
-    def frames(self, keys: row_keys.Keys) -> int:
+    def frames(self, keys: row_keys.Keys | Lookup) -> int:
         """Frames of all these rows together; their number when rows are not ragged."""
-        return self.catalog.frames(keys) if self.format.ragged else len(keys)
+        return self.catalog.frames(self.lookup(keys)) if self.format.ragged else len(keys)
 
-    def blocks(self, keys: row_keys.Keys | None = None) -> Iterator[Rows]:
+    def blocks(self, keys: row_keys.Keys | Lookup | None = None) -> Iterator[Rows]:
         """Rows in the order of the keys (by default every row once, in the order of commits), 32 MiB at a time."""
-        keys = self.keys() if keys is None else keys
-        step = rows_per_block(self.format, len(keys), self.frames(keys))
-        for start in range(0, len(keys), step):
-            yield self.read_rows(keys[start : start + step])
+        wanted = self.lookup(self.keys() if keys is None else keys)
+        step = rows_per_block(self.format, len(wanted), self.frames(wanted))
+        for start in range(0, len(wanted), step):
+            yield self.catalog.read(wanted, slice(start, start + step))
 
     def append(
         self,

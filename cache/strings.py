@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from google_crc32c import value as crc32c
 
 from cache import documents
@@ -18,6 +19,7 @@ from cache.places import Place
 
 STRINGS_PER_CHUNK = 1 << 16
 _UINT32 = struct.Struct("<I")
+Strings = Sequence[str] | pl.Series
 
 
 def document(n: int) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def document(n: int) -> dict[str, Any]:
     }
 
 
-def utf8(strings: Sequence[str]) -> list[bytes]:
+def utf8(strings: Strings) -> list[bytes]:
     """The strings as UTF-8.
 
     Raises:
@@ -52,7 +54,7 @@ def utf8(strings: Sequence[str]) -> list[bytes]:
     return encoded
 
 
-def write_strings(folder: Path, strings: Sequence[str]) -> None:
+def write_strings(folder: Path, strings: Strings) -> None:
     """Writes them as an array in a new folder."""
     folder.mkdir()
     (folder / "zarr.json").write_bytes(documents.plain(document(len(strings))))

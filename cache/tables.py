@@ -132,37 +132,40 @@ def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:
     Raises:
         ValueError: a column is missing, superfluous or of another type than the schema's.
     """
-    if not _fits(frame, schema):
+    if frame.schema != pl.Schema(schema):
         raise ValueError(f"{path}: columns {dict(frame.schema)} do not fit the schema {schema}")
     with new_file(path) as temporary:
         frame.write_parquet(temporary, metadata={_VERSION_KEY: SCHEMA_VERSION})
 
 
-def read_table(path: Path, schema: Schema) -> pl.DataFrame:
+def read_table(path: Path, schema: Schema, where: pl.Expr | None = None) -> pl.DataFrame:
     """Reads a table and checks it.
+
+    Args:
+        path: of the file.
+        schema: that it must have.
+        where: which rows; the others take no memory.
 
     Raises:
         UserError: the file is missing, no Parquet, of a newer version, or its columns do not fit.
     """
     try:
-        metadata = pl.read_parquet_metadata(path)
-        frame = pl.read_parquet(path)
+        version = pl.read_parquet_metadata(path).get(_VERSION_KEY, "0")
+        rows = pl.scan_parquet(path)
+        found = rows.collect_schema()
+        if not version.isdigit() or int(version) > int(SCHEMA_VERSION):
+            raise UserError(
+                f"{path} has table version {version}, this hearonce reads up to {SCHEMA_VERSION}: update it."
+            )
+        if found != pl.Schema(schema):
+            raise UserError(f"{path} has columns {found.names()}, expected {list(schema)}: run `dvc repro --force`.")
+        return (rows if where is None else rows.filter(where)).collect()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`, or `dvc pull` if a colleague has made it.") from None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet ({error}): delete it and run `dvc repro`.") from None
-    version = metadata.get(_VERSION_KEY, "0")
-    if not version.isdigit() or int(version) > int(SCHEMA_VERSION):
-        raise UserError(f"{path} has table version {version}, this hearonce reads up to {SCHEMA_VERSION}: update it.")
-    if not _fits(frame, schema):
-        raise UserError(f"{path} has columns {frame.columns}, expected {list(schema)}: run `dvc repro --force`.")
-    return frame
 
 
 def table(rows: list[dict], schema: Schema) -> pl.DataFrame:
     """Builds a table from rows, empty ones included."""
     return pl.DataFrame(rows, schema=dict(schema))
-
-
-def _fits(frame: pl.DataFrame, schema: Schema) -> bool:
-    return frame.schema == pl.Schema(schema)

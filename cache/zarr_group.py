@@ -17,7 +17,7 @@ group ends the writing: a group without it is not there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class ZarrGroupWriter(RowGroupWriter):
         n: int,
         frames: int,
         attributes: Mapping[str, Any],
-        ids: Sequence[str] | None = None,
+        ids: strings.Strings | None = None,
     ) -> None:
         super().__init__(row_format, n, frames)
         self._folder = folder

@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from cache import keys as row_keys
 from cache.errors import UserError
+from cache.key_index import KeyIndex
+from cache.lookup import Lookup
 from cache.maintenance import compact
 from cache.row_store import RowStore
 from cache.row_writer import RowWriter
 from pipeline.problems import Problems
 from pipeline.progress import progress
-from pipeline.row_making import Result, Row, RowMaker, reason
+from pipeline.row_making import Result, RowMaker, reason
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row, WantedRows
 
 MANY_SEGMENTS = 64
 """A store with more is compacted at the end of a run: a slow encoder commits a small segment every 30 seconds."""
@@ -32,8 +36,8 @@ def embed_missing(
     *,
     problems: Problems,
     summary: Summary,
-    missing: Sequence[bytes] | None = None,
-) -> set[bytes]:
+    found: Lookup | None = None,
+) -> np.ndarray:
     """Computes and commits the rows that the store lacks.
 
     Every committed batch is durable, so a run that is killed goes on where it stopped. A row that cannot be made
@@ -45,34 +49,31 @@ def embed_missing(
         maker: computes rows; not asked when nothing is missing.
         problems: collects failures.
         summary: counters and times.
-        missing: keys of the rows that the store lacks; looked up if None.
+        found: the store's answer for the keys of the rows; asked for if None.
 
     Returns:
-        Keys of the rows that could not be computed.
+        Which rows could not be computed: bool (n,).
     """
-    absent = set(store.missing([row.key for row in rows]) if missing is None else missing)
-    first: dict[bytes, Row] = {}
-    for row in rows:
-        if row.key in absent:
-            first.setdefault(row.key, row)
-    todo = list(first.values())
-    summary.wanted += len(rows)
-    summary.count_found(sum(row.key not in absent for row in rows))
-    if not todo:
-        return set()
+    wanted = WantedRows.of(rows)
+    found = found or store.lookup(wanted.keys)
+    n_absent = int(np.count_nonzero(found.rows < 0))
+    summary.wanted += len(wanted)
+    summary.count_found(len(wanted) - n_absent)
+    if not n_absent:
+        return np.zeros(len(wanted), bool)
+    todo = wanted.part(found.missing())
     failures = _commit_made(todo, store, maker, summary)
     _compact(store, summary)
-    same = sum(row.key in absent for row in rows) - len(todo)
-    if same:
-        summary.remark(f"{same} rows the same as another")
-    for row in rows:
-        if row.key in failures:
-            summary.failed += 1
-            problems.add(row.id, row.path, failures[row.key])
-    return set(failures)
+    if n_absent > len(todo):
+        summary.remark(f"{n_absent - len(todo)} rows the same as another")
+    failed = KeyIndex([row_keys.pack(list(failures))]).find(found.keys) >= 0
+    for row in wanted.part(np.flatnonzero(failed)):
+        summary.failed += 1
+        problems.add(row.id, row.path, failures[row.key])
+    return failed
 
 
-def _commit_made(todo: Sequence[Row], store: RowStore, maker: RowMaker, summary: Summary) -> dict[bytes, str]:
+def _commit_made(todo: WantedRows, store: RowStore, maker: RowMaker, summary: Summary) -> dict[bytes, str]:
     """Commits rows as they are made, the last of them also when the run is stopped; why there are none, by key."""
     failures: dict[bytes, str] = {}
     writers = _Writers(store)

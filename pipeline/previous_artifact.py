@@ -7,19 +7,21 @@ straight from the remote.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from cache.artifact import open_artifact
+from cache.key_index import KeyIndex
+from cache.lookup import Lookup
 from cache.row_store import RowStore
 
 BLOCK_ROWS = 1 << 14
 FIRST = {"zarr.json", "keys"}
 
 
-def warm(store: RowStore, out: Path, missing: Sequence[bytes], remark: Callable[[str], None]) -> Sequence[bytes]:
+def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], None]) -> None:
     """Copies rows that the store lacks from the last artifact at `out`.
 
     Nothing is fetched when the store lacks nothing, outside a DVC project, or when `dvc.lock` has no such output; of an
@@ -28,28 +30,25 @@ def warm(store: RowStore, out: Path, missing: Sequence[bytes], remark: Callable[
     Args:
         store: the row store to fill.
         out: the stage's output, relative to the project.
-        missing: row keys that the stage wants and the store lacks.
+        wanted: the keys of the stage's rows, looked up in the store.
         remark: told how many rows were copied, or why none could be.
-
-    Returns:
-        The keys that are missing still.
     """
-    if not missing or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
-        return missing
+    missing = wanted.missing()
+    if not len(missing) or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
+        return
     scratch = Path(".dvc/tmp")  # beside the project: an artifact may be larger than the system's folder for such
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         try:
-            copied = _copy(store, out, set(missing), Path(folder) / out.name)
+            copied = _copy(store, out, wanted.keys[missing], Path(folder) / out.name)
         except Exception as error:  # DVC and its remotes raise many kinds; what cannot be had can be computed
             remark(f"the artifact in dvc.lock cannot be had ({' '.join(str(error).split())})")
         else:
             if copied:
                 remark(f"{copied} rows from the artifact in dvc.lock")
-    return store.missing(missing)
 
 
-def _copy(store: RowStore, out: Path, missing: set[bytes], target: Path) -> int:
+def _copy(store: RowStore, out: Path, missing: np.ndarray, target: Path) -> int:
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(".")
@@ -63,7 +62,7 @@ def _copy(store: RowStore, out: Path, missing: set[bytes], target: Path) -> int:
     artifact = open_artifact(target)
     if artifact.description.get("fingerprint") != store.description.fingerprint:
         return 0
-    rows = np.flatnonzero([key.tobytes() in missing for key in artifact.keys])
+    rows = np.flatnonzero(KeyIndex([missing]).find(artifact.keys) >= 0)
     if not len(rows):
         return 0
     for part in sorted(parts - FIRST):

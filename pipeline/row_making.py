@@ -13,23 +13,7 @@ from pipeline.encoding import Encode
 from pipeline.reading_ahead import Waiting, in_threads, nbytes
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
-
-
-@dataclass(frozen=True)
-class Row:
-    """One wanted embedding.
-
-    Attributes:
-        id: clip or caption id.
-        key: row key, 16 bytes.
-        group: rows of one group are read together (a media file is opened once).
-        path: file to name in a problem.
-    """
-
-    id: str
-    key: bytes
-    group: str
-    path: str
+from pipeline.wanted_rows import Row, WantedRows
 
 
 class Encoding(Protocol):
@@ -42,7 +26,7 @@ class Encoding(Protocol):
         """The half that runs on the device: float32 (len(batch), dim), or arrays (frames, dim) for ragged rows."""
 
 
-Read = Callable[[list[Row]], Iterable[tuple[Row, Any]]]
+Read = Callable[[Sequence[Row]], Iterable[tuple[Row, Any]]]
 """Reads the items of one group of rows; an item may be an exception that says why it could not be read."""
 
 Load = Callable[[], tuple[Encoding, Mapping[str, Any]]]
@@ -72,21 +56,13 @@ class Made:
 class RowMaker(Protocol):
     """Computes rows, here or elsewhere."""
 
-    def make(self, rows: Sequence[Row], summary: Summary) -> Generator[Made, None, None]:
+    def make(self, rows: WantedRows, summary: Summary) -> Generator[Made, None, None]:
         """Yields the rows in any order, each once, a few at a time.
 
         Args:
             rows: of distinct keys.
             summary: is told where the time went.
         """
-
-
-def by_group(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows that are read together, in the order of their first."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.group, []).append(row)
-    return list(groups.values())
 
 
 class LocalMaker:
@@ -103,7 +79,7 @@ class LocalMaker:
         self._read, self._load = read, load
         self._batch_size, self._workers = batch_size, workers or os.cpu_count() or 1
 
-    def make(self, rows: Sequence[Row], summary: Summary) -> Generator[Made, None, None]:
+    def make(self, rows: WantedRows, summary: Summary) -> Generator[Made, None, None]:
         """See `RowMaker`."""
         with summary.timed("load"):
             tower, provenance = self._load()
@@ -113,7 +89,7 @@ class LocalMaker:
 
 
 def computed(
-    rows: Sequence[Row], read: Read, tower: Encoding, encode: Encode, workers: int, stopwatch: Stopwatch
+    rows: WantedRows, read: Read, tower: Encoding, encode: Encode, workers: int, stopwatch: Stopwatch
 ) -> Iterator[list[tuple[Row, Result]]]:
     """Yields rows batch by batch; one that cannot be read is an exception and the others go on.
 
@@ -127,13 +103,13 @@ def computed(
     """
     waiting: Waiting[tuple[Row, Any]] = Waiting(encode.batch_size)
 
-    def prepare(group: list[Row]) -> None:
-        for row, item in _prepared(group, read, tower, stopwatch):
+    def prepare(group: WantedRows) -> None:
+        for row, item in _prepared(list(group), read, tower, stopwatch):
             waiting.put((row, item), nbytes(item))
             if waiting.closed:
                 break
 
-    with in_threads(prepare, by_group(rows), waiting, workers):
+    with in_threads(prepare, rows.by_group(), waiting, workers):
         while batch := waiting.take(encode.batch_size):
             results: list[tuple[Row, Result]] = [(row, item) for row, item in batch if isinstance(item, Exception)]
             whole = [(row, item) for row, item in batch if not isinstance(item, Exception)]

@@ -17,7 +17,7 @@ from cache.keys import caption_key
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline.media.errors import MediaError
-from pipeline.row_making import Row
+from pipeline.wanted_rows import Row
 
 FORMAT = RowFormat(8)
 FINGERPRINT = "cd" * 16

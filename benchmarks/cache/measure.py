@@ -58,7 +58,7 @@ def keys(n: int, seed: int = 1) -> np.ndarray:
     return np.frombuffer(np.random.default_rng(seed).bytes(16 * n), np.uint8).reshape(n, 16)
 
 
-def artifact(path: Path, values: np.ndarray) -> Artifact:
+def artifact(path: Path, values: np.ndarray, ids: Sequence[str] | None = None) -> Artifact:
     """Writes an artifact of these rows; those of a longer array begin with the same keys."""
     row_format = RowFormat(values.shape[1], "float16")
     packed = keys(len(values))
@@ -68,7 +68,8 @@ def artifact(path: Path, values: np.ndarray) -> Artifact:
         for start in range(0, len(values), step)
     )
     description = {"modality": "clips", "encoder": "benchmark", "fingerprint": "0" * 32}
-    write_blocks(path, row_format, [f"clip-{i:07d}" for i in range(len(values))], len(values), blocks, description)
+    names = [f"clip-{i:07d}" for i in range(len(values))] if ids is None else ids
+    write_blocks(path, row_format, names, len(values), blocks, description)
     return open_artifact(path)
 
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +16,10 @@ from cache.errors import UserError
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import kept, threads_here
 from pipeline.encoding import Encode
-from pipeline.row_making import Load, Made, NotMade, Read, Result, Row, by_group, computed, reason
+from pipeline.row_making import Load, Made, NotMade, Read, Result, computed, reason
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row, WantedRows
 
 BATCHES_PER_TASK = 4
 """A task has at least so many batches where media have few clips: enough for reading and encoding to overlap."""
@@ -85,17 +87,19 @@ class ClusterMaker:
         self._cluster, self._reader, self._load = cluster, reader, load
         self._batch_size, self._workers = batch_size, workers
 
-    def make(self, rows: Sequence[Row], summary: Summary) -> Generator[Made, None, None]:
+    def make(self, rows: WantedRows, summary: Summary) -> Generator[Made, None, None]:
         """See `RowMaker`. A medium that kills its workers is given up; those that shared its task are tried again."""
         from distributed.protocol.pickle import dumps
 
         model = hashlib.blake2b(dumps((self._load, self._batch_size)), digest_size=8).hexdigest()
         parts = shares(rows, BATCHES_PER_TASK * self._batch_size)
 
-        def packed(part: list[Row]) -> Task:
-            return Task(part, self._reader.part(part).read, self._load, model, self._batch_size, self._workers)
+        def packed(part: WantedRows) -> Task:
+            some = list(part)
+            return Task(some, self._reader.part(some).read, self._load, model, self._batch_size, self._workers)
 
-        for part, done in self._cluster.run(make_rows, lambda: next(parts, None), packed=packed, split=by_group):
+        answers = self._cluster.run(make_rows, lambda: next(parts, None), packed=packed, split=WantedRows.by_group)
+        for part, done in answers:
             if isinstance(done, NotMade):
                 yield Made([(row, done) for row in part])
                 continue
@@ -105,16 +109,16 @@ class ClusterMaker:
             yield Made(list(zip(part, done.results, strict=True)), done.provenance)
 
 
-def shares(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
+def shares(rows: WantedRows, most: int) -> Iterator[WantedRows]:
     """Divides rows into tasks: whole groups, together no more than so many rows unless one group alone has more."""
-    share: list[Row] = []
-    for group in by_group(rows):
-        if share and len(share) + len(group) > most:
-            yield share
-            share = []
-        share = share + group
-    if share:
-        yield share
+    rows, ends = rows.grouped()
+    first = 0
+    for last, end in pairwise([0, *ends]):
+        if last > first and end - first > most:
+            yield rows[first:last]
+            first = last
+    if len(rows):
+        yield rows[first:]
 
 
 def make_rows(task: Task) -> Done:
@@ -128,7 +132,7 @@ def make_rows(task: Task) -> Done:
         model: _Model = kept(task.model, lambda: _Model(task.load, task.batch_size))
     workers = task.workers or threads_here()
     results: dict[bytes, Result] = {}
-    for batch in computed(task.rows, task.read, model.tower, model.encode, workers, stopwatch):
+    for batch in computed(WantedRows.of(task.rows), task.read, model.tower, model.encode, workers, stopwatch):
         for row, result in batch:
             results[row.key] = NotMade(reason(result)) if isinstance(result, Exception) else result
     return Done([results[row.key] for row in task.rows], model.provenance, stopwatch.seconds, model.told())

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import overload
 
-from cache.keys import joined_clip_key
+import numpy as np
+import polars as pl
+
+from cache.keys import clip_keys, joined_clip_key
+from cache.rows import frames_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of a media file.
 
@@ -31,7 +36,7 @@ class Span:
     stop_frame: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """The sound or the pictures of a clip.
 
@@ -50,24 +55,107 @@ class Clip:
         return joined_clip_key([(span.digest, span.start_s, span.stop_s) for span in self.spans], rendition)
 
 
-def clips_of(rows: Iterable[Mapping[str, Any]], media: Path) -> list[Clip]:
+SPAN_COLUMNS = {
+    "source": pl.String,
+    "digest": pl.String,
+    "start_s": pl.Float64,
+    "stop_s": pl.Float64,
+    "start_frame": pl.Int64,
+    "stop_frame": pl.Int64,
+}
+_TOGETHER = 1 << 14
+
+
+class Clips(Sequence[Clip]):
+    """Clips as columns; one becomes an object when somebody asks for it.
+
+    Args:
+        ids: n clip ids.
+        names: media paths to name in problems, n strings.
+        spans: their stretches, those of a clip one after another in playing order: `source`, `digest` and the numbers
+            of `Span`. Sources are paths below `media`.
+        first: where the stretches of each clip begin, int64 (n + 1,).
+        media: folder.
+    """
+
+    def __init__(self, ids: pl.Series, names: pl.Series, spans: pl.DataFrame, first: np.ndarray, media: Path) -> None:
+        self.ids, self.names = ids, names
+        self._spans, self._first, self._media = spans, first, media
+
+    @classmethod
+    def of(cls, clips: Sequence[Clip]) -> Clips:
+        """Clips that are objects already, or what it is given if that is columns."""
+        if isinstance(clips, Clips):
+            return clips
+        rows = [
+            (str(span.source), span.digest, span.start_s, span.stop_s, span.start_frame, span.stop_frame)
+            for clip in clips
+            for span in clip.spans
+        ]
+        first = np.cumsum([0, *(len(clip.spans) for clip in clips)])
+        ids, names = (pl.Series([getattr(clip, name) for clip in clips], dtype=pl.String) for name in ("id", "name"))
+        return cls(ids, names, pl.DataFrame(rows, SPAN_COLUMNS, orient="row"), first, Path())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, which: int) -> Clip: ...
+    @overload
+    def __getitem__(self, which: slice) -> list[Clip]: ...
+
+    def __getitem__(self, which: int | slice) -> Clip | list[Clip]:
+        if isinstance(which, slice):
+            return self.take(np.arange(*which.indices(len(self))))
+        return self.take(np.array([range(len(self))[which]]))[0]
+
+    def __iter__(self) -> Iterator[Clip]:
+        for start in range(0, len(self), _TOGETHER):
+            yield from self[start : start + _TOGETHER]
+
+    def take(self, positions: np.ndarray) -> list[Clip]:
+        """Clips by number."""
+        offsets, frames = frames_of(self._first[positions], self._first[positions + 1])
+        sources, *others = (column.gather(frames).to_list() for column in self._spans)
+        paths = {source: self._media / source for source in set(sources)}
+        spans = [Span(paths[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
+        ids, names = self.ids.gather(positions), self.names.gather(positions)
+        return [
+            Clip(id, tuple(spans[start:stop]), name)
+            for id, name, (start, stop) in zip(ids, names, pairwise(offsets.tolist()), strict=True)
+        ]
+
+    def keys(self, rendition: str) -> np.ndarray:
+        """`Clip.key` of each, uint8 (n, 16)."""
+        digests, starts, stops = (_firsts(self._spans[name], self._first) for name in ("digest", "start_s", "stop_s"))
+        keys = clip_keys(digests, starts, stops, rendition)
+        for i in np.flatnonzero(np.diff(self._first) > 1):
+            keys[i] = np.frombuffer(self[int(i)].key(rendition), np.uint8)
+        return keys
+
+    def first_files(self) -> np.ndarray:
+        """Number of the file, by its bytes, in which each clip begins: uint32 (n,)."""
+        return _firsts(self._spans["digest"], self._first).rank("dense").to_numpy()
+
+    def sources(self) -> list[Path]:
+        """The files and folders that clips lie in, each once."""
+        return [self._media / source for source in self._spans["source"].unique(maintain_order=True)]
+
+
+def clips_of(spans: pl.DataFrame, media: Path) -> Clips:
     """Joins the rows of a spans table, all of one modality, into clips.
 
     Args:
-        rows: of the table `SPANS`; those of a clip follow each other.
+        spans: of the table `SPANS`; the rows of a clip follow each other.
         media: folder to which media paths are relative.
     """
-    spans: dict[str, list[Span]] = {}
-    names: dict[str, str] = {}
-    for row in rows:
-        span = Span(
-            media / row["media_path"],
-            row["media_digest"],
-            row["start_s"],
-            row["stop_s"],
-            row["start_frame"],
-            row["stop_frame"],
-        )
-        spans.setdefault(row["clip_id"], []).append(span)
-        names.setdefault(row["clip_id"], row["media_path"])
-    return [Clip(id, tuple(parts), names[id]) for id, parts in spans.items()]
+    begins = spans.select((pl.col("clip_id") != pl.col("clip_id").shift()).fill_null(True)).to_series()
+    first = np.append(begins.arg_true().to_numpy().astype(np.int64), len(spans))
+    ids, names = (_firsts(spans[name], first) for name in ("clip_id", "media_path"))
+    columns = spans.rename({"media_path": "source", "media_digest": "digest"}).select(list(SPAN_COLUMNS))
+    return Clips(ids, names, columns, first, media)
+
+
+def _firsts(column: pl.Series, first: np.ndarray) -> pl.Series:
+    """What a column says of the first stretch of each clip; the column itself where each clip has one."""
+    return column if len(column) == len(first) - 1 else column.gather(first[:-1])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 import polars as pl
 import typer
 
 from cache import tables as schemas
 from cache.artifact_writer import write_blocks
-from cache.keys import caption_key
+from cache.keys import caption_keys
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore
@@ -21,8 +22,8 @@ from pipeline.corpus_tables import read_extended
 from pipeline.fingerprints import fingerprint_of
 from pipeline.options import Cluster, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
-from pipeline.row_making import Row
 from pipeline.summary import Summary
+from pipeline.wanted_rows import WantedRows
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
 from stages.embed.encoder import Encoder, Modality
@@ -60,17 +61,20 @@ def embed_clips(
         return _write_nothing(corpus, encoder, "clips", model, keep_going)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
-    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == modality)
+    spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS, pl.col("modality") == modality)
     problems = Problems("embed_clips", strict)
     if modality == SOUND:
-        usable = set(schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"])  # the rest has been reported
+        usable = schemas.read_table(layout.audio(corpus), schemas.AUDIO)["media_id"]  # the rest has been reported
     else:
         media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
-        usable = set(media.filter("has_video")["media_id"])
-        for medium in media.filter(~pl.col("has_video") & pl.col("media_id").is_in(spans["media_id"])).to_dicts():
+        usable = media.filter("has_video")["media_id"]
+        unseen = media.filter(~pl.col("has_video") & pl.col("media_id").is_in(spans["media_id"].implode()))
+        for medium in unseen.iter_rows(named=True):
             problems.add(medium["media_id"], medium["path"], "no picture")
-    without = spans.filter(~pl.col("media_id").is_in(list(usable)))["clip_id"].unique()
-    clips = clips_of(spans.filter(~pl.col("clip_id").is_in(without.implode())).to_dicts(), place.media)
+    without = spans.filter(~pl.col("media_id").is_in(usable.implode()))["clip_id"].unique()
+    if len(without):
+        spans = spans.filter(~pl.col("clip_id").is_in(without.implode()))
+    clips = clips_of(spans, place.media)
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
@@ -93,11 +97,10 @@ def embed_captions(
     model = load_encoder(encoder)
     if "captions" not in model.sides:
         return _write_nothing(corpus, encoder, "captions", model, keep_going)
-    table = read_extended(corpus, "captions").to_dicts()
-    rows = [
-        Row(row["caption_id"], caption_key(row["text"]), str(i // CAPTIONS_TOGETHER), "") for i, row in enumerate(table)
-    ]
-    reader = CaptionReader.of(row["text"] for row in table)
+    table = read_extended(corpus, "captions")
+    keys, nothing = caption_keys(table["text"]), pl.repeat("", len(table), eager=True)
+    rows = WantedRows(table["caption_id"], keys, np.arange(len(table)) // CAPTIONS_TOGETHER, nothing)
+    reader = CaptionReader(keys, table["text"])
     problems = Problems("embed_captions", strict)
     with cluster_named(cluster) as others:
         options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, others)
@@ -118,7 +121,7 @@ def _embed(
     name: str,
     modality: Modality,
     model: Encoder,
-    rows: list[Row],
+    rows: WantedRows,
     reader: Reader,
     options: RunOptions,
     problems: Problems,

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
+from cache.key_index import KeyIndex
+from cache.keys import pack
 from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.scaling import Scaling
-from pipeline.row_making import Row
-from stages.embed.clips import Clip
+from pipeline.wanted_rows import Row, WantedRows
+from stages.embed.clips import Clip, Clips
 from stages.embed.encoder import FrameInput, FrameRate
-from stages.embed.frame_sampling import Sample, sample
+from stages.embed.frame_sampling import Sample, sample, timed
 from stages.embed.passes import passes
 from stages.embed.picture_stack import PictureStack
 
@@ -38,34 +41,42 @@ class FrameReader:
 
     def __init__(self, clip_input: FrameInput | FrameRate, clips: Sequence[Clip]) -> None:
         self._clip_input = clip_input
-        self._plans: dict[bytes, tuple[Clip, Sample | MediaError]] = {}
-        self.rows: list[Row] = []
-        for clip in clips:
-            chosen: Sample | MediaError
-            try:
-                chosen = sample(clip_input, clip)
-                key = clip.key(chosen.rendition)
-            except MediaError as error:
-                chosen, key = error, clip.key("")
-            self._plans.setdefault(key, (clip, chosen))
-            self.rows.append(Row(clip.id, key, clip.spans[0].digest, clip.name))
+        self._clips = Clips.of(clips)
+        self.rows = WantedRows(self._clips.ids, self._keys(), self._clips.first_files(), self._clips.names)
+
+    def _keys(self) -> np.ndarray:
+        if timed(self._clip_input) and not any(source.is_dir() for source in self._clips.sources()):
+            return self._clips.keys("")
+        return pack([clip.key(self._rendition(clip)) for clip in self._clips])
+
+    def _rendition(self, clip: Clip) -> str:
+        try:
+            return sample(self._clip_input, clip).rendition
+        except MediaError:  # said when it is read
+            return ""
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        return KeyIndex([self.rows.keys])
+
+    def _clips_of(self, rows: Sequence[Row]) -> list[Clip]:
+        return self._clips.take(self._index.find([row.key for row in rows]))
 
     def part(self, rows: Sequence[Row]) -> FrameReader:
         """A reader of these rows alone."""
-        return FrameReader(self._clip_input, [self._plans[row.key][0] for row in rows])
+        return FrameReader(self._clip_input, self._clips_of(rows))
 
-    def read(self, rows: list[Row]) -> Iterator[tuple[Row, Any]]:
+    def read(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Any]]:
         """Yields (row, frames) for rows whose first file is the same; an exception stands for what failed.
 
         The file is read once, unless so many clips overlap that their frames would fill the memory.
         """
         pending: list[_Pending] = []
-        for row in rows:
-            clip, chosen = self._plans[row.key]
-            if isinstance(chosen, MediaError):
-                yield row, chosen
-            else:
-                pending.append(_Pending(row, clip, chosen))
+        for row, clip in zip(rows, self._clips_of(rows), strict=True):
+            try:
+                pending.append(_Pending(row, clip, sample(self._clip_input, clip)))
+            except MediaError as error:
+                yield row, error
         convert: Convert | None = None
         if isinstance(self._clip_input, FrameRate):
             convert = Scaling(self._clip_input.short_side, self._clip_input.crop)

@@ -69,6 +69,11 @@ def sample(clip_input: FrameInput | FrameRate, clip: Clip) -> Sample:
     return chosen
 
 
+def timed(clip_input: FrameInput | FrameRate) -> bool:
+    """Whether pictures of videos are chosen by time, so that row keys need no sampling: see `Sample.rendition`."""
+    return isinstance(clip_input, FrameRate) or clip_input.sampling == "middle-of-parts"
+
+
 def middle_of_parts(clip: Clip, count: int) -> Sample:
     """The pictures shown in the middle of `count` equal parts of the clip; in a folder of frames, by their numbers."""
     if any(span.source.is_dir() for span in clip.spans):

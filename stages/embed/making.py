@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, Self
 
-from cache.keys import caption_key
+import polars as pl
+
+from cache.key_index import KeyIndex
+from cache.keys import Keys, pack
 from pipeline.cluster.row_making import ClusterMaker
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import OtherFiles
 from pipeline.device import describe, pick_device
 from pipeline.fingerprints import fingerprint_of
-from pipeline.row_making import Encoding, Load, LocalMaker, Row, RowMaker
+from pipeline.row_making import Encoding, Load, LocalMaker, RowMaker
+from pipeline.wanted_rows import Row
 from stages.embed.encoder import Encoder, Modality
 from stages.embed.loading import identity_of, load_tower
 
@@ -43,7 +48,7 @@ class RunOptions:
 class Reader(Protocol):
     """Reads items; what is sent to another process is the part that it needs there."""
 
-    def read(self, group: list[Row]) -> Iterable[tuple[Row, Any]]:
+    def read(self, group: Sequence[Row]) -> Iterable[tuple[Row, Any]]:
         """Yields (row, item) for rows of one group; an exception stands for what failed."""
 
     def part(self, rows: Sequence[Row]) -> Self:
@@ -51,23 +56,30 @@ class Reader(Protocol):
 
 
 class CaptionReader:
-    """Texts by row key."""
+    """Texts by row key.
 
-    def __init__(self, texts: Mapping[bytes, str]) -> None:
-        self._texts = texts
+    Args:
+        keys: uint8 (n, 16).
+        texts: n captions.
+    """
 
-    @classmethod
-    def of(cls, texts: Iterable[str]) -> CaptionReader:
-        """A reader of these captions."""
-        return cls({caption_key(text): text for text in texts})
+    def __init__(self, keys: Keys, texts: pl.Series) -> None:
+        self._keys, self._texts = pack(keys), texts
 
-    def read(self, group: list[Row]) -> Iterator[tuple[Row, str]]:
+    @cached_property
+    def _index(self) -> KeyIndex:
+        return KeyIndex([self._keys])
+
+    def _texts_of(self, rows: Sequence[Row]) -> pl.Series:
+        return self._texts.gather(self._index.find([row.key for row in rows]))
+
+    def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, str]]:
         """See `Reader`."""
-        return ((row, self._texts[row.key]) for row in group)
+        return zip(group, self._texts_of(group), strict=True)
 
     def part(self, rows: Sequence[Row]) -> CaptionReader:
         """See `Reader`."""
-        return CaptionReader({row.key: self._texts[row.key] for row in rows})
+        return CaptionReader([row.key for row in rows], self._texts_of(rows))
 
 
 @dataclass(frozen=True)

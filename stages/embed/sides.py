@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cache.artifact_writer import write_artifact
 from cache.errors import UserError
 from cache.location import Store
@@ -15,8 +17,9 @@ from pipeline import layout
 from pipeline.embedding_run import embed_missing
 from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
-from pipeline.row_making import Row, RowMaker
+from pipeline.row_making import RowMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import WantedRows
 from stages.embed.encoder import Modality
 
 
@@ -45,7 +48,7 @@ class Side:
 
 def embed_side(
     side: Side,
-    rows: list[Row],
+    rows: WantedRows,
     maker: RowMaker,
     problems: Problems,
     note: str = "",
@@ -67,18 +70,20 @@ def embed_side(
     stage = f"embed_{name}"
     summary = Summary(f"{stage} {side.corpus} {side.encoder}", note=note)
     out = layout.embeddings(side.corpus, side.encoder, name)
+    found = store.lookup(rows.keys)
     with summary.timed("warm"):
-        missing = warm(store, out, store.missing([row.key for row in rows]), summary.remark)
-    failed = embed_missing(rows, store, maker, problems=problems, summary=summary, missing=missing)
-    present = [row for row in rows if row.key not in failed]
-    keys = [row.key for row in present]
+        warm(store, out, found, summary.remark)
+    failed = embed_missing(rows, store, maker, problems=problems, summary=summary, found=found)
+    if failed.any():
+        rows = rows.part(np.flatnonzero(~failed))
+        found = store.lookup(rows.keys)
     with summary.timed("write"):
         description = {"modality": side.modality, "encoder": side.encoder, "fingerprint": side.fingerprint}
         try:
-            write_artifact(out, [row.id for row in present], keys, store, description)
+            write_artifact(out, rows.ids, found, store, description)
         except KeyError:
             raise UserError(
-                f"{len(store.missing(keys))} rows have vanished from {store.path} while {stage} ran (has somebody "
+                f"{len(found.missing())} rows have vanished from {store.path} while {stage} ran (has somebody "
                 "dropped rows with `hearonce cache gc`?): run again."
             ) from None
     return summary.line()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 
+from cache.key_index import KeyIndex
 from pipeline.audio_store import AudioStore, recipe
 from pipeline.media.audio import read_audio
 from pipeline.media.errors import MediaError
-from pipeline.row_making import Row
-from stages.embed.clips import Clip
+from pipeline.wanted_rows import Row, WantedRows
+from stages.embed.clips import Clip, Clips
 
 CLIPS_TOGETHER = 64
 """Clips of one medium that one thread reads: extracted sound can be read from anywhere, so that several may."""
@@ -30,26 +32,26 @@ class SoundReader:
     def __init__(self, sample_rate: int, clips: Sequence[Clip], audio: AudioStore) -> None:
         self._sample_rate = sample_rate
         self._audio = audio
-        rendition = recipe(audio.settings)
-        keys = [clip.key(rendition) for clip in clips]
-        self._clips = dict(zip(reversed(keys), reversed(clips), strict=True))
-        seen: Counter[str] = Counter()
-        self.rows = []
-        for clip, key in zip(clips, keys, strict=True):
-            digest = clip.spans[0].digest
-            group = f"{digest} {seen[digest] // CLIPS_TOGETHER}"
-            seen[digest] += 1
-            self.rows.append(Row(clip.id, key, group, clip.name))
+        self._clips = Clips.of(clips)
+        keys = self._clips.keys(recipe(audio.settings))
+        self.rows = WantedRows(self._clips.ids, keys, _groups(self._clips.first_files()), self._clips.names)
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        return KeyIndex([self.rows.keys])
+
+    def _clips_of(self, rows: Sequence[Row]) -> list[Clip]:
+        return self._clips.take(self._index.find([row.key for row in rows]))
 
     def part(self, rows: Sequence[Row]) -> SoundReader:
         """A reader of these rows alone."""
-        return SoundReader(self._sample_rate, [self._clips[row.key] for row in rows], self._audio)
+        return SoundReader(self._sample_rate, self._clips_of(rows), self._audio)
 
-    def read(self, rows: list[Row]) -> Iterator[tuple[Row, Any]]:
+    def read(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Any]]:
         """Yields (row, samples) for rows of one group; an exception stands for what failed."""
-        for row in rows:
+        for row, clip in zip(rows, self._clips_of(rows), strict=True):
             try:
-                yield row, self._samples(self._clips[row.key])
+                yield row, self._samples(clip)
             except MediaError as error:
                 yield row, error
 
@@ -59,3 +61,10 @@ class SoundReader:
             self._audio.ensure(span.digest, span.source)
             parts.append(read_audio(self._audio.path(span.digest), span.start_s, span.stop_s, self._sample_rate))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _groups(files: np.ndarray) -> np.ndarray:
+    """Numbers for the clips of each file, so many of them having the same."""
+    frame = pl.DataFrame({"file": files})
+    turn = frame.select(pl.int_range(pl.len()).over("file") // CLIPS_TOGETHER).to_series().to_numpy()
+    return files * (turn.max(initial=0) + 1) + turn

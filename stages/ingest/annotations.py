@@ -10,7 +10,7 @@ import polars as pl
 from cache import tables as schemas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of a media file and the captions that describe it; one without times may be cut into windows.
 
@@ -29,7 +29,7 @@ class Segment:
     where: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stretch:
     """A part of a media file that a clip is made of.
 
@@ -51,7 +51,7 @@ class Stretch:
     stop_frame: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a clip comes from whose features are published and whose media need not be there.
 
@@ -66,7 +66,7 @@ class Origin:
     stop_s: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnnotatedClip:
     """A clip that the annotations name, with the places of its sound and of its pictures, in playing order.
 
@@ -79,7 +79,7 @@ class AnnotatedClip:
     origin: Origin | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caption:
     """A text and where it comes from (`given`, `visual`, `gpt`)."""
 
@@ -131,5 +131,6 @@ class Annotations:
         """The media files, each once, in the order in which they occur."""
         paths = dict.fromkeys(segment.media for segment in self.segments)
         for clip in self.clips:
-            paths.update((stretch.media, None) for stretch in (*clip.sound, *clip.picture))
+            for stretch in clip.sound if clip.sound is clip.picture else (*clip.sound, *clip.picture):
+                paths[stretch.media] = None
         return list(paths)

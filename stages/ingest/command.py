@@ -58,12 +58,12 @@ def ingest(
     tables = build(annotations, media, config, problems)
     with summary.timed("write"):
         for name, schema in TABLES.items():
-            schemas.write_table(schemas.table(getattr(tables, name), schema), schema, layout.table(corpus, name))
+            schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name))
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
     for remark in (f"{len(tables.clips)} clips, {len(tables.captions)} captions", *annotations.remarks):
         summary.remark(remark)
-    if not tables.clips:
+    if tables.clips.is_empty():
         remarks = "".join(f" {remark}." for remark in annotations.remarks)
         raise UserError(
             f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).{remarks}"

@@ -35,8 +35,8 @@ def read_listing(path: Path, media: Path) -> Annotations:
     Raises:
         UserError: the listing cannot be read or has no file column.
     """
-    found: dict[tuple[str, float | None, float | None], list[str]] = {}
-    where: dict[tuple[str, float | None, float | None], str] = {}
+    found: dict[tuple[Path, float | None, float | None], tuple[str, list[str]]] = {}
+    paths: dict[str, Path] = {}
     annotations = Annotations()
     for place, row in _rows(path):
         name = row["file"].strip()
@@ -49,27 +49,23 @@ def read_listing(path: Path, media: Path) -> Annotations:
         except ValueError as error:
             annotations.faults.append((name, str(path), f"{place}: {error}"))
             continue
-        clip = (_relative(name, media), start, stop)
-        found.setdefault(clip, [])
-        where.setdefault(clip, f"{path.name} {place}")
+        if name not in paths:
+            paths[name] = _relative(name, media)
+        _, captions = found.setdefault((paths[name], start, stop), (f"{path.name} {place}", []))
         caption = row.get("caption", "").strip()
-        if caption and caption not in found[clip]:
-            found[clip].append(caption)
-    for clip, captions in found.items():
-        name, start, stop = clip
-        annotations.segments.append(Segment(Path(name), tuple(captions), start, stop, where[clip]))
+        if caption and caption not in captions:
+            captions.append(caption)
+    for (file, start, stop), (where, captions) in found.items():
+        annotations.segments.append(Segment(file, tuple(captions), start, stop, where))
     return annotations
 
 
-def _relative(name: str, media: Path) -> str:
-    """The file name relative to the media folder where that is possible."""
+def _relative(name: str, media: Path) -> Path:
+    """The file relative to the media folder where that is possible."""
     path = Path(name)
-    if path.is_absolute():
-        try:
-            path = path.relative_to(media.resolve())
-        except ValueError:
-            return path.as_posix()
-    return path.as_posix()
+    if path.is_absolute() and path.is_relative_to(media.resolve()):
+        return path.relative_to(media.resolve())
+    return path
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -24,18 +25,30 @@ class Medium:
     info: MediaInfo
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tables:
-    """Rows of the canonical tables, and the relevancy as a frame; see `cache/tables.py`."""
+    """The canonical tables; see `cache/tables.py`."""
 
-    media: list[dict] = field(default_factory=list)
-    clips: list[dict] = field(default_factory=list)
-    spans: list[dict] = field(default_factory=list)
-    captions: list[dict] = field(default_factory=list)
-    pairs: list[dict] = field(default_factory=list)
-    relevancy: pl.DataFrame = field(default_factory=lambda: schemas.table([], schemas.RELEVANCY))
-    questions: list[dict] = field(default_factory=list)
-    subsets: list[dict] = field(default_factory=list)
+    media: pl.DataFrame
+    clips: pl.DataFrame
+    spans: pl.DataFrame
+    captions: pl.DataFrame
+    pairs: pl.DataFrame
+    relevancy: pl.DataFrame
+    questions: pl.DataFrame
+    subsets: pl.DataFrame
+
+
+class Place(NamedTuple):
+    """A row of the spans table but for clip and modality."""
+
+    media_id: str
+    media_path: str
+    media_digest: str
+    start_s: float
+    stop_s: float
+    start_frame: int | None = None
+    stop_frame: int | None = None
 
 
 def build(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> Tables:
@@ -48,45 +61,73 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
         problems: collects clips that lie outside their media.
     """
     name_clips(annotations, {path: medium.info.duration_s for path, medium in media.items()}, config, problems)
-    tables = Tables(media=[_medium_row(path, media[path]) for path in annotations.media() if path in media])
-    sound = {clip.id: _spans(clip, clip.sound, media, problems) for clip in annotations.clips}
-    picture = {
-        clip.id: sound[clip.id] if clip.picture == clip.sound else _spans(clip, clip.picture, media, problems)
-        for clip in annotations.clips
-    }
-    for modality, placed in (("sound", sound), ("picture", picture)):
-        tables.spans += [
-            {"clip_id": id, "modality": modality, **span} for id, spans in placed.items() for span in spans
-        ]
+    names = {path: path.as_posix() for path in media}
+    clips, sound, picture = (Columns(schema) for schema in (schemas.CLIPS, schemas.SPANS, schemas.SPANS))
     for clip in annotations.clips:
-        spans = sound[clip.id] or picture[clip.id]
-        if spans:
-            tables.clips.append(
-                {"clip_id": clip.id, **{key: spans[0][key] for key in schemas.CLIPS if key in spans[0]}}
-            )
+        heard = _places(clip, clip.sound, media, names, problems)
+        seen = heard if clip.picture == clip.sound else _places(clip, clip.picture, media, names, problems)
+        for place in heard:
+            sound.add(clip.id, "sound", *place)
+        for place in seen:
+            picture.add(clip.id, "picture", *place)
+        if first := (heard or seen):
+            clips.add(clip.id, *first[0][:5])
         elif clip.origin is not None:
-            place = {"media_id": clip.origin.video, "start_s": clip.origin.start_s, "stop_s": clip.origin.stop_s}
-            tables.clips.append({"clip_id": clip.id, "media_path": "", "media_digest": "", **place})
-    tables.captions = [asdict(caption) for caption in annotations.captions]
-    present = {row["clip_id"] for row in tables.clips}
-    tables.pairs = [{"clip_id": clip, "caption_id": one} for clip, one in annotations.pairs if clip in present]
-    tables.relevancy = annotations.relevancy
-    if len(present) < len(annotations.clips):
-        tables.relevancy = tables.relevancy.filter(pl.col("clip_id").is_in(list(present)))
-    tables.questions = [asdict(question) for question in annotations.questions]
-    tables.subsets = [{"subset": subset, "kind": kind, "id": id} for subset, kind, id in annotations.subsets]
-    return tables
+            clips.add(clip.id, clip.origin.video, "", "", clip.origin.start_s, clip.origin.stop_s)
+    placed, relevancy = clips.frame(), annotations.relevancy
+    pairs = _frame(annotations.pairs, schemas.PAIRS)
+    if len(placed) < len(annotations.clips):
+        present = placed["clip_id"].implode()
+        pairs, relevancy = (one.filter(pl.col("clip_id").is_in(present)) for one in (pairs, relevancy))
+    return Tables(
+        _frame((_medium_row(path, media[path]) for path in annotations.media() if path in media), schemas.MEDIA),
+        placed,
+        pl.concat([sound.frame(), picture.frame()]),
+        _frame(((one.caption_id, one.text, one.source) for one in annotations.captions), schemas.CAPTIONS),
+        pairs,
+        relevancy,
+        schemas.table([vars(question) for question in annotations.questions], schemas.QUESTIONS),
+        _frame(annotations.subsets, schemas.SUBSETS),
+    )
 
 
-def _spans(
-    clip: AnnotatedClip, stretches: Sequence[Stretch], media: Mapping[Path, Medium], problems: Problems
-) -> list[dict]:
-    """Rows of the spans table but for clip and modality: all stretches of a clip, or none if one is not there."""
-    if any(stretch.media not in media for stretch in stretches):
-        return []
-    rows = []
+class Columns:
+    """A table in the making, a list a column: a tenth of what a dict a row takes."""
+
+    def __init__(self, schema: schemas.Schema) -> None:
+        self._schema = schema
+        self._lists: list[list] = [[] for _ in schema]
+
+    def add(self, *row: object) -> None:
+        """Adds a row, in the order of the schema."""
+        for values, value in zip(self._lists, row, strict=True):
+            values.append(value)
+
+    def frame(self) -> pl.DataFrame:
+        """The table."""
+        return pl.DataFrame(dict(zip(self._schema, self._lists, strict=True)), schema=dict(self._schema))
+
+
+def _frame(rows: Iterable[tuple], schema: schemas.Schema) -> pl.DataFrame:
+    columns = Columns(schema)
+    for row in rows:
+        columns.add(*row)
+    return columns.frame()
+
+
+def _places(
+    clip: AnnotatedClip,
+    stretches: Sequence[Stretch],
+    media: Mapping[Path, Medium],
+    names: Mapping[Path, str],
+    problems: Problems,
+) -> list[Place]:
+    """Where all stretches of a clip lie, or nothing if one is not there."""
+    places = []
     for stretch in stretches:
-        medium = media[stretch.media]
+        medium = media.get(stretch.media)
+        if medium is None:
+            return []
         end = medium.info.duration_s
         if stretch.start_s >= end:
             problems.add(
@@ -94,18 +135,10 @@ def _spans(
             )
             return []
         start, stop = _times(stretch, medium.info)
-        rows.append(
-            {
-                "media_id": stretch.media.as_posix(),
-                "media_path": stretch.media.as_posix(),
-                "media_digest": medium.digest,
-                "start_s": start,
-                "stop_s": end if stop is None else min(stop, end),
-                "start_frame": stretch.start_frame,
-                "stop_frame": stretch.stop_frame,
-            }
-        )
-    return rows
+        stop = end if stop is None else min(stop, end)
+        name = names[stretch.media]
+        places.append(Place(name, name, medium.digest, start, stop, stretch.start_frame, stretch.stop_frame))
+    return places
 
 
 def _times(stretch: Stretch, info: MediaInfo) -> tuple[float, float | None]:
@@ -118,12 +151,6 @@ def _times(stretch: Stretch, info: MediaInfo) -> tuple[float, float | None]:
     return first / rate, (first + int(stretch.duration_s * rate)) / rate
 
 
-def _medium_row(path: Path, medium: Medium) -> dict:
-    return {
-        "media_id": path.as_posix(),
-        "path": path.as_posix(),
-        "digest": medium.digest,
-        "duration_s": medium.info.duration_s,
-        "has_audio": medium.info.audio is not None,
-        "has_video": medium.info.video is not None,
-    }
+def _medium_row(path: Path, medium: Medium) -> tuple:
+    name, info = path.as_posix(), medium.info
+    return name, name, medium.digest, info.duration_s, info.audio is not None, info.video is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cache.keys import caption_key
+from cache.keys import caption_keys, unpack
 from pipeline.config.corpus import CorpusConfig
 from pipeline.media.times import fixed_windows
 from pipeline.problems import Problems
@@ -26,8 +26,10 @@ def name_clips(
     clips: dict[str, AnnotatedClip] = {}
     captions: dict[str, Caption] = {}
     pairs: dict[tuple[str, str], None] = {}
+    texts = list(dict.fromkeys(text for segment in annotations.segments for text in segment.captions))
+    id_of = dict(zip(texts, (key.hex()[:16] for key in unpack(caption_keys(texts))), strict=True))
     for segment in annotations.segments:
-        ids = [caption_key(text).hex()[:16] for text in segment.captions]
+        ids = [id_of[text] for text in segment.captions]
         for id, text in zip(ids, segment.captions, strict=True):
             captions.setdefault(id, Caption(id, text, annotations.source))
         if segment.media not in durations:

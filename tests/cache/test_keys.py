@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.keys import KEY_BYTES, caption_key, clip_key, fingerprint, pack
+from cache.keys import KEY_BYTES, caption_key, caption_keys, clip_key, clip_keys, fingerprint, pack, unpack
 
 seconds = st.floats(0, 1e6, allow_nan=False)
 DIGEST = "00" * 16
@@ -50,3 +50,14 @@ def test_pack():
     assert packed.shape == (5, KEY_BYTES)
     assert [row.tobytes() for row in packed] == keys
     assert pack([]).shape == (0, KEY_BYTES)
+
+
+@given(st.lists(st.tuples(st.text(), seconds, seconds)), st.text())
+def test_many_clip_keys_are_those_of_the_clips(clips, rendition):
+    columns = ([clip[i] for clip in clips] for i in range(3))
+    assert unpack(clip_keys(*columns, rendition)) == [clip_key(*clip, rendition) for clip in clips]
+
+
+@given(st.lists(st.text()))
+def test_many_caption_keys_are_those_of_the_captions(texts):
+    assert unpack(caption_keys(texts)) == [caption_key(text) for text in texts]

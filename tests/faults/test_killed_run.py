@@ -17,8 +17,9 @@ from cache.row_store import RowStore
 from cache.row_writer import RowWriter
 from pipeline.embedding_run import embed_missing
 from pipeline.problems import Problems
-from pipeline.row_making import LocalMaker, Row
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row
 
 N, BATCH, COMMIT = 240, 4, 8
 FORMAT = RowFormat(64, "float16")

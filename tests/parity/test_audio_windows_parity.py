@@ -55,7 +55,7 @@ def heard(stretches, folder, rate):
     media = {path: Medium("0" * 32, probe(folder / path)) for path in {stretch.media for stretch in stretches}}
     tables = build(Annotations(clips=[AnnotatedClip("clip", stretches)]), media, CorpusConfig(), Problems("ingest"))
     parts = []
-    for span in tables.spans:
+    for span in tables.spans.iter_rows(named=True):
         own = folder / span["media_path"].replace(".flac", "-own.flac")
         parts.append(read_audio(own, span["start_s"], span["stop_s"], rate))
     return parts

@@ -12,8 +12,9 @@ from pipeline.embedding_run import embed_missing
 from pipeline.media.errors import MediaError
 from pipeline.problems import Problems, StrictStop
 from pipeline.reading_ahead import AHEAD_BATCHES, Waiting
-from pipeline.row_making import LocalMaker, Row
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row
 
 
 class CountingTower:

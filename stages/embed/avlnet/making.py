@@ -12,7 +12,8 @@ from pipeline.checkpoints.hint import existing
 from pipeline.cluster.worker import OtherFiles
 from pipeline.device import describe, pick_device
 from pipeline.fingerprints import digest_of
-from pipeline.row_making import Encoding, Row
+from pipeline.row_making import Encoding
+from pipeline.wanted_rows import Row
 from stages.embed.avlnet.config import AvlNetConfig
 from stages.embed.avlnet.sides import FeatureSides, Item, SideRows
 
@@ -36,7 +37,7 @@ class FeatureReader:
     side: str
     run: str
 
-    def read(self, group: list[Row]) -> Iterator[tuple[Row, Item]]:
+    def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, Item]]:
         """Yields rows of one group with what the network is given."""
         return self.side_rows().read(group)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import polars as pl
+
 from cache import tables as schemas
-from cache.keys import combined_key
+from cache.keys import combined_key, pack
 from pipeline import layout
-from pipeline.row_making import Row
+from pipeline.wanted_rows import Row, WantedRows
 from stages.avlnet.clip_items import caption_words, clip_picture, clip_sound
 from stages.avlnet.feature_rows import FeatureRows
 from stages.avlnet.items import Floats, Sound
@@ -29,11 +32,11 @@ class SideRows:
         made_from: fingerprints of the features.
     """
 
-    rows: list[Row]
+    rows: WantedRows
     item: Callable[[str], Item]
     made_from: list[str]
 
-    def read(self, group: list[Row]) -> Iterator[tuple[Row, Item]]:
+    def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, Item]]:
         """Reads rows of one group."""
         return ((row, self.item(row.id)) for row in group)
 
@@ -103,5 +106,6 @@ class FeatureSides:
         return self._words
 
 
-def _rows(keys: list[tuple[str, bytes]]) -> list[Row]:
-    return [Row(id, key, str(i // ROWS_PER_GROUP), id) for i, (id, key) in enumerate(keys)]
+def _rows(keys: list[tuple[str, bytes]]) -> WantedRows:
+    ids = pl.Series([id for id, _ in keys], dtype=pl.String)
+    return WantedRows(ids, pack([key for _, key in keys]), np.arange(len(keys)) // ROWS_PER_GROUP, ids)

@@ -23,8 +23,9 @@ from pipeline.config.corpus import AudioSettings
 from pipeline.embedding_run import embed_missing
 from pipeline.fingerprints import fingerprint_of
 from pipeline.problems import Problems
-from pipeline.row_making import LocalMaker, Row
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
+from pipeline.wanted_rows import Row
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput

@@ -32,7 +32,7 @@ def picture_clips(miniature, project):
         (project / "params.yaml").write_text(f"corpora:\n  {place}\nembeddings: {{}}\nexperiments: {{}}\n")
         ingest(corpus)
         spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS)
-        return clips_of(spans.filter(pl.col("modality") == "picture").to_dicts(), media)
+        return clips_of(spans.filter(pl.col("modality") == "picture"), media)
 
     return clips
 

@@ -16,13 +16,13 @@ def make(segments, durations, **config):
 
 
 def spans(tables):
-    return [(clip["clip_id"], clip["start_s"], clip["stop_s"]) for clip in tables.clips]
+    return [(clip["clip_id"], clip["start_s"], clip["stop_s"]) for clip in tables.clips.to_dicts()]
 
 
 def test_a_short_medium_is_one_clip_named_like_it():
     tables, _ = make([Segment(Path("a"), ("x",))], {"a": 7.0})
     assert spans(tables) == [("a", 0.0, 7.0)]
-    assert tables.media == [
+    assert tables.media.to_dicts() == [
         {"media_id": "a", "path": "a", "digest": "aaaa", "duration_s": 7.0, "has_audio": True, "has_video": False}
     ]
 
@@ -52,19 +52,19 @@ def test_given_times_are_kept_and_end_with_the_medium():
 
 def test_a_clip_outside_its_medium_is_a_problem():
     tables, problems = make([Segment(Path("a"), ("x",), 30.0, 31.0, "captions.csv row 2")], {"a": 25.0})
-    assert tables.clips == [] and tables.pairs == []
+    assert tables.clips.is_empty() and tables.pairs.is_empty()
     assert problems.found[0].reason == "captions.csv row 2: the clip starts at 30 s, the media ends at 25.000 s"
 
 
 def test_captions_are_joined_by_their_text():
     segments = [Segment(Path("a"), ("dog",)), Segment(Path("b"), ("dog", "cat")), Segment(Path("c"))]
     tables, _ = make(segments, {"a": 1.0, "b": 1.0, "c": 1.0})
-    assert [caption["text"] for caption in tables.captions] == ["dog", "cat"]
+    assert tables.captions["text"].to_list() == ["dog", "cat"]
     assert len(tables.pairs) == 3
-    assert len({pair["caption_id"] for pair in tables.pairs}) == 2
+    assert tables.pairs["caption_id"].n_unique() == 2
 
 
 def test_media_that_could_not_be_opened_have_no_clips_but_their_captions_stay():
     tables, _ = make([Segment(Path("gone"), ("dog",)), Segment(Path("a"), ("cat",))], {"a": 1.0})
-    assert [clip["clip_id"] for clip in tables.clips] == ["a"]
-    assert [caption["text"] for caption in tables.captions] == ["dog", "cat"]
+    assert [clip["clip_id"] for clip in tables.clips.to_dicts()] == ["a"]
+    assert tables.captions["text"].to_list() == ["dog", "cat"]
