@@ -56,7 +56,7 @@ class Reader:
         return self
 
     def read(self, group: list[Row]) -> Iterator[tuple[Row, Any]]:
-        medium = group[0].group
+        medium = group[0].path.removesuffix(".mp4")
         note(self.log, f"{medium} {os.getpid()}")
         time.sleep(self.seconds)
         trouble = self.trouble.get(medium)

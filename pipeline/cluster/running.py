@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cache.errors import UserError
-from cache.location import STORE_VARIABLE
+from cache.location import STORE_VARIABLE, Store
 from pipeline.cluster.config import load_cluster
 from pipeline.cluster.same_code import check_same_code, code_here
 from pipeline.cluster.starting import started
@@ -39,7 +39,7 @@ class Cluster:
 
     Args:
         name: in `configs/clusters/`.
-        folders: that workers must see beside the project's; those that are not here are not asked for.
+        folders: that workers must see beside the project's and the store; those that are not here are not asked for.
 
     Raises:
         UserError: no such cluster, or its YAML is wrong.
@@ -49,7 +49,7 @@ class Cluster:
         self._name, self._config = name, load_cluster(name)
         self._site = Site(
             str(self._config.project or Path.cwd()),
-            tuple(str(one) for one in folders if one.exists()),
+            tuple(str(one) for one in {*folders, Store.default().root} if one.exists()),
             _environment(),
             code_here(),
         )

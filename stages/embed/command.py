@@ -78,7 +78,7 @@ def embed_clips(
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
-    with cluster_named(cluster, [place.media, Store.default().root]) as others:
+    with cluster_named(cluster, [place.media]) as others:
         options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, others)
         _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note)
 

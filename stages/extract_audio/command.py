@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Annotated
 
 import polars as pl
@@ -13,15 +12,16 @@ from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore, recipe
+from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.media.audio import AudioFile
-from pipeline.media.errors import MediaError
-from pipeline.options import KeepGoing, Strict, Workers
+from pipeline.options import Cluster, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.summary import Summary
+from stages.extract_audio.making import Extracted, Medium, extracted
 
 
 def extract_audio(
@@ -29,6 +29,7 @@ def extract_audio(
     strict: Strict = False,
     keep_going: KeepGoing = False,
     workers: Workers = None,
+    cluster: Cluster = None,
 ) -> None:
     """Extract the sound track of each medium of a corpus, once."""
     place, config = corpus_place(corpus), load_corpus(corpus)
@@ -44,23 +45,15 @@ def extract_audio(
     todo = {row["digest"]: row for row in rows if present[row["digest"]] is None and row["has_audio"]}
     summary.found = sum(present[row["digest"]] is not None for row in rows)
 
-    def extract(row: dict) -> AudioFile | str:
-        try:
-            with summary.timed("decode"):
-                return store.ensure(row["digest"], place.media / row["path"])
-        except MediaError as error:
-            return str(error)
-        except OSError as error:
-            return error.strerror or str(error)
-
-    made: dict[str, AudioFile | str] = {}
-    with progress(summary.label, len(todo), "media") as advance, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for row, result in zip(todo.values(), pool.map(extract, todo.values()), strict=True):
-            made[row["digest"]] = result
-            if isinstance(result, str) and strict:
-                pool.shutdown(cancel_futures=True)
-                problems.add(row["media_id"], row["path"], result)
-            advance()
+    made: dict[str, Extracted] = {}
+    missing = [Medium(place.media / row["path"], digest, row["duration_s"] or 0.0) for digest, row in todo.items()]
+    with progress(summary.label, len(todo), "media") as advance, cluster_named(cluster, [place.media]) as others:
+        with closing(extracted(missing, store, workers, others, summary.stopwatch)) as results:
+            for medium, result in results:
+                made[medium.digest] = result
+                if isinstance(result, str) and strict:
+                    problems.add(todo[medium.digest]["media_id"], todo[medium.digest]["path"], result)
+                advance()
 
     manifest = []
     for row in rows:
