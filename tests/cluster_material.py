@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,11 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from pipeline.embedding_run import embed_missing
 from pipeline.media.errors import MediaError
+from pipeline.problems import Problems
+from pipeline.row_making import RowMaker
+from pipeline.summary import Summary
 from pipeline.wanted_rows import Row
 
 FORMAT = RowFormat(8)
@@ -45,7 +52,8 @@ class Reader:
     Attributes:
         log: is told each medium that is read, and by which process.
         seconds: that a medium takes.
-        trouble: what happens at some media: `exit` ends the process, `fail` is an unexpected error, `bad` a bad file.
+        trouble: what happens at some media: `exit` ends the process, `hog` takes a gigabyte, `fail` is an unexpected
+            error, `bad` a bad file.
     """
 
     log: Path
@@ -62,6 +70,10 @@ class Reader:
         trouble = self.trouble.get(medium)
         if trouble == "exit":
             os._exit(1)
+        if trouble == "hog":
+            hoard = np.ones(1 << 27)  # a gigabyte
+            time.sleep(20)
+            del hoard
         for row in group:
             yield row, MediaError("no picture in this clip") if trouble == "bad" else (row.id, trouble == "fail")
 
@@ -110,3 +122,56 @@ def read_media(log: Path) -> Counter[str]:
 def expected(rows: Sequence[Row]) -> np.ndarray:
     """What the tower makes of rows, in one process."""
     return Tower().encode([(row.id, False) for row in rows])
+
+
+def made(
+    maker: RowMaker, rows: Sequence[Row], store: RowStore, label: str = "clips"
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Runs the embedding stage: the rows that could be made, and why others could not, by medium."""
+    problems = Problems("embed_clips")
+    failed = embed_missing(rows, store, maker, problems=problems, summary=Summary(label))
+    keys = [row.key for row, bad in zip(rows, failed, strict=True) if not bad]
+    return store.read(keys), {problem.path.removesuffix(".mp4"): problem.reason for problem in problems.found}
+
+
+@contextmanager
+def folder_with_clusters(folder: Path, **clusters: Mapping[str, Any]) -> Iterator[Path]:
+    """A project's folder with nothing but clusters of these options, and the current one within the block."""
+    (folder / "configs/clusters").mkdir(parents=True)
+    for name, options in clusters.items():
+        (folder / f"configs/clusters/{name}.yaml").write_text(json.dumps(options))
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def ended(pid: int, within_s: float = 10.0) -> bool:
+    """Whether a process ends in time; one that nobody has waited for has ended."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def when(condition: Callable[[], bool], act: Callable[[], None], within_s: float = 60.0) -> threading.Thread:
+    """Acts in a thread as soon as the condition holds."""
+
+    def watch() -> None:
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            if condition():
+                act()
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,27 +27,50 @@ def reached(config: AddressConfig) -> Iterator[Client]:
     """
     from distributed import Client
 
+    address = _address(config)
+    security = _security(config)
+    try:
+        _knock(address)
+        client = Client(address, timeout=CONNECT_S, **security)
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
+        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UserError(
+            f"The Dask scheduler at {address} cannot be reached ({said}): is it running, and is this its address?"
+        ) from None
+    with client:
+        yield client
+
+
+def _address(config: AddressConfig) -> str:
+    if config.scheduler_file is not None:
+        try:
+            return str(json.loads(config.scheduler_file.read_text())["address"])
+        except OSError:
+            raise UserError(
+                f"There is no scheduler file {config.scheduler_file}: has `dask scheduler --scheduler-file` been "
+                "started, in a folder that is seen here?"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{config.scheduler_file} is no scheduler file: `dask scheduler --scheduler-file` writes one."
+            ) from None
     address = config.address or os.environ.get("DASK_SCHEDULER_ADDRESS")
-    place: dict[str, Any] = {"address": address}
-    if config.scheduler_file:
-        if not config.scheduler_file.is_file():
-            raise UserError(f"There is no scheduler file {config.scheduler_file}: has `dask scheduler` been started?")
-        place = {"scheduler_file": str(config.scheduler_file)}
-    elif not address:
+    if not address:
         raise UserError(
             "A cluster of kind address has no address: name it in its YAML (`address: tcp://HOST:8786`) or set the "
             "environment variable DASK_SCHEDULER_ADDRESS."
         )
-    where = str(config.scheduler_file or address)
-    try:
-        client = Client(timeout=CONNECT_S, **place, **_security(config))
-    except (OSError, TimeoutError, ValueError, TypeError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(
-            f"The Dask scheduler at {where} cannot be reached ({said}): is it running, and is this its address?"
-        ) from None
-    with client:
-        yield client
+    return address
+
+
+def _knock(address: str) -> None:
+    """Dask's client would try a port where nobody listens again and again, until its time is up."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    scheme, place = parse_address(address)
+    if scheme in ("tcp", "tls"):
+        host, port = parse_host_port(place, 8786)
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
 
 
 def _security(config: AddressConfig) -> dict[str, Any]:

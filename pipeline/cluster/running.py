@@ -49,7 +49,7 @@ class Cluster:
         self._name, self._config = name, load_cluster(name)
         self._site = Site(
             str(self._config.project or Path.cwd()),
-            tuple(str(one) for one in {*folders, Store.default().root} if one.exists()),
+            tuple(str(one) for one in [*folders, _relative(Store.default().root)] if one.exists()),
             _environment(),
             code_here(),
         )
@@ -171,7 +171,11 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(HANDED_ON) and not any(word in name for word in SECRET)
     }
-    store = found.get(STORE_VARIABLE)
-    if store and Path(store).is_relative_to(Path.cwd()):  # the workers may see the project under another path
-        found[STORE_VARIABLE] = str(Path(store).relative_to(Path.cwd()))
+    if found.get(STORE_VARIABLE):
+        found[STORE_VARIABLE] = str(_relative(Path(found[STORE_VARIABLE])))
     return found
+
+
+def _relative(path: Path) -> Path:
+    """A path within the project as workers that see the project elsewhere find it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
