@@ -175,3 +175,8 @@ def when(condition: Callable[[], bool], act: Callable[[], None], within_s: float
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
+
+
+def variables(names: list[str]) -> list[str | None]:
+    """Runs in a worker: what its environment says."""
+    return [os.environ.get(name) for name in names]

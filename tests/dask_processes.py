@@ -52,6 +52,7 @@ class Processes:
         """A scheduler that listens when this returns, and its file."""
         file = self.folder / name
         arguments = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file]
+        arguments += ["--idle-timeout", "120s"]  # ends also if nobody ends it
         process = self.start("distributed.cli.dask_scheduler", *arguments, **how)
         while not file.is_file():
             assert process.poll() is None, (self.folder / "log").read_text()
@@ -61,6 +62,7 @@ class Processes:
     def worker(self, scheduler_file: Path, *arguments: object, **how: object) -> subprocess.Popen:
         """A worker of one thread without a nanny, which is on its way when this returns."""
         arguments = ("--no-nanny", "--nthreads", 1, "--no-dashboard", "--local-directory", self.folder, *arguments)
+        arguments += ("--death-timeout", "60")
         return self.start("distributed.cli.dask_worker", "--scheduler-file", scheduler_file, *arguments, **how)
 
     def end(self) -> None:

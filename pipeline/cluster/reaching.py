@@ -64,13 +64,15 @@ def _address(config: AddressConfig) -> str:
 
 
 def _knock(address: str) -> None:
-    """Dask's client would try a port where nobody listens again and again, until its time is up."""
+    """Dask's client tries a port where nobody listens until its time is up, and waits for ever where nobody speaks."""
     from distributed.comm.addressing import parse_address, parse_host_port
 
     scheme, place = parse_address(address)
     if scheme in ("tcp", "tls"):
         host, port = parse_host_port(place, 8786)
-        socket.create_connection((host, port), timeout=CONNECT_S).close()
+        with socket.create_connection((host, port), timeout=CONNECT_S) as connection:
+            if scheme == "tcp" and not connection.recv(1):  # a scheduler speaks first
+                raise OSError("the connection was closed: does it want TLS?")
 
 
 def _security(config: AddressConfig) -> dict[str, Any]:

@@ -87,6 +87,6 @@ def _outcome(future: Future) -> Outcome:
         return Died()
     said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return UserError(
-        f"A worker cannot run hearonce ({said}): start it in an environment where hearonce is installed, such as "
-        "`uv run dask worker ...` in this project."
+        f"A worker or the scheduler cannot run hearonce ({said}): start both in an environment where hearonce is "
+        "installed, such as `uv run dask worker ...` in this project."
     )
