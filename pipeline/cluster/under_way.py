@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -53,13 +54,11 @@ class UnderWay(Generic[T]):
         from distributed import wait
 
         if not self._ended:
-            try:
-                self._ended.extend(wait(list(self._futures), timeout=seconds, return_when="FIRST_COMPLETED").done)
-            except TimeoutError:
-                return None
-            except OSError:  # the client is about to find out that the connection is lost
-                time.sleep(0.1)
-                return None
+            with suppress(TimeoutError, CancelledError):  # some have been cancelled: the connection was lost
+                wait(list(self._futures), timeout=seconds, return_when="FIRST_COMPLETED")
+            self._ended.extend(future for future in self._futures if future.status != "pending")
+        if not self._ended:
+            return None
         future = self._ended.popleft()
         return self._futures.pop(future), _outcome(future)
 
@@ -71,8 +70,6 @@ class UnderWay(Generic[T]):
 
 def _outcome(future: Future) -> Outcome:
     """Fetches a result; computed anew elsewhere where its worker has died in the meantime."""
-    from asyncio import CancelledError
-
     from distributed import KilledWorker
 
     try:
