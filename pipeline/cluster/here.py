@@ -16,22 +16,17 @@ MOST_LOCAL_WORKERS = 8
 DASHBOARD = "127.0.0.1:0"
 
 
-def local_workers(config: LocalConfig, folder: str) -> Any:
-    """Starts worker processes on this machine.
-
-    Args:
-        config: how many, and their memory.
-        folder: for their scratch files.
-    """
+def local_workers(config: LocalConfig) -> Any:
+    """Starts worker processes on this machine."""
     from distributed import Nanny
 
     cores = cores_here()
     count = config.workers or min(cores, MOST_LOCAL_WORKERS)
     options = {"memory_limit": config.memory_per_worker or 0, "env": threads_environment(max(1, cores // count))}
-    return _watched({i: (Nanny, options) for i in range(count)}, folder)
+    return _watched({i: (Nanny, options) for i in range(count)})
 
 
-def cuda_workers(config: CudaConfig, folder: str) -> Any:
+def cuda_workers(config: CudaConfig) -> Any:
     """Starts a worker for each GPU, which sees no other.
 
     Raises:
@@ -46,15 +41,15 @@ def cuda_workers(config: CudaConfig, folder: str) -> Any:
     workers = {
         f"gpu-{gpu}": (Nanny, {"memory_limit": 0, "env": {**environment, "CUDA_VISIBLE_DEVICES": gpu}}) for gpu in gpus
     }
-    return _watched(workers, folder)
+    return _watched(workers)
 
 
-def _watched(workers: dict[Any, tuple[type, dict[str, Any]]], folder: str) -> Any:
+def _watched(workers: dict[Any, tuple[type, dict[str, Any]]]) -> Any:
     """A scheduler in this process, and workers that are started anew when they die."""
     import dask
     from distributed import Scheduler, SpecCluster
 
-    common = {"nthreads": 1, "local_directory": folder, "host": "127.0.0.1"}
+    common = {"nthreads": 1, "host": "127.0.0.1"}
     with dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}):
         return SpecCluster(
             workers={name: {"cls": cls, "options": {**common, **options}} for name, (cls, options) in workers.items()},
@@ -63,10 +58,13 @@ def _watched(workers: dict[Any, tuple[type, dict[str, Any]]], folder: str) -> An
 
 
 @contextmanager
-def scratch() -> Iterator[str]:
+def scratch() -> Iterator[None]:
     """A folder for what workers write beside their results; gone with the block, killed workers or not."""
+    import dask
+
     with tempfile.TemporaryDirectory(prefix="hearonce-", ignore_cleanup_errors=True) as folder:
-        yield folder
+        with dask.config.set({"temporary-directory": folder}):
+            yield
 
 
 def threads_environment(count: int) -> dict[str, str]:

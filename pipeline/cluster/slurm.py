@@ -20,6 +20,7 @@ def slurm_workers(config: SlurmConfig) -> Any:
         UserError: there is no SLURM here, or it refuses the jobs.
     """
     from dask_jobqueue import SLURMCluster
+    from distributed.core import Status
 
     if shutil.which("sbatch") is None:
         raise UserError("A cluster of kind slurm wants the command `sbatch`, and there is none here: log in to SLURM.")
@@ -43,9 +44,12 @@ def slurm_workers(config: SlurmConfig) -> Any:
         silence_logs=False,
     )
     try:
-        cluster.scale(jobs=config.jobs)
-        cluster.sync(cluster._correct_state)  # submits, and raises what `sbatch` says
+        for _ in range(config.jobs):  # as `scale` does, which leaves what `sbatch` says to a log
+            cluster.worker_spec.update(cluster.new_worker_spec())
+        cluster.sync(cluster._correct_state)
     except RuntimeError as error:
+        for job in cluster.workers.values():  # `close` cancels those that were submitted, and minds the others' status
+            job.status = Status.failed
         cluster.close()
         said = str(error).partition("stderr:")[2] or str(error)
         raise UserError(f"SLURM refuses the jobs ({' '.join(said.split())}): look at the cluster's YAML.") from None

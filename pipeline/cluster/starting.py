@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cluster.config import AddressConfig, ClusterConfig, CudaConfig, LocalConfig, SlurmConfig
@@ -51,10 +52,9 @@ def started(config: ClusterConfig) -> Iterator[Client]:
             with _running(slurm_workers, config) as client:
                 yield client
         else:
-            with scratch() as folder:
-                start = local_workers if isinstance(config, LocalConfig) else cuda_workers
-                with _running(start, config, folder) as client:
-                    yield client
+            start = local_workers if isinstance(config, LocalConfig) else cuda_workers
+            with scratch(), _running(start, config) as client:
+                yield client
 
 
 @contextmanager
@@ -73,6 +73,7 @@ def _without_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    resource_tracker.ensure_running()  # which would lift the block when the first process begins
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
