@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from google_crc32c import value as crc32c
 
 from cache.durable import new_file, sync
-from cache.errors import UserError, writing
+from cache.errors import Damage, UserError, writing
 from cache.keys import content_hash
 
 SUFFIX = ".jsonl"
@@ -61,16 +61,31 @@ class AnswerStore:
         identity: all that decides an answer but the text asked about: prompt, model, decoding parameters.
 
     Attributes:
+        identity: the same.
         fingerprint: hash of the identity (32 hex digits).
-        damages: what `read` could not trust, one sentence each.
+        path: the folder, named by the fingerprint.
+        damages: what `read` could not trust; lines are counted from 1.
     """
 
     def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:
         self.fingerprint = content_hash("answers", identity).hex()
         self.path = root / self.fingerprint
-        self.damages: list[str] = []
-        self._identity = dict(identity)
+        self.damages: list[Damage] = []
+        self.identity = dict(identity)
         self._file: BinaryIO | None = None
+
+    @classmethod
+    def at(cls, path: Path) -> AnswerStore:
+        """The answers in a folder, whatever they are about; the identity is empty where the folder does not tell it."""
+        try:
+            store = cls(path.parent, json.loads((path / DESCRIPTION).read_text(encoding="utf-8")))
+            if store.fingerprint == path.name:
+                return store
+        except (OSError, ValueError, TypeError):
+            pass
+        store = cls(path.parent, {})
+        store.path, store.fingerprint = path, path.name
+        return store
 
     def key(self, text: str) -> str:
         """Names the answer to a text."""
@@ -88,7 +103,8 @@ class AnswerStore:
             for number, line in enumerate(_whole_lines(path), 1):
                 answer = _opened(line)
                 if answer is None or answer.key != self.key(answer.text):
-                    self.damages.append(f"{path}, line {number}, does not match its checksum: that answer is lost")
+                    reason = "does not match its checksum: that answer is lost"
+                    self.damages.append(Damage(f"{path.name}, line {number},", None, reason))
                 elif answer.key not in found or found[answer.key].at_ns <= answer.at_ns:
                     found[answer.key] = answer
         return found
@@ -127,7 +143,7 @@ class AnswerStore:
             sync(folder.parent)  # a name that is lost in a power cut takes all that is below with it
         if not (self.path / DESCRIPTION).is_file():
             with new_file(self.path / DESCRIPTION) as temporary:
-                temporary.write_text(json.dumps(self._identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(self.identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}{SUFFIX}"
         self._file = (self.path / name).open("xb")
         sync(self.path)
@@ -140,6 +156,20 @@ class AnswerStore:
                 self._file.close()
             finally:
                 self._file = None
+
+
+def verify(path: Path) -> list[Damage]:
+    """Reads all answers in a folder and lists what is damaged.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    store = AnswerStore.at(path)
+    store.read()
+    if store.identity:
+        return store.damages
+    reason = "does not tell the prompt and model that the folder is named after: the next run that asks writes it anew"
+    return [*store.damages, Damage(DESCRIPTION, None, f"{reason} once it is deleted")]
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

@@ -1,4 +1,7 @@
-"""Digests of files and folders, remembered by path, size, time and inode, so that nothing is read twice."""
+"""Digests of files and folders, remembered by path, size, time and inode, so that nothing is read twice.
+
+Remote objects are remembered by what their servers say of them, and what their headers hold by their digests.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,25 @@ import threading
 from pathlib import Path
 
 DIGEST_BYTES = 16
+_TABLES = (
+    "digests (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT)",
+    "remote (identity TEXT PRIMARY KEY, size INTEGER, version TEXT, digest TEXT)",
+    "facts (digest TEXT, kind TEXT, text TEXT, PRIMARY KEY (digest, kind))",
+)
 
 
 class DigestMemory:
     """A small SQLite table of digests. Safe to share between threads and processes; losing it costs only time.
 
-    Where the file cannot be used (a read-only or full disk, no SQLite file), digests are remembered in memory.
+    Without a file, or where it cannot be used (a read-only or full disk, no SQLite file), digests are remembered in
+    memory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
+        if path is None:
+            self._connection = _connected(":memory:")
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _connected(path)
@@ -45,6 +57,32 @@ class DigestMemory:
         if _stamp(absolute) == before:
             self._execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", (absolute, *before, value))
         return value
+
+    def recall(self, identity: str, size: int | None, version: str) -> str | None:
+        """The digest of a remote object, None if it has not been fetched in this size and version.
+
+        Args:
+            identity: names the object.
+            size: in bytes, None if its server does not say.
+            version: its ETag or time of its last change.
+        """
+        rows = self._execute(
+            "SELECT digest FROM remote WHERE identity = ? AND size IS ? AND version = ?", (identity, size, version)
+        )
+        return rows[0][0] if rows else None
+
+    def remember(self, identity: str, size: int | None, version: str, digest: str) -> None:
+        """Keeps the digest of a remote object that has been fetched; see `recall`."""
+        self._execute("INSERT OR REPLACE INTO remote VALUES (?, ?, ?, ?)", (identity, size, version, digest))
+
+    def recall_facts(self, digest: str, kind: str) -> str | None:
+        """What has been found out about the bytes of this digest, None if that has not been done."""
+        rows = self._execute("SELECT text FROM facts WHERE digest = ? AND kind = ?", (digest, kind))
+        return rows[0][0] if rows else None
+
+    def remember_facts(self, digest: str, kind: str, text: str) -> None:
+        """Keeps what has been found out about some bytes, so that they need not be fetched for it again."""
+        self._execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (digest, kind, text))
 
     def _execute(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[str, ...]]:
         with self._lock:
@@ -96,10 +134,8 @@ def _connected(path: Path | str) -> sqlite3.Connection:
     # In autocommit mode: each statement is a transaction of its own.
     connection = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
     try:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS digests ("
-            "path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT)"
-        )
+        for table in _TABLES:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
     except sqlite3.DatabaseError:
         connection.close()
         raise

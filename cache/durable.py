@@ -99,10 +99,15 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path, *, clean: bool = True) -> Iterator[Path]:
     """Yields a temporary path in the same directory; on success it is synced and takes the place of `path`.
 
     The old file (or empty folder), if any, is replaced, never written into: it may be a link into DVC's cache.
+
+    Args:
+        path: the file.
+        clean: first looks through the folder for what dead writers have left of this file; who writes many files into
+            one folder does that once for all (`clean_abandoned`).
 
     Raises:
         UserError: the disk is full or read-only, the folder is gone, or `path` is a folder with something in it;
@@ -110,7 +115,8 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        clean_abandoned(path.parent, path.name)
+        if clean:
+            clean_abandoned(path.parent, path.name)
         temporary = _temporary(path.parent, path.name)
         try:
             yield temporary

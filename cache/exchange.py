@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,8 +82,19 @@ def export(source: Artifact | RowStore, path: Path | str, format: str | None = N
             feature_files.write(open_artifact(Path(folder) / "rows.zarr"), path, format)
 
 
-def import_rows(source: Artifact | feature_files.Features | Path | str, store: RowStore) -> int:
+def import_rows(
+    source: Artifact | feature_files.Features | Path | str,
+    store: RowStore,
+    only: row_keys.Keys | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> int:
     """Adds the rows of an exported file, or of an artifact, that the store lacks.
+
+    Args:
+        source: the file or artifact.
+        store: takes the rows.
+        only: keys of the rows to take; all if None.
+        provenance: written beside the rows; the file's name by default.
 
     Returns:
         Number of rows added.
@@ -99,8 +111,10 @@ def import_rows(source: Artifact | feature_files.Features | Path | str, store: R
     except UserError as error:
         raise UserError(f"{opened.path} was not imported: {error}") from None
     index = store.lookup(opened.keys).missing()
+    if only is not None:
+        index = index[KeyIndex([row_keys.pack(only)]).find(opened.keys[index]) >= 0]
     for rows in _checked(opened, index):
-        store.append_rows(rows, {"imported": Path(opened.path).name})
+        store.append_rows(rows, provenance or {"imported": Path(opened.path).name})
     return len(index)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -47,17 +48,33 @@ def joined_clip_key(spans: Sequence[tuple[str, float, float]], rendition: str = 
 
 
 def clip_keys(
-    media_digests: Iterable[str], start_s: Iterable[float], stop_s: Iterable[float], rendition: str = ""
+    media_digests: Iterable[str],
+    start_s: Iterable[float],
+    stop_s: Iterable[float],
+    rendition: str = "",
+    stretches: Iterable[int] | None = None,
 ) -> np.ndarray:
-    """`clip_key` of many clips, a few times as fast: uint8 (n, 16)."""
-    end = f"{quoted(rendition)}]"
-    return _hashes(
-        "clip",
-        (
-            f'[{quoted(digest)},"{start.hex()}","{stop.hex()}",{end}'
-            for digest, start, stop in zip(media_digests, start_s, stop_s, strict=True)
-        ),
+    """`clip_key` or `joined_clip_key` of many clips, a few times as fast.
+
+    Args:
+        media_digests: of each stretch, those of a clip one after another.
+        start_s: of each stretch.
+        stop_s: of each stretch.
+        rendition: as of `clip_key`.
+        stretches: how many each clip has; one by default.
+
+    Returns:
+        uint8 (n, 16).
+    """
+    end = quoted(rendition)
+    texts = (
+        f'{quoted(digest)},"{start.hex()}","{stop.hex()}"'
+        for digest, start, stop in zip(media_digests, start_s, stop_s, strict=True)
     )
+    if stretches is None:
+        return _hashes("clip", (f"[{text},{end}]" for text in texts))
+    joined = (",".join([f"[{text}]" for text in islice(texts, n)] if n > 1 else [next(texts)]) for n in stretches)
+    return _hashes("clip", (f"[{text},{end}]" for text in joined))
 
 
 def caption_key(text: str) -> bytes:

@@ -72,9 +72,19 @@ class Store:
         return self.root / "trainings"
 
     @property
+    def logs(self) -> Path:
+        """What runs on this machine have written down of themselves."""
+        return (self.local or self.root) / "logs"
+
+    @property
     def digests(self) -> Path:
         """Remembered digests of files of this machine."""
         return (self.local or self.root) / "digests.sqlite"
+
+    @property
+    def staging(self) -> Path:
+        """Copies of remote media that are or were in use on this machine."""
+        return (self.local or self.root) / "staging"
 
     @property
     def word_indexes(self) -> Path:

@@ -6,6 +6,7 @@ Layout, for reading without this code::
         store.json                      schema version, modality, fingerprint, format, what the fingerprint was made of
         segments/<time>-<random>.zarr/  row groups, see `zarr_group`; their names sort by time
         scratch/                        unfinished segments
+        runs.jsonl                      how fast runs made rows; no part of the store, and of no use but for estimates
 
 A segment appears by a rename once all its bytes are on the disk, and is never written again. No writer locks: each
 makes segments of its own, and a key that two writers computed reads as one row, the first committed.
@@ -159,7 +160,7 @@ class RowStore:
         """The same as tensors of the store's dtype, bfloat16 included."""
         return self.read_rows(keys).torch()
 
-    def read_rows(self, keys: row_keys.Keys) -> Rows:
+    def read_rows(self, keys: row_keys.Keys | Lookup) -> Rows:
         """Rows in the order of the keys, with side values; raises as `read` does."""
         return self.catalog.read(self.lookup(keys))
 

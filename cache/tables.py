@@ -48,8 +48,9 @@ in a second file. Frame numbers are null where the annotations have none."""
 CAPTIONS: Schema = {"caption_id": pl.String, "text": pl.String, "source": pl.String}
 PAIRS: Schema = {"clip_id": pl.String, "caption_id": pl.String}
 RELEVANCY: Schema = {"clip_id": pl.String, "caption_id": pl.String, "relevancy": pl.Float64}
-"""Graded relevancy in (0, 1]; what is not listed is 0. Where there are rows, a caption without any is no query: it is
-only the text of a clip in `PAIRS`. An id `SOURCE:CLIP` names the clip that a sentence was taken from."""
+"""Graded relevancy in [0, 1]; what is not listed is 0. Where there are rows, a caption without any is no query: it is
+only the text of a clip in `PAIRS`; a query to which nothing is relevant has a row of 0 for each clip of its text. An id
+`SOURCE:CLIP` names the clip that a sentence was taken from."""
 
 QUESTIONS: Schema = {
     "question_id": pl.String,

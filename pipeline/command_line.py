@@ -12,13 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from cache.errors import UserError
-from pipeline.problems import StrictStop
+from pipeline.exit_codes import EXIT_INTERRUPTED, EXIT_PROBLEMS, exit_code_of
+from pipeline.operations import interruption
 from pipeline.suggest import did_you_mean
-
-EXIT_USER_ERROR = 2
-EXIT_PROBLEMS = 3
-EXIT_STRICT = 4
-EXIT_INTERRUPTED = 130
 
 
 def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
@@ -85,20 +81,21 @@ def run(app: typer.Typer) -> None:
     """Runs the command line and turns what went wrong into one sentence and an exit code.
 
     Exit codes: 0 done, 2 a mistake of the user's, 3 done with problems (see the problems table), 4 stopped by the
-    first problem of a strict run, 130 interrupted.
+    first problem of a strict run, 130 interrupted, 143 ended by a scheduler.
     """
-    try:
-        app()
-    except UserError as error:
-        _say(error)
-        sys.exit(EXIT_STRICT if isinstance(error, StrictStop) else EXIT_USER_ERROR)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != EXIT_INTERRUPTED:
-            raise
-        _say("interrupted; everything that was committed is kept, the next run goes on from there.")
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with interruption.handled():
+        try:
+            app()
+        except UserError as error:
+            _say(error)
+            sys.exit(exit_code_of(error))
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if isinstance(stop, SystemExit) and stop.code != EXIT_INTERRUPTED:
+                raise
+            _say("interrupted; everything that was committed is kept, the next run goes on from there.")
+            sys.exit(interruption.exit_code())
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def finish(line: str, n_problems: int, keep_going: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from cache.lookup import Lookup
 from cache.maintenance import compact
 from cache.row_store import RowStore
 from cache.row_writer import RowWriter
+from pipeline import layout
+from pipeline.operations.events import event
+from pipeline.operations.interruption import check, held_back
+from pipeline.operations.space import Reserve
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.row_making import Result, RowMaker, reason
@@ -62,7 +67,9 @@ def embed_missing(
     if not n_absent:
         return np.zeros(len(wanted), bool)
     todo = wanted.part(found.missing())
-    failures = _commit_made(todo, store, maker, summary)
+    event("plan", label=summary.label, wanted=len(wanted), found=summary.found, missing=len(todo))
+    with summary.recorded(Path(store.path)):
+        failures = _commit_made(todo, store, maker, summary)
     _compact(store, summary)
     if n_absent > len(todo):
         summary.remark(f"{n_absent - len(todo)} rows the same as another")
@@ -76,42 +83,57 @@ def embed_missing(
 def _commit_made(todo: WantedRows, store: RowStore, maker: RowMaker, summary: Summary) -> dict[bytes, str]:
     """Commits rows as they are made, the last of them also when the run is stopped; why there are none, by key."""
     failures: dict[bytes, str] = {}
-    writers = _Writers(store)
+    writers, reserve = _Writers(store), Reserve(Path(store.path), layout.DATA)
     with progress(summary.label, len(todo)) as advance, closing(maker.make(todo, summary)) as batches:
         try:
             for made in batches:
+                summary.making.device = str(made.provenance.get("device", ""))
                 failures |= {row.key: fault for row, result in made.results if (fault := _fault(result))}
                 good = {row.key: result for row, result in made.results if isinstance(result, np.ndarray)}
                 good = {key: value for key, value in good.items() if key not in failures}
                 if good:
-                    with summary.timed("write"):
+                    with held_back(), summary.timed("write"):
                         values = list(good.values())
-                        writers.of(made.provenance).add(list(good), values if store.format.ragged else np.stack(values))
+                        summary.making.nbytes += sum(one.size for one in values) * store.format.storage.itemsize
+                        writers.add(list(good), values if store.format.ragged else np.stack(values), made.provenance)
                 advance(len(made.results))
+                check()
+                reserve.check()
         finally:
-            with summary.timed("write"):
+            with held_back(), summary.timed("write"):
                 summary.computed += writers.commit()
     return failures
 
 
 class _Writers:
-    """One writer for each kind of machine that makes rows."""
+    """One writer for each kind of machine that makes rows. Commits are told to the log."""
 
     def __init__(self, store: RowStore) -> None:
         self._store = store
         self._writers: dict[str, RowWriter] = {}
+        self._told = 0
 
-    def of(self, provenance: Mapping[str, Any]) -> RowWriter:
+    def add(self, keys: Sequence[bytes], values: Any, provenance: Mapping[str, Any]) -> None:
+        """Takes rows, which are committed now and then."""
         name = json.dumps(provenance, sort_keys=True)
         if name not in self._writers:
+            event("made by", **provenance)
             self._writers[name] = self._store.writer(provenance)
-        return self._writers[name]
+        self._writers[name].add(keys, values)
+        self._tell()
 
     def commit(self) -> int:
         """Makes all rows durable; how many this run has committed."""
         for writer in self._writers.values():
             writer.commit()
-        return sum(writer.committed for writer in self._writers.values())
+        self._tell()
+        return self._told
+
+    def _tell(self) -> None:
+        committed = sum(writer.committed for writer in self._writers.values())
+        if committed > self._told:
+            event("commit", rows=committed - self._told, committed=committed)
+        self._told = committed
 
 
 def _compact(store: RowStore, summary: Summary) -> None:

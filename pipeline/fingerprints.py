@@ -13,12 +13,15 @@ from cache.location import Store
 from pipeline.checkpoints.hint import not_found
 
 
-def fingerprint_of(identity: Mapping[str, Any], store: Store | None = None) -> tuple[str, dict[str, Any]]:
+def fingerprint_of(
+    identity: Mapping[str, Any], store: Store | None = None, *, remember: bool = True
+) -> tuple[str, dict[str, Any]]:
     """Resolves an identity (see `Encoder.clip_identity`).
 
     Args:
         identity: nested mappings and lists of plain values and paths.
         store: whose memory of digests serves; the default store if None.
+        remember: where there is no such memory yet, begin one.
 
     Returns:
         (fingerprint, the identity with each path replaced by the digest of the file's bytes).
@@ -26,7 +29,8 @@ def fingerprint_of(identity: Mapping[str, Any], store: Store | None = None) -> t
     Raises:
         UserError: a file is missing.
     """
-    memory = DigestMemory((store or Store.default()).digests)
+    place = (store or Store.default()).digests
+    memory = DigestMemory(place if remember or place.is_file() else None)
     try:
         resolved = _resolve(dict(identity), memory)
     finally:

@@ -17,6 +17,12 @@ Workers = Annotated[
     int | None,
     typer.Option(envvar="HEARONCE_WORKERS", min=1, help="Decoding threads; one per processor by default."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what is missing, how long it takes and how much it writes; do nothing.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", envvar="HEARONCE_FORCE", help="Begin even if the disk seems too small.")
+]
 Cluster = Annotated[
     str | None,
     typer.Option(

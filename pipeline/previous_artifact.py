@@ -10,15 +10,20 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from cache.artifact import open_artifact
+from cache.exchange import import_rows
 from cache.key_index import KeyIndex
+from cache.keys import Keys, pack
 from cache.lookup import Lookup
 from cache.row_store import RowStore
+from pipeline.counted import counted
 
-BLOCK_ROWS = 1 << 14
 FIRST = {"zarr.json", "keys"}
+
+
+def may_be_had() -> bool:
+    """Whether this is a DVC project with outputs of earlier runs."""
+    return Path(".dvc").is_dir() and Path("dvc.lock").is_file()
 
 
 def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], None]) -> None:
@@ -34,7 +39,7 @@ def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], Non
         remark: told how many rows were copied, or why none could be.
     """
     missing = wanted.missing()
-    if not len(missing) or not Path(".dvc").is_dir() or not Path("dvc.lock").is_file():
+    if not len(missing) or not may_be_had():
         return
     scratch = Path(".dvc/tmp")  # beside the project: an artifact may be larger than the system's folder for such
     scratch.mkdir(exist_ok=True)
@@ -45,10 +50,10 @@ def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], Non
             remark(f"the artifact in dvc.lock cannot be had ({' '.join(str(error).split())})")
         else:
             if copied:
-                remark(f"{copied} rows from the artifact in dvc.lock")
+                remark(f"{counted(copied, 'row')} from the artifact in dvc.lock")
 
 
-def _copy(store: RowStore, out: Path, missing: np.ndarray, target: Path) -> int:
+def _copy(store: RowStore, out: Path, missing: Keys, target: Path) -> int:
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(".")
@@ -62,12 +67,8 @@ def _copy(store: RowStore, out: Path, missing: np.ndarray, target: Path) -> int:
     artifact = open_artifact(target)
     if artifact.description.get("fingerprint") != store.description.fingerprint:
         return 0
-    rows = np.flatnonzero(KeyIndex([missing]).find(artifact.keys) >= 0)
-    if not len(rows):
+    if (KeyIndex([pack(missing)]).find(artifact.keys) < 0).all():
         return 0
     for part in sorted(parts - FIRST):
         files.get(f"{out.as_posix()}/{part}", str(target / part), recursive=True)
-    with store.writer({"from": "the artifact in dvc.lock"}) as writer:
-        for start in range(0, len(rows), BLOCK_ROWS):
-            writer.add_rows(artifact.rows(rows[start : start + BLOCK_ROWS]))
-    return len(rows)
+    return import_rows(artifact, store, missing, {"from": "the artifact in dvc.lock"})

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import logging
+from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
+
+import polars as pl
 
 from cache.errors import UserError
-from cache.tables import PROBLEMS, table, write_table
+from cache.tables import PROBLEMS, write_table
+from pipeline.operations.events import event
+
+MOST_LOGGED = 1000
+"""Problems of a stage that are in its log; all are in its table."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that could not be processed, or only in part.
 
@@ -49,14 +57,18 @@ class Problems:
         Raises:
             StrictStop: the run is strict.
         """
+        if len(self.found) < MOST_LOGGED:
+            event("problem", logging.WARNING, stage=self.stage, id=id, path=path, reason=reason)
         if self.strict:
             raise StrictStop(f"{self.stage}: {path or id}: {reason} (strict run).")
-        self.found.append(Problem(self.stage, id, str(path), reason))
+        self.found.append(Problem(self.stage, id, intern(str(path)), intern(reason)))
 
     def __len__(self) -> int:
         return len(self.found)
 
     def write(self, path: Path) -> None:
         """Writes the table, ordered by id and reason, so that the same problems give the same bytes."""
-        rows = sorted((asdict(one) for one in self.found), key=lambda row: (row["id"], row["path"], row["reason"]))
-        write_table(table(rows, PROBLEMS), PROBLEMS, path)
+        columns = {name: [getattr(one, name) for one in self.found] for name in PROBLEMS}
+        write_table(
+            pl.DataFrame(columns, dict(PROBLEMS)).sort("id", "path", "reason", maintain_order=True), PROBLEMS, path
+        )

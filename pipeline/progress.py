@@ -1,12 +1,14 @@
-"""A progress bar with rate and time left in a terminal, a plain line now and then in a log."""
+"""A progress bar with rate and time left in a terminal, a plain line now and then elsewhere and in the run's log."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
+
+from pipeline.operations.events import event
 
 LOG_EVERY_S = 10.0
 
@@ -29,16 +31,31 @@ def progress(label: str, total: int, unit: str = "rows") -> Iterator[Advance]:
     """
     if total == 0:
         yield lambda rows=1: None
-    elif sys.stderr.isatty():
-        with _bar(label, total, unit) as advance:
-            yield advance
-    else:
-        with _log(label, total, unit) as advance:
-            yield advance
+        return
+    with _bar(label, total, unit) if sys.stderr.isatty() else nullcontext() as bar:
+        started = last = time.monotonic()
+        done = 0
+
+        def advance(rows: int = 1) -> None:
+            nonlocal done, last
+            done += rows
+            now = time.monotonic()
+            rate = done / max(now - started, 1e-6)
+            if bar is not None:
+                bar(done, rate)
+            if now - last < LOG_EVERY_S or done >= total:
+                return
+            last = now
+            event("progress", label=label, done=done, total=total, unit=unit, per_s=round(rate, 3))
+            if bar is None:
+                left = f"{(total - done) / rate:.0f} s left"
+                print(f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {left}", file=sys.stderr, flush=True)
+
+        yield advance
 
 
 @contextmanager
-def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int, float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -49,31 +66,6 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
     ]
-    started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, rate="")
-
-        def advance(rows: int = 1) -> None:
-            done = bar.tasks[task].completed + rows
-            elapsed = max(time.monotonic() - started, 1e-6)
-            bar.update(task, advance=rows, rate=f"{done / elapsed:.1f} {unit}/s")
-
-        yield advance
-
-
-@contextmanager
-def _log(label: str, total: int, unit: str) -> Iterator[Advance]:
-    started = last = time.monotonic()
-    done = 0
-
-    def advance(rows: int = 1) -> None:
-        nonlocal done, last
-        done += rows
-        now = time.monotonic()
-        if now - last >= LOG_EVERY_S and done < total:
-            last = now
-            rate = done / (now - started)
-            left = (total - done) / rate
-            print(f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {left:.0f} s left", file=sys.stderr, flush=True)
-
-    yield advance
+        yield lambda done, rate: bar.update(task, completed=done, rate=f"{rate:.1f} {unit}/s")

@@ -126,18 +126,23 @@ def in_threads(work: Callable[[G], None], groups: Sequence[G], waiting: Waiting[
     """
     errors: list[BaseException] = []
 
+    def unless_closed(group: G) -> None:
+        if not waiting.closed:
+            work(group)
+
     def run() -> None:
         with ThreadPoolExecutor(workers, "decode") as pool:
-            futures = [pool.submit(work, group) for group in groups]
+            futures = [pool.submit(unless_closed, group) for group in groups]
         errors.extend(error for future in futures if (error := future.exception()))
         waiting.end()
 
     thread = threading.Thread(target=run, name="decode-all", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield
     finally:
         waiting.close()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
     for error in errors:
         raise error

@@ -82,13 +82,14 @@ def _listed(wanted: Sequence[str], media_of: Mapping[str, str], path: Path, rema
     strangers: list[str] = []
     for one in wanted:
         if one not in known and one not in of_media:
-            strangers.append(f"{one!r} names no clip ({did_you_mean(one, [*known, *of_media])})")
+            strangers.append(one)
             continue
         chosen.update([one] if one in known else of_media[one])
+    said = [f"{one!r} names no clip ({did_you_mean(one, [*known, *of_media])})" for one in strangers[:3]]
     if not chosen:
-        raise UserError(f"{path} names no clip{': ' if strangers else '.'}{'; '.join(strangers[:3])}")
-    if strangers:
-        remark(f"{path}: {strangers[0]}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""))
+        raise UserError(f"{path} names no clip{': ' if said else '.'}{'; '.join(said)}")
+    if said:
+        remark(f"{path}: {said[0]}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""))
     return chosen
 
 

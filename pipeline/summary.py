@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from pipeline.operations.events import counters, event
+from pipeline.operations.metrics import Making, Run, keep
 from pipeline.stopwatch import Stopwatch
 
 
@@ -21,6 +26,7 @@ class Summary:
         failed: rows listed in the problems table.
         note: anything else worth a word.
         stopwatch: where the time went.
+        making: how fast rows were made, by which device.
     """
 
     label: str
@@ -31,7 +37,32 @@ class Summary:
     failed: int = 0
     note: str = ""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    making: Making = field(default_factory=Making)
     _started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        counters.append(self.to_json)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counters, and where the time went."""
+        counted = {name: getattr(self, name) for name in ("label", "unit", "wanted", "found", "computed", "failed")}
+        seconds = {part: round(one, 3) for part, one in self.stopwatch.seconds.items()}
+        return {**counted, "seconds": seconds, "note": self.note}
+
+    @contextmanager
+    def recorded(self, folder: Path) -> Iterator[None]:
+        """Times the block and leaves a record in a folder, however it ends, if it has made anything."""
+        started, before = time.monotonic(), self.computed
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self.making.seconds += time.monotonic() - started
+            if made := self.computed - before:
+                keep(folder, Run.of(self.label, self.making, self.stopwatch.seconds, made, error))
 
     def timed(self, part: str) -> AbstractContextManager[None]:
         """Adds the time of a block to a part (`decode`, `encode`, `write`); threads add up."""
@@ -43,6 +74,7 @@ class Summary:
 
     def remark(self, text: str) -> None:
         """Adds to the note."""
+        event("remark", text=text)
         self.note = f"{self.note}; {text}" if self.note else text
 
     def line(self) -> str:

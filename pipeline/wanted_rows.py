@@ -12,6 +12,8 @@ import polars as pl
 
 from cache import keys as row_keys
 
+_TOGETHER = 1 << 14
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -28,6 +30,13 @@ class Row:
     key: bytes
     group: str
     path: str
+
+
+def taken(column: pl.Series, at: np.ndarray) -> pl.Series:
+    """Some values of a column; neighbours are a slice, for polars gathers few values slowly."""
+    if len(at) and at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all():
+        return column.slice(int(at[0]), len(at))
+    return column.gather(at)
 
 
 class WantedRows(Sequence[Row]):
@@ -61,7 +70,7 @@ class WantedRows(Sequence[Row]):
     @property
     def ids(self) -> pl.Series:
         """Clip or caption ids."""
-        return self._columns[0] if self._at is None else self._columns[0].gather(self._at)
+        return self._columns[0] if self._at is None else taken(self._columns[0], self._at)
 
     @property
     def keys(self) -> np.ndarray:
@@ -90,8 +99,8 @@ class WantedRows(Sequence[Row]):
         for start in range(0, len(self), _TOGETHER):
             stop = min(start + _TOGETHER, len(self))
             some = np.arange(start, stop) if self._at is None else self._at[start:stop]
-            columns = ids.gather(some), row_keys.unpack(keys[some]), map(str, groups[some].tolist()), paths.gather(some)
-            yield from map(Row, *columns)
+            names = map(str, groups[some].tolist())
+            yield from map(Row, taken(ids, some), row_keys.unpack(keys[some]), names, taken(paths, some))
 
     def part(self, positions: np.ndarray) -> WantedRows:
         """Some of the rows; the columns are shared."""
@@ -112,6 +121,3 @@ class WantedRows(Sequence[Row]):
         """Rows that are read together."""
         rows, ends = self.grouped()
         return [rows[start:stop] for start, stop in pairwise([0, *ends])]
-
-
-_TOGETHER = 1 << 14

@@ -14,11 +14,15 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import ExperimentConfig, load_experiment
 from pipeline.config.named import CONFIGS, named
 from pipeline.config.params import PARAMS, load_params
+from pipeline.counted import counted
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params, subset_entries
+from pipeline.remote.address import url_of
 from pipeline.suggest import did_you_mean
 from stages.embed.registry import load_encoder
 
-Folder = Annotated[Path | None, typer.Option(help="Where they are; not needed where params.yaml says so already.")]
+Folder = Annotated[
+    Path | None, typer.Option(help="Their folder, or a media list; not needed where params.yaml says so already.")
+]
 
 
 def adopt(
@@ -48,8 +52,8 @@ def adopt(
         }
     )
     print(
-        f"{corpus}: {len(encoders)} encoders, {len(chosen)} experiments, {len(subsets)} subsets in {PARAMS} "
-        f"({changed} entries are new)."
+        f"{corpus}: {counted(len(encoders), 'encoder')}, {counted(len(chosen), 'experiment')}, "
+        f"{counted(len(subsets), 'subset')} in {PARAMS} ({counted(changed, 'new entry', 'new entries')})."
     )
     wanted = dict.fromkeys(catalogued(path) or "" for one in encoders for path in missing[one])
     if fetched := [name for name in wanted if name]:
@@ -69,6 +73,8 @@ def _place(corpus: str, media: Path | None, annotations: Path | None) -> dict[st
         path = given or (getattr(there, name) if there else None)
         if path is None:
             raise UserError(f"{PARAMS} does not say yet where {corpus!r} lies: add --{name} FOLDER.")
+        if name == "media" and (url := url_of(path)):
+            raise UserError(f"{url} is a URL: `hearonce list-media {url} -o {corpus}.csv`, then --media {corpus}.csv.")
         if not path.exists():
             raise UserError(f"The {name} folder {path} does not exist.")
         place[name] = path.as_posix()

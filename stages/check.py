@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.avlnet_pickle import FEATURES
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import PARAMS, AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, Params, load_params
+from pipeline.counted import counted
+from pipeline.media_place import open_place
+from pipeline.pickles.avlnet import FEATURES
 from pipeline.suggest import did_you_mean
 from stages.describe.config import load_description
 from stages.describe.one_description import tasks_of
@@ -33,6 +35,7 @@ def check() -> None:
         for path in (place.media, place.annotations):
             if not path.exists():
                 raise UserError(f"{PARAMS}: corpus {name!r} names {path}, which does not exist.")
+        open_place(place.media)
     embedded = set()
     for name, embedding in params.embeddings.items():
         _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
@@ -61,19 +64,16 @@ def check() -> None:
                 )
     for name, scored in params.subsets.items():
         _known("corpus", scored.corpus, list(params.corpora), f"subsets.{name}")
-        path = CONFIGS / "subsets" / scored.corpus / f"{scored.subset}.yaml"
-        if not path.is_file():
-            known = [one.stem for one in path.parent.glob("*.yaml")]
-            raise UserError(f"{PARAMS}: subsets.{name}: {path} is missing, {did_you_mean(scored.subset, known)}")
+        _subset(scored.corpus, scored.subset, f"subsets.{name}")
     for corpus, names in params.descriptions.items():
         _known("corpus", corpus, list(params.corpora), "descriptions")
         for name in names:
             tasks_of(load_description(name))
     print(
-        f"{len(params.corpora)} corpora, {len(embedded)} embeddings, "
-        f"{len(params.all_experiments())} experiments, "
-        f"{len(params.trainings) + len(params.text_trainings)} trainings, "
-        f"{len(params.subsets)} subsets: all fits together."
+        f"{counted(len(params.corpora), 'corpus', 'corpora')}, {counted(len(embedded), 'embedding')}, "
+        f"{counted(len(params.all_experiments()), 'experiment')}, "
+        f"{counted(len(params.trainings) + len(params.text_trainings), 'training')}, "
+        f"{counted(len(params.subsets), 'subset')}: all fits together."
     )
 
 
@@ -100,14 +100,27 @@ def _check_avlnets(params: Params) -> set[tuple[str, str]]:
                     )
             if isinstance(place, AvlNetPlace):
                 load_avlnet_config(place.corpus, place.encoder)
-                if place.checkpoint not in trained and not place.checkpoint.exists():
-                    raise UserError(
-                        f"{PARAMS}: {group}.{name}: {place.checkpoint} is missing, and no training makes it: see "
-                        "`hearonce checkpoints list`."
-                    )
+                needed = [place.checkpoint]
             else:
-                load_training(name)
+                training = load_training(name)
+                needed = training.reads()
+                for subset in (training.train_on, training.evaluate_on):
+                    if subset is not None:
+                        _subset(training.corpus, subset, f"{group}.{name}")
+            for path in needed:
+                if path not in trained and not path.exists():
+                    raise UserError(
+                        f"{PARAMS}: {group}.{name}: {path} is missing, and no training makes it: see "
+                        "`hearonce checkpoints list` and docs/avlnet-files.md."
+                    )
     return {(one.corpus, one.encoder) for one in {**params.avlnets, **params.text_avlnets}.values()}
+
+
+def _subset(corpus: str, name: str, where: str) -> None:
+    path = CONFIGS / "subsets" / corpus / f"{name}.yaml"
+    if not path.is_file():
+        known = [one.stem for one in path.parent.glob("*.yaml")]
+        raise UserError(f"{PARAMS}: {where}: {path} is missing, {did_you_mean(name, known)}")
 
 
 def _known(kind: str, name: str, known: list[str], where: str) -> None:

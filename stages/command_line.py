@@ -10,6 +10,7 @@ from pipeline.command_line import lazy_group, run
 
 COMMANDS = {
     "init": "stages.ingest.init:init",
+    "list-media": "stages.ingest.list_media:list_media",
     "adopt": "stages.adopt:adopt",
     "check": "stages.check:check",
     "ingest": "stages.ingest.command:ingest",
@@ -28,6 +29,7 @@ COMMANDS = {
     "compare": "stages.score.compare_command:compare",
     "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.problems:problems",
+    "logs": "pipeline.operations.logs_command:logs",
     "encode": "stages.embed.encode_files:encode",
     "checkpoints": "pipeline.checkpoints.app:app",
     "cache": "pipeline.cache_commands.app:app",

@@ -35,7 +35,9 @@ def write_features(
     write_artifact(layout.embeddings(corpus, encoder, modality), list(rows), keys, store, description)
 
 
-def write_corpus(n: int = N, seed: int = 0, silent: int = 1, blind: int = 1) -> list[str]:
+def write_corpus(
+    n: int = N, seed: int = 0, silent: int = 1, blind: int = 1, picture: int = PICTURE, words: int = WORDS
+) -> list[str]:
     """Tables and features of n clips with one caption each, in the current project.
 
     Args:
@@ -43,6 +45,8 @@ def write_corpus(n: int = N, seed: int = 0, silent: int = 1, blind: int = 1) -> 
         seed: of all numbers.
         silent: the last clips have no sound.
         blind: the first clips have no picture.
+        picture: length of a 2D feature, and of a 3D one.
+        words: length of a word vector.
 
     Returns:
         The clip ids.
@@ -66,7 +70,7 @@ def write_corpus(n: int = N, seed: int = 0, silent: int = 1, blind: int = 1) -> 
     def over_time(row: np.ndarray, map_: np.ndarray, length: int, noise: float) -> np.ndarray:
         return (row @ map_ + noise * random.standard_normal((length, map_.shape[1]))).astype(np.float32)
 
-    maps = {dim: random.standard_normal((HIDDEN, dim)) for dim in (40, PICTURE, WORDS)}
+    maps = {dim: random.standard_normal((HIDDEN, dim)) for dim in (40, picture, words)}
     seen = slice(blind, None)
     write_features(
         SOUND,
@@ -78,12 +82,12 @@ def write_corpus(n: int = N, seed: int = 0, silent: int = 1, blind: int = 1) -> 
     )
     for encoder in (FLAT, MOVING):
         rows = {
-            one: over_time(row, maps[PICTURE], int(random.integers(2, 9)), 0.1)
+            one: over_time(row, maps[picture], int(random.integers(2, 9)), 0.1)
             for one, row in list(zip(clips, hidden, strict=True))[seen]
         }
         write_features(encoder, "clips", rows, "float16")
-    words = {f"c{i}": over_time(row, maps[WORDS], int(random.integers(0, 9)), 0.3) for i, row in enumerate(hidden)}
-    write_features(VECTORS, "captions", words)
+    vectors = {f"c{i}": over_time(row, maps[words], int(random.integers(0, 9)), 0.3) for i, row in enumerate(hidden)}
+    write_features(VECTORS, "captions", vectors)
     return clips
 
 
@@ -116,6 +120,13 @@ def run(name: str = "small", **options: object) -> tuple[list[float], dict]:
 def losses(name: str) -> list[float]:
     """The loss of each step of a training."""
     return pl.read_csv(layout.training(name) / "live/plots/metrics/train/loss.tsv", separator="\t")["loss"].to_list()
+
+
+def evaluations(name: str) -> list[list[float]]:
+    """What was measured each time in a training: all metrics in all directions."""
+    folder = layout.training(name) / "live/plots/metrics/evaluation"
+    tables = [pl.read_csv(path, separator="\t")[path.stem] for path in sorted(folder.glob("*/*.tsv"))]
+    return [list(row) for row in zip(*tables, strict=True)]
 
 
 def states() -> list[Path]:

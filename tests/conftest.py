@@ -42,8 +42,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(REPOSITORY / "configs", root / "configs", ignore=shutil.ignore_patterns("media"))
     (root / "params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
     monkeypatch.chdir(root)
-    for variable in ("HEARONCE_STORE", "HEARONCE_STRICT", "HEARONCE_WORKERS", "HEARONCE_DEVICE"):
-        monkeypatch.delenv(variable, raising=False)
+    for variable in ("STORE", "STAGING", "STAGING_GB", "STRICT", "WORKERS", "DEVICE", "SCORE_MEMORY"):
+        monkeypatch.delenv(f"HEARONCE_{variable}", raising=False)
     return root
 
 

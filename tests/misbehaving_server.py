@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import SupportsIndex
 from urllib.parse import urlsplit
 
 BLOCK = 1 << 16
@@ -41,6 +42,19 @@ class Site:
         return [one[2] for one in self.asked]
 
 
+class Faults(list[str]):
+    """Faults of requests in turn; from the last of them on, the site has other files."""
+
+    def __init__(self, faults: list[str], site: Site, files: dict[str, bytes]) -> None:
+        super().__init__(faults)
+        self._site, self._files = site, files
+
+    def pop(self, index: SupportsIndex = 0) -> str:
+        if len(self) == 1:
+            self._site.files |= self._files
+        return super().pop(index)
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     site: Site
@@ -67,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         data = self.site.files[path]
         headers = {"ETag": f'"{hash(data):x}"', "Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
         headers |= self.site.headers.get(path, {})
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if_range = self.headers.get("If-Range")
         valid = if_range in (None, headers["ETag"], headers.get("Last-Modified"))
         status, start = 200, 0
@@ -75,8 +89,10 @@ class Handler(BaseHTTPRequestHandler):
             status, start = 206, int(wanted[1]) - (fault == "shifted")
             if start >= len(data):
                 return self.answer(416, b"", {"Content-Range": f"bytes */{len(data)}"})
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        body = data[start:]
+            body = data[start : int(wanted[2]) + 1] if wanted[2] else data[start:]
+            headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(data)}"
+        else:
+            body = data
         if fault == "gzip":
             headers["Content-Encoding"] = "gzip"
         if fault == "chunked":
@@ -113,6 +129,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Transfer-Encoding": "chunked"}.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         for start in range(0, len(body), BLOCK):
             block = body[start : start + BLOCK]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))

@@ -13,6 +13,7 @@ import time
 import wave
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +47,22 @@ def main() -> None:
 
 
 def _spectrograms(files: Sequence[Path], options: argparse.Namespace, device: torch.device) -> None:
-    theirs = None
+    """All take turns, so that whatever else the machine does slows them alike."""
+    tower = SpectrogramTower(device)
+    runs: dict[str, Callable[[], object]] = {}
     if options.reference:
-        compute = reference.load(options.reference)
-        theirs = _rate(lambda: [compute(path) for path in files], len(files), options.repeats)
-        print(f"| spectrograms of {options.seconds} s, reference | {theirs:,.0f} | 1.0 |")
-        one, other = compute(files[0]).T, _ours(SpectrogramTower(device), files[:1])[0]
-        difference = np.abs(one - other).max()
-    for workers in sorted({1, os.cpu_count() or 1}):
-        with ThreadPoolExecutor(workers) as pool:
-            tower = SpectrogramTower(device)
-            ours = _rate(lambda tower=tower, pool=pool: _ours(tower, files, pool.map), len(files), options.repeats)  # type: ignore[misc]
-        beside = f"{ours / theirs:.1f}" if theirs else ""
-        print(f"| the same, ours, {workers} threads | {ours:,.0f} | {beside} |")
-    if theirs:
+        theirs = reference.load(options.reference)
+        runs["reference"] = lambda: [theirs(path) for path in files]
+        difference = np.abs(theirs(files[0]).T - _ours(tower, files[:1])[0]).max()
+    with ExitStack() as pools:
+        for workers in sorted({1, os.cpu_count() or 1}):
+            pool = pools.enter_context(ThreadPoolExecutor(workers))
+            runs[f"ours, {workers} threads"] = lambda pool=pool: _ours(tower, files, pool.map)  # type: ignore[misc]
+        rates = [len(files) / seconds for seconds in _seconds(list(runs.values()), options.repeats)]
+    for name, rate in zip(runs, rates, strict=True):
+        beside = f"{rate / rates[0]:.1f}" if options.reference else ""
+        print(f"| spectrograms of {options.seconds} s, {name} | {rate:,.0f} | {beside} |")
+    if options.reference:
         print(f"| largest difference, dB | {difference:.1g} | |")
 
 
@@ -76,8 +79,8 @@ def _networks(options: argparse.Namespace, device: torch.device) -> None:
         ("ResNeXt-101, seconds of video", PictureTower(moving, device, LENGTH), squares, options.pictures / 24),
     ]
     for name, tower, item, seconds in towers:
-        rate = _rate(lambda tower=tower, item=item: tower.encode([item]), seconds, options.repeats)  # type: ignore[misc]
-        print(f"| {name} | {rate:,.1f} | |")
+        (duration,) = _seconds([lambda tower=tower, item=item: tower.encode([item])], options.repeats)  # type: ignore[misc]
+        print(f"| {name} | {seconds / duration:,.1f} | |")
 
 
 def _ours(tower: SpectrogramTower, files: Sequence[Path], each: Any = map) -> list[np.ndarray]:
@@ -101,14 +104,16 @@ def _wav(path: Path, seconds: float, seed: int) -> Path:
     return path
 
 
-def _rate(run: Callable[[], object], count: float, repeats: int) -> float:
-    run()
+def _seconds(runs: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Median duration of each, one after the other in every round."""
     times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return count / float(np.median(times))
+    for _ in range(repeats + 1):
+        starts = [time.perf_counter()]
+        for run in runs:
+            run()
+            starts.append(time.perf_counter())
+        times.append(np.diff(starts))
+    return np.median(times[1:], axis=0).tolist()  # the first round warms up
 
 
 def _options() -> argparse.Namespace:

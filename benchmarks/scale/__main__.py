@@ -1,4 +1,4 @@
-"""Seconds and peak memory of every stage's own work at growing numbers of rows, and the exponents of their growth.
+"""Processor seconds and peak memory of every stage's own work at growing numbers of rows, and how fast both grow.
 
 Each part runs in a process of its own on a project of so many clips and captions. The tower computes nothing, and
 nothing is decoded: what is measured is everything around them. An exponent is fitted to the two upper decades, after
@@ -19,8 +19,8 @@ from benchmarks.cache.measure import show
 from benchmarks.scale.growth import fitted
 
 SMALLEST = 1000
-DENSE = ("score", "score-subset")
-LEAST_SECONDS, LEAST_BYTES = 0.02, 4 << 20
+DENSE = ("score", "score-subset", "report")
+LEAST_SECONDS, LEAST_BYTES = 0.05, 4 << 20
 
 
 def main() -> None:
@@ -73,32 +73,42 @@ def _child(options: argparse.Namespace) -> None:
 
 
 def _show(found: dict[str, dict[int, dict[str, float]]], sizes: list[int]) -> None:
+    from benchmarks.scale.howto100m import show_howto100m
     from benchmarks.scale.parts import PARTS
 
-    lines = []
+    lines, growth = [], {}
     for part, values in found.items():
         seconds = {rows: one["seconds"] for rows, one in values.items()}
         memory = {rows: one["bytes"] for rows, one in values.items()}
         time, space = fitted(seconds, least=LEAST_SECONDS), fitted(memory, least=LEAST_BYTES)
+        growth[part] = (PARTS[part][0], time, space)
         per_row = (memory[max(memory)] - memory[min(memory)]) / max(1, max(memory) - min(memory))
         lines.append(
             [
                 PARTS[part][0],
                 *(f"{seconds[rows]:.2f}" if rows in seconds else "" for rows in sizes),
-                f"{time.exponent:.2f}",
+                f"{values[max(values)]['clock']:.2f}",
+                _exponent(time.exponent),
                 f"{max(memory.values()) / 2**20:,.0f}",
-                f"{space.exponent:.2f}",
-                f"{per_row:,.0f}",
+                _exponent(space.exponent),
+                f"{max(0.0, per_row):,.0f}",
             ]
         )
-    head = ["what", *(f"{rows:,} rows, s" for rows in sizes), "exponent", "memory, MiB", "exponent", "bytes a row"]
-    show("How it grows", head, [[one.replace("nan", "–") for one in line] for line in lines])
+    sized = [f"{rows:,} rows, s" for rows in sizes]
+    head = ["what", *sized, "by the clock, s", "exponent", "memory, MiB", "exponent", "bytes a row"]
+    show("How it grows", head, lines)
+    if len(sizes) > 2:
+        show_howto100m({name: one for name, one in growth.items() if name not in DENSE})
+
+
+def _exponent(value: float) -> str:
+    return f"{value:.2f}" if value > 0 else "–"
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--largest", type=int, default=1_000_000, help="rows, by tens from 1,000 on")
-    parser.add_argument("--largest-scored", type=int, default=100_000)
+    parser.add_argument("--largest-scored", type=int, default=100_000, help="rows of scoring and the report")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     parser.add_argument("--only", nargs="*", help="these parts alone; later ones need what earlier ones write")
     parser.add_argument("--part", help="measure this alone in --folder, and print JSON")

@@ -15,7 +15,7 @@ class Growth:
     Attributes:
         start: what there is without any rows.
         at_one: factor of the power.
-        exponent: of the number of rows; nan where nothing grows that could be measured.
+        exponent: of the number of rows; 0 where nothing grows that could be measured, nan of too few sizes.
     """
 
     start: float
@@ -24,7 +24,7 @@ class Growth:
 
     def at(self, rows: float) -> float:
         """The value at another number of rows."""
-        return self.start + (0.0 if np.isnan(self.exponent) else self.at_one * rows**self.exponent)
+        return self.start + self.at_one * rows**self.exponent
 
 
 def fitted(values: Mapping[int, float], decades: float = 2.0, least: float = 0.0) -> Growth:
@@ -42,6 +42,6 @@ def fitted(values: Mapping[int, float], decades: float = 2.0, least: float = 0.0
     start = values[sizes[0]]
     upper = [(n, values[n] - start) for n in sizes[1:] if n * 10**decades >= sizes[-1] and values[n] - start > least]
     if len(upper) < 2:
-        return Growth(start, 0.0, float("nan"))
+        return Growth(start, 0.0, float("nan") if upper or len(sizes) < 3 else 0.0)
     exponent, intercept = np.polyfit(*np.log(np.array(upper)).T, 1)
     return Growth(start, float(np.exp(intercept)), float(exponent))

@@ -1,4 +1,4 @@
-"""Which row stores and embedding caches there are, and which rows the project wants."""
+"""Which row stores, embedding caches and answers of language models there are, and which rows the project wants."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from cache import tables as schemas
+from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
 from cache.errors import UserError
-from cache.keys import caption_key, joined_clip_key, pack
+from cache.keys import caption_keys, clip_keys
 from cache.location import Store
 from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
@@ -46,7 +48,7 @@ def store_root(path: str) -> str:
         return stores[0].rstrip("/").rsplit("/", 1)[0]
     place = place_of(path)
     names = set(place.names())
-    if names - {"rows", "audio", "answers", "captions", "trainings", "digests.sqlite", "word-indexes"}:
+    if names - {"rows", "audio", "answers", "captions", "trainings", "logs", "digests.sqlite", "word-indexes"}:
         raise UserError(f"{path} is no folder of row stores: name one, or a new or empty folder.")
     if isinstance(place, LocalPlace):
         for above in place.path.resolve().parents:
@@ -55,6 +57,18 @@ def store_root(path: str) -> str:
                     f"{path} lies in {above}, which is a row store or an embedding cache: name a place outside."
                 )
     return str(place.child("rows")) if names else path
+
+
+def answer_paths(root: Path | str) -> list[Path]:
+    """Folders of a language model's answers at or below a folder, sorted: one itself, or what the store keeps."""
+    place = place_of(root)
+    if not isinstance(place, LocalPlace):
+        return []
+    for paths in ([place.path], place.path.glob("*"), place.path.glob("answers/*")):
+        found = sorted(path for path in paths if (path / DESCRIPTION).is_file() or any(path.glob(f"*{SUFFIX}")))
+        if found:
+            return found
+    return []
 
 
 def _holds_store(place: Place) -> bool:
@@ -110,22 +124,21 @@ def wanted_keys(keep: Sequence[str]) -> dict[str, np.ndarray]:
         artifact = open_artifact(path)
         found.setdefault(str(artifact.description.get("modality")), []).append(artifact.keys)
     for modality, keys in _keys_of_tables():
-        found.setdefault(modality, []).append(pack(keys))
+        found.setdefault(modality, []).append(keys)
     joined = {modality: np.concatenate(parts) for modality, parts in found.items()}
     return {modality: keys for modality, keys in joined.items() if len(keys)}
 
 
-def _keys_of_tables() -> Iterator[tuple[str, list[bytes]]]:
+def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
     for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
-        yield "captions", [caption_key(text) for text in read_extended(path.parent.name, "captions")["text"]]
+        yield "captions", caption_keys(read_extended(path.parent.name, "captions")["text"])
     for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
         audio = layout.audio(path.parent.name)
         recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
-        clips: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
-        columns = ("clip_id", "modality", "media_digest", "start_s", "stop_s")
-        for clip, modality, *span in schemas.read_table(path, schemas.SPANS).select(columns).iter_rows():
-            clips.setdefault((clip, modality), []).append((span[0], span[1], span[2]))
-        yield "clips", [joined_clip_key(spans, rendition) for rendition in ("", *recipes) for spans in clips.values()]
+        spans = schemas.read_table(path, schemas.SPANS)
+        stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
+        for rendition in ("", *recipes):
+            yield "clips", clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
 
 
 def encoders() -> dict[str, str]:

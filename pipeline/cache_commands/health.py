@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cache import answers
 from cache import repair as repairs
 from cache.artifact import open_artifact
 from cache.errors import Damage, DamageError
 from cache.location import Store
-from pipeline.cache_commands.found import artifact_paths, chosen_stores, is_store, store_paths
+from pipeline.cache_commands.found import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
-from pipeline.command_line import EXIT_PROBLEMS
+from pipeline.counted import counted
+from pipeline.exit_codes import EXIT_PROBLEMS
 
 Found = list[tuple[str, Damage]]
 
 
 def verify(
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Row stores and embedding caches; all of the project by default.")
+        list[str] | None,
+        typer.Argument(help="Row stores, embedding caches, folders of answers; all of the project by default."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -28,12 +32,14 @@ def verify(
     chosen = _chosen(paths or [])
     found: Found = []
     for path in chosen:
-        damages = repairs.verify(path) if is_store(path) else _damages_of_artifact(path)
-        found += [(path, one) for one in damages]
+        found += [(path, one) for one in _damages(path)]
     _show(found, as_json, f"{len(chosen)} checked, nothing damaged.")
     if found:
         if not as_json:
-            print("Row stores: `hearonce cache repair`. Embedding caches: delete them and run `dvc repro`.")
+            print(
+                "Row stores: `hearonce cache repair`. Embedding caches: delete them and run `dvc repro`. "
+                "Answers: delete those lines; the next `hearonce describe` asks again."
+            )
         raise SystemExit(EXIT_PROBLEMS)
 
 
@@ -49,19 +55,24 @@ def repair(
     _show(found, as_json, "Nothing is damaged.")
     if found and not as_json:
         keys = {key for _, one in found for key in one.keys}
-        verb = "would be" if dry_run else "were"
-        print(f"{len(keys)} rows whose keys are known {verb} dropped; `dvc repro` computes them again.")
+        verb = "would be" if dry_run else "was" if len(keys) == 1 else "were"
+        print(f"{counted(len(keys), 'row')} with a known key {verb} dropped; `dvc repro` computes what is missing.")
     if found and dry_run:
         raise SystemExit(EXIT_PROBLEMS)
 
 
 def _chosen(paths: Sequence[str]) -> list[str]:
     if not paths:
-        return [*store_paths(Store.default().rows), *map(str, artifact_paths())]
-    return [inner for path in paths for inner in (store_paths(path) or [path])]
+        store = Store.default()
+        return [*store_paths(store.rows), *map(str, artifact_paths()), *map(str, answer_paths(store.answers))]
+    return [inner for path in paths for inner in (*store_paths(path), *map(str, answer_paths(path))) or (path,)]
 
 
-def _damages_of_artifact(path: str) -> list[Damage]:
+def _damages(path: str) -> list[Damage]:
+    if is_store(path):
+        return repairs.verify(path)
+    if answer_paths(path):
+        return answers.verify(Path(path))
     try:
         return open_artifact(path).verify()
     except DamageError as error:
@@ -75,7 +86,7 @@ def _show(found: Found, as_json: bool, nothing: str) -> None:
         rows = [_line(path, one) for path, one in found]
         for row in rows:
             row["rows"] = "none" if row["rows"] is None else f"{row['rows'][0]} to {row['rows'][1] - 1}"
-        show_table(f"{len(found)} damaged places", rows)
+        show_table(counted(len(found), "damaged place"), rows)
     else:
         print(nothing)
 

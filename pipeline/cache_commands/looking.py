@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cache.answers import AnswerStore
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
 from cache.location import Store
 from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
-from pipeline.cache_commands.found import artifact_paths, encoders, opened, store_paths
-from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table, size
+from pipeline.cache_commands.found import answer_paths, artifact_paths, encoders, opened, store_paths
+from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table
+from pipeline.counted import counted
+from pipeline.operations.metrics import LAST, Run, runs
+from pipeline.operations.space import size
 
 
 def ls(
     store: Annotated[
-        str | None, typer.Option(help="Folder or URL of row stores; $HEARONCE_STORE or .hearonce by default.")
+        str | None, typer.Option(help="Folder or URL of a store; $HEARONCE_STORE or .hearonce by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the row stores and the embedding caches of data/."""
+    """List the row stores, the embedding caches of data/, and the answers of language models."""
     names = encoders()
     stores = [_store_line(path, names) for path in store_paths(store or Store.default().rows)]
     artifacts = [_artifact_line(path) for path in artifact_paths()]
+    answers = [_answers_line(path) for path in answer_paths(store or Store.default().answers)]
     if as_json:
-        show_json({"stores": stores, "artifacts": artifacts})
+        show_json({"stores": stores, "artifacts": artifacts, "answers": answers})
         return
-    for title, rows in (("row stores", stores), ("embedding caches", artifacts)):
+    for rows, one, several in (
+        (stores, "row store", "row stores"),
+        (artifacts, "embedding cache", "embedding caches"),
+        (answers, "folder of answers", "folders of answers"),
+    ):
         if rows:
-            show_table(f"{len(rows)} {title}", rows)
+            show_table(counted(len(rows), one, several), rows)
         else:
-            print(f"No {title}.")
+            print(f"No {several}.")
 
 
 def info(
@@ -46,13 +56,15 @@ def info(
     if as_json:
         show_json(answer)
         return
-    provenance = answer.pop("provenance", [])
+    provenance, made = answer.pop("provenance", []), answer.pop("runs", [])
     answer["bytes"] = size(answer["bytes"])
     answer |= {f"identity.{name}": value for name, value in (answer.pop("identity", None) or {}).items()}
     show_table(str(found.path), [{"what": name, "value": value} for name, value in answer.items()])
     if provenance:
         lines = [{"rows": one["rows"], "made by": _sentence(one["provenance"])} for one in provenance]
         show_table("where the rows come from", lines)
+    if made:
+        show_table(f"the last {len(made)} runs that made rows", [_run_line(Run(**one)) for one in made])
 
 
 def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
@@ -67,13 +79,14 @@ def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
             "rows": len(store),
             "bytes": sum(store.segments.nbytes(name) for name in segments),
             "segments": len(segments),
+            "last speed": _speed(runs(place)),
             "path": path,
         }
     except UserError as error:
         modality, _, fingerprint = str(place).rstrip("/").rsplit("/", 1)[-1].partition("-")
         nbytes = bytes_below(place.path) if isinstance(place, LocalPlace) else 0
         line = {"modality": modality, "encoder": names.get(fingerprint, "?"), "fingerprint": fingerprint, "rows": "?"}
-        return {**line, "bytes": nbytes, "segments": "?", "path": str(error)}
+        return {**line, "bytes": nbytes, "segments": "?", "last speed": "", "path": str(error)}
 
 
 def _artifact_line(path: Path) -> dict[str, Any]:
@@ -85,6 +98,18 @@ def _artifact_line(path: Path) -> dict[str, Any]:
     except UserError as error:
         line["format"] = str(error)
     return {**line, "bytes": bytes_below(path)}
+
+
+def _answers_line(path: Path) -> dict[str, Any]:
+    store = AnswerStore.at(path)
+    line = {"task": store.identity.get("task", "?"), "model": "?", "fingerprint": store.fingerprint, "answers": "?"}
+    line |= {"bytes": bytes_below(path), "path": str(path)}
+    try:
+        kept = store.read()
+    except UserError as error:
+        return {**line, "path": str(error)}
+    models = sorted({answer.model for answer in kept.values()})
+    return {**line, "model": ", ".join(models) or "?", "answers": len(kept)}
 
 
 def _store_info(store: RowStore) -> dict[str, Any]:
@@ -105,6 +130,7 @@ def _store_info(store: RowStore) -> dict[str, Any]:
         "bytes": sum(store.segments.nbytes(name) for name in names),
         "identity": dict(store.description.identity),
         "provenance": list(sources.values()),
+        "runs": [asdict(run) for run in runs(place_of(store.path))[-LAST:]],
     }
 
 
@@ -123,3 +149,20 @@ def _artifact_info(artifact: Artifact) -> dict[str, Any]:
 
 def _sentence(provenance: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in provenance.items()) or "not said"
+
+
+def _speed(made: list[Run]) -> str:
+    return f"{made[-1].per_s:.1f}/s" if made else ""
+
+
+def _run_line(run: Run) -> dict[str, Any]:
+    return {
+        "at": run.at,
+        "rows": run.made,
+        "speed": f"{run.per_s:.1f}/s",
+        "device": f"cluster {run.cluster}" if run.cluster else run.device,
+        "busy": "" if run.busy is None else f"{run.busy:.0%}",
+        "seconds": ", ".join(f"{part} {seconds:.1f}" for part, seconds in run.parts.items()),
+        "memory": size(run.peak_rss_bytes),
+        "ended": run.ended,
+    }

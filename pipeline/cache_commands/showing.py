@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.operations.space import size
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def show_json(answer: Any) -> None:
@@ -32,14 +33,6 @@ def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(escape(size(value) if name == "bytes" else str(value)) for name, value in row.items()))
     Console().print(table)
-
-
-def size(nbytes: int) -> str:
-    """Bytes for people, in powers of 1000."""
-    value, unit = float(nbytes), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
 
 
 def bytes_below(path: Path) -> int:

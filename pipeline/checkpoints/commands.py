@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from cache.errors import UserError
-from pipeline.cache_commands.showing import AsJson, show_json, show_table, size
+from pipeline.cache_commands.showing import AsJson, show_json, show_table
 from pipeline.checkpoints import unpacking
 from pipeline.checkpoints.catalogue import Entry, find, load_catalogue
 from pipeline.checkpoints.fetching import Fetching
 from pipeline.checkpoints.lock import LOCK, Record, measured, recorded, same
-from pipeline.command_line import EXIT_PROBLEMS, EXIT_USER_ERROR
+from pipeline.exit_codes import EXIT_PROBLEMS, EXIT_USER_ERROR
+from pipeline.operations.space import size
 
 Names = Annotated[list[str], typer.Argument(help="Names of `hearonce checkpoints list`.", show_default=False)]
 

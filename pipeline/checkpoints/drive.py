@@ -14,6 +14,8 @@ from pipeline.checkpoints.places import PlaceError, root
 
 TIMEOUT_S = 30.0
 RETRIES = 3
+SHOWN = 12
+"""Files that are named where the one that is wanted is not among them."""
 COOKIES = Path("~/.cache/gdown/cookies.txt")
 """gdown's own remedy against Drive's quotas: the cookies of somebody who is logged in; used if the user put them."""
 
@@ -117,7 +119,8 @@ def id_of(folder_id: str, name: str) -> str:
     files = listing(folder_id)
     found = [one for path, one in files.items() if path == name or Path(path).name == name]
     if not found:
-        raise PlaceError(f"{DRIVE}/drive/folders/{folder_id} has no file {name}", absent=True)
+        there = ", ".join(sorted(files)[:SHOWN]) + (", ..." if len(files) > SHOWN else "")
+        raise PlaceError(f"{DRIVE}/drive/folders/{folder_id} has no file {name} (there are {there})", absent=True)
     return found[0]
 
 

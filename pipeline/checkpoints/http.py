@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import re
-import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from cache.errors import UserError, writing
 from pipeline.checkpoints.content import HEAD_BYTES, stand_in
 from pipeline.checkpoints.meter import Meter
 from pipeline.checkpoints.places import PlaceError, root
+from pipeline.retrying import persist
 
 TRIES = 5
 """Attempts in a row that bring nothing before a place is given up."""
@@ -55,6 +55,9 @@ class _CutError(Exception):
     """The transfer ended early; another attempt may go on."""
 
 
+_FAILURES = (_CutError, OSError, http.client.HTTPException)
+
+
 def fetch(url: str, scratch: Path, label: str) -> Path:
     """Downloads a file into a folder that is kept between attempts and runs.
 
@@ -70,25 +73,19 @@ def fetch(url: str, scratch: Path, label: str) -> Path:
         PlaceError: it cannot be had now; what has arrived is kept.
         UserError: it cannot be written.
     """
-    part, failures, reason = scratch / "part", 0, ""
-    furthest = _read_state(scratch, url).synced
+    part = scratch / "part"
     with Meter(label) as meter:
-        while failures < TRIES:
-            try:
-                _attempt(url, part, _read_state(scratch, url), meter)
-                return part
-            except UserError:
-                raise
-            except (_CutError, OSError, http.client.HTTPException) as error:
-                reason = root(error)
-                if _is_hopeless(error):
-                    break
-            reached = _read_state(scratch, url).synced
-            failures = 0 if reached > furthest else failures + 1
-            furthest = max(furthest, reached)
-            if failures < TRIES:
-                time.sleep(PAUSE_S * failures)
-    raise PlaceError(f"{url}: {reason}")
+
+        def attempt() -> Path:
+            _attempt(url, part, _read_state(scratch, url), meter)
+            return part
+
+        try:
+            return persist(attempt, lambda: _read_state(scratch, url).synced, _is_hopeless, TRIES, PAUSE_S)
+        except UserError:
+            raise
+        except _FAILURES as error:
+            raise PlaceError(f"{url}: {root(error)}") from None
 
 
 def _attempt(url: str, part: Path, state: _State, meter: Meter) -> None:
@@ -182,7 +179,9 @@ def _validator(answer: http.client.HTTPResponse) -> str | None:
 
 
 def _is_hopeless(error: Exception) -> bool:
-    """Whether another attempt a second later is pointless: no network, no such host, no certificate."""
+    """Whether another attempt a second later is pointless: no network, host or certificate, nowhere to write."""
+    if isinstance(error, UserError) or not isinstance(error, _FAILURES):
+        return True
     reason = getattr(error, "reason", None)
     if isinstance(reason, (TimeoutError, ConnectionError)):
         return isinstance(reason, ConnectionRefusedError)

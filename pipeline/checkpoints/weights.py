@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cache.errors import UserError
 from pipeline.checkpoints.content import HEAD_BYTES, stand_in
+from pipeline.checkpoints.differences import differences
 from pipeline.checkpoints.hint import not_found
 
 WRAPPERS = ("state_dict", "model")
@@ -98,19 +99,8 @@ def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], pat
     Raises:
         CheckpointError: a key is missing, unexpected, or of another shape.
     """
-    missing = [key for key in expected if key not in weights]
-    unexpected = [key for key in weights if key not in expected]
-    reshaped = [
-        f"{key}: {tuple(weights[key].shape)} in the file, {tuple(tensor.shape)} in the model"
-        for key, tensor in expected.items()
-        if key in weights and weights[key].shape != tensor.shape
-    ]
-    faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    if any(lines for _, lines in faults):
-        listing = "".join(
-            f"\n{len(lines)} {name}:" + "".join(f"\n  {line}" for line in lines) for name, lines in faults if lines
-        )
-        raise CheckpointError(f"{path} is not a checkpoint of {architecture}{listing}")
+    if found := differences(expected, weights):
+        raise CheckpointError(f"{path} is not a checkpoint of {architecture}\n{found}")
 
 
 def load_strictly(

@@ -91,6 +91,7 @@ class ClusterMaker:
         """See `RowMaker`. A medium that kills its workers is given up; those that shared its task are tried again."""
         from distributed.protocol.pickle import dumps
 
+        summary.making.cluster = self._cluster.name
         model = hashlib.blake2b(dumps((self._load, self._batch_size)), digest_size=8).hexdigest()
         parts = shares(rows, BATCHES_PER_TASK * self._batch_size)
 

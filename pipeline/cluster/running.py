@@ -41,12 +41,15 @@ class Cluster:
         name: in `configs/clusters/`.
         folders: that workers must see beside the project's and the store; those that are not here are not asked for.
 
+    Attributes:
+        name: as given.
+
     Raises:
         UserError: no such cluster, or its YAML is wrong.
     """
 
     def __init__(self, name: str, folders: Sequence[Path] = ()) -> None:
-        self._name, self._config = name, load_cluster(name)
+        self.name, self._config = name, load_cluster(name)
         self._site = Site(
             str(self._config.project or Path.cwd()),
             tuple(str(one) for one in [*folders, _relative(Store.default().root)] if one.exists()),
@@ -67,12 +70,12 @@ class Cluster:
         """Reaches the workers and says where the dashboard is."""
         if self._used is None:
             client = self._stack.enter_context(started(self._config))
-            watch = Watch(client, self._config.patience_s, self._name)
+            watch = Watch(client, self._config.patience_s, self.name)
             while not watch.threads():
                 time.sleep(0.1)
-            check_same_code(client, self._name)
+            check_same_code(client, self.name)
             workers = f"{watch.workers} worker{'s' if watch.workers > 1 else ''}"
-            print(f"cluster {self._name}: {workers}, dashboard {client.dashboard_link}", file=sys.stderr, flush=True)
+            print(f"cluster {self.name}: {workers}, dashboard {client.dashboard_link}", file=sys.stderr, flush=True)
             self._used = client, watch
         return self._used
 
@@ -142,7 +145,7 @@ class Cluster:
                     failed_in_a_row += 1
                     if failed_in_a_row >= MOST_FAILURES:
                         raise UserError(
-                            f"Cluster {self._name!r}: {failed_in_a_row} tasks in a row failed; the last: "
+                            f"Cluster {self.name!r}: {failed_in_a_row} tasks in a row failed; the last: "
                             f"{outcome.reason}. What was committed is kept."
                         )
                 if was_alone:

@@ -10,7 +10,9 @@ from cache.errors import UserError
 from pipeline.config.named import named
 from pipeline.config.params import PARAMS, Fused, load_params
 from pipeline.config.records import Settings, load
+from pipeline.counted import counted
 
+Count = Annotated[int, Field(ge=1)]
 Source = Annotated[str, Field(min_length=1)]
 
 
@@ -28,7 +30,8 @@ class ExperimentConfig(Settings):
         ties: in `avlnet`, which rank counts where items tie: their `mean`, the `optimistic` or `pessimistic` one, or
             `several-ranks`, as AVLnet's authors have it.
         query_count: in `avlnet`, how many queries recall is a fraction of, where those that lack a side count as
-            mistakes (MSR-VTT: 1000); null for those that are here. Subsets have their own.
+            mistakes; null for those that are here.
+        subset_query_counts: the same by subset (MSR-VTT: 1000 in `test`).
         transform: of the similarities before ranking: `dual-softmax`, `csls`, `qb-norm` or `none`.
         normalise: of the five similarities of a multiple-choice question before mixing two encoders; the reference's
             `max` divides by their length, `one` by their sum.
@@ -46,7 +49,8 @@ class ExperimentConfig(Settings):
     transform: Literal["none", "dual-softmax", "csls", "qb-norm"] = "none"
     normalise: Literal["none", "max", "one"] = "none"
     ties: Literal["mean", "optimistic", "pessimistic", "several-ranks"] = "mean"
-    query_count: Annotated[int, Field(ge=1)] | None = None
+    query_count: Count | None = None
+    subset_query_counts: dict[str, Count] = {}
     groups: Literal["by-type", "audio-egovlp", "egovlp"] = "by-type"
     seeds_of: str = ""
     note: str = ""
@@ -55,6 +59,10 @@ class ExperimentConfig(Settings):
     def sources(self) -> list[str]:
         """The caption source of each encoder."""
         return [self.captions] * len(self.encoders) if isinstance(self.captions, str) else self.captions
+
+    def on_subset(self, name: str) -> ExperimentConfig:
+        """The same experiment, with the query count of a subset."""
+        return self.model_copy(update={"query_count": self.subset_query_counts.get(name)})
 
 
 def load_experiment(name: str) -> ExperimentConfig:
@@ -68,7 +76,9 @@ def load_experiment(name: str) -> ExperimentConfig:
     if config.corpus != path.parent.name:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     if config.weights is not None and len(config.weights) != len(config.encoders):
-        raise UserError(f"{path}: {len(config.weights)} weights for {len(config.encoders)} encoders.")
+        raise UserError(
+            f"{path}: {counted(len(config.weights), 'weight')} for {counted(len(config.encoders), 'encoder')}."
+        )
     if len(config.sources()) != len(config.encoders):
         raise UserError(f"{path}: {len(config.sources())} caption sources for {len(config.encoders)} encoders.")
     params = load_params()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cache.errors import UserError
 from pipeline.config.records import Settings, load
+from pipeline.remote.address import is_url, shown
 from pipeline.suggest import did_you_mean
 
 PARAMS = Path("params.yaml")
@@ -18,12 +19,22 @@ class CorpusPlace(Settings):
     """Where the files of a corpus lie on this machine.
 
     Attributes:
-        media: folder of videos and sounds.
+        media: folder of videos and sounds, or a media list (`pipeline/media_list.py`).
         annotations: the caption file, or the folder of annotation files.
     """
 
     media: Path
     annotations: Path
+
+    @field_validator("media", "annotations", mode="before")
+    @classmethod
+    def _no_url(cls, value: Any) -> Any:
+        if isinstance(value, str) and is_url(value):
+            raise ValueError(
+                f"{shown(value)} is a URL, but DVC watches files of this machine: download annotations, and for media "
+                f"name the list that `hearonce list-media {shown(value)} -o media.csv` writes"
+            )
+        return value
 
 
 class Embedding(Settings):

@@ -9,6 +9,8 @@ import av
 from av.container import InputContainer
 from av.stream import Discard, Stream
 
+from pipeline.operations.interruption import check
+
 
 def read_only(container: InputContainer, stream: Stream) -> None:
     """Makes the file skip the packets of all other streams."""
@@ -22,9 +24,13 @@ def packets(container: InputContainer, streams: list[Stream]) -> Iterator[tuple[
 
     Yields:
         (packet, ""), or at last (None, fault) where reading ended in an error, in FFmpeg's words.
+
+    Raises:
+        Interrupted, Stopped: the run is to end.
     """
     source = container.demux(streams)
     while True:
+        check()
         try:
             packet = next(source)
         except StopIteration:

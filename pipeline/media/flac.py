@@ -146,7 +146,7 @@ def flac_file(target: Path, sample_rate: int, channels: int, mono: bool, bits: L
     Raises:
         OSError: it could not be written, e.g. because the disk is full.
     """
-    with new_file(target) as temporary, open(temporary, "w+b") as file:
+    with new_file(target, clean=False) as temporary, open(temporary, "w+b") as file:
         writer = FlacWriter(file, sample_rate, channels, mono, bits)
         try:
             yield writer

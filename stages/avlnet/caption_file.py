@@ -13,9 +13,9 @@ import numpy as np
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.array_pickle import PickledArray
 from pipeline.fingerprints import digest_of
-from pipeline.item_pickle import PickledItems
+from pipeline.pickles.arrays import PickledArray
+from pipeline.pickles.items import PickledItems
 from stages.avlnet.speech_captions import SpeechCaptions
 
 VIDEOS_AT_ONCE = 1000

@@ -16,6 +16,8 @@ from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import corpus_place, load_params
+from pipeline.counted import counted
+from pipeline.operations.log import logged
 from pipeline.options import Cluster, KeepGoing, Strict
 from pipeline.problems import Problems
 from pipeline.summary import Summary
@@ -49,6 +51,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Count requests and toke
 Again = Annotated[bool, typer.Option("--again", help="Ask again where the kept answer cannot be used.")]
 
 
+@logged
 def describe(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     strict: Strict = False,
@@ -179,10 +182,11 @@ def _tell_tokens(
 
 def _say_what_is_missing(name: str, part: Part, texts: Sequence[str], config: DescriptionConfig) -> None:
     missing = [text for text in texts if text not in part.asked.answers]
+    to_make = counted(len(missing), "request")
     n_input, n_output = estimated(part, missing, config)
     print(
-        f"{name} {part.task.name}: {len(texts)} captions, {part.asked.n_found} answered, {len(missing)} requests to "
-        f"make, about {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}",
+        f"{name} {part.task.name}: {counted(len(texts), 'caption')}, {part.asked.n_found} answered, "
+        f"{to_make} to make, about {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}",
         flush=True,
     )
 

@@ -11,6 +11,7 @@ import polars as pl
 from cache.answers import Answer, AnswerStore
 from cache.errors import UserError
 from cache.location import Store
+from pipeline.counted import counted
 from pipeline.fingerprints import fingerprint_of
 from pipeline.suggest import did_you_mean
 from stages.describe.asking import Asked, known
@@ -95,12 +96,12 @@ def look_up(part: Part, texts: Sequence[str], before: Callable[[], Mapping[str, 
     if missing:
         if part.store.damages:
             more = f" (and {len(part.store.damages) - 1} more)" if len(part.store.damages) > 1 else ""
-            remarks.append(f"{part.store.damages[0]}{more}")
+            remarks.append(f"{part.store.path}/{part.store.damages[0]}{more}")
         new = [one for one in before().get(part.store.fingerprint, ()) if missing.get(one.key) == one.text]
         part.store.warm(new)
         kept |= {one.key: one for one in new}
         if new:
-            remarks.append(f"{len(new)} answers from the table in dvc.lock")
+            remarks.append(f"{counted(len(new), 'answer')} from the table in dvc.lock")
     part.asked = known(part.task, texts, part.store, kept)
     return remarks
 

@@ -12,12 +12,15 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.params import PARAMS, SpeechLabels, load_params
+from pipeline.counted import counted
+from pipeline.operations.log import logged
 from pipeline.summary import Summary
 from stages.detect_speech.labels import labelled
 
 DETECTOR = "silero-vad"
 
 
+@logged
 def detect_speech(
     corpus: Annotated[str, typer.Argument(help="A corpus under `speech:` of params.yaml.")],
 ) -> None:
@@ -32,9 +35,9 @@ def detect_speech(
     with summary.timed("write"):
         schemas.write_table(table, schemas.SPEECH, layout.table(corpus, "speech"))
     summary.wanted, summary.computed = len(clips), len(table)
-    summary.remark(f"{table.filter(pl.col('subset') == 'speech').height} clips with speech")
+    summary.remark(f"{counted(table.filter(pl.col('subset') == 'speech').height, 'clip')} with speech")
     if len(table) < len(clips):
-        summary.remark(f"{len(clips) - len(table)} clips without sound are in neither subset")
+        summary.remark(f"{counted(len(clips) - len(table), 'clip')} without sound in neither subset")
     print(summary.line(), flush=True)
 
 

@@ -11,8 +11,12 @@ from typing import overload
 import numpy as np
 import polars as pl
 
+from cache.errors import UserError
 from cache.keys import clip_keys, joined_clip_key
 from cache.rows import frames_of
+from pipeline.media.errors import MediaError
+from pipeline.media_place import GivenMedia, Source, Sources, open_place
+from pipeline.wanted_rows import taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Span:
     """A stretch of a media file.
 
     Attributes:
-        source: the media file, or a folder of frames.
+        source: the media file, which may have to be fetched, or a folder of frames.
         digest: of the bytes of the media file.
         start_s: in seconds.
         stop_s: in seconds, exclusive.
@@ -28,7 +32,7 @@ class Span:
         stop_frame: number of the last frame, likewise.
     """
 
-    source: Path
+    source: Source
     digest: str
     start_s: float
     stop_s: float
@@ -73,12 +77,14 @@ class Clips(Sequence[Clip]):
         ids: n clip ids.
         names: media paths to name in problems, n strings.
         spans: their stretches, those of a clip one after another in playing order: `source`, `digest` and the numbers
-            of `Span`. Sources are paths below `media`.
+            of `Span`. Sources are paths that `media` knows.
         first: where the stretches of each clip begin, int64 (n + 1,).
-        media: folder.
+        media: where they lie.
     """
 
-    def __init__(self, ids: pl.Series, names: pl.Series, spans: pl.DataFrame, first: np.ndarray, media: Path) -> None:
+    def __init__(
+        self, ids: pl.Series, names: pl.Series, spans: pl.DataFrame, first: np.ndarray, media: Sources
+    ) -> None:
         self.ids, self.names = ids, names
         self._spans, self._first, self._media = spans, first, media
 
@@ -87,14 +93,15 @@ class Clips(Sequence[Clip]):
         """Clips that are objects already, or what it is given if that is columns."""
         if isinstance(clips, Clips):
             return clips
+        media = GivenMedia(span.source for clip in clips for span in clip.spans)
         rows = [
-            (str(span.source), span.digest, span.start_s, span.stop_s, span.start_frame, span.stop_frame)
+            (media.name(span.source), span.digest, span.start_s, span.stop_s, span.start_frame, span.stop_frame)
             for clip in clips
             for span in clip.spans
         ]
         first = np.cumsum([0, *(len(clip.spans) for clip in clips)])
         ids, names = (pl.Series([getattr(clip, name) for clip in clips], dtype=pl.String) for name in ("id", "name"))
-        return cls(ids, names, pl.DataFrame(rows, SPAN_COLUMNS, orient="row"), first, Path())
+        return cls(ids, names, pl.DataFrame(rows, SPAN_COLUMNS, orient="row"), first, media)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,10 +123,10 @@ class Clips(Sequence[Clip]):
     def take(self, positions: np.ndarray) -> list[Clip]:
         """Clips by number."""
         offsets, frames = frames_of(self._first[positions], self._first[positions + 1])
-        sources, *others = (column.gather(frames).to_list() for column in self._spans)
-        paths = {source: self._media / source for source in set(sources)}
-        spans = [Span(paths[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
-        ids, names = self.ids.gather(positions), self.names.gather(positions)
+        sources, *others = (taken(column, frames).to_list() for column in self._spans)
+        media = {source: self._media.source(source) for source in set(sources)}
+        spans = [Span(media[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
+        ids, names = taken(self.ids, positions), taken(self.names, positions)
         return [
             Clip(id, tuple(spans[start:stop]), name)
             for id, name, (start, stop) in zip(ids, names, pairwise(offsets.tolist()), strict=True)
@@ -127,19 +134,22 @@ class Clips(Sequence[Clip]):
 
     def keys(self, rendition: str) -> np.ndarray:
         """`Clip.key` of each, uint8 (n, 16)."""
-        digests, starts, stops = (_firsts(self._spans[name], self._first) for name in ("digest", "start_s", "stop_s"))
-        keys = clip_keys(digests, starts, stops, rendition)
-        for i in np.flatnonzero(np.diff(self._first) > 1):
-            keys[i] = np.frombuffer(self[int(i)].key(rendition), np.uint8)
-        return keys
+        digests, starts, stops = (self._spans[name] for name in ("digest", "start_s", "stop_s"))
+        stretches = None if len(digests) == len(self) else np.diff(self._first).tolist()
+        return clip_keys(digests, starts, stops, rendition, stretches)
+
+    def seconds(self) -> np.ndarray:
+        """How long each clip is, float64 (n,)."""
+        ends = np.append(0.0, (self._spans["stop_s"] - self._spans["start_s"]).cum_sum().to_numpy())
+        return np.diff(ends[self._first])
 
     def first_files(self) -> np.ndarray:
-        """Number of the file, by its bytes, in which each clip begins: uint32 (n,)."""
-        return _firsts(self._spans["digest"], self._first).rank("dense").to_numpy()
+        """Number of the file, by its bytes, in which each clip begins: int64 (n,)."""
+        return _firsts(self._spans["digest"], self._first).rank("dense").to_numpy().astype(np.int64)
 
-    def sources(self) -> list[Path]:
+    def sources(self) -> list[Source]:
         """The files and folders that clips lie in, each once."""
-        return [self._media / source for source in self._spans["source"].unique(maintain_order=True)]
+        return [self._media.source(source) for source in self._spans["source"].unique(maintain_order=True)]
 
 
 def clips_of(spans: pl.DataFrame, media: Path) -> Clips:
@@ -147,13 +157,23 @@ def clips_of(spans: pl.DataFrame, media: Path) -> Clips:
 
     Args:
         spans: of the table `SPANS`; the rows of a clip follow each other.
-        media: folder to which media paths are relative.
+        media: folder to which media paths are relative, or media list.
+
+    Raises:
+        UserError: the media list is not the one that the table was made with.
     """
     begins = spans.select((pl.col("clip_id") != pl.col("clip_id").shift()).fill_null(True)).to_series()
     first = np.append(begins.arg_true().to_numpy().astype(np.int64), len(spans))
     ids, names = (_firsts(spans[name], first) for name in ("clip_id", "media_path"))
     columns = spans.rename({"media_path": "source", "media_digest": "digest"}).select(list(SPAN_COLUMNS))
-    return Clips(ids, names, columns, first, media)
+    place = open_place(media)
+    clips = Clips(ids, names, columns, first, place)
+    if place.folder is None:
+        try:
+            clips.sources()
+        except MediaError as error:
+            raise UserError(f"A clip of the corpus is {error}, which has changed: ingest the corpus again.") from None
+    return clips
 
 
 def _firsts(column: pl.Series, first: np.ndarray) -> pl.Series:

@@ -20,7 +20,8 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.corpus_tables import read_extended
 from pipeline.fingerprints import fingerprint_of
-from pipeline.options import Cluster, KeepGoing, Strict, Workers
+from pipeline.operations.log import logged
+from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.summary import Summary
 from pipeline.wanted_rows import WantedRows
@@ -29,6 +30,7 @@ from stages.embed.clips import clips_of
 from stages.embed.encoder import Encoder, Modality
 from stages.embed.loading import identity_of
 from stages.embed.making import CaptionReader, Reader, RunOptions, TowerLoader, row_maker
+from stages.embed.planning import plan_side
 from stages.embed.registry import load_encoder
 from stages.embed.sides import Side, embed_side
 
@@ -44,6 +46,7 @@ Compiled = Annotated[
 BatchSize = Annotated[int, typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass.")]
 
 
+@logged
 def embed_clips(
     corpus: CorpusName,
     encoder: EncoderName,
@@ -54,11 +57,13 @@ def embed_clips(
     device: Device = None,
     compiled: Compiled = False,
     cluster: Cluster = None,
+    force: Force = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Embed the clips of a corpus; only what no run has embedded yet is computed."""
     model = load_encoder(encoder)
     if "clips" not in model.sides:
-        return _write_nothing(corpus, encoder, "clips", model, keep_going)
+        return _write_nothing(corpus, encoder, "clips", model, keep_going, dry_run)
     place, config = corpus_place(corpus), load_corpus(corpus)
     modality = modality_of(model.clip_input)
     spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS, pl.col("modality") == modality)
@@ -79,10 +84,11 @@ def embed_clips(
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
     with cluster_named(cluster, [place.media]) as others:
-        options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, others)
-        _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note)
+        options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, others, force, dry_run)
+        _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note, clips.seconds())
 
 
+@logged
 def embed_captions(
     corpus: CorpusName,
     encoder: EncoderName,
@@ -92,28 +98,33 @@ def embed_captions(
     device: Device = None,
     compiled: Compiled = False,
     cluster: Cluster = None,
+    force: Force = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Embed the captions of a corpus; a text that any corpus has embedded before is not computed again."""
     model = load_encoder(encoder)
     if "captions" not in model.sides:
-        return _write_nothing(corpus, encoder, "captions", model, keep_going)
+        return _write_nothing(corpus, encoder, "captions", model, keep_going, dry_run)
     table = read_extended(corpus, "captions")
     keys, nothing = caption_keys(table["text"]), pl.repeat("", len(table), eager=True)
     rows = WantedRows(table["caption_id"], keys, np.arange(len(table)) // CAPTIONS_TOGETHER, nothing)
     reader = CaptionReader(keys, table["text"])
     problems = Problems("embed_captions", strict)
     with cluster_named(cluster) as others:
-        options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, others)
+        options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, others, force, dry_run)
         _embed(corpus, encoder, "captions", model, rows, reader, options, problems)
 
 
-def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder, keep_going: bool) -> None:
+def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder, keep_going: bool, dry_run: bool) -> None:
     """Writes the empty artifact of a side that the encoder lacks."""
     stage = f"embed_{modality}"
+    summary = Summary(f"{stage} {corpus} {name}", note=f"the encoder embeds no {modality}")
+    if dry_run:
+        return print(summary.line())
     description = {"modality": modality, "encoder": name, "fingerprint": ""}
     write_blocks(layout.embeddings(corpus, name, modality), model.row_format(modality), [], 0, [], description)
     Problems(stage, strict=False).write(layout.problems(corpus, f"{stage}.{name}"))
-    finish(Summary(f"{stage} {corpus} {name}", note=f"the encoder embeds no {modality}").line(), 0, keep_going)
+    finish(summary.line(), 0, keep_going)
 
 
 def _embed(
@@ -126,11 +137,14 @@ def _embed(
     options: RunOptions,
     problems: Problems,
     note: str = "",
+    seconds: np.ndarray | None = None,
 ) -> None:
     """Runs one tower over the missing rows and writes the artifact."""
-    fingerprint, identity = fingerprint_of(identity_of(model, modality))
+    fingerprint, identity = fingerprint_of(identity_of(model, modality), remember=not options.dry_run)
     side = Side(corpus, name, modality, fingerprint, identity, model.row_format(modality))
+    if options.dry_run:
+        return print(plan_side(side, rows, options, seconds))
     load = TowerLoader(model, modality, fingerprint, options.device, options.compiled)
-    line = embed_side(side, rows, row_maker(reader, load, options), problems, note)
+    line = embed_side(side, rows, row_maker(reader, load, options), problems, note, options.force)
     problems.write(layout.problems(corpus, f"embed_{modality}.{name}"))
     finish(line, len(problems), options.keep_going)

@@ -18,6 +18,7 @@ from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.scaling import Scaling
+from pipeline.media_place import Source, local
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 from stages.embed.encoder import FrameInput, FrameRate
@@ -138,18 +139,19 @@ class _Pending:
 
 def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Row, Any]]:
     """Goes once through each file that has pictures of these rows."""
-    files: dict[str, tuple[Path, list[tuple[_Pending, int]]]] = {}
+    files: dict[str, tuple[Source, list[tuple[_Pending, int]]]] = {}
     for one in pending:
         for slot, which in enumerate(one.sample.spans):
             span = one.clip.spans[which]
             files.setdefault(span.digest, (span.source, []))[1].append((one, slot))
-    for source, wanted in files.values():
+    for digest, (source, wanted) in files.items():
         try:
-            for index, picture in _pictures(source, wanted, convert):
-                one, slot = wanted[index]
-                one.add(slot, picture)
-                if one.complete:
-                    yield one.row, one.taken()
+            with local(source, digest) as file:
+                for index, picture in _pictures(file, wanted, convert):
+                    one, slot = wanted[index]
+                    one.add(slot, picture)
+                    if one.complete:
+                        yield one.row, one.taken()
         except MediaError as error:
             for one, _ in wanted:
                 one.fault = error

@@ -17,7 +17,7 @@ from pipeline.cluster.worker import OtherFiles
 from pipeline.device import describe, pick_device
 from pipeline.fingerprints import fingerprint_of
 from pipeline.row_making import Encoding, Load, LocalMaker, RowMaker
-from pipeline.wanted_rows import Row
+from pipeline.wanted_rows import Row, taken
 from stages.embed.encoder import Encoder, Modality
 from stages.embed.loading import identity_of, load_tower
 
@@ -34,6 +34,8 @@ class RunOptions:
         device: `cpu`, `cuda`, ...; a GPU if any by default.
         compiled: networks run through torch.compile.
         cluster: that computes; this process by default.
+        force: it begins even if the disk seems too small.
+        dry_run: it only says what it would do.
     """
 
     strict: bool
@@ -43,6 +45,8 @@ class RunOptions:
     device: str | None
     compiled: bool = False
     cluster: Cluster | None = None
+    force: bool = False
+    dry_run: bool = False
 
 
 class Reader(Protocol):
@@ -71,7 +75,7 @@ class CaptionReader:
         return KeyIndex([self._keys])
 
     def _texts_of(self, rows: Sequence[Row]) -> pl.Series:
-        return self._texts.gather(self._index.find([row.key for row in rows]))
+        return taken(self._texts, self._index.find([row.key for row in rows]))
 
     def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, str]]:
         """See `Reader`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,19 @@ from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.embedding_run import embed_missing
+from pipeline.operations.space import Need, check_room, dvc_cache
 from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
 from pipeline.row_making import RowMaker
 from pipeline.summary import Summary
 from pipeline.wanted_rows import WantedRows
 from stages.embed.encoder import Modality
+
+SAMPLE = 1000
+"""Rows of a store by which the length of others is estimated."""
+
+OVERHEAD_BYTES = 64
+"""Of a row, for its key, its id and checksums."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,24 @@ class Side:
     format: RowFormat
     name: str = ""
 
+    @property
+    def stage(self) -> str:
+        """Which computes it."""
+        return f"embed_{self.name or self.modality}"
+
+    @property
+    def label(self) -> str:
+        """Names it to people."""
+        return f"{self.stage} {self.corpus} {self.encoder}"
+
+    @property
+    def out(self) -> Path:
+        """Its artifact."""
+        return layout.embeddings(self.corpus, self.encoder, self.name or self.modality)
+
 
 def embed_side(
-    side: Side,
-    rows: WantedRows,
-    maker: RowMaker,
-    problems: Problems,
-    note: str = "",
+    side: Side, rows: WantedRows, maker: RowMaker, problems: Problems, note: str = "", force: bool = False
 ) -> str:
     """Computes what is missing and writes the artifact.
 
@@ -61,18 +80,21 @@ def embed_side(
         maker: computes rows; not asked when nothing is missing.
         problems: collects failures.
         note: for the summary.
+        force: begin even if the disk seems too small.
 
     Returns:
         The summary line.
+
+    Raises:
+        UserError: the disk is, or becomes, too small; what was computed is kept.
     """
     store = RowStore.ensure(Store.default().rows, side.modality, side.fingerprint, side.format, side.identity)
-    name = side.name or side.modality
-    stage = f"embed_{name}"
-    summary = Summary(f"{stage} {side.corpus} {side.encoder}", note=note)
-    out = layout.embeddings(side.corpus, side.encoder, name)
+    summary = Summary(side.label, note=note)
     found = store.lookup(rows.keys)
+    if n_missing := len(found.missing()):
+        check_room(needs_of(side, len(rows), n_missing, store), force)
     with summary.timed("warm"):
-        warm(store, out, found, summary.remark)
+        warm(store, side.out, found, summary.remark)
     failed = embed_missing(rows, store, maker, problems=problems, summary=summary, found=found)
     if failed.any():
         rows = rows.part(np.flatnonzero(~failed))
@@ -80,10 +102,36 @@ def embed_side(
     with summary.timed("write"):
         description = {"modality": side.modality, "encoder": side.encoder, "fingerprint": side.fingerprint}
         try:
-            write_artifact(out, rows.ids, found, store, description)
+            write_artifact(side.out, rows.ids, found, store, description)
         except KeyError:
             raise UserError(
-                f"{len(found.missing())} rows have vanished from {store.path} while {stage} ran (has somebody "
+                f"{len(found.missing())} rows have vanished from {store.path} while {side.stage} ran (has somebody "
                 "dropped rows with `hearonce cache gc`?): run again."
             ) from None
     return summary.line()
+
+
+def needs_of(side: Side, n_rows: int, n_missing: int, store: RowStore | None) -> list[Need]:
+    """What a run will write: missing rows into the store, all rows into the artifact, and DVC's copy of that.
+
+    Rows with frames are taken to be as long as those that the store has already; where it has none, nothing is known,
+    and they count as nothing.
+
+    Args:
+        side: what is embedded.
+        n_rows: of the artifact.
+        n_missing: that the store lacks.
+        store: if there is one.
+    """
+    frames, what = 1.0, "rows"
+    if side.format.ragged:
+        sample = () if store is None else store.keys()[:SAMPLE]
+        frames = store.frames(sample) / len(sample) if store is not None and len(sample) else 0.0
+        what = "rows" if frames else "rows without their frames (no earlier row tells how many)"
+    row_bytes = side.format.row_bytes * frames + OVERHEAD_BYTES
+    needs = [
+        Need(what, Store.default().rows, int(n_missing * row_bytes)),
+        Need("embeddings", layout.DATA, int(n_rows * row_bytes)),
+    ]
+    cache = dvc_cache()
+    return needs if cache is None else [*needs, Need("DVC's copy of them", cache, int(n_rows * row_bytes))]

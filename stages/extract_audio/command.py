@@ -17,19 +17,27 @@ from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.media.audio import AudioFile
-from pipeline.options import Cluster, KeepGoing, Strict, Workers
+from pipeline.media_place import open_place
+from pipeline.operations.events import event
+from pipeline.operations.log import logged
+from pipeline.operations.space import Reserve, check_room
+from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.summary import Summary
 from stages.extract_audio.making import Extracted, Medium, extracted
+from stages.extract_audio.planning import planned
 
 
+@logged
 def extract_audio(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     strict: Strict = False,
     keep_going: KeepGoing = False,
     workers: Workers = None,
     cluster: Cluster = None,
+    force: Force = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Extract the sound track of each medium of a corpus, once."""
     place, config = corpus_place(corpus), load_corpus(corpus)
@@ -37,7 +45,7 @@ def extract_audio(
     heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
     media = media.filter(pl.col("media_id").is_in(heard.implode()))
-    store = AudioStore(Store.default(), config.audio)
+    store, sources = AudioStore(Store.default(), config.audio), open_place(place.media)
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
     rows = media.to_dicts()
@@ -45,15 +53,33 @@ def extract_audio(
     todo = {row["digest"]: row for row in rows if present[row["digest"]] is None and row["has_audio"]}
     summary.found = sum(present[row["digest"]] is not None for row in rows)
 
+    lengths = {digest: row["duration_s"] or 0.0 for digest, row in todo.items()}
+    plan = planned(summary, lengths, store)
+    if dry_run:
+        return print(plan)
+    event("plan", label=summary.label, wanted=plan.wanted, found=summary.found, missing=plan.missing)
+    if todo:
+        check_room(plan.needs, force)
+
+    wanted = [Medium(sources.source(row["path"]), digest, lengths[digest]) for digest, row in todo.items()]
     made: dict[str, Extracted] = {}
-    missing = [Medium(place.media / row["path"], digest, row["duration_s"] or 0.0) for digest, row in todo.items()]
-    with progress(summary.label, len(todo), "media") as advance, cluster_named(cluster, [place.media]) as others:
-        with closing(extracted(missing, store, workers, others, summary.stopwatch)) as results:
-            for medium, result in results:
-                made[medium.digest] = result
-                if isinstance(result, str) and strict:
-                    problems.add(todo[medium.digest]["media_id"], todo[medium.digest]["path"], result)
-                advance()
+    reserve = Reserve(store.folder)
+    with (
+        progress(summary.label, len(todo), "media") as advance,
+        summary.recorded(store.folder),
+        cluster_named(cluster, [place.media]) as others,
+        closing(extracted(wanted, store, workers, others, summary)) as results,
+    ):
+        for medium, result in results:
+            made[medium.digest] = result
+            if isinstance(result, AudioFile):
+                summary.computed += 1
+                summary.making.amount += result.n_samples / result.sample_rate
+                summary.making.nbytes += store.path(medium.digest).stat().st_size
+            elif strict:
+                problems.add(todo[medium.digest]["media_id"], todo[medium.digest]["path"], result)
+            advance()
+            reserve.check()
 
     manifest = []
     for row in rows:
@@ -74,7 +100,6 @@ def extract_audio(
                 "n_samples": audio.n_samples,
             }
         )
-    summary.computed = sum(isinstance(result, AudioFile) for result in made.values())
     with summary.timed("write"):
         schemas.write_table(schemas.table(manifest, schemas.AUDIO), schemas.AUDIO, layout.audio(corpus))
         problems.write(layout.problems(corpus, "extract_audio"))

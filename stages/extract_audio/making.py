@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
+from cache.errors import UserError
 from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import threads_here
+from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
 from pipeline.media.errors import MediaError
+from pipeline.media_place import Source
 from pipeline.row_making import NotMade
 from pipeline.stopwatch import Stopwatch
+from pipeline.summary import Summary
 
 TASK_S = 600.0
 """A task of a cluster has media of so many seconds together, or one that is longer."""
@@ -31,7 +32,7 @@ class Medium:
         duration_s: about how long it is.
     """
 
-    source: Path
+    source: Source
     digest: str
     duration_s: float
 
@@ -41,7 +42,7 @@ Extracted = AudioFile | str
 
 
 def extracted(
-    media: Sequence[Medium], store: AudioStore, workers: int | None, cluster: Cluster | None, stopwatch: Stopwatch
+    media: Sequence[Medium], store: AudioStore, workers: int | None, cluster: Cluster | None, summary: Summary
 ) -> Generator[tuple[Medium, Extracted], None, None]:
     """Extracts sound tracks into the store; yields each medium when it is done, in any order.
 
@@ -50,11 +51,13 @@ def extracted(
         store: that all workers write into.
         workers: threads of a process; its processors by default.
         cluster: whose workers extract; this process by default.
-        stopwatch: is told the time of decoding.
+        summary: is told the time of decoding.
     """
     if cluster is None:
-        yield from _in_threads(media, store, workers or os.cpu_count() or 1, stopwatch)
+        yield from _in_threads(media, store, workers, summary.stopwatch)
+
         return
+    summary.making.cluster = cluster.name
     tasks = _tasks(media)
     answers = cluster.run(
         extract_task,
@@ -67,7 +70,7 @@ def extracted(
             yield from ((medium, str(done)) for medium in task)
             continue
         results, seconds = done
-        stopwatch.add(seconds)
+        summary.stopwatch.add(seconds)
         yield from zip(task, results, strict=True)
 
 
@@ -106,7 +109,7 @@ def extract_task(task: Task) -> tuple[list[Extracted], dict[str, float]]:
 
 
 def _in_threads(
-    media: Sequence[Medium], store: AudioStore, workers: int, stopwatch: Stopwatch
+    media: Sequence[Medium], store: AudioStore, workers: int | None, stopwatch: Stopwatch
 ) -> Generator[tuple[Medium, Extracted], None, None]:
     def extract(medium: Medium) -> Extracted:
         try:
@@ -114,11 +117,10 @@ def _in_threads(
                 return store.ensure(medium.digest, medium.source)
         except MediaError as error:
             return str(error)
+        except UserError:  # the disk is full
+            raise
         except OSError as error:
             return error.strerror or str(error)
 
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield from zip(media, pool.map(extract, media), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with each_in_threads(extract, media, workers) as results:
+        yield from zip(media, results, strict=True)

@@ -8,16 +8,18 @@ import typer
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.avlnet_pickle import ClipPickles, published_files
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, corpus_place, load_params
+from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
+from pipeline.pickles.avlnet import ClipPickles, published_files
 from pipeline.problems import Problems
 from pipeline.summary import Summary
 from stages.import_features.features import survey, write
 
 
+@logged
 def import_features(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml whose reader is avlnet-pickle.")],
     strict: Strict = False,

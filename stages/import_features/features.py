@@ -14,7 +14,7 @@ from cache import keys as row_keys
 from cache.artifact_writer import artifact_writer
 from cache.row_format import RowFormat
 from cache.rows import Rows
-from pipeline.avlnet_pickle import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
+from pipeline.pickles.avlnet import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
 
 HALVES = ("resnet152", "resnext101-3d")
 """What the extractors save in half precision; stored so as long as that loses nothing."""

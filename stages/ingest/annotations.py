@@ -127,6 +127,10 @@ class Annotations:
     faults: list[tuple[str, str, str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    def heard(self) -> set[Path]:
+        """The media whose sound belongs to a clip."""
+        return {one.media for one in self.segments} | {one.media for clip in self.clips for one in clip.sound}
+
     def media(self) -> list[Path]:
         """The media files, each once, in the order in which they occur."""
         paths = dict.fromkeys(segment.media for segment in self.segments)

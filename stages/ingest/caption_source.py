@@ -44,10 +44,18 @@ class CaptionSource:
         return _positions(caption.text for caption in self.captions)
 
     def relevancy_frame(self, clip_ids: list[str]) -> pl.DataFrame:
-        """The non-zero relevancies as a frame of the schema `RELEVANCY`."""
+        """The non-zero relevancies as a frame of the schema `RELEVANCY`.
+
+        A sentence to which no clip is relevant has a 0 for each clip of its text, so that it is searched and found all
+        the same, as the original code does.
+        """
         if self.relevancy is None:
             return schemas.table([], schemas.RELEVANCY)
-        rows, columns = np.nonzero(self.relevancy)
+        listed = self.relevancy != 0
+        for column in np.flatnonzero(~listed.any(axis=0)):
+            text = self.captions[column].text
+            listed[:, column] = [self.captions[one].text == text for one in self.own]
+        rows, columns = np.nonzero(listed)
         captions = pl.Series([caption.caption_id for caption in self.captions], dtype=pl.String)
         return pl.DataFrame(
             {

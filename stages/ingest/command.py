@@ -15,17 +15,20 @@ from cache.digests import DigestMemory
 from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
+from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
 from pipeline.media.errors import MediaError
-from pipeline.media.probe import probe
+from pipeline.media_place import open_place
+from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.suggest import did_you_mean
 from pipeline.summary import Summary
 from stages.ingest.annotations import Annotations
+from stages.ingest.opening import Opener
 from stages.ingest.tables import Medium, build
 
 TABLES = {
@@ -38,9 +41,13 @@ TABLES = {
     "questions": schemas.QUESTIONS,
     "subsets": schemas.SUBSETS,
 }
+FETCHING = 8
+"""Remote media that are fetched at the same time, or more where there are more processors."""
+
 READERS = Path(__file__).parent / "readers"
 
 
+@logged
 def ingest(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     strict: Strict = False,
@@ -54,7 +61,7 @@ def ingest(
         annotations = _read(place, config)
     for id, path, reason in annotations.faults:
         problems.add(id, path, reason)
-    media = _open_media(annotations, place, problems, summary)
+    media = _open_media(annotations, place, config, problems, summary)
     tables = build(annotations, media, config, problems)
     with summary.timed("write"):
         for name, schema in TABLES.items():
@@ -79,31 +86,39 @@ def _read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
 
 
 def _open_media(
-    annotations: Annotations, place: CorpusPlace, problems: Problems, summary: Summary
+    annotations: Annotations, place: CorpusPlace, config: CorpusConfig, problems: Problems, summary: Summary
 ) -> dict[Path, Medium]:
     """Digests and probes each medium once, in parallel."""
-    memory = DigestMemory(Store.default().digests)
-    paths = annotations.media()
+    store, paths = Store.default(), annotations.media()
+    memory = DigestMemory(store.digests)
+    media = open_place(place.media)
+    opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard())
     summary.wanted = len(paths)
+    workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}
 
     def open_one(path: Path) -> Medium | str:
         try:
             with summary.timed("read"):
-                info = probe(place.media / path)
-                return Medium(memory.digest(place.media / path), info)
+                return opener.open(path)
         except MediaError as error:
             return str(error)
+        except UserError:  # the disk is full
+            raise
         except OSError as error:
             return error.strerror or str(error)
 
-    with progress(summary.label, len(paths), "media") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, medium in zip(paths, pool.map(open_one, paths), strict=True):
-            if isinstance(medium, str):
-                problems.add(path.as_posix(), path, medium)
-            else:
-                opened[path] = medium
-            advance()
+    with progress(summary.label, len(paths), "media") as advance, ThreadPoolExecutor(workers) as pool:
+        try:
+            for path, medium in zip(paths, pool.map(open_one, paths), strict=True):
+                if isinstance(medium, str):
+                    problems.add(path.as_posix(), path, medium)
+                else:
+                    opened[path] = medium
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     memory.close()
     summary.computed = len(opened)
     return opened

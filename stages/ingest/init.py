@@ -1,4 +1,4 @@
-"""`hearonce init FOLDER`: starter configuration for a folder of one's own media."""
+"""`hearonce init FOLDER|URL|FILE`: starter configuration for one's own media."""
 
 from __future__ import annotations
 
@@ -17,52 +17,63 @@ from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
-from pipeline.media.errors import MediaError
-from pipeline.media.probe import probe
+from pipeline.counted import counted
+from pipeline.media_place import open_place
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
 from stages.ingest import listing, subtitles
-from stages.ingest.readers.folder import media_files, read
+from stages.ingest.init_place import name_of, starting_place, tracks
+from stages.ingest.readers.folder import read
 
 AUDIO_ENCODER, VISUAL_ENCODER = "yamnet-minilm", "efficientnet-minilm"
-N_PROBED = 20
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of videos and sounds.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder of videos and sounds, a URL of one (s3://bucket/prefix), or a file with URLs: a media list, "
+            "plain text, or captions.",
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
     captions: Annotated[
         Path | None, typer.Option(help="CSV, TSV or JSONL with columns file, caption and optionally start, stop.")
     ] = None,
     window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
 ) -> None:
-    """Write starter configs for a folder of your own media and add it to params.yaml."""
+    """Write starter configs for your own media and add them to params.yaml."""
     params = load_params()
-    corpus = name or re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "mine"
+    corpus = name or re.sub(r"[^a-z0-9]+", "-", name_of(source).lower()).strip("-") or "mine"
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", corpus):
         raise UserError(f"{corpus!r} is no name for a corpus: use small letters, digits and dashes.")
     config_path = CONFIGS / "corpora" / f"{corpus}.yaml"
     if corpus in params.corpora or config_path.exists():
         raise UserError(f"There is a corpus {corpus!r} already: choose another with --name, or edit {config_path}.")
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist.")
-    files = media_files(folder)
-    if not files:
-        raise UserError(f"{folder} holds no media file (by suffix): nothing to set up.")
+    with starting_place(source, captions, config_path.with_suffix(".media.csv")) as (media_path, captions):
+        _set_up(corpus, config_path, media_path, captions, window)
 
-    origin, annotations = _find_captions(folder, files, captions)
+
+def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | None, window: float) -> None:
+    media = open_place(media_path)
+    files = media.files()
+    if not files:
+        raise UserError(f"{media} holds no media file (by suffix): nothing to set up.")
+
+    origin, annotations = _find_captions(media.folder, files, captions)
     shortest = min(1.0, window / 10)
     settings = {"reader": "folder", "captions_from": origin, "window_s": window, "min_window_s": shortest}
     config = validate(settings, CorpusConfig, config_path)
-    place = CorpusPlace(media=folder, annotations=annotations or config_path)
+    place = CorpusPlace(media=media_path, annotations=annotations or config_path)
     found = read(place, config)
     n_captions = sum(len(segment.captions) for segment in found.segments)
     if not found.segments:
         reasons = "; ".join(reason for _, _, reason in found.faults[:3])
         raise UserError(f"{place.annotations} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
-    sound, picture = _tracks(folder, [segment.media for segment in found.segments] or files)
+    sound, picture, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
     encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
     if not encoders:
-        raise UserError(f"None of the first {N_PROBED} media files of {folder} can be opened: nothing to set up.")
+        raise UserError(f"None of the first media files of {media} can be opened ({reason}): nothing to set up.")
     used = {"audio": [AUDIO_ENCODER], "visual": [VISUAL_ENCODER], "both": [AUDIO_ENCODER, VISUAL_ENCODER]}
     experiments = {
         f"{corpus}-{kind}": ExperimentConfig(corpus=corpus, encoders=ones)
@@ -73,13 +84,13 @@ def init(
     _dump(
         {**settings, "audio": {"channels": "keep", "bits": 16}},
         config_path,
-        f"Media and captions of {folder.name}.",
+        f"Media and captions of {media_path.name}.",
     )
     for experiment, one in experiments.items():
         _dump(
             one.model_dump(include={"corpus", "encoders", "captions", "protocol"}),
             CONFIGS / "experiments" / corpus / f"{experiment}.yaml",
-            "All options: ExperimentConfig in pipeline/config.py.",
+            "All options: ExperimentConfig in pipeline/config/experiment.py.",
         )
     extend_params(
         {
@@ -88,22 +99,23 @@ def init(
             **experiment_entries(experiments),
         }
     )
-    _keep_dvc_from_unreadable(folder, files)
+    if media.folder is not None:
+        _keep_dvc_from_unreadable(media.folder, files)
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
     )
-    print(f"{len(files)} media files, {n_captions} captions from {where}.")
+    print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
         print(f"{path}: {reason}")
     if len(found.faults) > 3:
-        print(f"... and {len(found.faults) - 3} more rows that cannot be used")
+        print(f"... and {counted(len(found.faults) - 3, 'more row')} that cannot be used")
     for remark in found.remarks:
         print(remark)
-    print(f"Wrote {config_path}, {len(experiments)} experiments and params.yaml. Now: uv run dvc repro")
+    print(f"Wrote {config_path}, {counted(len(experiments), 'experiment')} and params.yaml. Now: uv run dvc repro")
 
 
-def _find_captions(folder: Path, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
+def _find_captions(folder: Path | None, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
     """Where the captions are: (`captions_from`, annotation file if there is one)."""
     if captions is not None:
         if not captions.is_file():
@@ -113,6 +125,8 @@ def _find_captions(folder: Path, files: list[Path], captions: Path | None) -> tu
         if captions.suffix.lower() not in listing.SUFFIXES:
             raise UserError(f"{captions}: captions come as {', '.join(listing.SUFFIXES + subtitles.SUFFIXES)}.")
         return "listing", captions
+    if folder is None:
+        return "filename", None
     listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").is_file()]
     if listings:
         return "listing", listings[0]
@@ -126,18 +140,6 @@ def _escape(stem: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", stem)
 
 
-def _tracks(folder: Path, files: list[Path]) -> tuple[bool, bool]:
-    """Whether any of the first few media has sound, and picture."""
-    sound = picture = False
-    for file in files[:N_PROBED]:
-        try:
-            info = probe(folder / file)
-        except (MediaError, OSError):
-            continue
-        sound, picture = sound or info.audio is not None, picture or info.video is not None
-    return sound, picture
-
-
 def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
     """DVC reads every file of a folder that it watches and stops at one it may not read; ours is then never asked."""
     unreadable = [folder / file for file in files if not os.access(folder / file, os.R_OK)]
@@ -148,7 +150,7 @@ def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
     if inside:
         with Path(".dvcignore").open("a", encoding="utf-8") as file:
             file.writelines(f"/{_ignore_pattern(path)}\n" for path in inside)
-        print(f"{len(inside)} files cannot be read; DVC would stop at them, so .dvcignore names them.")
+        print(f"DVC would stop at {counted(len(inside), 'unreadable file')}, so .dvcignore names what it is to skip.")
     if len(inside) < len(unreadable):
         first = next(path for path in unreadable if not path.resolve().is_relative_to(root))
         print(

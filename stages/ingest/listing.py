@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
+from pipeline.media_place import MediaPlace
+from pipeline.remote.address import is_url, path_of, shown
 from pipeline.suggest import did_you_mean
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.clock import seconds
 
 COLUMNS = {
-    "file": ("file", "path", "media", "video", "audio", "filename", "file_name"),
+    "file": ("file", "path", "media", "video", "audio", "filename", "file_name", "url"),
     "caption": ("caption", "text", "description", "sentence"),
     "start": ("start", "start_s", "start_time", "begin"),
     "stop": ("stop", "stop_s", "end", "end_s", "stop_time", "end_time"),
@@ -22,7 +25,7 @@ COLUMNS = {
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 
 
-def read_listing(path: Path, media: Path) -> Annotations:
+def read_listing(path: Path, media: MediaPlace) -> Annotations:
     """Reads a listing.
 
     Rows that share file and times are one clip with several captions. A row that cannot be used becomes a fault
@@ -30,7 +33,7 @@ def read_listing(path: Path, media: Path) -> Annotations:
 
     Args:
         path: the listing.
-        media: folder that the file names are relative to.
+        media: where the files are, which may be named by URLs, too.
 
     Raises:
         UserError: the listing cannot be read or has no file column.
@@ -44,13 +47,13 @@ def read_listing(path: Path, media: Path) -> Annotations:
             start, stop = (seconds(row[key]) if row.get(key, "").strip() else None for key in ("start", "stop"))
             if not name:
                 raise ValueError("no file is named")
+            if name not in paths:
+                paths[name] = _relative(name, media)
             if stop is not None and stop <= (start or 0.0):
                 raise ValueError(f"the clip stops at {stop:g} s, before or when it starts at {start or 0.0:g} s")
         except ValueError as error:
-            annotations.faults.append((name, str(path), f"{place}: {error}"))
+            annotations.faults.append((shown(name) if is_url(name) else name, str(path), f"{place}: {error}"))
             continue
-        if name not in paths:
-            paths[name] = _relative(name, media)
         _, captions = found.setdefault((paths[name], start, stop), (f"{path.name} {place}", []))
         caption = row.get("caption", "").strip()
         if caption and caption not in captions:
@@ -60,11 +63,45 @@ def read_listing(path: Path, media: Path) -> Annotations:
     return annotations
 
 
-def _relative(name: str, media: Path) -> Path:
-    """The file relative to the media folder where that is possible."""
+def is_listing(path: Path) -> bool:
+    """Whether a file is a table with captions, by its ending and its columns; a media list is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        return True
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            names = {name.strip(' "').lower() for name in re.split("[,;\t]", file.readline().strip())}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}).") from None
+    return bool(names & {*COLUMNS["caption"], *COLUMNS["start"]}) or "url" not in names
+
+
+def urls_in(path: Path) -> list[str]:
+    """The URLs that a listing names, each once.
+
+    Raises:
+        UserError: the listing cannot be read or has no file column.
+    """
+    names = (row.get("file", "").strip() for _, row in _rows(path))
+    return list(dict.fromkeys(name for name in names if is_url(name)))
+
+
+def _relative(name: str, media: MediaPlace) -> Path:
+    """The file relative to the media folder where that is possible, and the path that stands for a URL.
+
+    Raises:
+        ValueError: no path can stand for this URL.
+    """
+    if is_url(name):
+        return media.path_of(name) or path_of(name)
     path = Path(name)
-    if path.is_absolute() and path.is_relative_to(media.resolve()):
-        return path.relative_to(media.resolve())
+    if path.is_absolute() and media.folder is not None and path.is_relative_to(media.folder.resolve()):
+        return path.relative_to(media.folder.resolve())
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Formatter
 
 from cache.errors import UserError
+from pipeline.media_place import MediaPlace
 from pipeline.suggest import did_you_mean
 
 FIELDS = ("participant", "video", "chunk")
@@ -16,7 +17,7 @@ class MediaLayout:
     """Finds the files of videos below a media folder.
 
     Args:
-        root: the media folder.
+        media: the media folder or list.
         kind: `sound` or `picture`, for messages.
         patterns: relative paths with {participant}, {video} and {chunk}; the first that exists is taken.
 
@@ -24,8 +25,8 @@ class MediaLayout:
         UserError: a pattern has an unknown placeholder.
     """
 
-    def __init__(self, root: Path, kind: str, patterns: Sequence[str]) -> None:
-        self._root, self._kind, self._patterns = root, kind, patterns
+    def __init__(self, media: MediaPlace, kind: str, patterns: Sequence[str]) -> None:
+        self._media, self._kind, self._patterns = media, kind, patterns
         self._found: dict[tuple[str, ...], Path | None] = {}
         for pattern in patterns:
             for _, name, _, _ in Formatter().parse(pattern):
@@ -33,7 +34,7 @@ class MediaLayout:
                     raise UserError(f"files.{kind}: {pattern!r} has {{{name}}}, {did_you_mean(name, FIELDS)}")
 
     def whole(self, video: str, participant: str = "") -> Path | None:
-        """The medium of a whole video, relative to the media folder; None if no pattern without {chunk} exists."""
+        """The medium of a whole video, by its path in the media folder; None if no pattern without {chunk} exists."""
         return self._find(video, participant, "")
 
     def chunk(self, video: str, number: int, participant: str = "") -> Path | None:
@@ -48,7 +49,7 @@ class MediaLayout:
                 for pattern in self._patterns
                 if ("{chunk}" in pattern) == bool(chunk)
             )
-            self._found[key] = next((path for path in paths if (self._root / path).exists()), None)
+            self._found[key] = next((path for path in paths if self._media.has(path)), None)
         return self._found[key]
 
     def report(self, missing: Sequence[str], n_videos: int) -> tuple[list[tuple[str, str, str]], list[str]]:
@@ -64,5 +65,5 @@ class MediaLayout:
             return [], []
         looked = " or ".join(self._patterns)
         if len(missing) < n_videos:
-            return [(name, "", f"no {self._kind}: {self._root} has no {looked}") for name in missing], []
-        return [], [f"no {self._kind} of any video: {self._root} has no {looked} (as in {missing[0]})"]
+            return [(name, "", f"no {self._kind}: {self._media} has no {looked}") for name in missing], []
+        return [], [f"no {self._kind} of any video: {self._media} has no {looked} (as in {missing[0]})"]

@@ -10,6 +10,7 @@ import polars as pl
 
 from cache.errors import UserError
 from pipeline.config.params import CorpusPlace
+from pipeline.media_place import MediaPlace, open_place
 from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch
 from stages.ingest.caption_source import GPT, VISUAL, CaptionSource, read_caption_source, unique_ids
@@ -44,7 +45,7 @@ def read_retrieval_corpus(place: CorpusPlace, options: OfficialFiles, names_of: 
     rows = read_clips(folder, names.clips, names.origin)
     ids = unique_ids(rows.column(ID))
     annotations = Annotations()
-    annotations.clips = _clips(place.media, rows, ids, options, annotations)
+    annotations.clips = _clips(open_place(place.media), rows, ids, options, annotations)
     sources = [VISUAL]
     if (folder / names.gpt().clips).exists():
         sources.append(GPT)
@@ -78,7 +79,7 @@ def counted(kind: str, found: int, options: OfficialFiles, path: Path) -> list[s
 
 
 def _clips(
-    media: Path, rows: ClipRows, ids: list[str], options: OfficialFiles, annotations: Annotations
+    media: MediaPlace, rows: ClipRows, ids: list[str], options: OfficialFiles, annotations: Annotations
 ) -> list[AnnotatedClip]:
     layouts = {kind: MediaLayout(media, kind, getattr(options, kind)) for kind in ("sound", "picture")}
     videos = dict.fromkeys(zip(rows.column(VIDEO), rows.column(PARTICIPANT), strict=True))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.array_pickle import read_array
+from pipeline.pickles.arrays import read_array
 from stages.ingest.clock import seconds
 
 ID, PARTICIPANT, VIDEO, START_FRAME, STOP_FRAME, NARRATION = 0, 1, 2, 6, 7, 8

@@ -55,14 +55,16 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
     """Places clips in their media; one without sound, picture or origin is left out.
 
     Args:
-        annotations: what the reader found; clips made of its segments are added to it.
+        annotations: what the reader found; its segments become clips.
         media: the media that could be opened, by path.
         config: window lengths.
         problems: collects clips that lie outside their media.
     """
+    paths = [path for path in annotations.media() if path in media]
     name_clips(annotations, {path: medium.info.duration_s for path, medium in media.items()}, config, problems)
+    annotations.segments = []
     names = {path: path.as_posix() for path in media}
-    clips, sound, picture = (Columns(schema) for schema in (schemas.CLIPS, schemas.SPANS, schemas.SPANS))
+    clips, sound, picture = (_Columns(schema) for schema in (schemas.CLIPS, schemas.SPANS, schemas.SPANS))
     for clip in annotations.clips:
         heard = _places(clip, clip.sound, media, names, problems)
         seen = heard if clip.picture == clip.sound else _places(clip, clip.picture, media, names, problems)
@@ -80,7 +82,7 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
         present = placed["clip_id"].implode()
         pairs, relevancy = (one.filter(pl.col("clip_id").is_in(present)) for one in (pairs, relevancy))
     return Tables(
-        _frame((_medium_row(path, media[path]) for path in annotations.media() if path in media), schemas.MEDIA),
+        _frame((_medium_row(path, media[path]) for path in paths), schemas.MEDIA),
         placed,
         pl.concat([sound.frame(), picture.frame()]),
         _frame(((one.caption_id, one.text, one.source) for one in annotations.captions), schemas.CAPTIONS),
@@ -91,8 +93,8 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
     )
 
 
-class Columns:
-    """A table in the making, a list a column: a tenth of what a dict a row takes."""
+class _Columns:
+    """A table in the making, a list a column instead of a dict a row."""
 
     def __init__(self, schema: schemas.Schema) -> None:
         self._schema = schema
@@ -109,7 +111,7 @@ class Columns:
 
 
 def _frame(rows: Iterable[tuple], schema: schemas.Schema) -> pl.DataFrame:
-    columns = Columns(schema)
+    columns = _Columns(schema)
     for row in rows:
         columns.add(*row)
     return columns.frame()

@@ -12,6 +12,7 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.media.audio import read_audio
 from pipeline.media.errors import MediaError
+from pipeline.media_place import open_place
 from stages.report.audio_snippet import encode_snippet
 
 SAMPLE_RATE = 32000
@@ -30,7 +31,7 @@ class Sounds:
         self._made: dict[tuple[str, str], bytes | None] = {}
         self._bytes_left = max_bytes
         self._without: set[tuple[str, str]] = set()
-        self._spans: dict[str, dict[str, dict]] = {}
+        self._spans: dict[str, pl.DataFrame] = {}
 
     @property
     def n_left_out(self) -> int:
@@ -45,23 +46,20 @@ class Sounds:
                 self._without.add(key)
             else:
                 if corpus not in self._spans:
-                    self._spans[corpus] = _read_spans(corpus)
-                span = self._spans[corpus].get(clip_id)
+                    table = layout.table(corpus, "spans")
+                    self._spans[corpus] = schemas.read_table(table, schemas.SPANS, pl.col("modality") == "sound")
+                # what a second file goes on with is left out
+                span = next(self._spans[corpus].filter(pl.col("clip_id") == clip_id).iter_rows(named=True), None)
                 self._made[key] = sound = _encoded(corpus, span) if span and span["media_path"] else None
                 self._bytes_left -= len(sound or b"")
         return self._made.get(key)
 
 
-def _read_spans(corpus: str) -> dict[str, dict]:
-    """Where the sound of each clip begins; what a second file goes on with is left out."""
-    rows = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS).filter(pl.col("modality") == "sound")
-    return {row["clip_id"]: row for row in reversed(rows.rows(named=True))}
-
-
 def _encoded(corpus: str, span: dict) -> bytes | None:
     store = AudioStore(Store.default(), load_corpus(corpus).audio)
     try:
-        store.ensure(span["media_digest"], corpus_place(corpus).media / span["media_path"])
+        if store.find(span["media_digest"]) is None:  # a media list is read only if need be
+            store.ensure(span["media_digest"], open_place(corpus_place(corpus).media).source(span["media_path"]))
         samples = read_audio(store.path(span["media_digest"]), span["start_s"], span["stop_s"], SAMPLE_RATE)
     except (MediaError, OSError):
         return None

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from cache.durable import new_file
 from pipeline import layout
 from pipeline.config.params import load_params
+from pipeline.operations.log import logged
 from pipeline.summary import Summary
 from stages.report.clip_sound import Sounds
 from stages.report.descriptions import read_descriptions
@@ -17,6 +18,7 @@ from stages.report.results import read_results
 PAGE = "index.html"
 
 
+@logged
 def report() -> None:
     """Show the results of all experiments of params.yaml on one page."""
     params = load_params()

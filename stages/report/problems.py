@@ -6,9 +6,12 @@ from pathlib import Path
 
 from cache import tables as schemas
 from pipeline import layout
-from pipeline.command_line import EXIT_PROBLEMS
 from pipeline.config.params import Params, load_params
 from pipeline.console_table import print_table
+from pipeline.counted import counted
+from pipeline.exit_codes import EXIT_PROBLEMS
+
+MOST_SHOWN = 1000
 
 
 def read_problems(folder: Path, params: Params) -> list[dict[str, str]]:
@@ -30,5 +33,8 @@ def problems() -> None:
         print("No problems.")
         return
     columns = ("corpus", "stage", "encoder", "id", "path", "reason")
-    print_table(f"{len(rows)} problems", columns, [[row[name] for name in columns] for row in rows], len(columns))
+    cells = [[row[name] for name in columns] for row in rows[:MOST_SHOWN]]
+    print_table(counted(len(rows), "problem"), columns, cells, len(columns))
+    if len(rows) > MOST_SHOWN:
+        print(f"and {len(rows) - MOST_SHOWN} more: the tables in {layout.PROBLEMS} have them all.")
     raise SystemExit(EXIT_PROBLEMS)

@@ -12,6 +12,7 @@ import typer
 from pipeline import layout
 from pipeline.config.experiment import load_experiment
 from pipeline.config.params import load_params
+from pipeline.operations.log import logged
 from pipeline.subsets import read_subset
 from stages.score import results
 from stages.score.experiment import open_experiment
@@ -19,6 +20,7 @@ from stages.score.inputs import NothingToScore
 from stages.score.scored import Scored
 
 
+@logged
 def score(experiment: Annotated[str, typer.Argument(help="An experiment of configs/experiments/.")]) -> None:
     """Score an experiment on its whole corpus over the cached embeddings."""
     config = load_experiment(experiment)
@@ -36,6 +38,7 @@ def score(experiment: Annotated[str, typer.Argument(help="An experiment of confi
     print(f"score {experiment}: {headline(scored)} ({n_queries:,} queries, {_since(started)})", flush=True)
 
 
+@logged
 def score_subset(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     subset: Annotated[str, typer.Argument(help="A subset of configs/subsets/CORPUS/.")],
@@ -48,7 +51,7 @@ def score_subset(
     names = load_params().experiments_of(corpus)
     for name in names:
         try:
-            scored[name] = open_experiment(load_experiment(name)).score(members)
+            scored[name] = open_experiment(load_experiment(name).on_subset(subset)).score(members)
         except NothingToScore as reason:
             remarks.append(f"{name}: {reason}")
     results.write_subset(layout.subset_results(corpus, subset), scored)

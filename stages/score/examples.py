@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 N_BEST, N_WORST, N_TOP = 5, 5, 5
 HEATMAP_SIZE = 400
+LEAST_SIMILAR = -2.0
+"""Stands for the best wrong answer where there is none."""
 
 
 def best_and_worst(
@@ -33,36 +35,77 @@ def best_and_worst(
     Returns:
         Records of caption, rank, expected clip and the clips on top; best ones first.
     """
+    found = []
+    for kind, one in ends(ranks, _margin(sims[rows], paired[rows]), len(ranks)):
+        row = rows[one]
+        own = int(np.where(paired[row], sims[row], -np.inf).argmax())
+        top = [
+            (clip_ids[clip], sims[row, clip], bool(paired[row, clip]))
+            for clip in np.argsort(-sims[row], kind="stable")[:N_TOP]
+        ]
+        found.append(record(kind, texts[row], float(ranks[one]), clip_ids[own], top))
+    return found
+
+
+def ends(ranks: NDArray[np.float64], margins: NDArray[np.float64], n_queries: int) -> list[tuple[str, int]]:
+    """Which queries are shown: `best` and `worst`, and their numbers.
+
+    Args:
+        ranks: (q,).
+        margins: (q,) by how much the right answer is ahead of the best wrong one.
+        n_queries: how many there are, where only `contenders` are given.
+    """
     # Among equally good queries the clearest win, among equally bad the widest miss.
-    by_rank = np.lexsort((-_margin(sims[rows], paired[rows]), ranks))
-    worst = by_rank[max(N_BEST, len(by_rank) - N_WORST) :][::-1]
-    chosen = [("best", one) for one in by_rank[:N_BEST]] + [("worst", one) for one in worst]
-    return [
-        {
-            "kind": kind,
-            "caption": texts[rows[one]],
-            "rank": float(ranks[one]),
-            **_answers(sims[rows[one]], paired[rows[one]], clip_ids),
-        }
-        for kind, one in chosen
-    ]
+    by_rank = np.lexsort((-margins, ranks)).tolist()
+    worst = by_rank[::-1][: max(0, min(N_WORST, n_queries - N_BEST))]
+    return [("best", one) for one in by_rank[:N_BEST]] + [("worst", one) for one in worst]
+
+
+def contenders(
+    ranks: NDArray[np.float64], lowest: NDArray[np.float64], highest: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Queries that may be among the best or worst: of equal ranks those of clearest wins and widest misses.
+
+    Args:
+        ranks: (q,).
+        lowest: (q,) than which a query's margin is not smaller.
+        highest: (q,) than which it is not larger.
+
+    Returns:
+        Numbers, ascending.
+    """
+    chosen = np.zeros(len(ranks), bool)
+    for way, n, near, far in ((1, N_BEST, lowest, highest), (-1, N_WORST, -highest, -lowest)):
+        n = min(n, len(ranks))
+        last = np.partition(way * ranks, n - 1)[n - 1]
+        better, level = way * ranks < last, np.flatnonzero(way * ranks == last)
+        wanted = n - np.count_nonzero(better)
+        cut = np.partition(near[level], len(level) - wanted)[len(level) - wanted]
+        chosen |= better
+        chosen[level[far[level] >= cut]] = True
+    return np.flatnonzero(chosen)
+
+
+def record(
+    kind: str, caption: str, rank: float, expected: str, top: Sequence[tuple[str, np.float32, bool]]
+) -> dict[str, Any]:
+    """A query in the form that the report reads; `top` is clip, similarity and whether it is right, best first."""
+    return {
+        "kind": kind,
+        "caption": caption,
+        "rank": rank,
+        "expected": expected,
+        "top": [
+            {"clip": clip, "similarity": round(float(similarity), 4), "is_match": right}
+            for clip, similarity, right in top
+        ],
+    }
 
 
 def _margin(sims: NDArray[np.float32], paired: NDArray[np.bool_]) -> NDArray[np.float64]:
     best = np.where(paired, sims, -np.inf).max(axis=1, initial=-np.inf)
-    other = np.where(paired, -np.inf, sims).max(axis=1, initial=-2.0)
-    return (best - np.maximum(other, -2.0)).astype(np.float64)
-
-
-def _answers(sims: NDArray[np.float32], paired: NDArray[np.bool_], clip_ids: Sequence[str]) -> dict[str, Any]:
-    top = np.argsort(-sims, kind="stable")[:N_TOP]
-    return {
-        "expected": clip_ids[int(np.where(paired, sims, -np.inf).argmax())],
-        "top": [
-            {"clip": clip_ids[one], "similarity": round(float(sims[one]), 4), "is_match": bool(paired[one])}
-            for one in top
-        ],
-    }
+    other = np.where(paired, -np.inf, sims).max(axis=1, initial=LEAST_SIMILAR)
+    return (best - np.maximum(other, LEAST_SIMILAR)).astype(np.float64)
 
 
 def heatmap(
@@ -74,13 +117,35 @@ def heatmap(
         `sims` float32 (captions, clips), `captions` and `clips` their labels.
     """
     described = np.flatnonzero(paired.any(axis=1))
-    first_clip = paired[described].argmax(axis=1)
+    rows, columns = heatmap_cells(described, paired[described].argmax(axis=1))
+    return labelled(sims[np.ix_(rows, columns)], rows, columns, texts, clip_ids)
+
+
+def heatmap_cells(
+    described: NDArray[np.int64], first_clip: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which captions and clips a heatmap shows.
+
+    Args:
+        described: (c,) numbers of the captions that belong to a clip.
+        first_clip: (c,) the first of each.
+    """
     rows = described[np.argsort(first_clip, kind="stable")]
-    columns = np.sort(np.unique(first_clip))
+    columns = np.unique(first_clip)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), HEATMAP_SIZE)).astype(int)]
-    columns = columns[np.linspace(0, len(columns) - 1, min(len(columns), HEATMAP_SIZE)).astype(int)]
+    return rows, columns[np.linspace(0, len(columns) - 1, min(len(columns), HEATMAP_SIZE)).astype(int)]
+
+
+def labelled(
+    sims: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    texts: Sequence[str],
+    clip_ids: Sequence[str],
+) -> dict[str, NDArray[Any]]:
+    """A heatmap's arrays: similarities of these captions and clips, and what they are called."""
     return {
-        "sims": sims[np.ix_(rows, columns)],
+        "sims": sims,
         "captions": np.array([texts[row] for row in rows]),
         "clips": np.array([clip_ids[column] for column in columns]),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import contiguous, each_block
+from stages.score.blocks import contiguous, each_block, row_blocks
 from stages.score.ranking import Array, same_shape, sorted_keys, without_nan
 
 
@@ -55,12 +55,28 @@ def graded_scores(sims: Array, relevancy: Array) -> GradedScores:
         grades = contiguous(relevancy[rows], np.float64)
         relevant = grades != 0
         block = without_nan(contiguous(sims[rows]), rows)
-        found = _Relevant(*sorted_keys(block, relevant), grades)
-        precision[rows] = found.average_precision()
-        ideal = found.ideal_gain(discount)
-        gain[rows] = np.divide(found.gain(discount), ideal, out=np.full(len(ideal), np.nan), where=ideal != 0)
+        found = _Relevant.in_keys(*sorted_keys(block, relevant), grades)
+        precision[rows], gain[rows] = found.average_precision(), found.ndcg(discount)
 
     each_block(work, *sims.shape)
+    return GradedScores(precision, gain)
+
+
+def scores_of_places(places: Array, counts: Array, n_items: int) -> GradedScores:
+    """`graded_scores` of queries all of whose relevant items are of relevancy 1, where those stand being known.
+
+    Args:
+        places: the 0-based ranks of each query's relevant items, ascending, query after query.
+        counts: (Q,) how many of them each query has, at least one.
+        n_items: that are ranked.
+    """
+    precision, gain = np.empty(len(counts)), np.empty(len(counts))
+    discount = discounts(n_items)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    for rows in row_blocks(len(counts), int(counts.max(initial=1))):
+        some = places[ends[rows.start] : ends[rows.stop]]
+        found = _Relevant(counts[rows], some, np.ones(len(some)))
+        precision[rows], gain[rows] = found.average_precision(), found.ndcg(discount)
     return GradedScores(precision, gain)
 
 
@@ -68,7 +84,7 @@ def ideal_gain(grades: Array) -> NDArray[np.float64]:
     """Discounted cumulative gain of the best order of each row of relevancies (Q, N)."""
     wide = np.ascontiguousarray(grades, np.float64)
     any_order = np.broadcast_to(np.arange(wide.shape[1]), wide.shape)
-    return _Relevant(*_marked(any_order, wide != 0), wide).ideal_gain(discounts(wide.shape[1]))
+    return _Relevant.in_keys(*_marked(any_order, wide != 0), wide).ideal_gain(discounts(wide.shape[1]))
 
 
 def discounts(n: int) -> NDArray[np.float64]:
@@ -83,21 +99,36 @@ class _Relevant:
     Sums are taken row by row, so their bits depend on the row alone.
 
     Args:
-        keys: (B, N) from `sorted_keys` with the relevant items marked.
-        low: their bits of items and marks.
-        grades: (B, N) relevancies.
+        counts: (B,) how many there are in each row.
+        places: (sum of counts,) their 0-based ranks, row after row.
+        grades: their relevancies.
     """
 
-    def __init__(self, keys: NDArray[np.int64], low: int, grades: NDArray[np.float64]) -> None:
-        self.n_rows, n_columns = grades.shape
+    def __init__(self, counts: Array, places: Array, grades: NDArray[np.float64]) -> None:
+        self.n_rows, self.counts, self.places, self.grades = len(counts), counts, places, grades
+        self.starts = np.cumsum(counts) - counts
+        self.rows = np.repeat(np.arange(self.n_rows), counts)
+        self.ordinals = np.arange(len(places)) - self.starts[self.rows]
+
+    @classmethod
+    def in_keys(cls, keys: NDArray[np.int64], low: int, grades: NDArray[np.float64]) -> _Relevant:
+        """Finds them among all items.
+
+        Args:
+            keys: (B, N) from `sorted_keys` with the relevant items marked.
+            low: their bits of items and marks.
+            grades: (B, N) relevancies.
+        """
+        n_rows, n_columns = grades.shape
         cells = np.flatnonzero((keys.astype(np.uint8) & np.uint8(1)).view(bool))
-        ends = np.searchsorted(cells, np.arange(self.n_rows + 1) * n_columns)
-        self.starts, self.counts = ends[:-1], np.diff(ends)
-        self.rows = np.repeat(np.arange(self.n_rows), self.counts)
-        first_cells = self.rows * n_columns
-        self.places = cells - first_cells
-        self.ordinals = np.arange(len(cells)) - self.starts[self.rows]
-        self.grades = grades.take(((keys.take(cells) & low) >> 1) + first_cells)
+        counts = np.diff(np.searchsorted(cells, np.arange(n_rows + 1) * n_columns))
+        first_cells = np.repeat(np.arange(n_rows), counts) * n_columns
+        return cls(counts, cells - first_cells, grades.take(((keys.take(cells) & low) >> 1) + first_cells))
+
+    def ndcg(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`gain` over `ideal_gain`; nan where there is none."""
+        ideal = self.ideal_gain(discount)
+        return np.divide(self.gain(discount), ideal, out=np.full(len(ideal), np.nan), where=ideal != 0)
 
     def gain(self, discount: NDArray[np.float64]) -> NDArray[np.float64]:
         """Discounted relevancies of the first ranks, as many as there are relevant items."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from cache import tables as schemas
-from cache.artifact import open_artifact
+from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.experiment import ExperimentConfig
 from pipeline.corpus_tables import read_extended
 from pipeline.suggest import did_you_mean
+from stages.score.pairs import Pairs
+from stages.score.stored_rows import StoredRows
 
 
 class NothingToScore(UserError):
@@ -30,12 +31,12 @@ class Captions:
     Attributes:
         ids: m captions.
         texts: of the captions.
-        rows: per encoder, float32 (m, dim).
+        rows: per encoder, (m, dim).
     """
 
     ids: list[str]
     texts: list[str]
-    rows: list[NDArray[np.float32]]
+    rows: list[StoredRows]
 
     def places(self) -> dict[str, int]:
         """Caption id -> row."""
@@ -48,35 +49,35 @@ class Embedded:
 
     Attributes:
         clip_ids: n clips, in table order.
-        clips: per encoder, float32 (n, dim).
+        clips: per encoder, (n, dim).
         captions: of each caption source that the experiment names.
         n_clips_missing: clips of the corpus that an encoder has no embedding of.
     """
 
     clip_ids: list[str]
-    clips: list[NDArray[np.float32]]
+    clips: list[StoredRows]
     captions: dict[str, Captions]
     n_clips_missing: int
 
 
 def read_embedded(config: ExperimentConfig) -> Embedded:
-    """Reads tables and artifacts.
+    """Reads tables and the ids of artifacts; their rows are read when they are asked for.
 
     Raises:
         NothingToScore: nothing was embedded.
         UserError: a table or artifact is missing or damaged, or a caption source is unknown.
     """
-    clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
+    clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"]
     clip_ids, clip_rows = _joined(config, "clips", clips)
     table = read_extended(config.corpus, "captions")
     captions = {source: _captions(config, source, table) for source in dict.fromkeys(config.sources())}
     n_captions = min(len(one.ids) for one in captions.values())
-    if not clip_ids or not n_captions:
+    if clip_ids.is_empty() or not n_captions:
         raise NothingToScore(
             f"Corpus {config.corpus!r} has {len(clip_ids)} clips and {n_captions} captions embedded by "
             f"{' + '.join(config.encoders)}: there is nothing to score (see `hearonce problems`)."
         )
-    return Embedded(clip_ids, clip_rows, captions, len(clips) - len(clip_ids))
+    return Embedded(clip_ids.to_list(), clip_rows, captions, len(clips) - len(clip_ids))
 
 
 def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame) -> Captions:
@@ -86,14 +87,44 @@ def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame) -> Cap
             f"Corpus {config.corpus!r} has no caption source {source!r} (`hearonce ingest {config.corpus}` says if "
             f"files of it are missing), {did_you_mean(source, sources)}"
         )
-    texts = dict(table.filter(pl.col("source") == source).select("caption_id", "text").iter_rows())
-    ids, rows = _joined(config, "captions", list(texts))
-    return Captions(ids, [texts[one] for one in ids], rows)
+    own = table.filter(pl.col("source") == source).unique("caption_id", keep="first", maintain_order=True)
+    ids, rows = _joined(config, "captions", own["caption_id"])
+    texts = matches(ids, own["caption_id"])
+    return Captions(ids.to_list(), own["text"].gather(texts).to_list(), rows)
 
 
-def _joined(config: ExperimentConfig, modality: str, ids: Sequence[str]) -> tuple[list[str], list[NDArray[Any]]]:
+def _joined(config: ExperimentConfig, modality: str, ids: pl.Series) -> tuple[pl.Series, list[StoredRows]]:
     """Those of the ids that every encoder has embedded, and their rows per encoder."""
     opened = [open_artifact(layout.embeddings(config.corpus, name, modality)) for name in config.encoders]
-    places = [{one: row for row, one in enumerate(artifact.ids)} for artifact in opened]
-    kept = [one for one in ids if all(one in rows for rows in places)]
-    return kept, [artifact.numpy()[[rows[one] for one in kept]] for artifact, rows in zip(opened, places, strict=True)]
+    return embedded_rows(opened, ids)
+
+
+def embedded_rows(artifacts: Sequence[Artifact], ids: pl.Series) -> tuple[pl.Series, list[StoredRows]]:
+    """Those of the ids that all artifacts have, in their order, and where their rows lie in each."""
+    places = [matches(ids, pl.Series(artifact.ids, dtype=pl.String)) for artifact in artifacts]
+    kept = np.all([place >= 0 for place in places], axis=0)
+    rows = [StoredRows(artifact, place[kept]) for artifact, place in zip(artifacts, places, strict=True)]
+    return ids.filter(pl.Series(kept, dtype=pl.Boolean)), rows
+
+
+def matches(ids: pl.Series, among: pl.Series) -> NDArray[np.int64]:
+    """Where each id stands among others, -1 where it does not."""
+    known = pl.DataFrame({"id": among, "place": np.arange(len(among))}).unique("id", keep="last")
+    asked = pl.DataFrame({"id": ids, "order": np.arange(len(ids))})
+    found = asked.join(known, on="id", how="left").sort("order")["place"].fill_null(-1)
+    return found.to_numpy().astype(np.int64)
+
+
+def read_pairs(corpus: str, captions: Sequence[str], clips: Sequence[str]) -> Pairs:
+    """Which of these captions describe which of these clips, by number.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+    table = read_extended(corpus, "pairs")
+    numbers = [
+        matches(table[column], pl.Series(ids, dtype=pl.String))
+        for column, ids in (("caption_id", captions), ("clip_id", clips))
+    ]
+    both = (numbers[0] >= 0) & (numbers[1] >= 0)
+    return Pairs.of(numbers[0][both], numbers[1][both])

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.score import metrics
-from stages.score.graded import graded_scores
+from stages.score.at_scale.tally import Tally
+from stages.score.graded import GradedScores, graded_scores
 from stages.score.ranking import Array, ranks_of_best
 from stages.score.transforms import Directed
 
@@ -54,20 +55,38 @@ def score(sims: Directed, paired: NDArray[np.bool_]) -> dict[str, DirectionResul
     }
 
 
+def score_counted(text_to_clip: Tally, clip_to_text: Tally) -> dict[str, DirectionResult]:
+    """The same from counts of all pairs, where the matrix does not fit into memory."""
+    return {
+        direction: _result(
+            tally.queries(), tally.ranks("mean"), tally.graded(), np.bincount(tally.pairs.queries), tally.n_items
+        )
+        for direction, tally in (("text_to_clip", text_to_clip), ("clip_to_text", clip_to_text))
+    }
+
+
 def _direction(sims: Array, paired: NDArray[np.bool_]) -> DirectionResult:
     answered = paired.any(axis=1)
     sims, paired = sims[answered], paired[answered]
-    ranks = ranks_of_best(sims, paired)
     graded = graded_scores(sims, paired.astype(np.float64))
+    return _result(np.flatnonzero(answered), ranks_of_best(sims, paired), graded, paired.sum(axis=1), sims.shape[1])
+
+
+def _result(
+    queries: NDArray[np.int64],
+    ranks: NDArray[np.float64],
+    graded: GradedScores,
+    n_answers: NDArray[np.int64],
+    n_items: int,
+) -> DirectionResult:
     values = metrics.retrieval_metrics(ranks)
     values |= {"mAP": metrics.mean_scored(graded.average_precision), "nDCG": metrics.mean_scored(graded.ndcg)}
-    n_items = sims.shape[1]
     return DirectionResult(
-        np.flatnonzero(answered),
+        queries,
         ranks,
         graded.average_precision,
         graded.ndcg,
         n_items,
         {name: float(values[name]) for name in METRICS},
-        {name: float(value) for name, value in metrics.chance(paired.sum(axis=1), n_items).items()},
+        {name: float(value) for name, value in metrics.chance(n_answers[n_answers > 0], n_items).items()},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,9 @@ from cache.errors import UserError
 from stages.avlnet.retrieval import SIDES, retrieval
 from stages.avlnet.shape import Variant
 from stages.score import metrics
+from stages.score.at_scale.tally import Tally
 from stages.score.ranking import Array, ranks_of_best
+from stages.score.ranking import Ties as RankTies
 
 METRICS = ("R@1", "R@5", "R@10", "MedR")
 Ties = Literal["mean", "optimistic", "pessimistic", "several-ranks"]
@@ -45,14 +47,36 @@ def score(sims: Array, right: NDArray[np.bool_], ties: Ties, count: int | None =
         count: queries that recall is a fraction of; those that are not here count as mistakes. The median rank is over
             those that are here, as the authors have it.
     """
-    chance = metrics.chance(right.sum(axis=1), sims.shape[1])
-    here = 1.0 if count is None else len(sims) / count
+    return _result(lambda rule: ranks_of_best(sims, right, rule), right.sum(axis=1), sims.shape[1], ties, count)
+
+
+def score_counted(tally: Tally, right_counts: NDArray[np.int64], ties: Ties, count: int | None = None) -> SideResult:
+    """The same from counts, where the matrix does not fit into memory.
+
+    Args:
+        tally: of the best right item of each query.
+        right_counts: (queries,) how many right items each has.
+        ties: as above.
+        count: as above.
+    """
+    return _result(tally.ranks, right_counts, tally.n_items, ties, count)
+
+
+def _result(
+    ranks_by: Callable[[RankTies], NDArray[np.float64]],
+    right_counts: NDArray[np.int64],
+    n_items: int,
+    ties: Ties,
+    count: int | None,
+) -> SideResult:
+    chance = metrics.chance(right_counts, n_items)
+    here = 1.0 if count is None else len(right_counts) / count
     chance = {name: value * (here if name.startswith("R@") else 1.0) for name, value in chance.items()}
     if ties == "several-ranks":
-        ranks = ranks_of_best(sims, right, "optimistic")
-        values = retrieval(ranks, ranks_of_best(sims, right, "pessimistic"), count)
+        ranks = ranks_by("optimistic")
+        values = retrieval(ranks, ranks_by("pessimistic"), count)
     else:
-        ranks = ranks_of_best(sims, right, ties)
+        ranks = ranks_by(ties)
         values = metrics.retrieval_metrics(ranks)
         values = {name: value * (here if name.startswith("R@") else 1.0) for name, value in values.items()}
     return SideResult(

@@ -3,6 +3,8 @@
 Products are summed in float64 and rounded to float32 once. A float32 matrix product gives two
 equal captions different last bits, depending on where in the matrix they stand and on how it is
 cut into blocks: that would break exact ties at random and make numbers depend on the block size.
+Cosines are brought to steps of 2**-40 on the way, or those that cancel to 0 would differ by what
+the order of their sums leaves, which float32 near 0 is fine enough to show.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,9 @@ from stages.score.ranking import Array
 
 SMALLEST_NORM = 1e-8
 """Norms are clamped here as in the reference, so an all-zero embedding is similar to nothing."""
+
+COSINE_STEP = 2.0**-40
+"""What the order of the sum can change in a cosine of 4,096 dimensions in float64, at the most."""
 
 PRODUCT_ROWS = 256
 """Rows of a matrix product at a time: enough for it to run at full speed."""
@@ -35,16 +40,20 @@ def cosine_blocks(
         items: (N, D); a float64 copy of it is held.
         max_rows: rows in a block; by default as many as keep a block in a few tens of MB.
     """
-    return _product_blocks(unit_rows, queries, items, max_rows)
+    return _product_blocks(unit_rows, rounded_cosines, queries, items, max_rows)
 
 
 def dot_product(queries: Array, items: Array) -> NDArray[np.float32]:
     """Dot product of every query (Q, D) with every item (N, D), as (Q, N) float32; lengths count."""
-    return _whole(_product_blocks(_wide, queries, items), queries, items)
+    return _whole(_product_blocks(wide_rows, rounded_products, queries, items), queries, items)
 
 
 def _product_blocks(
-    prepare: Callable[[Array], NDArray[np.float64]], queries: Array, items: Array, max_rows: int | None = None
+    prepare: Callable[[Array], NDArray[np.float64]],
+    rounded: Callable[[NDArray[np.float64]], NDArray[np.float32]],
+    queries: Array,
+    items: Array,
+    max_rows: int | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     if queries.ndim != 2 or items.ndim != 2 or queries.shape[1] != items.shape[1]:
         raise ValueError(
@@ -53,7 +62,7 @@ def _product_blocks(
         )
     columns = prepare(items).T
     for rows in row_blocks(len(queries), max(columns.shape), max_rows or PRODUCT_ROWS):
-        yield rows, (prepare(queries[rows]) @ columns).astype(np.float32)
+        yield rows, rounded(prepare(queries[rows]) @ columns)
 
 
 def _whole(blocks: Iterator[tuple[slice, NDArray[np.float32]]], queries: Array, items: Array) -> NDArray[np.float32]:
@@ -89,11 +98,25 @@ def fuse(sims: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = 
 
 def unit_rows(embeddings: Array) -> NDArray[np.float64]:
     """The rows divided by their lengths."""
-    wide = _wide(embeddings)
+    wide = wide_rows(embeddings)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     unit: NDArray[np.float64] = wide / np.maximum(norms, SMALLEST_NORM)
     return unit
 
 
-def _wide(embeddings: Array) -> NDArray[np.float64]:
+def wide_rows(embeddings: Array) -> NDArray[np.float64]:
+    """The rows as they are, in float64."""
     return np.asarray(embeddings, np.float64)
+
+
+def rounded_cosines(sums: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Cosines as they are ranked; `sums` is written over."""
+    sums *= 1 / COSINE_STEP
+    np.rint(sums, out=sums)
+    sums *= COSINE_STEP
+    return sums.astype(np.float32)
+
+
+def rounded_products(sums: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Dot products as they are ranked."""
+    return sums.astype(np.float32)

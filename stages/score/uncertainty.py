@@ -21,6 +21,8 @@ Statistic = Literal["mean", "median"]
 N_RESAMPLES = 1_000
 N_PERMUTATIONS = 10_000
 LEVEL = 0.95
+MANY_QUERIES = 100_000
+"""From so many on, queries that scored the same are drawn together."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def resampled(
 ) -> NDArray[np.float64]:
     """The statistic in resamples of the queries, drawn with replacement (Efron 1979).
 
-    Same seed and number of queries: same resamples, so columns may be compared draw by draw.
+    Same seed and number of queries: same resamples, so columns may be compared draw by draw. Of very many queries it
+    is drawn how often each value that there is occurs, which has the same distribution.
 
     Args:
         values: (Q,) per-query values, or (Q, M) of M metrics over the same queries.
@@ -64,6 +67,10 @@ def resampled(
     values = np.asarray(values, np.float64)
     result = np.empty((n_resamples, *values.shape[1:]))
     generator = np.random.default_rng(seed)
+    if len(values) >= MANY_QUERIES and (values.ndim == 1 or statistic == "mean"):
+        some, counts = _groups(values)
+        if 10 * len(counts) < len(values):
+            return _resampled_together(values[some], counts, statistic, n_resamples, generator)
     of_resamples = _MEANS_AND_MEDIANS[statistic](values)
     for rows in row_blocks(n_resamples, max(1, len(values))):
         drawn = generator.integers(0, len(values), (rows.stop - rows.start, len(values)), dtype=np.int32)
@@ -166,6 +173,39 @@ def _medians(values: NDArray[np.float64]) -> Callable[[Array], Array]:
         return in_order[places].mean(axis=1)
 
     return medians
+
+
+def _resampled_together(
+    distinct: NDArray[np.float64], counts: Array, statistic: Statistic, n_resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    result = np.empty((n_resamples, *distinct.shape[1:]))
+    n = int(counts.sum())
+    for rows in row_blocks(n_resamples, len(counts)):
+        drawn = generator.multinomial(n, counts / n, rows.stop - rows.start)
+        result[rows] = drawn @ distinct / n if statistic == "mean" else _middle(distinct, drawn)
+    return result
+
+
+def _groups(values: NDArray[np.float64]) -> tuple[Array, Array]:
+    """Of queries that scored the same in all metrics, one query and how many there are; ascending by the first metric.
+
+    Args:
+        values: (Q,) or (Q, M).
+    """
+    codes: Array = np.zeros(len(values), np.int64)
+    for column in values.reshape(len(values), -1).T:
+        own, numbers = np.unique(column, return_inverse=True)
+        codes = np.unique(codes * len(own) + numbers, return_inverse=True)[1]
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    return first, counts
+
+
+def _middle(distinct: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The median of each resample, (R,), of values (G,) ascending that occur so many times, (R, G)."""
+    up_to = np.cumsum(drawn, axis=1)
+    n = int(up_to[0, -1])
+    ends: list[NDArray[np.float64]] = [distinct[(up_to > place).argmax(axis=1)] for place in ((n - 1) // 2, n // 2)]
+    return (ends[0] + ends[1]) / 2
 
 
 _MEANS_AND_MEDIANS = {"mean": _means, "median": _medians}

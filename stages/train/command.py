@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.fingerprints import fingerprint_of
+from pipeline.operations.events import event
+from pipeline.operations.log import logged
 from pipeline.options import Workers
 from pipeline.summary import Summary
 from stages.train.config import TrainingConfig, load_training
@@ -35,6 +38,7 @@ Seconds = Annotated[
 ]
 
 
+@logged
 def train(
     name: Name, device: Device = None, workers: Workers = None, processes: Count = 1, save_every: Seconds = 600.0
 ) -> None:
@@ -42,6 +46,7 @@ def train(
     config = load_training(name)
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        event("remark", text="torchrun takes over; each of its processes has a log of its own")
         os.execv(sys.executable, [*torchrun, *sys.argv])
     from stages.train.batches import BatchReader
     from stages.train.features import CachedFeatures
@@ -55,6 +60,8 @@ def train(
             with together.first_alone():  # what the first imports into the store, the others find there
                 features = _features(config)
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
+            if evaluated is not None:
+                _check_alike(features, evaluated)
         reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
         with closing(reader):
             _train(name, Material(config, features, evaluated, reader, together), summary, save_every)
@@ -67,6 +74,18 @@ def _features(config: TrainingConfig) -> Features:
     from stages.train.howto100m import WindowedVideos
 
     return CachedFeatures(config, config.train_on) if config.files is None else WindowedVideos(config.files, config)
+
+
+def _check_alike(trained: Features, evaluated: Features) -> None:
+    for what, wanted, found in (
+        ("picture features", trained.picture_dim, evaluated.picture_dim),
+        ("word vectors", trained.word_dim, evaluated.word_dim),
+    ):
+        if found != wanted:
+            raise UserError(
+                f"The clips to evaluate on have {what} of length {found}, those to train on of {wanted}: name encoders "
+                "that made the same features."
+            )
 
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:

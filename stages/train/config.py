@@ -54,11 +54,12 @@ class TrainingConfig(Settings):
     """How a network is trained, on which clips of which corpus. Whatever stands here can change the weights.
 
     Attributes:
-        corpus: whose clips.
+        corpus: whose clips are trained and evaluated on; with `files`, it is evaluated on alone.
         sound: encoder whose rows are log-mel spectrograms.
         flat: encoder of 2D picture features.
         moving: encoder of 3D picture features.
-        words: encoder of word vectors; null for the variant without text, and with `files`.
+        words: encoder of word vectors; null for the variant without text, and with `files` that nothing is evaluated
+            beside.
         captions: caption source; a clip with several captions is trained on one drawn at random.
         train_on: subset (`configs/subsets/CORPUS/`) of the clips to train on; null for all.
         evaluate_on: subset whose retrieval is measured before each epoch and after the last; null for none.
@@ -73,7 +74,7 @@ class TrainingConfig(Settings):
         max_frames: spectrograms are padded or cut to so many frames.
         max_words: texts are padded or cut to so many words.
         windows: random stretches of each clip instead of the whole.
-        files: feature files of whole videos instead of the caches of a corpus: HowTo100M.
+        files: feature files of whole videos to train on, HowTo100M, instead of the caches of the corpus.
         batch_size: clips of a batch, over all processes.
         accumulate: parts in which each process works through its batch, to save memory. The loss and its gradient are
             those of the whole batch; only batch normalisation sees a part at a time.
@@ -112,6 +113,11 @@ class TrainingConfig(Settings):
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     seed: int = 1
 
+    def reads(self) -> list[Path]:
+        """Files and folders that must be there beside cached features."""
+        files = {} if self.files is None else dict(self.files)
+        return [path for path in (self.start, *files.values()) if path is not None]
+
     @model_validator(mode="after")
     def _fits(self) -> TrainingConfig:
         self._fits_files()
@@ -121,7 +127,7 @@ class TrainingConfig(Settings):
             raise ValueError("objective text-to-sum is of variant tri")
         if self.variant == "fused" and self.dim % 2:
             raise ValueError("dim of variant fused must be even")
-        if self.windows is not None and self.words is not None:
+        if self.files is None and self.windows is not None and self.words is not None:
             raise ValueError("random windows have no captions: leave out windows or words")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} does not divide into {self.accumulate} parts")
@@ -133,10 +139,13 @@ class TrainingConfig(Settings):
             if windows is not None and windows.least_s is not None:
                 raise ValueError("windows with least_s are of the captions of files: leave out least_s")
             return
-        if windows is None or self.train_on or self.evaluate_on:
-            raise ValueError("with files of whole videos, windows must be given, train_on and evaluate_on left out")
-        if self.words is not None:
-            raise ValueError("with files of whole videos, files.vectors has the words: leave out words")
+        if windows is None or self.train_on:
+            raise ValueError("with files of whole videos, windows must be given and train_on left out")
+        if (self.words is not None) != (self.evaluate_on is not None and self.variant != "bi"):
+            raise ValueError(
+                "with files of whole videos, files.vectors has the words to train on, and words names those of "
+                f"evaluate_on: {'leave out' if self.words else 'give'} words"
+            )
         for name, given in (
             ("files.captions", files.captions),
             ("files.vectors", files.vectors),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cache.errors import UserError
+from pipeline.operations.interruption import asked, held_back
 from pipeline.progress import progress as shown
 from pipeline.summary import Summary
 from stages.avlnet.network import AvlNet
@@ -69,9 +71,10 @@ class Material:
                 f"batch_size {config.batch_size} cannot be shared out to {shares} parts: change one of them."
             )
         if n < config.batch_size:
+            clips = f"clips of {config.corpus!r} (subset {config.train_on or 'all'})"
+            source = clips if config.files is None else f"videos of {config.files.paths}"
             raise UserError(
-                f"Of {config.corpus!r} (subset {config.train_on or 'all'}) {n} clips can be trained on, fewer than "
-                f"batch_size {config.batch_size}: make that smaller."
+                f"Of the {source} {n} can be trained on, fewer than batch_size {config.batch_size}: make that smaller."
             )
         return n // config.batch_size
 
@@ -106,16 +109,20 @@ def train(
             if len(progress.evaluations) == progress.epoch:
                 _evaluate(net, material, progress, observer, summary)
             last_save = time.monotonic()
-            for losses in _steps(stepper, material, progress, summary):
-                progress.losses += losses
-                progress.step += len(losses)
-                observer.losses(losses)
-                summary.computed += len(losses)
-                advance(len(losses))
-                if first and progress.step < material.steps_per_epoch and time.monotonic() - last_save >= save_every_s:
-                    with summary.timed("save"):
-                        saved.save(progress, net, stepper)
-                    last_save = time.monotonic()
+            with _between_steps(material.processes):
+                for losses in _steps(stepper, material, progress, summary):
+                    progress.losses += losses
+                    progress.step += len(losses)
+                    observer.losses(losses)
+                    summary.computed += len(losses)
+                    advance(len(losses))
+                    due = progress.step < material.steps_per_epoch and time.monotonic() - last_save >= save_every_s
+                    if first and (due or asked()):
+                        with summary.timed("save"):
+                            saved.save(progress, net, stepper)
+                        last_save = time.monotonic()
+                    if asked():
+                        break
             stepper.decay()
             progress.epoch, progress.step = progress.epoch + 1, 0
             if first:
@@ -123,6 +130,11 @@ def train(
                     saved.save(progress, net, stepper)
         if len(progress.evaluations) == config.epochs:
             _evaluate(net, material, progress, observer, summary)
+
+
+def _between_steps(processes: Processes) -> AbstractContextManager[None]:
+    """An interruption takes effect after a step, whose state is saved; at once where other processes may have left."""
+    return held_back() if processes.count == 1 else nullcontext()
 
 
 def _evaluate(net: AvlNet, material: Material, progress: Progress, observer: Observer, summary: Summary) -> None:
@@ -156,7 +168,7 @@ def _steps(stepper: Stepper, material: Material, progress: Progress, summary: Su
             mine = [next(read) for _ in range(config.accumulate)]
         with summary.timed("step"):
             pending.append(stepper.step(mine))
-        if len(pending) == LOSSES_AT_ONCE or i + 1 == len(batches):
+        if len(pending) == LOSSES_AT_ONCE or i + 1 == len(batches) or asked():
             with summary.timed("step"):
                 losses = torch.stack(pending).tolist()
             pending.clear()

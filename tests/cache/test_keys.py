@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.keys import KEY_BYTES, caption_key, caption_keys, clip_key, clip_keys, fingerprint, pack, unpack
+from cache.keys import (
+    KEY_BYTES,
+    caption_key,
+    caption_keys,
+    clip_key,
+    clip_keys,
+    fingerprint,
+    joined_clip_key,
+    pack,
+    unpack,
+)
 
 seconds = st.floats(0, 1e6, allow_nan=False)
 DIGEST = "00" * 16
@@ -52,10 +62,20 @@ def test_pack():
     assert pack([]).shape == (0, KEY_BYTES)
 
 
-@given(st.lists(st.tuples(st.text(), seconds, seconds)), st.text())
+stretches = st.tuples(st.text(), seconds, seconds)
+
+
+@given(st.lists(stretches), st.text())
 def test_many_clip_keys_are_those_of_the_clips(clips, rendition):
     columns = ([clip[i] for clip in clips] for i in range(3))
     assert unpack(clip_keys(*columns, rendition)) == [clip_key(*clip, rendition) for clip in clips]
+
+
+@given(st.lists(st.lists(stretches, min_size=1, max_size=3)), st.text())
+def test_many_keys_of_joined_clips_are_those_of_the_clips(clips, rendition):
+    columns = ([span[i] for spans in clips for span in spans] for i in range(3))
+    packed = clip_keys(*columns, rendition, map(len, clips))
+    assert unpack(packed) == [joined_clip_key(spans, rendition) for spans in clips]
 
 
 @given(st.lists(st.text()))

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from cache import tables
@@ -125,6 +126,26 @@ def test_a_subset_of_all_clips_scores_as_the_run(epic):
     metrics = numbers(layout.subset_results("epic", "most"))
     for name in EXPERIMENTS:
         assert_golden(metrics[name], name)
+
+
+def test_a_sentence_to_which_nothing_is_relevant_is_searched_and_found_as_in_the_original(epic):
+    """Numbers of utils/mAP.py and utils/nDCG.py of audio_egovlp over `audio_nodual_S` and `rel` with a column of 0.
+
+    There the sentence has nDCG nan, and so has the mean; ours is that of the others.
+    """
+    silent = f"gpt:P01_{epic['order'][3]}"
+    relevancy = tables.read_table(layout.table("epic", "relevancy"), tables.RELEVANCY)
+    kept = relevancy.filter(relevancy["caption_id"] != silent).to_dicts()
+    write("epic", "relevancy", [*kept, {"clip_id": silent[4:], "caption_id": silent, "relevancy": 0.0}])
+    score("audio_nodual")
+    folder = layout.results("audio_nodual")
+    metrics = numbers(folder)
+    assert metrics["clip_to_text"]["nDCG"] == pytest.approx(0.6398229156861373, abs=1e-6)
+    assert metrics["clip_to_text"]["mAP"] == pytest.approx(0.8239238886113884, abs=1e-6)
+    assert metrics["text_to_clip"]["nDCG"] == pytest.approx(0.6786312630311703, abs=1e-6)
+    assert metrics["text_to_clip"]["mAP"] == pytest.approx(0.8235189011130768, abs=1e-6)
+    queries = pl.read_parquet(folder / "queries.parquet").filter(pl.col("query_id") == silent)
+    assert queries["average_precision"].to_list() == [0.0] and queries["ndcg"].is_nan().to_list() == [True]
 
 
 @pytest.mark.filterwarnings("error")

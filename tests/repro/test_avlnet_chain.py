@@ -50,7 +50,7 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
     clone.write("params.yaml", yaml.safe_dump(params))
     clone.run("git", "add", "-A")
     clone.run("git", "-c", "user.name=me", "-c", "user.email=me@here", "commit", "-qm", "mine")
-    assert "1 trainings" in clone.run("hearonce", "check").stdout
+    assert "1 training," in clone.run("hearonce", "check").stdout
 
     clone.repro(HEARONCE_DEVICE="cpu")
     assert {"train@mine-small", "embed_avlnet@mine-avlnet", "score_avlnet@mine-avlnet", "report"} <= set(clone.ran)

@@ -64,7 +64,7 @@ def test_a_second_time_changes_nothing_and_more_experiments_are_added(folders, c
     assert Path("params.yaml").read_text() == text
     adopt("ego-mcq", experiments=["ego-mcq-wavcaps-clotho-visual"])
     assert len(load_params().experiments_of("ego-mcq")) == 4
-    assert "1 experiments, 3 subsets in params.yaml (1 entries are new)" in capsys.readouterr().out
+    assert "1 experiment, 3 subsets in params.yaml (1 new entry)" in capsys.readouterr().out
 
 
 def test_a_corpus_that_has_moved_keeps_its_experiments(folders):

@@ -2,8 +2,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cache.errors import UserError
+from pipeline.checkpoints.catalogue import load_catalogue
+from pipeline.config.records import read_yaml
 from stages.check import check
 
 REPOSITORY = Path(__file__).parents[2]
@@ -18,7 +21,7 @@ def demo(project):
 
 def test_the_shipped_params_fit(demo, capsys):
     check()
-    assert "1 corpora, 2 embeddings, 3 experiments" in capsys.readouterr().out
+    assert "1 corpus, 2 embeddings, 3 experiments" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,57 @@ def test_a_described_source_needs_its_description(demo):
         check()
     demo.write_text(demo.read_text().replace("descriptions: {}", "descriptions: {demo: [qwen-here]}"))
     check()
+
+
+def test_a_training_needs_what_it_reads_and_is_evaluated_on(demo, capsys):
+    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
+    config = Path("configs/trainings/demo/whole-videos.yaml")
+    config.parent.mkdir()
+    config.write_text(
+        "corpus: demo\nevaluate_on: scenes\nfiles: {paths: videos.csv, features: .}\nwindows: {frames: 9}\n"
+    )
+    params = yaml.safe_load(demo.read_text())
+    params["trainings"]["whole-videos"] = {"corpus": "demo", **features}
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match="whole-videos reads demo embedded by avlnet-spectrogram, which `embeddings`"):
+        check()
+    params["embeddings"] |= {encoder: {"corpus": "demo", "encoder": encoder} for encoder in features.values()}
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=r"trainings\.whole-videos: videos\.csv is missing"):
+        check()
+    Path("videos.csv").touch()
+    subset = Path("configs/subsets/demo/scenes.yaml")
+    subset.rename(subset.with_name("places.yaml"))
+    with pytest.raises(UserError, match=r"whole-videos: configs/subsets/demo/scenes\.yaml is missing, .*places"):
+        check()
+    subset.with_name("places.yaml").rename(subset)
+    check()
+    assert "1 training," in capsys.readouterr().out
+
+
+def test_all_that_is_published_of_avlnet_fits_together(demo, capsys):
+    """Trainings, embeddings and experiments on the imported features of all four corpora."""
+    corpora = ("youcook2", "msrvtt", "crosstask", "youcook-japanese")
+    params = yaml.safe_load(demo.read_text())
+    params["corpora"] |= {one: {"media": ".", "annotations": "."} for one in corpora}
+    params["imports"] = {one: {"corpus": one, "annotations": "."} for one in corpora}
+    params["embeddings"] |= {f"{one}-words": {"corpus": one, "encoder": "word2vec"} for one in corpora[:2]}
+    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
+    weights = load_catalogue()["AVLnet_release_models"]
+    Path("checkpoints/AVLnet_release_models").mkdir(parents=True)
+    for corpus in corpora:
+        for path in Path("configs/trainings", corpus).glob("*.yaml"):
+            text = {"words": "word2vec"} if "words" in read_yaml(path) else {}
+            params["text_trainings" if text else "trainings"][path.stem] = {"corpus": corpus, **features, **text}
+        for path in Path("configs/experiments", corpus).glob("*.yaml"):
+            (encoder,) = read_yaml(path)["encoders"]
+            options = read_yaml(Path(f"configs/encoders/{encoder}.yaml"))
+            place = {"corpus": corpus, "encoder": encoder, "checkpoint": options["checkpoint"], **features}
+            text = {"words": options["words"]} if "words" in options else {}
+            params["text_avlnets" if text else "avlnets"][path.stem] = place | text
+            params["avlnet_experiments"][path.stem] = {"corpus": corpus, "encoder": encoder}
+            assert encoder in weights.used_by
+            Path(options["checkpoint"]).touch()
+    demo.write_text(yaml.safe_dump(params))
+    check()
+    assert "11 experiments, 12 trainings" in capsys.readouterr().out

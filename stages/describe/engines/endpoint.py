@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
+from pipeline.operations.interruption import left_to_asyncio
 from stages.describe.budget import Budget, BudgetSpent, estimated_input, estimated_tokens
 from stages.describe.config import DescriptionConfig
 from stages.describe.engine import EndpointLost, Listener, Reply
@@ -38,7 +39,8 @@ class EndpointEngine:
 
     def ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
         """See `Engine.ask`. Until a first answer has come requests go one by one: a wrong key or model costs one."""
-        asyncio.run(self._ask(task, captions, budget, listener))
+        with left_to_asyncio():
+            asyncio.run(self._ask(task, captions, budget, listener))
 
     async def _ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
         from stages.describe.engines.exchange import Exchange  # openai takes a second to import

@@ -13,19 +13,22 @@ from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.named import named
 from pipeline.fingerprints import digest_of, fingerprint_of
-from pipeline.options import Cluster, KeepGoing, Strict, Workers
+from pipeline.operations.log import logged
+from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from stages.embed.avlnet.config import AvlNetConfig, load_avlnet_config
 from stages.embed.avlnet.making import FeatureReader, SideLoader, network
 from stages.embed.command import BatchSize, CorpusName, Device, EncoderName
 from stages.embed.encoder import Modality
 from stages.embed.making import RunOptions, row_maker
+from stages.embed.planning import plan_side
 from stages.embed.sides import Side, embed_side
 
 VERSION = 1  # raise it when a change of this code changes rows
 STAGE = "embed_avlnet"
 
 
+@logged
 def embed_avlnet(
     corpus: CorpusName,
     encoder: EncoderName,
@@ -35,6 +38,8 @@ def embed_avlnet(
     batch_size: BatchSize = 16,
     device: Device = None,
     cluster: Cluster = None,
+    force: Force = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Embed the sound, the picture and the text of a corpus by AVLnet, from features that are cached."""
     from stages.avlnet.weights import NAMES
@@ -47,7 +52,9 @@ def embed_avlnet(
     problems = Problems(STAGE, strict)
     lines, run, digest = [], uuid4().hex, digest_of(config.checkpoint)
     with cluster_named(cluster) as others:
-        options = RunOptions(strict, keep_going, workers, batch_size, device, cluster=others)
+        options = RunOptions(
+            strict, keep_going, workers, batch_size, device, cluster=others, force=force, dry_run=dry_run
+        )
         for side in net.shape.sides:
             reader = FeatureReader(corpus, config, side, run)
             side_rows = reader.side_rows()
@@ -55,7 +62,12 @@ def embed_avlnet(
             maker = row_maker(reader, SideLoader(config.checkpoint, digest, side, device), options)
             modality: Modality = "captions" if side.endswith("text") else "clips"
             into = Side(corpus, encoder, modality, fingerprint, identity, RowFormat(net.shape.dim), side)
-            lines.append(embed_side(into, side_rows.rows, maker, problems))
+            if dry_run:
+                lines.append(str(plan_side(into, side_rows.rows, options)))
+            else:
+                lines.append(embed_side(into, side_rows.rows, maker, problems, force=force))
+    if dry_run:
+        return print("\n".join(lines))
     for path in layout.embeddings(corpus, encoder, "sound").parent.glob("*.zarr"):
         if path.stem not in net.shape.sides:  # of another variant that had this name
             remove(path)

@@ -16,7 +16,7 @@ from stages.embed.encoder import AudioInput, ClipEncoder, EncoderConfig, Modalit
 if TYPE_CHECKING:
     import torch
 
-VERSION = 2  # raise it when a change of this code changes rows
+VERSION = 3  # raise it when a change of this code changes rows
 
 
 class Config(EncoderConfig):

@@ -1,10 +1,8 @@
-"""AVLnet's log-mel spectrograms (https://arxiv.org/abs/2006.09199), many clips at a time.
+"""AVLnet's log-mel spectrograms (https://arxiv.org/abs/2006.09199).
 
 Each clip by itself: its mean taken off, pre-emphasis, frames of 25 ms every 10 ms under a symmetric Hamming window,
-centred by reflection, power, 40 Slaney mel bands, decibels below the clip's loudest value, none lower than -80.
-
-librosa computes the spectrum in float64. Here it is float32, whose rounding is some 140 dB below the frame's loudest
-band: frames with a band more than 60 dB below it are computed again in float64.
+centred by reflection, power, 40 Slaney mel bands, decibels below the clip's loudest value, none lower than -80. As in
+librosa, samples are float32 and the spectrum is float64.
 """
 
 from __future__ import annotations
@@ -13,29 +11,26 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+
+from stages.embed.models.frame_power import HOP, SIZE, BandPower
 
 SAMPLE_RATE = 16_000
-SIZE, HOP = 400, 160
 BANDS = 40
 LOWEST_HZ, HIGHEST_HZ = 20.0, 8_000.0
-EMPHASIS = 0.97
+EMPHASIS = np.float32(0.97)
 FLOOR = 1e-10
 """Power of silence."""
 RANGE_DB = 80.0
 SAMPLES_OF_NOTHING = 200
 """A clip without any sample counts as so much silence."""
-SINGLE_DB = 60.0
-"""How far below the loudest band of its frame a band may be for float32 to be within 1e-3 dB."""
-CPU_FRAMES, CUDA_FRAMES = 256, 65_536
-"""Frames whose spectrum is in memory at a time."""
+CUDA_FRAMES = 16_384
+"""Frames whose spectrum is in a GPU's memory at a time."""
 
 
 class SpectrogramTower:
-    """Sound to decibels (frames, 40).
-
-    On a GPU many clips are computed together; on a CPU each by the thread that reads it.
+    """Sound to decibels (frames, 40): on a GPU by torch, elsewhere by the threads that read, at the same time.
 
     Args:
         device: where it is computed.
@@ -43,49 +38,32 @@ class SpectrogramTower:
     """
 
     def __init__(self, device: torch.device, gain_db: float = 0.0) -> None:
-        self._device = device
-        self._gain = 10.0 ** (gain_db / 20.0)
-        self._window = torch.hamming_window(SIZE, periodic=False, dtype=torch.float64, device=device)
-        self._window32 = self._window.float()
-        self._bins, self._weights, self._starts = (part.to(device) for part in _sparse(slaney_bands()))
+        self._gain = np.float32(10.0 ** (gain_db / 20.0))
+        window, weights = np.hamming(SIZE), slaney_bands()
+        self._device, self._on_gpu = device, device.type == "cuda"
+        if self._on_gpu:
+            self._window, self._weights = torch.from_numpy(window).to(device), torch.from_numpy(weights).to(device)
+        else:
+            self._power = BandPower(window, weights)
 
     def prepare(self, item: np.ndarray, key: bytes) -> np.ndarray:
         """What `encode` takes of one clip; nothing is drawn at random."""
-        samples = emphasised(item * np.float32(self._gain) if self._gain != 1.0 else item)
-        return self._decibels([samples])[0] if self._device.type == "cpu" else samples
+        samples = emphasised(item * self._gain if self._gain != 1.0 else item)
+        return samples if self._on_gpu else decibels(self._power(samples))
 
     def encode(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Decibels of each clip, float32 (1 + samples // 160, 40)."""
-        return list(batch) if self._device.type == "cpu" else self._decibels(batch)
+        if not self._on_gpu:
+            return list(batch)
+        with torch.inference_mode(), torch.autocast(self._device.type, enabled=False):
+            clips = [torch.from_numpy(samples).to(self._device, non_blocking=True) for samples in batch]
+            return [decibels(torch_power(clip, self._window, self._weights).cpu().numpy()) for clip in clips]
 
-    @torch.inference_mode()
-    def _decibels(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-        some = CPU_FRAMES if self._device.type == "cpu" else CUDA_FRAMES
-        rows = []
-        with torch.autocast(self._device.type, enabled=False):
-            for clip in clips:
-                frames = torch.from_numpy(clip).to(self._device).unfold(0, SIZE, HOP)
-                power = torch.cat([self._power(block * self._window32) for block in frames.split(some)], 1)
-                weak = imprecise(power)
-                for first in range(0, len(weak), some):
-                    block = weak[first : first + some]
-                    power[:, block] = self._power(frames[block] * self._window)
-                rows.append(np.ascontiguousarray(decibels(power.cpu().numpy()).T))
-        return rows
 
-    def _power(self, frames: Tensor) -> Tensor:
-        """(frames, 400) samples under the window to float32 (40, frames) power."""
-        spectrum = torch.fft.rfft(frames)
-        squares = torch.view_as_real(spectrum).square_()
-        if self._device.type == "cpu":  # numpy adds every other number faster than torch
-            pairs = squares.numpy()
-            summed = np.add(pairs[..., 0], pairs[..., 1], dtype=np.float32, casting="same_kind")
-            power = torch.from_numpy(np.ascontiguousarray(summed.T))
-        else:
-            power = squares.sum(-1).float().T.contiguous()
-        return embedding_bag(  # as a sum over few rows: a sixth of the time of the full product
-            self._bins, power, self._starts, mode="sum", per_sample_weights=self._weights, include_last_offset=True
-        )
+def torch_power(samples: Tensor, window: Tensor, weights: Tensor) -> Tensor:
+    """What `BandPower` computes, by torch where the samples are: float32 (frames, bands)."""
+    blocks = samples.unfold(0, SIZE, HOP).split(CUDA_FRAMES)
+    return torch.cat([torch.fft.rfft(frames * window).abs().square() @ weights for frames in blocks]).float()
 
 
 def slaney_bands() -> np.ndarray:
@@ -117,37 +95,25 @@ def emphasised(samples: np.ndarray) -> np.ndarray:
     """
     if not len(samples):
         return np.zeros(SAMPLES_OF_NOTHING + SIZE, np.float32)
-    padded = np.empty(len(samples) + SIZE, np.float32)
-    centred, sharp = samples - samples.mean(), padded[SIZE // 2 : -SIZE // 2]
-    np.multiply(centred, np.float32(-EMPHASIS), out=sharp)
-    sharp[1:] = centred[1:] + sharp[:-1]
-    sharp[0] = centred[0]
-    if len(samples) <= SIZE // 2:
-        return np.pad(sharp, SIZE // 2, mode="reflect")
-    padded[: SIZE // 2] = sharp[SIZE // 2 : 0 : -1]
-    padded[-SIZE // 2 :] = sharp[-2 : -2 - SIZE // 2 : -1]
-    return padded
+    out = np.empty(len(samples) + SIZE, np.float32)
+    _emphasise(samples, samples.mean(), out)
+    return out
 
 
-def imprecise(power: Tensor) -> Tensor:
-    """Indices of frames for which float32 is not enough: a band that shows in decibels is too far below the loudest.
-
-    Args:
-        power: of one clip, (40, frames).
-    """
-    hidden = (power.max() * 0.9 * 10.0 ** (-RANGE_DB / 10.0)).clamp_min(0.9 * FLOOR)
-    weakest = power.clamp_min(hidden).amin(0)
-    return (weakest < power.amax(0) * 10.0 ** (-SINGLE_DB / 10.0)).nonzero()[:, 0]
+@njit(nogil=True, cache=True)
+def _emphasise(samples, mean, out):  # type: ignore[no-untyped-def]
+    n, start = len(samples), SIZE // 2
+    out[start] = samples[0] - mean
+    for i in range(1, n):
+        out[start + i] = (samples[i] - mean) - EMPHASIS * (samples[i - 1] - mean)
+    period = max(2 * (n - 1), 1)
+    for i in range(start):
+        for outside in (-1 - i, n + i):
+            inside = abs(outside) % period
+            out[start + outside] = out[start + min(inside, period - inside)]
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
     """Power of one clip in decibels below its loudest value, at least -80."""
     levels = 10.0 * np.log10(np.maximum(power, FLOOR, dtype=np.float32))
     return np.maximum(levels - levels.max(), -RANGE_DB)
-
-
-def _sparse(weights: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights (201, 40) without zeros, band after band: bins, float32 weights, and where each band starts and ends."""
-    bands, bins = np.nonzero(weights.T)
-    starts = np.searchsorted(bands, np.arange(BANDS + 1))
-    return torch.from_numpy(bins), torch.from_numpy(weights[bins, bands]).float(), torch.from_numpy(starts)

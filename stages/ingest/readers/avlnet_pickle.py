@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
-from pipeline.avlnet_pickle import ORIGIN, ClipPickles, PickledClip, published_files
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
+from pipeline.pickles.avlnet import ORIGIN, ClipPickles, PickledClip, published_files
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Origin
 
 GIVEN, EVAL = "given", "eval"

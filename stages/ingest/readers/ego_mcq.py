@@ -8,6 +8,7 @@ from pathlib import Path
 from cache.keys import caption_key
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
+from pipeline.media_place import MediaPlace, open_place
 from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Question, Stretch
 from stages.ingest.caption_source import GPT, VISUAL
@@ -36,7 +37,7 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     entries, faults = read_questions(path, ORIGIN)
     annotations = Annotations(faults=faults)
     moments = {moment.id: moment for entry in entries for moment in entry.choices}
-    annotations.clips = _clips(place.media, moments.values(), options, annotations)
+    annotations.clips = _clips(open_place(place.media), moments.values(), options, annotations)
     _add_source(annotations, VISUAL, entries, {entry.key: entry.text for entry in entries})
     gpt = _gpt_file(path)
     if gpt.exists():
@@ -107,7 +108,7 @@ def _add_subset(
 
 
 def _clips(
-    media: Path, moments: Iterable[Moment], options: OfficialFiles, annotations: Annotations
+    media: MediaPlace, moments: Iterable[Moment], options: OfficialFiles, annotations: Annotations
 ) -> list[AnnotatedClip]:
     layouts = {kind: MediaLayout(media, kind, getattr(options, kind)) for kind in ("sound", "picture")}
     missing: dict[str, dict[str, None]] = {kind: {} for kind in layouts}

@@ -67,7 +67,8 @@ class ChoiceScorer:
         for at, source in enumerate(config.sources()):
             captions = embedded.captions[source]
             text_of = np.array([sentences[source][one] for one in self._ids], np.int64)
-            sims.append(multiple_choice.option_similarities(captions.rows[at], embedded.clips[at], text_of, options))
+            texts, clips = captions.rows[at].numpy(), embedded.clips[at].numpy()
+            sims.append(multiple_choice.option_similarities(texts, clips, text_of, options))
         captions = embedded.captions[config.sources()[0]]
         self._texts = [captions.texts[sentences[config.sources()[0]][one]] for one in self._ids]
         weights = config.weights or [1.0] * len(sims)

@@ -50,9 +50,9 @@ class InstanceScorer:
         self._sentence_ids, indexes, relevancy = self._read_relevancy(config.corpus, sources[-1])
         self._transform = config.transform
         self._task = multi_instance.build(
-            [rows[chosen] for rows in embedded.clips],
+            [rows.numpy(np.array(chosen)) for rows in embedded.clips],
             [
-                embedded.captions[source].rows[at][[own[source][clip] for clip in self._clip_ids]]
+                embedded.captions[source].rows[at].numpy(np.array([own[source][clip] for clip in self._clip_ids]))
                 for at, source in enumerate(sources)
             ],
             indexes,

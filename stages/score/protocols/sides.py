@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from cache import tables as schemas
@@ -13,12 +14,17 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.experiment import ExperimentConfig
-from stages.avlnet.pair_ids import pair_id
+from stages.avlnet.pair_ids import pair_ids
 from stages.avlnet.retrieval import SIDES, direction
-from stages.score import examples, side_retrieval
-from stages.score.inputs import NothingToScore
+from stages.score import side_retrieval
+from stages.score.at_scale.retrieval import LargeRetrieval
+from stages.score.at_scale.sides import Measure, Side
+from stages.score.inputs import NothingToScore, embedded_rows, matches
+from stages.score.pairs import Pairs
+from stages.score.retrieval import open_retrieval
 from stages.score.scored import Queries, Scored, intervals
-from stages.score.similarity import dot_product
+from stages.score.side_retrieval import SideResult, score, score_counted
+from stages.score.stored_rows import StoredRows
 
 
 class SideScorer:
@@ -45,96 +51,100 @@ class SideScorer:
             f"data/embeddings/{config.corpus}/{config.encoders[0]}",
         )
         queries, items = SIDES[self._variant]
-        self._clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"].to_list()
-        self._pairs = self._read_pairs()
-        self._item_ids, self._items = self._summed(items)
-        self._query_ids, self._queries = self._summed(queries)
-        self.n_clips_missing = len(self._clips) - len(self._item_ids)
-        if not self._item_ids or not self._query_ids:
+        self._clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"]
+        self._pairs_of_ids = self._read_pairs()
+        query_ids, query_rows = self._embedded(queries)
+        item_ids, item_rows = self._embedded(items)
+        self.n_clips_missing = len(self._clips) - len(item_ids)
+        if item_ids.is_empty() or query_ids.is_empty():
             raise NothingToScore(
-                f"Corpus {config.corpus!r} has {len(self._query_ids)} queries and {len(self._item_ids)} items embedded "
+                f"Corpus {config.corpus!r} has {len(query_ids)} queries and {len(item_ids)} items embedded "
                 f"by {config.encoders[0]}: there is nothing to score (see `hearonce problems`)."
             )
         self._names = (direction(queries, items), direction(items, queries))
-        self._right = self._rights()
+        pairs = self._belonging(query_ids, item_ids)
+        queried, query = np.unique(pairs.queries, return_inverse=True)
+        found, item = np.unique(pairs.items, return_inverse=True)
+        self._query_ids, self._item_ids = query_ids.gather(queried).to_list(), item_ids.gather(found).to_list()
+        self._pairs = Pairs(query, item)
+        self._retrieval = open_retrieval(
+            Side([[rows.only(queried) for rows in query_rows]]),
+            Side([[rows.only(found) for rows in item_rows]]),
+            Measure(cosine=False),
+            self._pairs,
+        )
 
-    def _read_pairs(self) -> list[tuple[str, str]]:
+    def _read_pairs(self) -> pl.DataFrame:
         """Clip and caption of the experiment's caption source."""
         if self._variant == "bi":
-            return []
+            return schemas.table([], schemas.PAIRS)
         captions = schemas.read_table(layout.table(self._config.corpus, "captions"), schemas.CAPTIONS)
         (source,) = self._config.sources()
-        of_source = set(captions.filter(captions["source"] == source)["caption_id"])
         pairs = schemas.read_table(layout.table(self._config.corpus, "pairs"), schemas.PAIRS)
-        return [(a, b) for a, b in pairs.select("clip_id", "caption_id").iter_rows() if b in of_source]
+        return pairs.filter(
+            pl.col("caption_id").is_in(captions.filter(pl.col("source") == source)["caption_id"].implode())
+        )
 
-    def _summed(self, sides: tuple[str, ...]) -> tuple[list[str], NDArray[np.float64]]:
-        """Ids that all these sides have embedded, in table order, and the sums of their rows."""
+    def _embedded(self, sides: tuple[str, ...]) -> tuple[pl.Series, list[StoredRows]]:
+        """Ids that all these sides have embedded, in table order, and their rows of each."""
         opened = [open_artifact(layout.embeddings(self._config.corpus, self._config.encoders[0], one)) for one in sides]
-        places = [{one: row for row, one in enumerate(artifact.ids)} for artifact in opened]
-        ids = [one for one in self._wanted(sides[0]) if all(one in rows for rows in places)]
-        rows = [artifact.numpy()[[of[one] for one in ids]] for artifact, of in zip(opened, places, strict=True)]
-        return ids, np.sum(np.asarray(rows, np.float64), axis=0)
+        return embedded_rows(opened, self._ids(sides[0]))
 
-    def _wanted(self, side: str) -> list[str]:
+    def _ids(self, side: str) -> pl.Series:
         if side == "text":
-            return list(dict.fromkeys(caption for _, caption in self._pairs))
+            return self._pairs_of_ids["caption_id"].unique(maintain_order=True)
         if side == "sound_text":
-            return [pair_id(clip, caption) for clip, caption in self._pairs]
+            return pair_ids(self._pairs_of_ids)
         return self._clips
 
-    def _rights(self) -> NDArray[np.bool_]:
-        """(queries, items): True where they belong together."""
-        row_of = {one: row for row, one in enumerate(self._query_ids)}
-        column_of = {one: column for column, one in enumerate(self._item_ids)}
-        right = np.zeros((len(row_of), len(column_of)), bool)
+    def _belonging(self, query_ids: pl.Series, item_ids: pl.Series) -> Pairs:
+        """Which queries and items belong together, by number."""
+        table = self._pairs_of_ids
         if self._variant == "bi":
-            belonging = [(one, one) for one in self._clips]
-        elif self._variant == "tri":
-            belonging = [(caption, clip) for clip, caption in self._pairs]
+            queries, items = self._clips, self._clips
         else:
-            belonging = [(pair_id(clip, caption), clip) for clip, caption in self._pairs]
-        for query, item in belonging:
-            if query in row_of and item in column_of:
-                right[row_of[query], column_of[item]] = True
-        return right
+            queries, items = table["caption_id"] if self._variant == "tri" else pair_ids(table), table["clip_id"]
+        numbers = matches(queries, query_ids), matches(items, item_ids)
+        known = (numbers[0] >= 0) & (numbers[1] >= 0)
+        return Pairs.of(numbers[0][known], numbers[1][known])
 
     def score(self, members: Collection[str] | None = None) -> dict[str, Scored]:
         """Scores the clips against the queries that belong to any of them."""
         items = np.array([members is None or one in members for one in self._item_ids])
-        queries = self._right[:, items].any(axis=1)
-        items &= self._right.any(axis=0)
+        queries = np.zeros(len(self._query_ids), bool)
+        queries[self._pairs.queries[items[self._pairs.items]]] = True
         if not queries.any():
             raise NothingToScore("no clip of the subset is embedded together with a query that belongs to it")
-        sims = dot_product(self._queries[queries], self._items[items])
-        right = self._right[np.ix_(queries, items)]
-        sides = (
-            (self._names[0], [self._query_ids[i] for i in np.flatnonzero(queries)], sims, right),
-            (self._names[1], [self._item_ids[i] for i in np.flatnonzero(items)], sims.T, right.T),
-        )
-        count = self._config.query_count if members is None else None
+        ids = [
+            [names[number] for number in np.flatnonzero(some)]
+            for names, some in ((self._query_ids, queries), (self._item_ids, items))
+        ]
+        count = self._config.query_count
         result = {}
-        for name, ids, similarities, belongs in sides:
-            one = side_retrieval.score(np.ascontiguousarray(similarities), belongs, self._config.ties, count)
-            numbers = {"queries": Queries(ids, one.ranks)}
+        for name, own, others, one in zip(
+            self._names, ids, ids[::-1], self._scored(queries, items, count), strict=True
+        ):
+            numbers = {"queries": Queries(own, one.ranks)}
             plain = self._config.ties != "several-ranks" and count is None
-            ends = intervals(one.values, numbers) if plain else {}
-            result[name] = Scored(numbers, similarities.shape[1], one.values, one.chance, intervals=ends)
+            found = intervals(one.values, numbers) if plain else {}
+            result[name] = Scored(numbers, len(others), one.values, one.chance, intervals=found)
         return result
+
+    def _scored(self, queries: NDArray[np.bool_], items: NDArray[np.bool_], count: int | None) -> list[SideResult]:
+        ties = self._config.ties
+        if isinstance(self._retrieval, LargeRetrieval):
+            pairs = self._pairs.only(queries, items)
+            tallies = self._retrieval.tallies(queries, items, best=True)
+            counts = np.bincount(pairs.queries), np.bincount(pairs.items)
+            return [score_counted(tally, own, ties, count) for tally, own in zip(tallies, counts, strict=True)]
+        chosen = np.ix_(queries, items)
+        sims, right = self._retrieval.sims[chosen], self._retrieval.right[chosen]
+        return [score(sims, right, ties, count), score(np.ascontiguousarray(sims.T), right.T, ties, count)]
 
     def examples(self, directions: Mapping[str, Scored]) -> list[dict[str, Any]]:
         """Queries that found their clip first, and last."""
-        queries = directions[self._names[0]].queries["queries"]
-        row_of = {one: row for row, one in enumerate(self._query_ids)}
-        rows = np.array([row_of[one] for one in queries.ids], np.int64)
-        assert queries.rank is not None
-        return examples.best_and_worst(
-            self._similarities(), self._right, rows, queries.rank, self._query_ids, self._item_ids
-        )
+        return self._retrieval.best_and_worst(directions[self._names[0]].ranks(), self._query_ids, self._item_ids)
 
     def heatmap(self) -> dict[str, NDArray[Any]]:
         """A sample of the similarities, each query on the row of its clip."""
-        return examples.heatmap(self._similarities(), self._right, self._query_ids, self._item_ids)
-
-    def _similarities(self) -> NDArray[np.float32]:
-        return dot_product(self._queries, self._items)
+        return self._retrieval.heatmap(self._query_ids, self._item_ids)

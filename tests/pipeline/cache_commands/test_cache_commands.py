@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cache import tables as schemas
+from cache.answers import Answer, AnswerStore
 from cache.artifact import open_artifact
 from cache.artifact_writer import write_artifact, write_blocks
 from cache.exchange import export, open_rows
@@ -80,7 +81,7 @@ def test_ls_lists_stores_with_their_encoder_and_artifacts(filled, cache):
 
 
 def test_ls_of_nothing_says_so(project, cache):
-    assert cache("ls") == (0, "No row stores.\nNo embedding caches.\n", "")
+    assert cache("ls") == (0, "No row stores.\nNo embedding caches.\nNo folders of answers.\n", "")
 
 
 def test_ls_names_a_damaged_store_beside_the_healthy_ones(filled, cache):
@@ -90,6 +91,40 @@ def test_ls_names_a_damaged_store_beside_the_healthy_ones(filled, cache):
     assert code == 0
     assert captions["rows"] == "?" and "repair" in captions["path"]
     assert clips["rows"] == 5
+
+
+def test_answers_of_language_models_are_listed_and_checked(filled, cache):
+    kept = AnswerStore(
+        filled / ".hearonce/answers", {"task": "description", "model": {"model": "m"}, "prompt": "Hear."}
+    )
+    kept.add([Answer(kept.key(text), text, "a bark", "stop", "m", 3, 2) for text in TEXTS])
+    (line,) = json.loads(cache("ls", "--json")[1])["answers"]
+    assert [line[name] for name in ("task", "model", "fingerprint", "answers")] == [
+        *("description", "m"),
+        kept.fingerprint,
+        len(TEXTS),
+    ]
+    assert line["bytes"] > 0 and "1 folder of answers" in cache("ls", "--store", ".hearonce")[1]
+    assert cache("verify")[1] == "5 checked, nothing damaged.\n"
+
+    (file,) = kept.path.glob("*.jsonl")
+    first = file.read_bytes().index(b"\n")
+    flip(file, first + 40)
+    flip(kept.path / "about.json", 20)
+    for arguments in ([], [".hearonce"], [".hearonce/answers"], [kept.path]):
+        code, out, _ = cache("verify", "--json", *arguments)
+        lines, about = json.loads(out)
+        assert code == 3 and lines["path"] == about["path"] and Path(lines["path"]).resolve() == kept.path
+        assert lines["file"] == f"{file.name}, line 2," and "that answer is lost" in lines["reason"]
+        assert about["file"] == "about.json"
+    (line,) = json.loads(cache("ls", "--json")[1])["answers"]
+    assert line["answers"] == len(TEXTS) - 1 and line["task"] == "?"
+
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[::2][:1]))  # as the remedy has it
+    (kept.path / "about.json").unlink()
+    again = AnswerStore(filled / ".hearonce/answers", kept.identity)
+    again.add([Answer(again.key("new"), "new", "a bark", "stop", "m", 3, 2)])
+    assert cache("verify")[0] == 0 and len(again.read()) == 2
 
 
 def test_info_tells_where_rows_come_from(filled, cache):

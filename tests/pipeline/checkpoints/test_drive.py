@@ -81,6 +81,7 @@ def test_a_folder_is_fetched_whole_or_one_file_of_it(google, catalogue, checkpoi
     assert checkpoints("fetch", "all", "big")[0] == 0
     assert Path("annotations/all/a.csv").read_bytes() == b"id,text\n"
     assert Path("annotations/all/big.pt").read_bytes() == Path("checkpoints/big.pt").read_bytes() == DATA
+    assert "has no file none.pt (there are a.csv, big.pt)" in checkpoints("fetch", "none")[2]
     google.asked.clear()
     google.files.clear()
     assert checkpoints("fetch", "all", "big")[0] == 0

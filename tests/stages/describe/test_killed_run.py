@@ -7,52 +7,47 @@ import sys
 import time
 
 from cache.location import Store
-from pipeline.command_line import EXIT_INTERRUPTED
+from pipeline.exit_codes import EXIT_INTERRUPTED
 
 RUN = "import sys; sys.argv = ['hearonce', 'describe', 'mine']; from stages.command_line import main; main()"
 N, CONCURRENCY = 60, 3
 
 
-def start() -> subprocess.Popen:
+def start() -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", RUN]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_killed_at_half_only_the_rest_is_asked(corpora):
+def ended_by(corpora, kind: signal.Signals, n_requests: int) -> tuple[int, str, int]:
+    """Sends a signal to a run that has made some requests: exit code, last words, requests that it made in all."""
     corpora.add("mine", [f"caption {number}" for number in range(N)])
     corpora.config(endpoint={"concurrency": CONCURRENCY})
     corpora.server.pause_s = 0.05
     run = start()
-    while len(corpora.server.requests) < N // 2:
+    while len(corpora.server.requests) < n_requests:
         assert run.poll() is None
         time.sleep(0.002)
-    run.kill()
-    run.communicate()
-    n_sent = len(corpora.server.requests)
+    run.send_signal(kind)
+    _, said = run.communicate()
+    corpora.server.pause_s = 0
+    return run.returncode, said, len(corpora.server.requests)
+
+
+def test_killed_at_half_only_the_rest_is_asked(corpora):
+    _, _, n_sent = ended_by(corpora, signal.SIGKILL, N // 2)
     assert N // 2 <= n_sent < N
     (folder,) = Store.default().answers.iterdir()
     kept = sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
     assert n_sent - CONCURRENCY <= kept <= n_sent  # all but what was under way
-    corpora.server.pause_s = 0
     assert len(corpora.run()) == N - kept
     assert len(corpora.texts()) == N and corpora.reasons() == {}
 
 
 def test_an_interrupted_run_keeps_what_was_answered(corpora):
-    corpora.add("mine", [f"caption {number}" for number in range(N)])
-    corpora.config(endpoint={"concurrency": CONCURRENCY})
-    corpora.server.pause_s = 0.05
-    run = start()
-    while len(corpora.server.requests) < N // 4:
-        assert run.poll() is None
-        time.sleep(0.002)
-    run.send_signal(signal.SIGINT)
-    _, said = run.communicate()
-    assert run.returncode == EXIT_INTERRUPTED and said.splitlines()[-1].startswith("hearonce: interrupted;")
+    code, said, n_sent = ended_by(corpora, signal.SIGINT, N // 4)
+    assert code == EXIT_INTERRUPTED and said.splitlines()[-1].startswith("hearonce: interrupted;")
     assert "Traceback" not in said and "never retrieved" not in said
-    n_sent = len(corpora.server.requests)
-    corpora.server.pause_s = 0
     assert N - n_sent <= len(corpora.run()) <= N - n_sent + CONCURRENCY
     assert len(corpora.texts()) == N
 

@@ -10,15 +10,17 @@ from cache.errors import UserError
 from pipeline import hub_files
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.hint import existing
+from pipeline.config.records import read_yaml
 from pipeline.fingerprints import fingerprint_of
 from stages.embed.registry import AVLNET, load_encoder
 
 ROOT = Path(__file__).parents[3]
-ENCODERS = sorted(path.stem for path in (ROOT / "configs" / "encoders").glob("*.yaml"))
+FAMILY_OF = {path.stem: read_yaml(path)["family"] for path in sorted((ROOT / "configs" / "encoders").glob("*.yaml"))}
+ENCODERS = [name for name, family in FAMILY_OF.items() if family != AVLNET]
 IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm", "silero-vad")
 WITHOUT_WEIGHTS = ("avlnet-spectrogram",)
 OF_ONE_SIDE = {"resnet152": "clips", "resnext101-3d": "clips", "word2vec": "captions"}
-OTHERS = {AVLNET, *IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_SIDE}
+OTHERS = {*IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_SIDE}
 
 
 def named_by(identity) -> str:
@@ -85,6 +87,16 @@ def test_a_place_of_this_project_is_never_asked_of_the_hub(project, monkeypatch)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=r"There is no folder checkpoints/roberta-base: put it there\."):
         hub_files.local_folder("checkpoints/roberta-base", [], "put it there")
+
+
+def test_an_archive_that_names_a_file_otherwise_is_said_with_what_it_has(project):
+    wanted = Path("checkpoints/AVLnet_release_models/resnext101.pth")
+    with pytest.raises(UserError, match=r"run `hearonce checkpoints fetch AVLnet_release_models --unpack`\.$"):
+        existing(wanted)
+    wanted.parent.mkdir(parents=True)
+    (wanted.parent / "resnext_101_3d.pth").touch()
+    with pytest.raises(UserError, match=r"in the encoder's YAML, the archive had resnext_101_3d\.pth\.$"):
+        existing(wanted)
 
 
 def test_a_file_that_is_not_official_gets_no_command_that_would_fail(project):

@@ -5,7 +5,8 @@ import pytest
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
-from stages.ingest.readers.folder import media_files, read
+from pipeline.media_place import MediaFolder
+from stages.ingest.readers.folder import read
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def read_folder(folder, annotations="config.yaml", **config):
 
 
 def test_media_are_found_by_suffix_in_a_stable_order(folder):
-    assert [path.as_posix() for path in media_files(folder)] == ["a.WAV", "b dog.mp4", "sub/c.mkv"]
+    assert [path.as_posix() for path in MediaFolder(folder).files()] == ["a.WAV", "b dog.mp4", "sub/c.mkv"]
     with pytest.raises(UserError, match="does not exist"):
-        media_files(folder / "none")
+        MediaFolder(folder / "none").files()
 
 
 def test_captions_from_file_names(folder):

@@ -79,7 +79,7 @@ def test_files_that_dvc_may_not_read_are_kept_from_it(videos, monkeypatch, capsy
     (videos / "cat.wav").rename(videos / "cat [1].wav")
     start(videos)
     assert Path(".dvcignore").read_text() == "/My Videos/cat \\[1\\].wav\n"
-    assert "1 files cannot be read" in capsys.readouterr().out
+    assert "DVC would stop at 1 unreadable file, so .dvcignore" in capsys.readouterr().out
 
 
 def test_mistakes_are_said(videos, tmp_path):

@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
+from pipeline.media_place import MediaFolder
 from stages.ingest.annotations import Segment
 from stages.ingest.listing import read_listing
 
 
 def read(tmp_path, text, name="captions.csv"):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    return read_listing(tmp_path / name, tmp_path)
+    return read_listing(tmp_path / name, MediaFolder(tmp_path))
 
 
 def test_rows_of_one_clip_are_joined(tmp_path):
@@ -74,6 +75,6 @@ def test_an_unusable_file_is_named(tmp_path, name, text, message):
 def test_what_is_not_utf8_is_said(tmp_path):
     (tmp_path / "captions.csv").write_bytes("file,caption\na.mp4,gr\xfcn\n".encode("latin-1"))
     with pytest.raises(UserError, match="save it as CSV in UTF-8"):
-        read_listing(tmp_path / "captions.csv", tmp_path)
+        read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
     with pytest.raises(UserError, match="cannot be read: No such file"):
-        read_listing(tmp_path / "none.csv", tmp_path)
+        read_listing(tmp_path / "none.csv", MediaFolder(tmp_path))

@@ -134,6 +134,20 @@ def test_a_subset_with_a_relevancy_of_its_own_is_said_and_how_to_use_it(changed,
     assert {0.125, 0.375} <= set(alone.relevancy["relevancy"])
 
 
+def test_a_sentence_to_which_nothing_is_relevant_stays_a_query(changed, project):
+    folder = changed / "retrieval_annotations"
+    matrix = pickle.loads((folder / MATRIX).read_bytes())
+    matrix[:, 4] = 0
+    (folder / MATRIX).write_bytes(pickle.dumps(matrix))
+    found = read(changed, subsets={})
+    for source, variant in (("visual", ""), ("gpt", "_gpt")):
+        named = rows(folder / SENTENCES.replace(".csv", f"{variant}.csv"))[4][0]
+        texts = {row[0]: row[8] for row in rows(folder / MAIN.replace(".csv", f"{variant}.csv"))}
+        cells = found.relevancy.filter(pl.col("caption_id") == f"{source}:{named}")
+        assert cells["clip_id"].to_list() == [clip for clip, text in texts.items() if text == texts[named]]
+        assert set(cells["relevancy"]) == {0.0}
+
+
 def test_of_sentences_with_one_text_a_clip_has_the_most_relevant(changed, project):
     """The published sentence file has such, and some that are not the text of the clip they name."""
     folder = changed / "retrieval_annotations"

@@ -13,6 +13,7 @@ from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from stages.report.command import report
+from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.command import headline, score, score_subset
 from stages.score.scored import Scored
 
@@ -127,6 +128,46 @@ def test_the_same_inputs_give_the_same_bytes(corpus):
     before = {path.name: path.read_bytes() for path in layout.results("one").iterdir()}
     run("corpus: mine\nencoders: [poor]\n")
     assert {path.name: path.read_bytes() for path in layout.results("one").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "text", ["corpus: mine\nencoders: [poor]\n", "corpus: mine\nencoders: [good, poor]\nweights: [1, 0.3]\n"]
+)
+def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, text):
+    captions = [{"caption_id": f"c{i}", "text": f"text c{i}", "source": "given"} for i in range(N)]
+    pairs = [{"clip_id": corpus[i // 2], "caption_id": f"c{i}"} for i in range(N - 1)]  # the last caption has no clip
+    pairs += [{"clip_id": corpus[5], "caption_id": "c0"}]
+    for name, rows, schema in (("captions", captions, tables.CAPTIONS), ("pairs", pairs, tables.PAIRS)):
+        tables.write_table(tables.table(rows, schema), schema, layout.table("mine", name))
+    params = Path("params.yaml").read_text()
+    encoders = "encoder: good, second: poor" if "good, poor" in text else "encoder: poor"
+    if "second" in encoders:
+        params = params.replace("fusions: {}\nexperiments: ", "experiments: {}\nfusions: ")
+    Path("params.yaml").write_text(params.replace("encoder: good", encoders))
+
+    def files():
+        run(text, "mine")
+        run(text, "other")
+        score_subset("mine", "few")
+        folders = layout.results("mine"), layout.subset_results("mine", "few")
+        return {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+    whole = files()
+    opened = []
+    large = LargeRetrieval.tallies
+    monkeypatch.setattr(LargeRetrieval, "tallies", lambda *given: opened.append(given) or large(*given))
+    monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-7")
+    assert files() == whole
+    assert len(opened) == 4
+
+
+def test_what_cannot_be_done_block_by_block_says_why(corpus, monkeypatch):
+    monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-7")
+    with pytest.raises(UserError, match=r"'csls' needs all 12 × 12 similarities in memory, about 0.0 GiB, and scoring"):
+        run("corpus: mine\nencoders: [poor]\ntransform: csls\n")
+    monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "much")
+    with pytest.raises(UserError, match="HEARONCE_SCORE_MEMORY=much is no number of GiB"):
+        run("corpus: mine\nencoders: [poor]\n")
 
 
 def test_two_encoders_are_fused_by_weight(corpus):

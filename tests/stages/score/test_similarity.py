@@ -80,3 +80,10 @@ def test_fuse_refuses_what_it_cannot_weigh(count, weights, message):
 def test_fuse_refuses_matrices_of_different_shape():
     with pytest.raises(ValueError, match=r"one shape"):
         similarity.fuse([embeddings(2, 2), embeddings(3, 2)])
+
+
+def test_cosines_that_cancel_are_exactly_zero():
+    rows = np.random.default_rng(0).integers(-2, 3, (300, 7)).astype(np.float32)
+    cancelled = (rows @ rows.T) == 0  # exact: whole numbers
+    assert cancelled.sum() > 5_000
+    assert np.array_equal(similarity.cosine(rows, rows) == 0, cancelled)

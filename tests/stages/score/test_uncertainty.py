@@ -119,3 +119,24 @@ def test_unscored_queries_and_other_queries():
     assert np.isnan(paired_permutation_test(first[1:2], second[1:2]).p)
     with pytest.raises(ValueError, match=r"same queries.*\(4,\) and \(3,\)"):
         paired_permutation_test(first, second[1:])
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_very_many_queries_that_scored_the_same_are_drawn_together(monkeypatch, statistic):
+    values = np.floor(np.random.default_rng(0).exponential(4, 2_001)) + 1
+    given = np.stack([values, 100.0 * (values == 1)], axis=1) if statistic == "mean" else values
+    one_by_one = resampled(given, statistic, 4_000, seed=1)
+    monkeypatch.setattr("stages.score.uncertainty.MANY_QUERIES", 2_000)
+    together = resampled(given, statistic, 4_000, seed=1)
+    assert together.shape == one_by_one.shape and not np.array_equal(together, one_by_one)
+    spread = one_by_one.std(axis=0)
+    assert (np.abs(together.mean(axis=0) - one_by_one.mean(axis=0)) <= 0.1 * spread + 1e-9).all()
+    assert (np.abs(together.std(axis=0) - spread) <= 0.1 * spread + 1e-9).all()
+    assert set(np.unique(together)) <= set(np.unique(one_by_one)) or statistic == "mean"
+
+
+def test_values_that_all_differ_are_drawn_one_by_one(monkeypatch):
+    values = np.random.default_rng(0).random(500)
+    before = resampled(values, n_resamples=5)
+    monkeypatch.setattr("stages.score.uncertainty.MANY_QUERIES", 2)
+    assert np.array_equal(resampled(values, n_resamples=5), before)

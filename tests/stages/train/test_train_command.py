@@ -53,7 +53,7 @@ def test_random_windows_and_parts(corpus):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batch_size": 64}, "Of 'mine' (subset all) 23 clips can be trained on, fewer than batch_size 64"),
+        ({"batch_size": 64}, "Of the clips of 'mine' (subset all) 23 can be trained on, fewer than batch_size 64"),
         ({"words": "word2vec"}, "variant bi takes no words"),
         ({"learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"train_on": "fw"}, "did you mean 'few'"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avlnet_samples import run, write_training
+from avlnet_samples import CORPUS, evaluations, run, write_corpus, write_training
+from avlnet_samples import VECTORS as WORD_ENCODER
 from filled.word2vec import write_vectors
 
 from cache.errors import UserError
@@ -106,6 +107,30 @@ def test_captions_are_imported_once_and_decide_the_training(videos):
     assert len(list(Path(".hearonce/captions").iterdir())) == 2
 
 
+@pytest.mark.parametrize("variant", ["bi", "fused"])
+def test_evaluation_on_clips_of_a_corpus(videos, variant):
+    clips = write_corpus(picture=2048, words=11)
+    subset = Path("configs/subsets") / CORPUS / "some.yaml"
+    subset.parent.mkdir()
+    subset.write_text(f"clips: {clips[4:16]}\n")
+    text = {} if variant == "bi" else {"variant": variant, "words": WORD_ENCODER}
+    files = {"files": FILES, "windows": WINDOWS} if variant == "bi" else {"files": TEXT_FILES, "windows": SPOKEN}
+    write_training("videos", evaluate_on="some", batch_size=4, epochs=2, **text, **files)
+    _, metrics = run("videos")
+    assert all(set(one) == {"R@1", "R@5", "R@10", "MedR"} for one in metrics["evaluation"].values())
+    write_training("clips", evaluate_on="some", start=layout.training("videos") / "model.pth", epochs=1, **text)
+    run("clips")
+    before, between, after = evaluations("videos")
+    assert len({tuple(one) for one in (before, between, after)}) > 1
+    assert after == evaluations("clips")[0]
+    write_training("videos", evaluate_on="sme", batch_size=4, **text, **files)
+    with pytest.raises(UserError, match="did you mean 'some'"):
+        run("videos")
+    write_training("videos", evaluate_on="some", moving="avlnet-spectrogram", batch_size=4, **text, **files)
+    with pytest.raises(UserError, match="picture features of length 2088, those to train on of 4096"):
+        run("videos")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -115,6 +140,8 @@ def test_captions_are_imported_once_and_decide_the_training(videos):
         ({"files": FILES, "windows": SPOKEN.replace("0.8", "0")}, "variant bi takes no windows.least_s"),
         ({"windows": SPOKEN}, "windows with least_s are of the captions of files: leave out least_s"),
         ({"files": TEXT_FILES, "variant": "tri", "windows": SPOKEN, "words": "word2vec"}, "leave out words"),
+        ({"files": FILES, "windows": WINDOWS, "train_on": "some"}, "train_on left out"),
+        ({"files": TEXT_FILES, "variant": "tri", "windows": SPOKEN, "evaluate_on": "some"}, "give words"),
         ({"files": TEXT_FILES}, "windows must be given"),
         (
             {"files": TEXT_FILES.replace("caption.p", "none.p"), "variant": "tri", "windows": SPOKEN},

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.array_pickle import StandIn
+from pipeline.pickles.arrays import StandIn
 
 
 class _Storage(StandIn):
@@ -52,10 +52,10 @@ class PickledTensor(StandIn):
     def array(self) -> NDArray[Any]:
         """The values; `UnpicklingError` if they are not within the storage or cannot be read safely."""
         flat = self._storage.flat()
-        strides = tuple(step * flat.itemsize for step in self._stride)
         try:
+            strides = tuple(step * flat.itemsize for step in self._stride)
             return np.ndarray(self._size, flat.dtype, flat.data, self._offset * flat.itemsize, strides)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise pickle.UnpicklingError(f"it holds {len(flat)} numbers for a tensor of shape {self._size}") from None
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from pipeline.item_pickle import PickledItems, values_of
+from pipeline.pickles.items import PickledItems, values_of
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 plain = (
@@ -188,6 +188,15 @@ CHANGED = {
     for protocol in PROTOCOLS
 }
 """Made once: torch writes a tensor in a few bytes more or less each time."""
+
+
+@pytest.mark.parametrize("name", [b"\x008", b"O8", b"9,", b"V8"])
+def test_a_type_that_changed_bytes_name_is_refused_as_one_that_is_no_number(tmp_path, name):
+    path = tmp_path / "items.pkl"
+    path.write_bytes(pickle.dumps([{"2d": np.arange(3.0)}], 2).replace(b"f8", name))
+    (item,) = PickledItems(path)
+    with pytest.raises(pickle.UnpicklingError, match="it holds"):
+        values_of(item["2d"])
 
 
 @settings(max_examples=150, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from cache.errors import UserError
-from pipeline.array_pickle import read_array
+from pipeline.pickles.arrays import read_array
 
 
 @given(

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.array_pickle import PickledArray, StandIn, allowed
-from pipeline.tensor_pickle import TENSORS, PickledTensor
+from pipeline.pickles.arrays import PickledArray, StandIn, allowed
+from pipeline.pickles.tensors import TENSORS, PickledTensor
 
 _GET = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _PUT = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))

@@ -21,7 +21,7 @@ from cache.errors import UserError
 class StandIn:
     """Takes the place of an object that a pickle names; made of numbers, bytes and text alone."""
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: object) -> None:
         raise pickle.UnpicklingError(f"it changes a {type(self).__name__}")
 
 
@@ -31,7 +31,9 @@ class _Type(StandIn):
     def __init__(self, name: object, *_: object) -> None:
         self._name = name if isinstance(name, str) else "object"
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 2:
+            raise pickle.UnpicklingError("it holds a damaged type")
         if state[1] == ">":
             self._name = f">{self._name.lstrip('<>=|')}"
 
@@ -48,14 +50,25 @@ class PickledArray(StandIn):
     def __init__(self) -> None:
         self.state: tuple[Any, ...] | None = None
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) < 4:
+            raise pickle.UnpicklingError("it holds a damaged array")
         self.state = state[-4:]
 
     def array(self) -> NDArray[Any]:
         """The values, read-only; `UnpicklingError` if they are no numbers."""
         if self.state is None:
             raise pickle.UnpicklingError("it holds an array without values")
-        shape, type_, fortran, data = self.state
+        try:
+            return self._values(self.state)
+        except pickle.UnpicklingError:
+            raise
+        except Exception as error:  # changed bytes may stand for any type, shape and state
+            raise pickle.UnpicklingError(f"it holds an array that is damaged ({error})") from None
+
+    @staticmethod
+    def _values(state: tuple[Any, ...]) -> NDArray[Any]:
+        shape, type_, fortran, data = state
         if isinstance(data, str):  # written by Python 2
             data = data.encode("latin1")
         if not isinstance(type_, _Type):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
-from pipeline.item_pickle import PickledItems, values_of
+from pipeline.pickles.items import PickledItems, values_of
 
 ORIGIN = "AVLnet_release_data.tar.gz or YouCook_Japanese.tar.gz of github.com/roudimit/AVLnet"
 FEATURES: Mapping[str, tuple[str, ...]] = {

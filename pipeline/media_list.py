@@ -1,0 +1,119 @@
+"""Media lists: small tables that say where each medium of a corpus lies. DVC watches the list, not the media.
+
+A list is CSV, TSV or Parquet with a column `url` and, if you like, `path` (by which annotations call the medium),
+`size` (bytes) and `etag`; or plain text with one URL a line. Where there is no path, it is that of the URL below what
+all URLs of the list have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from cache.durable import new_file
+from cache.errors import UserError
+from pipeline.remote.address import RemoteFile, is_url, location
+from pipeline.suggest import did_you_mean
+
+TABLES = (".csv", ".tsv", ".parquet")
+SUFFIXES = (*TABLES, ".txt")
+SCHEMA = {"path": pl.String, "url": pl.String, "size": pl.Int64, "etag": pl.String}
+
+
+def read_media_list(path: Path) -> pl.DataFrame:
+    """Reads a list into a frame of `SCHEMA`, in which every path is set and unique; size and etag may be null.
+
+    Raises:
+        UserError: it cannot be read, or a row names no URL or the same path as another.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path} is no media list ({', '.join(SUFFIXES)}): `hearonce list-media` makes one.")
+    frame = _read_text(path) if path.suffix.lower() == ".txt" else _read_table(path)
+    urls = frame["url"].to_list()
+    for number, url in enumerate(urls):
+        if not url or not is_url(url):
+            raise UserError(
+                f"{_row(path, number)} names {url or 'nothing'!r}, which is no URL such as s3://bucket/key."
+            )
+    if not urls:
+        raise UserError(f"{path} lists no media.")
+    given = frame["path"].to_list()
+    if not all(given):
+        made = names_of(urls)
+        given = [own or name for own, name in zip(given, made, strict=True)]
+    frame = frame.with_columns(path=pl.Series(given, dtype=pl.String))
+    seen: dict[str, int] = {}
+    for number, name in enumerate(given):
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UserError(f"{_row(path, number)}: the path {name!r} must be relative and without `..`.")
+        if seen.setdefault(name, number) != number:
+            raise UserError(
+                f"{_row(path, number)} has the path {name!r} like {_row(path, seen[name])}: give each its own `path`."
+            )
+    return frame
+
+
+def write_media_list(path: Path, files: Iterable[RemoteFile]) -> int:
+    """Writes a list, ordered by path, and returns how many media are in it.
+
+    Raises:
+        UserError: the ending is of no table, or it cannot be written.
+    """
+    if path.suffix.lower() not in TABLES:
+        raise UserError(f"{path}: a media list is written as {', '.join(TABLES)}.")
+    rows = [(one.name, one.url, one.size, one.version or None) for one in files]
+    frame = pl.DataFrame(rows, SCHEMA, orient="row").sort("path")
+    with new_file(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.write_parquet(temporary)
+        else:
+            frame.write_csv(temporary, separator="\t" if path.suffix.lower() == ".tsv" else ",")
+    return len(frame)
+
+
+def names_of(urls: Sequence[str]) -> list[str]:
+    """What media are called by their URLs alone: the part below the folder that all have in common."""
+    places = [location(url) for url in urls]
+    first, last = min(places).split("/"), max(places).split("/")
+    common = 0
+    while common < min(len(first), len(last)) - 1 and first[common] == last[common]:
+        common += 1
+    return ["/".join(place.split("/")[common:]).lstrip("/") for place in places]
+
+
+def _read_text(path: Path) -> pl.DataFrame:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The media list {path} cannot be read ({error}).") from None
+    urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"]))
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    try:
+        if path.suffix.lower() == ".parquet":
+            frame = pl.read_parquet(path)
+        else:
+            separator = "\t" if path.suffix.lower() == ".tsv" else ","
+            frame = pl.read_csv(path, separator=separator, infer_schema=False)
+        names = [name for name in frame.columns if name in SCHEMA]
+        if "url" not in names:
+            guess = "; ".join(f"{name!r}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
+            raise UserError(f"{path} has no column `url`, as a media list has. {guess}".rstrip())
+        return frame.select(**_columns(names))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"The media list {path} cannot be read ({reason}).") from None
+
+
+def _columns(names: list[str]) -> dict[str, pl.Expr]:
+    return {name: (pl.col(name) if name in names else pl.lit(None)).cast(kind) for name, kind in SCHEMA.items()}
+
+
+def _row(path: Path, number: int) -> str:
+    if path.suffix.lower() == ".txt":
+        return f"{path} URL {number + 1}"
+    return f"{path} row {number + (1 if path.suffix.lower() == '.parquet' else 2)}"

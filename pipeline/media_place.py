@@ -1,0 +1,205 @@
+"""Where the media of a corpus lie: in a folder of this machine, or wherever a media list says.
+
+All who read media ask a place for the `Source` of a path, and read the local path that `local` gives for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from cache.errors import UserError
+from pipeline.media.errors import MediaError
+from pipeline.media_list import SUFFIXES, read_media_list
+from pipeline.remote.address import RemoteFile, scheme, url_of
+from pipeline.remote.reading import check_kinds
+from pipeline.remote.staging import Staging
+
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp", ".ogv")
+)
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".ac3")
+)
+
+Source = Path | RemoteFile
+"""A medium: a file of this machine (or a folder of frames), or one that has to be fetched."""
+
+
+@contextmanager
+def local(source: Source, digest: str | None = None) -> Iterator[Path]:
+    """Yields a path of this machine at which a medium can be read within the block.
+
+    A file of this machine is yielded as it is. Another is fetched unless it is staged, and stays staged within the
+    block; a thread should hold one at a time.
+
+    Args:
+        source: the medium.
+        digest: of the bytes that a remote file must have; None takes what there is.
+
+    Raises:
+        MediaError: it cannot be had, or has other bytes.
+        UserError: it cannot be written into the staging folder.
+    """
+    if isinstance(source, Path):
+        yield source
+    else:
+        with Staging.default().held(source, digest) as staged:
+            yield staged.path
+
+
+class Sources(Protocol):
+    """What knows media by their paths."""
+
+    def source(self, path: str) -> Source:
+        """The medium of this path.
+
+        Raises:
+            MediaError: it is known that there is none.
+        """
+
+
+class GivenMedia:
+    """Media that are known one by one; of a part of a corpus, small enough to be sent.
+
+    Args:
+        sources: the media.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = {self.name(source): source for source in sources}
+
+    def name(self, source: Source) -> str:
+        """By which a medium is known here."""
+        return source.url if isinstance(source, RemoteFile) else str(source)
+
+    def source(self, path: str) -> Source:
+        """The medium of this name."""
+        return self._sources[path]
+
+
+class MediaPlace(Sources, Protocol):
+    """Where media lie."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine in which they lie, if they do."""
+
+    def files(self) -> list[Path]:
+        """All media there, by the paths that annotations use, sorted."""
+
+    def has(self, path: Path) -> bool:
+        """Whether there is a medium (or a folder of frames) of this path."""
+
+    def path_of(self, url: str) -> Path | None:
+        """The path of a medium by its URL, None if this place does not know it."""
+
+
+class MediaFolder:
+    """Media in a folder of this machine; a path that stands for a URL is fetched from there.
+
+    Args:
+        folder: to which media paths are relative.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def files(self) -> list[Path]:
+        """Media files by suffix; hidden files and folders are left out.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        if not self.folder.is_dir():
+            raise UserError(f"The media folder {self.folder} does not exist: correct `media:` in params.yaml.")
+        found = []
+        for parent, folders, files in os.walk(self.folder, followlinks=True):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in files:
+                path = Path(parent, name)
+                if not name.startswith(".") and path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
+                    found.append(path.relative_to(self.folder))
+        return sorted(found, key=lambda path: path.as_posix())
+
+    def has(self, path: Path) -> bool:
+        """Whether there is a file or folder of this path."""
+        return (self.folder / path).exists()
+
+    def source(self, path: str) -> Source:
+        """The file, or what a URL names."""
+        url = url_of(path)
+        return RemoteFile(url, path) if url else self.folder / path
+
+    def path_of(self, url: str) -> Path | None:
+        """None: a folder knows no URLs."""
+        return None
+
+
+class MediaList:
+    """Media wherever a list says; see `pipeline.media_list`.
+
+    Args:
+        path: of the list.
+
+    Raises:
+        UserError: it cannot be read, or names a kind of URL that cannot be read here.
+    """
+
+    folder = None
+
+    def __init__(self, path: Path) -> None:
+        self._list = path
+        self._frame = read_media_list(path)
+        self._rows = {name: row for row, name in enumerate(self._frame["path"])}
+        self._by_url: dict[str, str] = {}
+        check_kinds({scheme(url): url for url in self._frame["url"]}, path)
+
+    def __str__(self) -> str:
+        return str(self._list)
+
+    def files(self) -> list[Path]:
+        """All media of the list."""
+        return [Path(name) for name in sorted(self._rows)]
+
+    def has(self, path: Path) -> bool:
+        """Whether the list has this path."""
+        return path.as_posix() in self._rows
+
+    def source(self, path: str) -> Source:
+        """Where the medium lies.
+
+        Raises:
+            MediaError: the list does not have it.
+        """
+        row = self._rows.get(path)
+        if row is None:
+            raise MediaError(f"not in the media list {self._list}")
+        name, url, size, etag = self._frame.row(row)
+        if scheme(url) == "file":
+            return Path(url.partition("://")[2])
+        return RemoteFile(url, name, size, etag or "")
+
+    def path_of(self, url: str) -> Path | None:
+        """The path of a medium by its URL, None if the list does not have it."""
+        if not self._by_url:
+            self._by_url = dict(zip(self._frame["url"], self._frame["path"], strict=True))
+        name = self._by_url.get(url)
+        return None if name is None else Path(name)
+
+
+def open_place(media: Path) -> MediaPlace:
+    """The place that `media:` of a corpus names: a media list if it is a file of such a kind, else a folder.
+
+    Raises:
+        UserError: the list cannot be read.
+    """
+    if media.suffix.lower() in SUFFIXES and not media.is_dir():
+        return MediaList(media)
+    return MediaFolder(media)

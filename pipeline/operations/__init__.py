@@ -1,0 +1,1 @@
+"""How a run is begun, watched, ended and remembered: its plan, room on the disk, signals, log and measured speed."""

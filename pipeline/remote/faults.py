@@ -1,0 +1,141 @@
+"""What goes wrong between here and a remote file, as one sentence without secrets."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.remote.address import is_http, scheme, shown, without_secrets
+
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+_CREDENTIALS = {
+    "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; FSSPEC_S3_ANON=true for a public bucket",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS; FSSPEC_GS_TOKEN=anon for a public bucket",
+}
+_NO_CREDENTIALS = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "ProfileNotFound",
+    "TokenRetrievalError",
+    "SSOTokenLoadError",
+    "UnauthorizedSSOTokenError",
+    "DefaultCredentialsError",
+    "RefreshError",
+)
+"""Errors of botocore and google-auth, by name: neither need be installed."""
+
+_NO_CONNECTION = ("ClientConnectorError", "EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError")
+_TRANSIENT = (408, 425, 429)
+_GONE = (404, 410)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a remote file cannot be had.
+
+    Attributes:
+        what: in a few words.
+        more: the remedy, or nothing.
+        hopeless: another attempt would end in the same way.
+        for_all: it would for the other files of the same server or bucket, too.
+    """
+
+    what: str
+    more: str = ""
+    hopeless: bool = True
+    for_all: bool = False
+
+    def reason(self, url: str) -> str:
+        """One sentence that names the URL without its query."""
+        return f"{self.what}: {shown(url)}{self.more}"
+
+
+class CutError(Exception):
+    """A transfer ended early or did not agree with what was announced; another attempt may go on."""
+
+
+def fault_of(error: BaseException, url: str) -> Fault:
+    """Tells what an error of fsspec, or of a library below it, means for a URL."""
+    chain = list(_chain(error))
+    names = {kind.__name__ for one in chain for kind in type(one).__mro__}
+    status = next((code for one in chain if (code := _status(one))), None)
+    if "HttpProcessingError" in names:
+        status = None  # aiohttp gives 400 to what it does not understand itself
+    text = f" ({_text(chain[-1])})"
+    if any(isinstance(one, ImportError) for one in chain):
+        return Fault("a package is missing", f" ({missing_package(url, error)})", for_all=True)
+    if isinstance(error, CutError):
+        return Fault(str(error), hopeless=False)
+    if names & set(_NO_CREDENTIALS):
+        return Fault("no credentials", _remedy(url), for_all=True)
+    if status in (401, 403) or any(isinstance(one, PermissionError) for one in chain) or _is_forbidden(error):
+        return Fault("access denied", _remedy(url))
+    if status in _GONE:
+        return Fault("not found")
+    if any(isinstance(one, socket.gaierror) for one in chain) or "ClientConnectorDNSError" in names:
+        return Fault("no such host", _endpoint(url), for_all=True)
+    if names & {"ClientSSLError", "SSLError"}:
+        return Fault("no secure connection", text, for_all=True)
+    if any(isinstance(one, ConnectionRefusedError) for one in chain) or names & set(_NO_CONNECTION):
+        return Fault("no connection", _endpoint(url), hopeless=_is_s3(url), for_all=True)  # botocore has tried already
+    if any(isinstance(one, TimeoutError) for one in chain) or "ReadTimeoutError" in names:
+        return Fault("timed out", hopeless=False)
+    if status is not None:
+        return Fault(f"HTTP {status}", hopeless=not (status >= 500 or status in _TRANSIENT))
+    if isinstance(chain[-1], FileNotFoundError):  # fsspec wraps whatever fails over HTTP in one
+        return Fault("not found")
+    return Fault("cannot be read", text, hopeless=isinstance(error, ValueError | NotImplementedError))
+
+
+def missing_package(url: str, error: BaseException | None = None) -> str:
+    """What to install for a URL."""
+    extra = EXTRAS.get(scheme(url))
+    how = f"`uv sync --extra {extra}`" if extra else f"the package that fsspec asks for ({_text(error)})"
+    return f"{scheme(url)}:// needs {how}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that caused it, the outermost first."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status in an error of aiohttp, gcsfs or botocore."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):
+        return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    value = getattr(error, "code" if type(error).__name__ == "HttpError" else "status", None)
+    return value if isinstance(value, int) and 400 <= value < 600 else None
+
+
+def _is_forbidden(error: BaseException) -> bool:
+    """gcsfs says it in words only."""
+    return isinstance(error, OSError) and str(error).startswith(
+        ("Forbidden", "Anonymous caller", "Invalid Credentials")
+    )
+
+
+def _remedy(url: str) -> str:
+    known = _CREDENTIALS.get(EXTRAS.get(scheme(url), ""))
+    if known:
+        return f" (are credentials set? {known})"
+    if is_http(url):
+        return " (if it needs a login, put it into ~/.netrc; if its URL was signed, that may have expired)"
+    return " (are credentials set?)"
+
+
+def _endpoint(url: str) -> str:
+    return " (is AWS_ENDPOINT_URL right?)" if _is_s3(url) else ""
+
+
+def _is_s3(url: str) -> bool:
+    return EXTRAS.get(scheme(url)) == "s3"
+
+
+def _text(error: BaseException | None) -> str:
+    return without_secrets(str(error) or type(error).__name__)[:300]

@@ -1,0 +1,128 @@
+"""Remote files as fsspec reads them: what a server says of one, and its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cache.errors import UserError
+from pipeline.media.errors import MediaError
+from pipeline.remote.address import is_http, scheme
+from pipeline.remote.faults import CutError, missing_package
+from pipeline.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
+
+BLOCK = 16 << 20
+_STREAM_BLOCK = 1 << 20
+_SECONDS = {"sock_connect": 30.0, "sock_read": 60.0}
+_VERSIONS = ("ETag", "etag", "generation", "LastModified", "Last-Modified", "mtime", "modify", "updated", "created")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a server says of a file: see `RemoteFile`."""
+
+    size: int | None
+    version: str
+
+
+def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
+    """The fsspec file system of a URL, with the options of fsspec's own configuration, and the path in it.
+
+    Raises:
+        ImportError: the package that it needs is not installed.
+        ValueError: there is no such kind of URL.
+    """
+    from fsspec.config import conf  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if is_http(url):
+        from aiohttp import ClientTimeout
+
+        client = {"timeout": ClientTimeout(total=None, **_SECONDS), "trust_env": True}
+        options["client_kwargs"] = client | conf.get(scheme(url), {}).get("client_kwargs", {})
+        options["encoded"] = url.isascii() and " " not in url  # a signature is of the very letters of its URL
+    return url_to_fs(url, **options)
+
+
+def check_kinds(kinds: dict[str, str], where: Path | str) -> None:
+    """Makes sure that fsspec, and the package below it, are here for some kinds of URLs.
+
+    Args:
+        kinds: a URL of each kind, by its scheme.
+        where: what names them.
+
+    Raises:
+        UserError: it is not; says what to install or what was meant.
+    """
+    from fsspec import available_protocols, get_filesystem_class  # type: ignore[import-untyped]
+
+    for kind, url in kinds.items():
+        try:
+            get_filesystem_class(kind)
+        except ImportError as error:
+            raise UserError(f"{where}: {missing_package(url, error)}.") from None
+        except ValueError:
+            raise UserError(f"{where}: no kind of URL {kind!r}, {did_you_mean(kind, available_protocols())}") from None
+
+
+def version_of(info: dict[str, Any]) -> str:
+    """ETag, or else time of the last change, by the details of an fsspec file system; empty if there is none."""
+    value = next((info[name] for name in _VERSIONS if info.get(name)), "")
+    return str(value.isoformat() if hasattr(value, "isoformat") else value).removeprefix("W/").strip('"')
+
+
+def size_of(info: dict[str, Any]) -> int | None:
+    """Bytes of a file, by the details of an fsspec file system."""
+    return None if info.get("size") is None else int(info["size"])
+
+
+def found_at(system: AbstractFileSystem, path: str) -> Found:
+    """What a server says of a file.
+
+    Raises:
+        Exception: of whatever library lies below fsspec.
+    """
+    info = system.info(path)
+    if info.get("type") == "directory":
+        raise FileNotFoundError(path)
+    return Found(size_of(info), version_of(info))
+
+
+def blocks(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:
+    """The bytes of a file from `start` on; a web server is asked once, an object store block by block."""
+    if is_http(path):
+        yield from _streamed(system, path, found, start)
+    elif found.size is None:
+        raise MediaError("the place does not say how long the file is, so that a cut could not be noticed")
+    else:
+        for first in range(start, found.size, BLOCK):
+            last = min(first + BLOCK, found.size)
+            block = system.cat_file(path, start=first, end=last)
+            yield block[: last - first]
+            if len(block) != last - first:
+                raise CutError(f"cut after {first + len(block)} of {found.size} bytes")
+
+
+def _streamed(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    with system.open(path, "rb", block_size=0, size=found.size or -1, headers=headers) as stream:
+        answer = stream.r
+        answer.raise_for_status()
+        version = version_of({name: answer.headers.get(name) for name in ("ETag", "Last-Modified")})
+        if version and found.version and version != found.version:
+            raise CutError("it keeps changing while it is fetched")
+        resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        to_skip = 0 if resumed else start  # where a server knows no ranges, what has come before is passed over
+        while block := stream.read(_STREAM_BLOCK):
+            skipped = min(to_skip, len(block))
+            to_skip -= skipped
+            if len(block) > skipped:
+                yield block[skipped:]

@@ -1,0 +1,192 @@
+"""A bounded place on this machine for remote media, shared by all threads and processes that read them.
+
+A staged file is named by the digest of its bytes. Who reads one holds a shared lock on it; who needs room takes the
+exclusive lock of the file that was used longest ago, and removes it. Locks end with the process that holds them, so a
+killed reader or download leaves nothing behind that another does not clear away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cache.digests import DigestMemory
+from cache.errors import UserError, writing
+from cache.location import Store
+from pipeline.media.errors import MediaError
+from pipeline.remote.address import RemoteFile
+from pipeline.remote.file_lock import AT_ONCE, EXCLUSIVE, SHARED, discard, is_at, locked, share
+from pipeline.remote.room import UNFINISHED, Room
+from pipeline.remote.transfer import Download, look_up
+
+FOLDER_VARIABLE, SIZE_VARIABLE = "HEARONCE_STAGING", "HEARONCE_STAGING_GB"
+DEFAULT_GB = 20.0
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file that stays where it is as long as it is held.
+
+    Attributes:
+        path: of its local copy.
+        digest: of its bytes.
+    """
+
+    path: Path
+    digest: str
+
+
+class Staging:
+    """The staged files of one folder, which should lie on a disk of this machine.
+
+    Args:
+        folder: made if it is not there.
+        most_bytes: that all files in it may have together.
+        memory: remembers digests by URL, size and version, so that no object is fetched again only to know its digest.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int, memory: DigestMemory | None = None) -> None:
+        self.room, self._memory = Room(folder, most_bytes), memory
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def default(cls, memory: DigestMemory | None = None) -> Staging:
+        """`staging` in this machine's store and 20 GB, or what the environment says instead.
+
+        Raises:
+            UserError: the environment says no number.
+        """
+        given = os.environ.get(SIZE_VARIABLE) or str(DEFAULT_GB)
+        try:
+            gigabytes = float(given)
+        except ValueError:
+            gigabytes = 0.0
+        if not 0 < gigabytes < float("inf"):
+            raise UserError(f"{SIZE_VARIABLE} is {given!r}: give the gigabytes that staged media may take, such as 20.")
+        named = os.environ.get(FOLDER_VARIABLE)
+        return cls(Path(named) if named else Store.default().staging, int(gigabytes * 1e9), memory)
+
+    @contextmanager
+    def held(self, file: RemoteFile, digest: str | None = None) -> Iterator[Staged]:
+        """Yields the local copy of a file, fetched unless it is there; it is not removed within the block.
+
+        A thread holds one file at a time, or two could wait for each other's room for ever.
+
+        Args:
+            file: the remote file.
+            digest: of the bytes that it must have; None if that is not known yet.
+
+        Raises:
+            MediaError: it cannot be had, has other bytes, or is larger than the bound.
+            UserError: it cannot be written.
+        """
+        descriptor, staged = self._obtain(file, digest)
+        try:
+            yield staged
+        finally:
+            os.close(descriptor)
+
+    def _obtain(self, file: RemoteFile, digest: str | None) -> tuple[int, Staged]:
+        """A descriptor that holds the shared lock, and what it holds."""
+        part = self.room.folder / f".{file.identity}{UNFINISHED}"
+        while True:
+            known = digest or self._remembered(file)
+            if known:
+                path = self._path(known, file)
+                descriptor = locked(path, SHARED)
+                if descriptor is not None:
+                    with suppress(OSError):  # it is another user's
+                        os.utime(path)
+                    return descriptor, Staged(path, known)
+            descriptor = self._begun(part)
+            if descriptor is None:
+                continue  # another has just finished it, or given up
+            try:
+                known = digest or self._remembered(file)
+                if not (known and self._path(known, file).exists()):
+                    known = self._fetch(file, digest, part, descriptor)
+                    path = self._path(known, file)
+                    with writing(path):
+                        os.replace(part, path)
+                    share(descriptor)
+                    if is_at(descriptor, path):
+                        return descriptor, Staged(path, known)
+            except BaseException:
+                discard(descriptor, part)
+                raise
+            discard(descriptor, part)  # it is there already, or was removed at once: look again
+
+    def _begun(self, part: Path) -> int | None:
+        """The exclusive lock of a new download; None after another's has ended."""
+        with writing(part):
+            try:
+                return locked(part, EXCLUSIVE | AT_ONCE, os.O_RDWR | os.O_CREAT)
+            except BlockingIOError:
+                pass
+        ended = locked(part, SHARED)  # he who has fetched it keeps a shared lock while he reads it
+        if ended is not None:
+            os.close(ended)
+        return None
+
+    def _path(self, digest: str, file: RemoteFile) -> Path:
+        """Readers of media look at the ending as well, so the copy has that of the file."""
+        ending = PurePosixPath(file.name).suffix.lower()
+        return self.room.folder / (digest + (ending if re.fullmatch(r"\.[a-z0-9]{1,8}", ending) else ""))
+
+    def _remembered(self, file: RemoteFile) -> str | None:
+        if self._memory is None or not file.version:
+            return None
+        return self._memory.recall(file.identity, file.size, file.version)
+
+    def _fetch(self, file: RemoteFile, digest: str | None, part: Path, descriptor: int) -> str:
+        """Downloads into a file that is held exclusively; the digest of what has come."""
+        position = 0
+
+        def begin(size: int | None) -> None:
+            nonlocal position
+            position = 0
+            if size is not None and size > self.room.most_bytes:
+                raise MediaError(_too_large(size, self.room.most_bytes))
+            self.room.take(size or 0, part, descriptor)
+
+        def take(block: bytes) -> None:
+            nonlocal position
+            with writing(part):
+                written = 0
+                while written < len(block):
+                    written += os.pwrite(descriptor, block[written:], position + written)
+            position += len(block)
+            if position > self.room.most_bytes:
+                raise MediaError(_too_large(position, self.room.most_bytes))
+
+        received = Download(file, begin, take).run()
+        with writing(part):
+            os.ftruncate(descriptor, position)
+            os.fsync(descriptor)
+        if self._memory is not None and received.found.version:
+            self._memory.remember(file.identity, received.found.size, received.found.version, received.digest)
+        if digest is not None and received.digest != digest:
+            raise MediaError(f"changed since it was ingested: {file} has other bytes: ingest the corpus again")
+        return received.digest
+
+
+def resolved(file: RemoteFile) -> RemoteFile:
+    """The same file with size and version, for which its server is asked if they are not known.
+
+    Raises:
+        MediaError: it cannot be had.
+    """
+    if file.version and file.size is not None:
+        return file
+    found = look_up(file)
+    return RemoteFile(file.url, file.name, found.size, found.version)
+
+
+def _too_large(size: int, most: int) -> str:
+    allowed = f"staged media may take {most / 1e9:.3g} GB together"
+    return f"has {size / 1e9:.3g} GB or more, and {allowed}: raise {SIZE_VARIABLE}"
