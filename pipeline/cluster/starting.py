@@ -69,13 +69,15 @@ def _running(start: Any, *arguments: Any) -> Iterator[Client]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Threads and processes that begin in this block, and all that they begin, never get Ctrl-C: this one ends them."""
+    """Threads and processes that begin in this block, and all that they begin, never hear of Ctrl-C or a closed
+    terminal: this one ends them.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     resource_tracker.ensure_running()  # which would lift the block when the first process begins
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
