@@ -73,16 +73,13 @@ def _outcome(future: Future) -> Outcome:
     from distributed import KilledWorker
 
     try:
-        error = future.exception()
-        if error is None:
-            return future.result()
+        return future.result()
+    except KilledWorker:
+        return Died()
     except (CancelledError, OSError, TimeoutError):
         return Lost()
-    if isinstance(error, CancelledError):
-        return Lost()
-    if isinstance(error, KilledWorker):
-        return Died()
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except Exception as error:  # not the task's own, which `run_task` hands back
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return UserError(
         f"A worker or the scheduler cannot run hearonce ({said}): start both in an environment where hearonce is "
         "installed, such as `uv run dask worker ...` in this project."
