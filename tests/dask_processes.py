@@ -48,12 +48,12 @@ class Processes:
         self._all.append(process)
         return process
 
-    def scheduler(self, name: str = "scheduler.json", **how: object) -> tuple[subprocess.Popen, Path]:
+    def scheduler(self, name: str = "scheduler.json", *more: object, **how: object) -> tuple[subprocess.Popen, Path]:
         """A scheduler that listens when this returns, and its file."""
         file = self.folder / name
         arguments = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file]
         arguments += ["--idle-timeout", "120s"]  # ends also if nobody ends it
-        process = self.start("distributed.cli.dask_scheduler", *arguments, **how)
+        process = self.start("distributed.cli.dask_scheduler", *arguments, *more, **how)
         while not file.is_file():
             assert process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.05)

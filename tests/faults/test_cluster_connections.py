@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 import time
 
 import numpy as np
@@ -184,3 +185,20 @@ def test_workers_get_no_secrets(project, scheduler, tmp_path, monkeypatch):
         tasks = iter([["HEARONCE_STORE", "HEARONCE_API_KEY", "HF_TOKEN"]])
         seen = [values for _, values in cluster.run(variables, lambda: next(tasks, None))]
     assert seen == [[".", None, None]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_scheduler_that_wants_tls_is_reached_with_certificates_only(project, processes, tmp_path):
+    key, cert = processes.folder / "key.pem", processes.folder / "cert.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    subprocess.run([*make, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    tls = ("--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
+    _, file = processes.scheduler("tls.json", *tls, "--protocol", "tls")
+    processes.worker(file, *tls)
+    project(scheduler_file=file, tls_ca=cert, tls_cert=cert, tls_key=key)
+    values, _ = run(tmp_path)
+    np.testing.assert_array_equal(values, expected(rows_of(4)))
+    project(scheduler_file=file)
+    with pytest.raises(UserError, match=r"tls://.* cannot be reached \(.*(TLS|tls|security|cert)"):
+        run(tmp_path, 5)
