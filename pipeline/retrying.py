@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from pipeline.operations.interruption import pause
 
 T = TypeVar("T")
 
@@ -38,4 +39,4 @@ def persist(
             furthest = max(furthest, now)
             if hopeless(error) or failures >= tries:
                 raise
-        time.sleep(pause_s * failures)
+        pause(pause_s * failures)

@@ -95,7 +95,7 @@ def _plan() -> None:
 PARTS: dict[str, tuple[str, Callable[[], None]]] = {
     "ingest-folder": ("ingest, a listing", lambda: ingest("folder")),
     "ingest-published": ("ingest, files in the style of EPIC-Sounds", lambda: ingest("published")),
-    "extract-audio": ("extract_audio with nothing to do, a row a medium", lambda: extract_audio("heard")),
+    "extract-audio": ("extract_audio with nothing to do, a medium per ten rows", lambda: extract_audio("heard")),
     "plan": ("embed_clips until the tower is loaded", _plan),
     "run-clips": ("embed_clips, 99 % of the rows", lambda: _embed("clips", "most")),
     "run-captions": ("embed_captions, 99 % of the rows", lambda: _embed("captions", "most")),

@@ -37,6 +37,10 @@ def store_paths(root: Path | str) -> list[str]:
     return []
 
 
+PARTS = {"rows", "audio", "answers", "captions", "trainings", "logs", "staging", "digests.sqlite", "word-indexes"}
+"""What lies in the folder that `$HEARONCE_STORE` names."""
+
+
 def store_root(path: str) -> str:
     """The folder of stores within a path or URL that may take more of them: where some lie, or `path` if it is empty.
 
@@ -48,7 +52,7 @@ def store_root(path: str) -> str:
         return stores[0].rstrip("/").rsplit("/", 1)[0]
     place = place_of(path)
     names = set(place.names())
-    if names - {"rows", "audio", "answers", "captions", "trainings", "logs", "digests.sqlite", "word-indexes"}:
+    if names - PARTS:
         raise UserError(f"{path} is no folder of row stores: name one, or a new or empty folder.")
     if isinstance(place, LocalPlace):
         for above in place.path.resolve().parents:

@@ -63,6 +63,12 @@ def check() -> None:
         raise Interrupted if threading.current_thread() is threading.main_thread() else Stopped
 
 
+def pause(seconds: float) -> None:
+    """Sleeps, unless the run is to end; raises as `check` does."""
+    _state.asked.wait(seconds)
+    check()
+
+
 def exit_code() -> int:
     """What an interrupted command leaves with: 128 and the number of the signal, as shells count."""
     return EXIT_INTERRUPTED if _state.number is None else 128 + _state.number

@@ -9,12 +9,13 @@ SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 LEAST_LETTERS = 8
 """A shorter value would be found in many places where it is no secret."""
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@'\"]*@)?([^\s?#'\"<>]*)[?#]?[^\s'\"<>)]*")
+_HTTP = re.compile(r"(https?://)(?:[^\s/@'\"]*@)?([^\s?#'\"<>]*)[?#]?[^\s'\"<>)]*", re.IGNORECASE)
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@'\"]*@")
 
 
 def without_secrets(text: str) -> str:
-    """The text with variables in place of their values, and URLs without query, user and password."""
+    """The text with variables in place of their values, and URLs without query (those of web servers) and password."""
     for name, value in os.environ.items():
         if len(value) >= LEAST_LETTERS and value in text and any(word in name.upper() for word in SECRET_NAMES):
             text = text.replace(value, f"${name}")
-    return _URL.sub(r"\1\2", text)
+    return _USER.sub(r"\1", _HTTP.sub(r"\1\2", text))

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+", re.DOTALL)
-_IN_TEXT = re.compile(r"(https?://)(?:[^\s/@'\"]*@)?([^\s?#'\"<>]*)[?#]?[^\s'\"<>)]*", re.IGNORECASE)
 _URL_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _SIGNATURE = re.compile(
     r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
@@ -80,11 +79,6 @@ def shown(url: str) -> str:
     start, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{start}://{host.rpartition('@')[2]}{slash}{re.split('[?#]', path)[0] if is_http(url) else path}"
-
-
-def without_secrets(text: str) -> str:
-    """A message of some library, on one line, with the URLs in it as `shown`."""
-    return _IN_TEXT.sub(r"\1\2", " ".join(text.split()))
 
 
 def location(url: str) -> str:

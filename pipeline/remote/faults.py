@@ -6,7 +6,8 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.remote.address import is_http, scheme, shown, without_secrets
+from pipeline.operations.secrets import without_secrets
+from pipeline.remote.address import is_http, scheme, shown
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 _CREDENTIALS = {
@@ -138,4 +139,4 @@ def _is_s3(url: str) -> bool:
 
 
 def _text(error: BaseException | None) -> str:
-    return without_secrets(str(error) or type(error).__name__)[:300]
+    return " ".join(without_secrets(str(error) or type(error).__name__).split())[:300]

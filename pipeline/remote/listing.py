@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 from cache.errors import UserError
+from pipeline.in_threads import each_in_threads
 from pipeline.media.errors import MediaError
 from pipeline.progress import progress
 from pipeline.remote.address import RemoteFile, is_http, shown
@@ -61,8 +61,8 @@ def ask_each(files: Sequence[RemoteFile], label: str) -> tuple[list[RemoteFile],
         except MediaError as error:
             return str(error)
 
-    with progress(label, len(files), "media") as advance, ThreadPoolExecutor(ASKING) as pool:
-        for file, answer in zip(files, pool.map(ask, files), strict=True):
+    with progress(label, len(files), "media") as advance, each_in_threads(ask, files, ASKING) as answers:
+        for file, answer in zip(files, answers, strict=True):
             if isinstance(answer, str):
                 faults.append((file.name, answer))
                 answer = RemoteFile(file.url, file.name)

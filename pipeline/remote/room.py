@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from cache.errors import writing
+from pipeline.operations.interruption import pause
 from pipeline.remote.file_lock import EXCLUSIVE, locked, remove_unless_held
 
 UNFINISHED = ".part"
@@ -48,7 +48,7 @@ class Room:
             turn = locked(self.folder / _TURN, EXCLUSIVE, os.O_RDWR | os.O_CREAT)
         try:
             while not (self._fits(size, part) and self._reserved(size, part, descriptor)):
-                time.sleep(POLL_S)
+                pause(POLL_S)
         finally:
             if turn is not None:
                 os.close(turn)

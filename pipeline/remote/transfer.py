@@ -15,6 +15,7 @@ from typing import Any
 from cache.digests import DIGEST_BYTES
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
+from pipeline.operations.interruption import check
 from pipeline.remote import reading
 from pipeline.remote.address import RemoteFile, scheme
 from pipeline.remote.faults import EXTRAS, CutError, Fault, fault_of
@@ -92,6 +93,7 @@ class Download:
             self._restart(found)
         rest = blocks(system, path, found, self._done) if self._done != found.size else ()
         for block in rest:
+            check()
             self._take(block)
             self._digest.update(block)
             self._md5.update(block)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
+from pipeline.in_threads import each_in_threads
 from pipeline.media.errors import MediaError
 from pipeline.media_place import open_place
 from pipeline.operations.log import logged
@@ -108,17 +108,13 @@ def _open_media(
         except OSError as error:
             return error.strerror or str(error)
 
-    with progress(summary.label, len(paths), "media") as advance, ThreadPoolExecutor(workers) as pool:
-        try:
-            for path, medium in zip(paths, pool.map(open_one, paths), strict=True):
-                if isinstance(medium, str):
-                    problems.add(path.as_posix(), path, medium)
-                else:
-                    opened[path] = medium
-                advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as found:
+        for path, medium in zip(paths, found, strict=True):
+            if isinstance(medium, str):
+                problems.add(path.as_posix(), path, medium)
+            else:
+                opened[path] = medium
+            advance()
     memory.close()
     summary.computed = len(opened)
     return opened

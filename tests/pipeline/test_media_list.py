@@ -9,7 +9,8 @@ from pipeline.config.params import load_params
 from pipeline.media.errors import MediaError
 from pipeline.media_list import names_of, read_media_list, write_media_list
 from pipeline.media_place import MediaFolder, MediaList, open_place
-from pipeline.remote.address import RemoteFile, path_of, shown, url_of, without_secrets
+from pipeline.operations.secrets import without_secrets
+from pipeline.remote.address import RemoteFile, path_of, shown, url_of
 from stages.ingest.media_layout import MediaLayout
 
 URLS = ["s3://bucket/2024/a/x.mp4", "s3://bucket/2024/a/y z.mp4", "s3://bucket/2024/b/x.mp4"]
@@ -87,8 +88,9 @@ def test_secrets_are_not_shown():
     url = "https://me:5ecre7@host:8443/a/b.mp4?X-Amz-Signature=5ecre7#5ecre7"
     assert shown(url) == "https://host:8443/a/b.mp4"
     assert (
-        without_secrets(f"Cannot connect to '{url}',\nsorry") == "Cannot connect to 'https://host:8443/a/b.mp4', sorry"
+        without_secrets(f"Cannot connect to '{url}', sorry") == "Cannot connect to 'https://host:8443/a/b.mp4', sorry"
     )
+    assert without_secrets("s3://me:5ecre7@bucket/what?.mp4") == "s3://bucket/what?.mp4"
     assert shown("s3://bucket/what?#.mp4") == "s3://bucket/what?#.mp4"
     identities = {
         RemoteFile(f"https://me:{word}@host/a.mp4?id=7&X-Amz-Signature={word}&Expires={word}", "a").identity

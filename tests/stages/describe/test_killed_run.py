@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from cache.location import Store
-from pipeline.exit_codes import EXIT_INTERRUPTED
 
 RUN = "import sys; sys.argv = ['hearonce', 'describe', 'mine']; from stages.command_line import main; main()"
 N, CONCURRENCY = 60, 3
@@ -44,9 +45,10 @@ def test_killed_at_half_only_the_rest_is_asked(corpora):
     assert len(corpora.texts()) == N and corpora.reasons() == {}
 
 
-def test_an_interrupted_run_keeps_what_was_answered(corpora):
-    code, said, n_sent = ended_by(corpora, signal.SIGINT, N // 4)
-    assert code == EXIT_INTERRUPTED and said.splitlines()[-1].startswith("hearonce: interrupted;")
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_was_answered(corpora, kind):
+    code, said, n_sent = ended_by(corpora, kind, N // 4)
+    assert code == 128 + kind and said.splitlines()[-1].startswith("hearonce: interrupted;")
     assert "Traceback" not in said and "never retrieved" not in said
     assert N - n_sent <= len(corpora.run()) <= N - n_sent + CONCURRENCY
     assert len(corpora.texts()) == N
