@@ -50,14 +50,9 @@ class Cluster:
 
     def __init__(self, name: str, folders: Sequence[Path] = ()) -> None:
         self.name, self._config = name, load_cluster(name)
-        self._site = Site(
-            str(self._config.project or Path.cwd()),
-            tuple(str(one) for one in [*folders, _relative(Store.default().root)] if one.exists()),
-            _environment(),
-            code_here(),
-        )
+        self._folders = [*folders, _relative(Store.default().root)]
         self._stack = ExitStack()
-        self._used: tuple[Client, Watch] | None = None
+        self._used: tuple[Client, Watch, Site] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +61,7 @@ class Cluster:
         self._used = None
         self._stack.__exit__(*error)
 
-    def _open(self) -> tuple[Client, Watch]:
+    def _open(self) -> tuple[Client, Watch, Site]:
         """Reaches the workers and says where the dashboard is."""
         if self._used is None:
             client = self._stack.enter_context(started(self._config))
@@ -76,7 +71,9 @@ class Cluster:
             check_same_code(client, self.name)
             workers = f"{watch.workers} worker{'s' if watch.workers > 1 else ''}"
             print(f"cluster {self.name}: {workers}, dashboard {client.dashboard_link}", file=sys.stderr, flush=True)
-            self._used = client, watch
+            project = str(self._config.project or Path.cwd())
+            seen = tuple(str(one) for one in self._folders if one.exists())
+            self._used = client, watch, Site(project, seen, _environment(), code_here())
         return self._used
 
     def run(
@@ -102,7 +99,7 @@ class Cluster:
         Raises:
             UserError: the workers cannot do it, the scheduler is gone, or there has been no worker for long.
         """
-        client, watch = self._open()
+        client, watch, site = self._open()
         under_way: UnderWay[T] = UnderWay(client)
         again: deque[T] = deque()
         alone: deque[T] = deque()
@@ -110,7 +107,7 @@ class Cluster:
         failed_in_a_row = 0
 
         def submit(task: T) -> None:
-            under_way.submit(task, run_task, function, packed(task), self._site)
+            under_way.submit(task, run_task, function, packed(task), site)
 
         try:
             while True:

@@ -19,6 +19,7 @@ THREADS_VARIABLE = "HEARONCE_WORKER_THREADS"
 BROKEN_DEVICE = ("CUDA error", "AcceleratorError")
 """What an error says after which a process can no longer use its GPU."""
 
+_handed_on: set[str] = set()
 _kept: dict[str, Any] = {}
 _locks: dict[str, threading.Lock] = {}
 _lock = threading.Lock()
@@ -52,6 +53,9 @@ class Site:
                 f"A worker on {host} does not run what this process runs ({wrong}): give both the same environment and "
                 "the same code, and start workers anew after a change."
             )
+        for name in _handed_on - set(self.environment):  # by another run
+            os.environ.pop(name, None)
+        _handed_on.update(self.environment)
         os.environ.update(self.environment)
         try:
             if os.path.realpath(os.getcwd()) != os.path.realpath(self.project):
