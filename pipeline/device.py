@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cache.errors import UserError
+from pipeline.tuning import processors
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,7 @@ def pick_device(name: str | None = None) -> torch.device:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
+    torch.set_num_threads(min(torch.get_num_threads(), processors()))  # torch does not know the quota of a container
     name = name or os.environ.get(DEVICE_VARIABLE)
     if not name:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -90,6 +93,15 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     signs = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def memory_in_use() -> float:
+    """The most that torch has held of a GPU's memory, as a share of it; 0 where it has not used a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0.0
+    gpus = range(torch.cuda.device_count())
+    return max(torch.cuda.max_memory_reserved(gpu) / torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
 
 
 def free_memory() -> None:

@@ -1,13 +1,16 @@
-"""Encodes batches, smaller ones from the moment the device has run out of memory."""
+"""Encodes batches: of the size that suits the device best, and smaller ones once it has run out of memory."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.device import free_memory, is_out_of_memory
+from pipeline.device import free_memory, is_out_of_memory, memory_in_use
+from pipeline.reading_ahead import nbytes
+from pipeline.tuning import BatchSearch
 
 
 class TooLarge(Exception):
@@ -22,34 +25,46 @@ class Encode:
 
     Args:
         encode: `Tower.encode`.
-        batch_size: to begin with.
+        batch_size: to begin with; None to find the best, which `remark` is told.
         remark: told at each reduction.
-
-    Attributes:
-        batch_size: rows that may be encoded at a time.
     """
 
     def __init__(
         self,
         encode: Callable[[Sequence[Any]], Sequence[np.ndarray] | np.ndarray],
-        batch_size: int,
+        batch_size: int | None,
         remark: Callable[[str], None],
     ) -> None:
-        self.batch_size = batch_size
+        self._search = BatchSearch() if batch_size is None else None
+        self._batch_size = batch_size
         self._encode = encode
         self._remark = remark
 
+    @property
+    def batch_size(self) -> int:
+        """Rows that may be encoded at a time."""
+        return self._search.size if self._search else self._batch_size or 1
+
     def __call__(self, items: Sequence[Any]) -> list[np.ndarray | TooLarge]:
         """A row, (dim,) or (frames, dim), for each prepared item, or the error in place of one that is too large."""
+        begun = time.monotonic()
         values = self._attempt(items)
         if values is not None:
+            self._measured(items, time.monotonic() - begun)
             return list(values)
         rows, fitted = self._by_halves(items)
         reduced = min(self.batch_size, max(fitted, 1))
         if reduced < self.batch_size:
             self._remark(f"out of memory with {len(items)} rows at a time, went on with {reduced}")
-        self.batch_size = reduced
+        if self._search:
+            self._search.limit(reduced)
+        self._batch_size = reduced
         return rows
+
+    def _measured(self, items: Sequence[Any], seconds: float) -> None:
+        if self._search and self._search.measured(len(items), nbytes(list(items)), seconds, memory_in_use()):
+            tried = ", ".join(map(str, sorted(self._search.rates)))
+            self._remark(f"batches of {self._search.size}, best of {tried}")
 
     def _by_halves(self, items: Sequence[Any]) -> tuple[list[np.ndarray | TooLarge], int]:
         """Rows of a batch that did not fit, and how many of them fitted at a time."""

@@ -15,7 +15,9 @@ KeepGoing = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(envvar="HEARONCE_WORKERS", min=1, help="Decoding threads; one per processor by default."),
+    typer.Option(
+        envvar="HEARONCE_WORKERS", min=1, help="Reading threads; by default one per processor, and more if of use."
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what is missing, how long it takes and how much it writes; do nothing.")

@@ -38,7 +38,7 @@ class Waiting(Generic[T]):
     """Entries that several threads put in and one takes out in batches of similar size.
 
     Args:
-        batch_size: the most that are taken at a time.
+        batch_size: taken at a time, to begin with.
         most_bytes: that the entries in here and in the batch taken last may have together; a single larger entry is
             let in when there is no other.
     """
@@ -87,6 +87,7 @@ class Waiting(Generic[T]):
         """
         with self._changed:
             self._taken_bytes = 0
+            self._most_entries = max(self._most_entries, AHEAD_BATCHES * batch_size)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._ended or len(self._entries) >= batch_size or self._stuck())
             by_size = sorted(range(len(self._entries)), key=lambda i: (self._entries[i][0], i))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from pipeline.encoding import Encode
 from pipeline.reading_ahead import Waiting, in_threads, nbytes
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
+from pipeline.tuning import Readers, processors
 from pipeline.wanted_rows import Row, WantedRows
 
 
@@ -71,25 +72,29 @@ class LocalMaker:
     Args:
         read: reads one group of rows; called in worker threads.
         load: loads the model; called once, when there is something to do.
-        batch_size: rows per encode call, fewer from the moment the device has run out of memory.
-        workers: decoding threads; the number of processors by default.
+        batch_size: rows per encode call, fewer from the moment the device has run out of memory; what is best for
+            the device by default.
+        workers: reading threads; by default as many as processors, and more while that is of use.
     """
 
-    def __init__(self, read: Read, load: Load, *, batch_size: int = 16, workers: int | None = None) -> None:
+    def __init__(self, read: Read, load: Load, *, batch_size: int | None = None, workers: int | None = None) -> None:
         self._read, self._load = read, load
-        self._batch_size, self._workers = batch_size, workers or os.cpu_count() or 1
+        self._batch_size, self._workers = batch_size, workers
 
     def make(self, rows: WantedRows, summary: Summary) -> Generator[Made, None, None]:
         """See `RowMaker`."""
         with summary.timed("load"):
             tower, provenance = self._load()
         encode = Encode(tower.encode, self._batch_size, summary.remark)
-        for results in computed(rows, self._read, tower, encode, self._workers, summary.stopwatch):
+        readers = Readers(self._workers or processors(), self._workers or 2 * processors())
+        for results in computed(rows, self._read, tower, encode, readers, summary.stopwatch):
             yield Made(results, provenance)
+        if self._workers is None and readers.count > processors():
+            summary.remark(f"{readers.count} reading threads")
 
 
 def computed(
-    rows: WantedRows, read: Read, tower: Encoding, encode: Encode, workers: int, stopwatch: Stopwatch
+    rows: WantedRows, read: Read, tower: Encoding, encode: Encode, readers: Readers, stopwatch: Stopwatch
 ) -> Iterator[list[tuple[Row, Result]]]:
     """Yields rows batch by batch; one that cannot be read is an exception and the others go on.
 
@@ -98,19 +103,26 @@ def computed(
         read: reads one group of them.
         tower: prepares what was read.
         encode: computes a batch.
-        workers: threads that read and prepare.
+        readers: threads that read and prepare.
         stopwatch: of `decode` and `encode`.
     """
     waiting: Waiting[tuple[Row, Any]] = Waiting(encode.batch_size)
 
     def prepare(group: WantedRows) -> None:
-        for row, item in _prepared(list(group), read, tower, stopwatch):
-            waiting.put((row, item), nbytes(item))
-            if waiting.closed:
-                break
+        with readers.reading():
+            for row, item in _prepared(list(group), read, tower, stopwatch):
+                waiting.put((row, item), nbytes(item))
+                if waiting.closed:
+                    break
 
-    with in_threads(prepare, rows.by_group(), waiting, workers):
-        while batch := waiting.take(encode.batch_size):
+    def next_batch() -> list[tuple[Row, Any]]:
+        begun = time.monotonic()
+        batch = waiting.take(encode.batch_size)
+        readers.waited(time.monotonic() - begun)
+        return batch
+
+    with in_threads(prepare, rows.by_group(), waiting, readers.most):
+        while batch := next_batch():
             results: list[tuple[Row, Result]] = [(row, item) for row, item in batch if isinstance(item, Exception)]
             whole = [(row, item) for row, item in batch if not isinstance(item, Exception)]
             if whole:

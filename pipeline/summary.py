@@ -73,8 +73,10 @@ class Summary:
         self.found = (self.found or 0) + rows
 
     def remark(self, text: str) -> None:
-        """Adds to the note."""
+        """Adds to the note, unless it says so already."""
         event("remark", text=text)
+        if text in self.note.split("; "):
+            return
         self.note = f"{self.note}; {text}" if self.note else text
 
     def line(self) -> str:

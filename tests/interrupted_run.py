@@ -63,6 +63,7 @@ def read(group):
 
 
 def sleep(group):
+    print("asleep", flush=True)
     time.sleep(60)
     return read(group)
 
@@ -84,7 +85,6 @@ def embed() -> None:
 @logged
 def stubborn() -> None:
     """Rows that cannot."""
-    print("reading", flush=True)
     make("stubborn")
 
 

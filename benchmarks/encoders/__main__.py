@@ -40,7 +40,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--device", help="cpu, cuda, ...; a GPU where there is one by default")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
     parser.add_argument("--compile", choices=["no", "yes", "both"], default="no", help="through torch.compile")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, help="chosen by the run by default; the model alone then has 16")
     parser.add_argument("--workers", type=int, help="decoding threads; one per processor by default")
     parser.add_argument("--threads", type=int, help="of torch on the CPU; all processors by default")
     parser.add_argument("--alone-batches", type=int, default=8, help="batches that the model alone is fed with")
@@ -130,7 +130,8 @@ def main() -> None:
         folder = parsed.folder or Path(temporary)
         results = [result for family in parsed.families for result in measure(family, parsed, folder)]
     device = results[0]["device"]
-    show(f"{parsed.clips} clips of {CLIP_S:.0f} s, batches of {parsed.batch_size}, {device}", HEAD, map(line, results))
+    title = f"{parsed.clips} clips of {CLIP_S:.0f} s, batches of {parsed.batch_size or 'what is best'}, {device}"
+    show(title, HEAD, map(line, results))
     if parsed.json:
         parsed.json.write_text(json.dumps(results, indent=1) + "\n")
 

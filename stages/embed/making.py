@@ -29,8 +29,8 @@ class RunOptions:
     Attributes:
         strict: the first problem ends the run.
         keep_going: problems do not make the command fail.
-        workers: decoding threads; one per processor by default.
-        batch_size: rows per forward pass.
+        workers: reading threads; by default as many as processors, and more while that is of use.
+        batch_size: rows per forward pass; what is best for the device by default.
         device: `cpu`, `cuda`, ...; a GPU if any by default.
         compiled: networks run through torch.compile.
         cluster: that computes; this process by default.
@@ -41,7 +41,7 @@ class RunOptions:
     strict: bool
     keep_going: bool
     workers: int | None
-    batch_size: int
+    batch_size: int | None
     device: str | None
     compiled: bool = False
     cluster: Cluster | None = None

@@ -71,6 +71,8 @@ def read_embedded(config: ExperimentConfig) -> Embedded:
     clip_ids, clip_rows = _joined(config, "clips", clips)
     table = read_extended(config.corpus, "captions")
     captions = {source: _captions(config, source, table) for source in dict.fromkeys(config.sources())}
+    for one in captions.values():
+        _check_comparable(config, clip_rows, one.rows)
     n_captions = min(len(one.ids) for one in captions.values())
     if clip_ids.is_empty() or not n_captions:
         raise NothingToScore(
@@ -78,6 +80,16 @@ def read_embedded(config: ExperimentConfig) -> Embedded:
             f"{' + '.join(config.encoders)}: there is nothing to score (see `hearonce problems`)."
         )
     return Embedded(clip_ids.to_list(), clip_rows, captions, len(clips) - len(clip_ids))
+
+
+def _check_comparable(config: ExperimentConfig, clips: Sequence[StoredRows], captions: Sequence[StoredRows]) -> None:
+    for name, own, others in zip(config.encoders, clips, captions, strict=True):
+        if own.shape[1] != others.shape[1]:
+            raise UserError(
+                f"Encoder {name!r} cannot be scored: its clips are rows of {own.shape[1]} numbers "
+                f"({layout.embeddings(config.corpus, name, 'clips')}), its captions of {others.shape[1]}; "
+                "both must come from one model."
+            )
 
 
 def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame) -> Captions:
@@ -100,7 +112,14 @@ def _joined(config: ExperimentConfig, modality: str, ids: pl.Series) -> tuple[pl
 
 
 def embedded_rows(artifacts: Sequence[Artifact], ids: pl.Series) -> tuple[pl.Series, list[StoredRows]]:
-    """Those of the ids that all artifacts have, in their order, and where their rows lie in each."""
+    """Those of the ids that all artifacts have, in their order, and where their rows lie in each.
+
+    Raises:
+        UserError: an artifact has a row per frame, which nothing here compares.
+    """
+    for artifact in artifacts:
+        if artifact.format.ragged:
+            raise UserError(f"{artifact.path} holds many rows of each clip or caption: only one of each can be scored.")
     places = [matches(ids, pl.Series(artifact.ids, dtype=pl.String)) for artifact in artifacts]
     kept = np.all([place >= 0 for place in places], axis=0)
     rows = [StoredRows(artifact, place[kept]) for artifact, place in zip(artifacts, places, strict=True)]

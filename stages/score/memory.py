@@ -15,6 +15,9 @@ GIB = float(1 << 30)
 BYTES_PER_CELL = 20
 """Of a similarity with the copies that ranking makes of it, and of what is right."""
 
+BYTES_OF_SIMILARITY, BYTES_PER_NUMBER = 4, 24
+"""While similarities are computed, of one and of each number of an embedding: in float64, of unit length, squared."""
+
 _LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -33,21 +36,17 @@ def score_memory() -> float:
     raise UserError(f"{MEMORY_VARIABLE}={text} is no number of GiB: set it to one above 0, or unset it.")
 
 
-def fits(n_queries: int, n_items: int, memory: float) -> bool:
-    """Whether a matrix of so many queries and items can be held."""
-    return matrix_bytes(n_queries, n_items) <= memory
+def matrix_bytes(n_queries: int, n_items: int, dim: int) -> float:
+    """What scoring takes with all similarities, and before that all embeddings, in memory."""
+    cells, numbers = float(n_queries) * n_items, float(n_queries + n_items) * dim
+    return max(BYTES_PER_CELL * cells, BYTES_OF_SIMILARITY * cells + BYTES_PER_NUMBER * numbers)
 
 
-def matrix_bytes(n_queries: int, n_items: int) -> float:
-    """What scoring takes with all similarities in memory."""
-    return float(BYTES_PER_CELL) * n_queries * n_items
-
-
-def too_large(what: str, n_queries: int, n_items: int, memory: float) -> UserError:
+def too_large(what: str, n_queries: int, n_items: int, needed: float, memory: float) -> UserError:
     """The sentence for what cannot be done block by block."""
     return UserError(
         f"{what} needs all {n_queries:,} × {n_items:,} similarities in memory, about "
-        f"{matrix_bytes(n_queries, n_items) / GIB:,.1f} GiB, and scoring may take {memory / GIB:.1f} GiB: set "
+        f"{needed / GIB:,.1f} GiB, and scoring may take {memory / GIB:.1f} GiB: set "
         f"{MEMORY_VARIABLE} to more GiB on a machine that has them, or use `transform: none`."
     )
 

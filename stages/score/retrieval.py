@@ -15,9 +15,9 @@ from stages.score.at_scale.products import FAST, Multiplier
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side
 from stages.score.at_scale.walk import Steps
-from stages.score.memory import fits, score_memory, too_large
+from stages.score.memory import matrix_bytes, score_memory, too_large
 from stages.score.pairs import Pairs
-from stages.score.similarity import cosine, dot_product, fuse
+from stages.score.similarity import cosine, dot_product, finite, fuse
 
 
 class MatrixRetrieval:
@@ -33,6 +33,7 @@ class MatrixRetrieval:
         both = zip(queries.read(slice(None)), items.read(slice(None)), strict=True)
         sims = [product(left, right) for left, right in both]
         self.sims = sims[0] if len(sims) == 1 else fuse(sims, measure.weights)
+        finite(self.sims[pairs.queries, pairs.items])
         self.right = np.zeros(self.sims.shape, bool)
         self.right[pairs.queries, pairs.items] = True
 
@@ -60,13 +61,13 @@ def open_retrieval(
         transform: of the similarities, which takes the whole matrix.
 
     Raises:
-        UserError: a transform does not fit into memory, or an embedding cache is damaged.
+        UserError: a transform does not fit into memory, an embedding cache is damaged, or its numbers are too large.
     """
-    memory = score_memory()
-    if fits(len(queries), len(items), memory):
+    memory, needed = score_memory(), matrix_bytes(len(queries), len(items), queries.dim)
+    if needed <= memory:
         return MatrixRetrieval(queries, items, measure, pairs)
     if transform != "none":
-        raise too_large(f"Transform {transform!r}", len(queries), len(items), memory)
+        raise too_large(f"Transform {transform!r}", len(queries), len(items), needed, memory)
     return LargeRetrieval(queries, items, measure, pairs, _multiplier(), Steps.within(memory, queries.dim))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import UserError
 from stages.score.blocks import row_blocks
 from stages.score.ranking import Array
 
@@ -118,5 +119,17 @@ def rounded_cosines(sums: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def rounded_products(sums: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Dot products as they are ranked."""
-    return sums.astype(np.float32)
+    """Dot products as they are ranked; inf where they are too large, see `finite`."""
+    with np.errstate(over="ignore"):
+        return sums.astype(np.float32)
+
+
+def finite(sims: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The similarities themselves.
+
+    Raises:
+        UserError: one is too large for float32, which dot products of broken embeddings are.
+    """
+    if not np.isfinite(sims).all():
+        raise UserError("Similarities of this experiment are too large for float32: its embeddings are broken.")
+    return sims

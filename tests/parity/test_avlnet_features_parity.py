@@ -54,6 +54,31 @@ def test_bands_far_below_the_loudest_are_exact_and_a_gpu_computes_the_same():
     np.testing.assert_allclose(by_torch.numpy(), exact, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:n_fft=400 is too large")
+@pytest.mark.parametrize("count", [1, 2, 159, 199, 201, 399, 400, 401, 5_281])
+def test_clips_of_any_length_and_loudness_as_librosa_has_them(count):
+    import librosa
+
+    generator, at = np.random.default_rng(count), np.arange(count)
+    noise, square = generator.standard_normal(count), np.where(at // 7 % 2, 32_767.0, -32_768.0)
+    for samples in (noise, noise * 1e-41, noise * 1e15, square, np.full(count, 0.3), at == count // 2):
+        samples = samples.astype(np.float32)
+        centred = samples - samples.mean()
+        emphasis = np.append(centred[0], centred[1:] - np.float32(0.97) * centred[:-1])
+        power = librosa.feature.melspectrogram(
+            y=emphasis,
+            sr=16_000,
+            n_fft=400,
+            hop_length=160,
+            window=np.hamming(400),
+            pad_mode="reflect",
+            n_mels=40,
+            fmin=20,
+        )
+        expected = librosa.power_to_db(power, ref=np.max).T
+        np.testing.assert_allclose(spectrogram(samples), expected, rtol=0, atol=1e-3)
+
+
 def test_silence_is_at_0_db_and_nothing_at_all_counts_as_200_samples_of_it():
     assert spectrogram(np.zeros(5_000, np.float32)).tolist() == [[0.0] * 40] * 32
     assert spectrogram(np.zeros(0, np.float32)).tolist() == [[0.0] * 40] * 2

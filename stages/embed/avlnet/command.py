@@ -35,7 +35,7 @@ def embed_avlnet(
     strict: Strict = False,
     keep_going: KeepGoing = False,
     workers: Workers = None,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = None,
     device: Device = None,
     cluster: Cluster = None,
     force: Force = False,

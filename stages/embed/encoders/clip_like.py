@@ -97,21 +97,23 @@ class ClipLike(Encoder[Config]):
         """The image tower on the device."""
         self.clip_identity()  # says what is missing before torch is imported
         from stages.embed.models import clip_like
+        from stages.embed.models.placing import place
 
         loader = self._loader()
         model = loader.load(self._folder, self._model_files["weights"].values(), "vision")
         return clip_like.PictureTower(
-            model.to(device), loader.load_processor(self._folder), self.config.pool == "normalised"
+            place(model, device), loader.load_processor(self._folder), self.config.pool == "normalised"
         )
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The text tower on the device."""
         self.caption_identity()
         from stages.embed.models import clip_like_text
+        from stages.embed.models.placing import place
 
         tokenizer = clip_like_text.load_tokenizer(self._folder)
         model = self._loader().load(self._folder, self._model_files["weights"].values(), "text")
-        return clip_like_text.CaptionTower(model.to(device), tokenizer, self.config.text)
+        return clip_like_text.CaptionTower(place(model, device), tokenizer, self.config.text)
 
     def _loader(self) -> Any:
         from stages.embed.models import clip_like, open_clip

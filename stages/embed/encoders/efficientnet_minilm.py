@@ -46,10 +46,11 @@ class EfficientnetMinilm(ConseEncoder[Config]):
     def load_classifier(self, device: torch.device) -> Classifier:
         """EfficientNet-Lite0 on the device."""
         from stages.embed.models import efficientnet
+        from stages.embed.models.placing import place
 
         files = self.classifier_files()
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
-        network = efficientnet.load_efficientnet(files["weights"]).to(device)
+        network = place(efficientnet.load_efficientnet(files["weights"]), device)
         names = efficientnet.class_names(files["class_names"])
         return Classifier(efficientnet.pictures, lambda clips: efficientnet.clip_scores(network, clips), names, network)
 

@@ -78,18 +78,20 @@ class EgoVLP(Encoder[Config]):
     def load_clip_tower(self, device: torch.device) -> Tower:
         """The space-time transformer on the device."""
         from stages.embed.models import egovlp
+        from stages.embed.models.placing import place
 
         config = self.config
-        model = egovlp.load(existing(self.config.checkpoint), config.num_frames, "video").to(device)
+        model = place(egovlp.load(existing(self.config.checkpoint), config.num_frames, "video"), device)
         return egovlp.ClipTower(model, config.num_frames, config.antialias)
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """DistilBERT on the device."""
         from stages.embed.models import bert_words, egovlp
+        from stages.embed.models.placing import place
 
         config = self.config
         tokenizer = bert_words.load_tokenizer(config.text_model, "distilbert-base-uncased")
-        model = egovlp.load(existing(self.config.checkpoint), config.num_frames, "text").to(device)
+        model = place(egovlp.load(existing(self.config.checkpoint), config.num_frames, "text"), device)
         return egovlp.CaptionTower(model, tokenizer, config.max_tokens)
 
 

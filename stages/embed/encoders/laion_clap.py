@@ -102,7 +102,7 @@ class LaionClap(Encoder[Config]):
     def load_clip_tower(self, device: torch.device) -> Tower:
         """HTSAT on the device."""
         from stages.embed.models import clap_towers, clap_transformers, laion_clap
-        from stages.embed.models.packed_linear import place
+        from stages.embed.models.placing import place
 
         config = self.config
         if config.loader == "transformers":
@@ -123,7 +123,7 @@ class LaionClap(Encoder[Config]):
         """RoBERTa on the device."""
         from stages.embed.models import clap_towers, clap_transformers, laion_clap
         from stages.embed.models.clap_tokenizer import load_tokenizer
-        from stages.embed.models.packed_linear import place
+        from stages.embed.models.placing import place
 
         config = self.config
         if config.loader == "transformers":

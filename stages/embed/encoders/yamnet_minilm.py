@@ -49,11 +49,12 @@ class YamnetMinilm(ConseEncoder[Config]):
     def load_classifier(self, device: torch.device) -> Classifier:
         """YAMNet on the device."""
         from stages.embed.models import yamnet
+        from stages.embed.models.placing import place
 
         files = self.classifier_files()
         verify_sha256(files["index"], self.config.index_sha256, "index_sha256")
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
-        network = yamnet.load_yamnet(files["index"]).to(device)
+        network = place(yamnet.load_yamnet(files["index"]), device)
         names = yamnet.class_names(files["class_map"])
         return Classifier(yamnet.log_mel_patches, lambda clips: yamnet.clip_scores(network, clips), names, network)
 

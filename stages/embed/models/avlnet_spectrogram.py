@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from stages.embed.models.compiled import compiled
 from stages.embed.models.frame_power import HOP, SIZE, BandPower
 
 SAMPLE_RATE = 16_000
@@ -100,7 +100,7 @@ def emphasised(samples: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _emphasise(samples, mean, out):  # type: ignore[no-untyped-def]
     n, start = len(samples), SIZE // 2
     out[start] = samples[0] - mean

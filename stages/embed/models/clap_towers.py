@@ -15,6 +15,7 @@ from pipeline.checkpoints.weights import CheckpointError
 from stages.embed.models import clap_audio
 from stages.embed.models.clap_audio import Samples, Views
 from stages.embed.models.clap_networks import AudioNetwork, TextNetwork
+from stages.embed.models.htsat import clips_together
 
 
 class ClipTower:
@@ -57,6 +58,10 @@ class ClipTower:
         Exactly the clips that are longer are fused, or all, so that a row does not depend on its batch. (In the
         original repository a batch without a longer clip has one fused at random.)
         """
+        together = clips_together(self._network.device, len(batch))
+        return np.concatenate([self._embed(batch[i : i + together]) for i in range(0, len(batch), together)])
+
+    def _embed(self, batch: Sequence[Views]) -> np.ndarray:
         mels = torch.cat([clip.mel for clip in batch])
         counts = torch.tensor([len(clip.mel) for clip in batch])
         views = (counts.cumsum(0) - counts)[:, None] + torch.arange(4).clamp(max=counts[:, None] - 1)

@@ -4,20 +4,23 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
 import torch
 from PIL import Image
+from timm.layers import Conv2dSame
 from torch import nn
 
 from pipeline.checkpoints.weights import load_strictly, read_state_dict
+from stages.embed.models.packed_conv import SameConv2d
 from stages.embed.models.wheel_files import WeightsError
 
 CLASSES = 1000
 SIDE = 224
 KEPT = SIDE / 256  # part of the short side that the centre crop keeps
-CPU_CHUNK, CUDA_CHUNK = 8, 256  # pictures per pass through the network
+CPU_CHUNK, CUDA_CHUNK = 4, 256  # pictures per pass through the network
 REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each of timm's stages; the checkpoint counts them through
 # Names inside a block: the first one has no expansion, so that timm numbers its norms differently.
 FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -77,6 +80,10 @@ def load_efficientnet(path: Path) -> nn.Module:
     published = read_state_dict(path)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     load_strictly(network, {timm_key(key): value for key, value in published.items()}, path, "EfficientNet-Lite0")
+    for module in network.modules():
+        for name, child in module.named_children():
+            if isinstance(child, Conv2dSame):
+                setattr(module, name, SameConv2d.of(child))
     return network.eval()
 
 
@@ -97,7 +104,7 @@ def timm_key(key: str) -> str:
 
 
 @torch.inference_mode()
-def clip_scores(network: nn.Module, clips: Sequence[np.ndarray]) -> np.ndarray:
+def clip_scores(network: Any, clips: Sequence[np.ndarray]) -> np.ndarray:
     """Mean class probability of each clip's pictures.
 
     On the CPU every clip goes through the network on its own, so that its scores do not depend on
@@ -110,7 +117,7 @@ def clip_scores(network: nn.Module, clips: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         (clips, 1000) float32.
     """
-    device = next(network.parameters()).device
+    device = network.classifier.weight.device
     if not clips:
         return np.empty((0, CLASSES), np.float32)
     if device.type == "cpu":
@@ -120,8 +127,8 @@ def clip_scores(network: nn.Module, clips: Sequence[np.ndarray]) -> np.ndarray:
     return torch.stack([scores.mean(dim=0) for scores in per_clip]).numpy()
 
 
-def _scores(network: nn.Module, pictures: np.ndarray, chunk: int) -> torch.Tensor:
-    device = next(network.parameters()).device
+def _scores(network: Any, pictures: np.ndarray, chunk: int) -> torch.Tensor:
+    device = network.classifier.weight.device
     parts = []
     for start in range(0, len(pictures), chunk):
         pixels = torch.from_numpy(pictures[start : start + chunk].copy()).to(device).permute(0, 3, 1, 2)

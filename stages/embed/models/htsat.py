@@ -27,6 +27,9 @@ from stages.embed.models.swin_stage import Stage
 UNUSED = ("spectrogram_extractor.", "logmel_extractor.", "tscam_conv.", "head.")
 CONSTANTS = ("relative_position_index", "attn_mask", "num_batches_tracked")
 FRAMES = SIDE * SIDE // BINS
+THREADS_PER_CLIP = 2
+"""On a CPU few clips go through the network together: the windows of one suffice for this many threads, and what lies
+between two layers then stays in the caches. With up to three threads a row is the same to the bit in any batch."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class HtsatShape:
     depths: tuple[int, ...]
     heads: tuple[int, ...]
     fusion: bool = False
+
+
+def clips_together(device: torch.device, batch_size: int) -> int:
+    """How many clips of a batch go through the network at a time."""
+    return max(1, torch.get_num_threads() // THREADS_PER_CLIP) if device.type == "cpu" else batch_size
 
 
 class Htsat(nn.Module):

@@ -106,6 +106,10 @@ def load(folder: Path, weights: Iterable[Path], tower: Literal["vision", "text"]
     name = f"open_clip's {settings['vision_cfg']['timm_model_name']} as {SETTINGS} describes it"
     load_strictly(model, state, files[0], name, skip=lambda key: key.startswith(f"{unwanted}."))
     setattr(model, unwanted, None)
+    module: Any
+    for module in model.modules():
+        if hasattr(module, "qkv_bias_separate"):  # else timm's EVA takes the weights out of a layer, packed or not
+            module.qkv_bias_separate = True
     return model.eval().requires_grad_(False)
 
 

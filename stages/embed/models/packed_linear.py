@@ -6,14 +6,13 @@ on a Zen 5). oneDNN does not, and, given weights in the order that it likes, doe
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Activation = Literal["none", "gelu"]
-Model = TypeVar("Model", bound=nn.Module)
+Activation = Literal["none", "gelu", "relu"]
 
 
 class PackedLinear(nn.Module):
@@ -53,7 +52,7 @@ class PackedLinear(nn.Module):
         if self._packed:  # in float32 under autocast too, whatever the layer before it gave
             return torch.ops.mkldnn._linear_pointwise(x.float(), self.weight, self.bias, self._activation, [], "none")
         x = functional.linear(x, self.weight, self.bias)
-        return functional.gelu(x) if self._activation == "gelu" else x
+        return x if self._activation == "none" else getattr(functional, self._activation)(x)
 
 
 def can_pack(dtype: torch.dtype = torch.float32) -> bool:
@@ -61,22 +60,3 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
     names = ("_reorder_linear_weight", "_linear_pointwise")
     offered = torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
     return offered and dtype == torch.float32
-
-
-def place(model: Model, device: torch.device) -> Model:
-    """Moves a model that will only be evaluated onto a device; on a CPU, packs its linear layers for good."""
-    model.to(device)
-    if device.type == "cpu":
-        _replace(model)
-        for layer in model.modules():
-            if isinstance(layer, PackedLinear):
-                layer.pack()
-    return model.eval().requires_grad_(False)
-
-
-def _replace(model: nn.Module) -> None:
-    for name, child in model.named_children():
-        if type(child) is nn.Linear:
-            setattr(model, name, PackedLinear.of(child))
-        else:
-            _replace(child)

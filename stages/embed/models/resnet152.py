@@ -10,6 +10,7 @@ from torchvision.models import resnet152
 
 from pipeline.checkpoints.weights import load_strictly, read_state_dict
 from stages.embed.models.picture_features import PictureTower
+from stages.embed.models.placing import place
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EPSILON = 1e-8
@@ -55,5 +56,5 @@ def load(checkpoint: Path) -> FlatFeatures:
 
 def load_tower(checkpoint: Path, device: torch.device) -> PictureTower:
     """The network on the device as a tower."""
-    features = load(checkpoint).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    features = place(load(checkpoint).to(memory_format=torch.channels_last), device)  # type: ignore[call-overload]
     return PictureTower(features, device, 1, [features.trunk])

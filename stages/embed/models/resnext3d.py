@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.checkpoints.weights import load_strictly, read_state_dict
 from stages.embed.models.picture_features import PictureTower
+from stages.embed.models.placing import place
 
 LENGTH, SIDE = 16, 112
 """Pictures of a clip that the network takes, and their size."""
@@ -95,5 +96,5 @@ def load(checkpoint: Path) -> ResNeXt3D:
 
 def load_tower(checkpoint: Path, device: torch.device) -> PictureTower:
     """The network on the device as a tower."""
-    network = load(checkpoint).to(device)
+    network = place(load(checkpoint), device)
     return PictureTower(network, device, LENGTH, [network])

@@ -20,15 +20,12 @@ from transformers.initialization import no_init_weights
 from pipeline.checkpoints.weights import CheckpointError, check_fit, drop_position_ids, read_state_dict
 from stages.embed.models.ase_layout import AUDIO, EXTRACTOR, FILTERS, HTSAT, KERNELS, TEXT, bert, layout
 from stages.embed.models.clap_audio import Draw, Samples, seeded_draw
-from stages.embed.models.htsat import Htsat
+from stages.embed.models.htsat import Htsat, clips_together
 from stages.embed.models.log_mel import LogMel, is_windowed_fourier
-from stages.embed.models.packed_linear import place
+from stages.embed.models.placing import place
 from stages.embed.models.wavcaps_text import spoken_text
 
 HOP = 320
-THREADS_PER_CLIP = 2
-"""On a CPU few clips go through the network together: the windows of one suffice for this many threads, and what lies
-between two layers then stays in the caches. With up to three threads a row is the same to the bit in any batch."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -70,8 +67,7 @@ class ClipTower:
     @torch.inference_mode()
     def encode(self, batch: Sequence[Samples]) -> np.ndarray:
         """(clips, 1024) unit-length rows."""
-        at_once = max(1, torch.get_num_threads() // THREADS_PER_CLIP)
-        together = at_once if self._device.type == "cpu" else len(batch)
+        together = clips_together(self._device, len(batch))
         parts = [batch[first : first + together] for first in range(0, len(batch), together)]
         return np.concatenate([self._embed(self.waveforms(part)) for part in parts])
 

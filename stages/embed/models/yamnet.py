@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stages.embed.models.packed_conv import SameConv2d
 from stages.embed.models.tensor_bundle import read_bundle
 from stages.embed.models.wheel_files import WeightsError
 
@@ -88,15 +89,12 @@ def log_mel_patches(waveform: np.ndarray) -> np.ndarray:
     return features.unfold(0, PATCH, PATCH_HOP).transpose(1, 2).contiguous().numpy()
 
 
-class SameConv(nn.Sequential):
-    """Convolution with TensorFlow's SAME padding, batch norm, ReLU."""
+class Layer(nn.Sequential):
+    """Convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        before = 1 if kernel == 3 and stride == 1 else 0  # at stride 2 sizes are even: pad behind only
-        after = 1 if kernel == 3 else 0
         super().__init__(
-            nn.ZeroPad2d((before, after, before, after)),
-            nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
+            SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
             nn.BatchNorm2d(outputs, eps=1e-4),
             nn.ReLU(),
         )
@@ -107,10 +105,10 @@ class YamNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers = [SameConv(1, CHANNELS[0], kernel=3, stride=2)]
+        layers = [Layer(1, CHANNELS[0], kernel=3, stride=2)]
         for inputs, outputs, stride in zip(CHANNELS[:-1], CHANNELS[1:], STRIDES, strict=True):
-            layers.append(SameConv(inputs, inputs, kernel=3, stride=stride, groups=inputs))
-            layers.append(SameConv(inputs, outputs, kernel=1))
+            layers.append(Layer(inputs, inputs, kernel=3, stride=stride, groups=inputs))
+            layers.append(Layer(inputs, outputs, kernel=1))
         self.layers = nn.Sequential(*layers)
         self.classifier = nn.Linear(CHANNELS[-1], CLASSES)
 
@@ -129,7 +127,7 @@ def load_yamnet(index: Path) -> YamNet:
     variables = read_bundle(index, VARIABLES)
     network = YamNet()
     # The published batch norms have no gamma: theirs stays 1, as made.
-    state = {name: value for name, value in network.state_dict().items() if name.endswith((".2.weight", "tracked"))}
+    state = {name: value for name, value in network.state_dict().items() if name.endswith((".1.weight", "tracked"))}
     missing: list[str] = []
 
     def take(target: str, number: int, name: str, axes: tuple[int, ...]) -> None:
@@ -142,12 +140,12 @@ def load_yamnet(index: Path) -> YamNet:
     for i in range(len(network.layers)):
         depthwise = i % 2 == 1
         if depthwise:
-            take(f"layers.{i}.1.weight", 2 * i, "depthwise_kernel", (2, 3, 0, 1))
+            take(f"layers.{i}.0.weight", 2 * i, "depthwise_kernel", (2, 3, 0, 1))
         else:
-            take(f"layers.{i}.1.weight", 2 * i, "kernel", (3, 2, 0, 1))
-        take(f"layers.{i}.2.bias", 2 * i + 1, "beta", (0,))
-        take(f"layers.{i}.2.running_mean", 2 * i + 1, "moving_mean", (0,))
-        take(f"layers.{i}.2.running_var", 2 * i + 1, "moving_variance", (0,))
+            take(f"layers.{i}.0.weight", 2 * i, "kernel", (3, 2, 0, 1))
+        take(f"layers.{i}.1.bias", 2 * i + 1, "beta", (0,))
+        take(f"layers.{i}.1.running_mean", 2 * i + 1, "moving_mean", (0,))
+        take(f"layers.{i}.1.running_var", 2 * i + 1, "moving_variance", (0,))
     take("classifier.weight", 2 * len(network.layers), "kernel", (1, 0))
     take("classifier.bias", 2 * len(network.layers), "bias", (0,))
     unexpected = [VARIABLES + name for name in variables]

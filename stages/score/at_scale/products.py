@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from stages.score.at_scale.crossings import Crossings, crossings
 from stages.score.at_scale.sides import Precision, Prepared
 from stages.score.at_scale.tally import Tally
 from stages.score.ranking import Array
-
-if TYPE_CHECKING:
-    pass
 
 TENSOR_CORES = 2.0**-22
 """Unit roundoff taken for sums on a GPU, which cuts digits off where a processor rounds."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.errors import UserError
 from stages.score import examples
 from stages.score.at_scale.counting import Others, count
 from stages.score.at_scale.nearest import nearest
@@ -17,6 +16,7 @@ from stages.score.at_scale.sides import Measure, Prepared, Side, prepare, simila
 from stages.score.at_scale.tally import Tally
 from stages.score.at_scale.walk import DEFAULT, Steps, pair_similarities
 from stages.score.pairs import Pairs
+from stages.score.similarity import finite
 
 
 class LargeRetrieval:
@@ -56,9 +56,7 @@ class LargeRetrieval:
         whole = bool(queries.all() and items.all())
         pairs = self._pairs if whole else self._pairs.only(queries, items)
         some, others = (self._queries, self._items) if whole else (self._queries.only(queries), self._items.only(items))
-        values = pair_similarities(some, others, self._measure, pairs, self._steps.block)
-        if not np.isfinite(values).all():
-            raise UserError("Similarities of this experiment are too large for float32: its embeddings are broken.")
+        values = finite(pair_similarities(some, others, self._measure, pairs, self._steps.block))
         turned, order = pairs.turned()
         forward = Tally(pairs, values, len(some), len(others))
         backward = Tally(turned, values[order], len(others), len(some))

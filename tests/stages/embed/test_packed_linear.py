@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from stages.embed.models.packed_linear import PackedLinear, can_pack, place
+from stages.embed.models.packed_linear import PackedLinear, can_pack
+from stages.embed.models.placing import place
 
 CPU = torch.device("cpu")
 

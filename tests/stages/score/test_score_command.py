@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,32 @@ def test_what_cannot_be_done_block_by_block_says_why(corpus, monkeypatch):
         run("corpus: mine\nencoders: [poor]\ntransform: csls\n")
     monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "much")
     with pytest.raises(UserError, match="HEARONCE_SCORE_MEMORY=much is no number of GiB"):
+        run("corpus: mine\nencoders: [poor]\n")
+
+
+def test_damage_met_block_by_block_names_the_file(corpus, monkeypatch):
+    folder = layout.embeddings("mine", "poor", "clips")
+    chunk = max((one for one in (folder / "values").rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(data)
+    monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-7")
+    with pytest.raises(UserError, match=r"poor/clips.*values"):
+        run("corpus: mine\nencoders: [poor]\n")
+
+
+@pytest.mark.parametrize(("row_format", "said"), [
+    (RowFormat(DIM, ragged=True), "poor/clips.* many rows of each clip"),
+    (RowFormat(DIM + 1), "'poor' cannot be scored: its clips are rows of 17 numbers .*, its captions of 16"),
+])  # fmt: skip
+def test_embeddings_that_cannot_be_compared_are_named(corpus, row_format, said):
+    store = RowStore.ensure("store", "clips", "0" * 32, row_format)
+    keys = [caption_key(one) for one in corpus]
+    store.append(keys, np.ones((N, 2, DIM) if row_format.ragged else (N, DIM + 1), np.float32))
+    folder = layout.embeddings("mine", "poor", "clips")
+    shutil.rmtree(folder)
+    write_artifact(folder, corpus, keys, store, {"modality": "clips", "encoder": "poor", "fingerprint": ""})
+    with pytest.raises(UserError, match=said):
         run("corpus: mine\nencoders: [poor]\n")
 
 

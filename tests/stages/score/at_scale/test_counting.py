@@ -170,6 +170,15 @@ def test_lengths_that_float32_products_cannot_hold(scale):
     assert_dense(forward, sims, paired, True)
 
 
+def test_similarities_beyond_float32_are_an_error_either_way(monkeypatch):
+    side, pairs = Side([[StoredRows(np.full((3, 4), 1e20, np.float32))]]), Pairs.of(np.arange(3), np.arange(3))
+    everything = np.ones(3, bool)
+    for memory in ("1", "1e-9"):
+        monkeypatch.setenv("HEARONCE_SCORE_MEMORY", memory)
+        with pytest.raises(UserError, match="too large for float32"):
+            open_retrieval(side, side, Measure(cosine=False), pairs).tallies(everything, everything)
+
+
 def test_a_device_asked_for_by_name_must_be_here(monkeypatch):
     monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-9")
     side, pairs = Side([[StoredRows(np.eye(3, dtype=np.float32))]]), Pairs.of(np.arange(3), np.arange(3))

@@ -14,6 +14,11 @@ from cache.artifact_writer import write_blocks
 from cache.row_format import RowFormat
 from cache.rows import Rows
 from pipeline import layout
+from stages.score.at_scale.retrieval import LargeRetrieval
+from stages.score.at_scale.sides import Measure, Side
+from stages.score.pairs import Pairs
+from stages.score.retrieval import open_retrieval
+from stages.score.stored_rows import StoredRows
 
 N_CLIPS, N_CAPTIONS, DIM = 60_000, 3_000, 32
 MATRIX_MIB = N_CLIPS * N_CAPTIONS * 4 / 2**20
@@ -64,3 +69,10 @@ def test_memory_stays_below_the_matrix(large, monkeypatch):
     monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "0.125")
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])["grown"] < 0.4 * MATRIX_MIB
+
+
+def test_many_clips_of_few_captions_are_read_in_blocks_though_the_matrix_is_small(monkeypatch):
+    monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "0.01")
+    caption, clips = (Side([[StoredRows(np.ones((n, 512), np.float16))]]) for n in (1, 1_000))
+    retrieval = open_retrieval(caption, clips, Measure(), Pairs.of(np.zeros(1), np.zeros(1)))
+    assert isinstance(retrieval, LargeRetrieval)
