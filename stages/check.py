@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.cluster.config import load_cluster
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
@@ -69,6 +70,8 @@ def check() -> None:
         _known("corpus", corpus, list(params.corpora), "descriptions")
         for name in names:
             tasks_of(load_description(name))
+    for path in sorted((CONFIGS / "clusters").glob("*.yaml")):
+        load_cluster(path.stem)
     print(
         f"{counted(len(params.corpora), 'corpus', 'corpora')}, {counted(len(embedded), 'embedding')}, "
         f"{counted(len(params.all_experiments()), 'experiment')}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -71,7 +71,7 @@ class SlurmConfig(ClusterConfig):
         walltime: of each, such as `04:00:00`.
         queue: partition.
         account: to be charged.
-        gpus: of each job (one worker per GPU).
+        gpus: of each job; one worker for each, which sees no other.
         directives: more lines for the head of the job script, such as `--constraint=a100`.
         prologue: shell commands that a job begins with, such as `module load ffmpeg`.
         interface: network interface that the workers reach this machine by, such as `ib0`.
@@ -109,7 +109,6 @@ class AddressConfig(ClusterConfig):
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    WITH_TLS: ClassVar[tuple[str, ...]] = ("tls_ca", "tls_cert", "tls_key")
 
 
 KINDS: dict[str, type[ClusterConfig]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cache.errors import UserError
-from pipeline.cluster.running import open_cluster
+from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import kept, threads_here
 from pipeline.encoding import Encode
 from pipeline.row_making import Load, Made, NotMade, Read, Result, computed, reason
@@ -76,7 +75,7 @@ class ClusterMaker:
     """Computes rows on a cluster.
 
     Args:
-        cluster: name in `configs/clusters/`; started when there is something to do.
+        cluster: started when there is something to do.
         reader: reads rows; each task is sent its part of it.
         load: loads the model, once in each worker.
         batch_size: rows per encode call; what is best for the device by default.
@@ -84,7 +83,7 @@ class ClusterMaker:
     """
 
     def __init__(
-        self, cluster: str, reader: Sent, load: Load, *, batch_size: int | None = None, workers: int | None = None
+        self, cluster: Cluster, reader: Sent, load: Load, *, batch_size: int | None = None, workers: int | None = None
     ) -> None:
         self._cluster, self._reader, self._load = cluster, reader, load
         self._batch_size, self._workers = batch_size, workers
@@ -93,25 +92,23 @@ class ClusterMaker:
         """See `RowMaker`. A medium that kills its workers is given up; those that shared its task are tried again."""
         from distributed.protocol.pickle import dumps
 
-        summary.making.cluster = self._cluster
-        model = hashlib.blake2b(dumps(self._load), digest_size=8).hexdigest()
-        parts = deque(shares(rows, BATCHES_PER_TASK * (self._batch_size or FIRST_BATCH)))
+        summary.making.cluster = self._cluster.name
+        model = hashlib.blake2b(dumps((self._load, self._batch_size)), digest_size=8).hexdigest()
+        parts = shares(rows, BATCHES_PER_TASK * (self._batch_size or FIRST_BATCH))
 
-        def task(part: WantedRows) -> Task:
+        def packed(part: WantedRows) -> Task:
             some = list(part)
             return Task(some, self._reader.part(some).read, self._load, model, self._batch_size, self._workers)
 
-        with open_cluster(self._cluster) as cluster:
-            for part, done in cluster.run(make_rows, parts, task):
-                if isinstance(done, Done):
-                    summary.stopwatch.add(done.seconds)
-                    for remark in done.remarks:
-                        summary.remark(remark)
-                    yield Made(list(zip(part, done.results, strict=True)), done.provenance)
-                elif len(groups := part.by_group()) > 1:
-                    parts.extend(groups)
-                else:
-                    yield Made([(row, done) for row in part])
+        answers = self._cluster.run(make_rows, lambda: next(parts, None), packed=packed, split=WantedRows.by_group)
+        for part, done in answers:
+            if isinstance(done, NotMade):
+                yield Made([(row, done) for row in part])
+                continue
+            summary.stopwatch.add(done.seconds)
+            for remark in done.remarks:
+                summary.remark(remark)
+            yield Made(list(zip(part, done.results, strict=True)), done.provenance)
 
 
 def shares(rows: WantedRows, most: int) -> Iterator[WantedRows]:

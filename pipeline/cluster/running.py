@@ -6,181 +6,176 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cache.errors import UserError
+from cache.location import STORE_VARIABLE, Store
 from pipeline.cluster.config import load_cluster
-from pipeline.cluster.same_code import check_same_code
+from pipeline.cluster.same_code import check_same_code, code_here
 from pipeline.cluster.starting import started
-from pipeline.cluster.worker import step_into
+from pipeline.cluster.under_way import Died, Lost, UnderWay
+from pipeline.cluster.watching import Watch
+from pipeline.cluster.worker import Failed, Site, run_task
 from pipeline.row_making import NotMade
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 T = TypeVar("T")
-LOOK_EVERY_S = 2.0
-SCHEDULER_LOST_S = 30.0
-HANDED_ON = ("HEARONCE_", "HF_", "OMP_WAIT_POLICY")
+WAIT_S = 0.5
+HANDED_ON = ("HEARONCE_", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE")
 """Beginnings of the environment variables that workers are given. Keys and passwords are not: each has its own."""
+SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+MOST_FAILURES = 8
+"""So many tasks in a row that end in an unexpected error end the run: it is not the media that are to blame."""
+DIED = "every worker that took this on died (out of memory, a fault of the decoder or of the GPU?)"
 
 
 class Cluster:
-    """Runs tasks on the workers of a cluster.
+    """The workers of a run: started or reached when there is something to do, ended with the `with` block.
 
     Args:
-        client: of the scheduler.
-        name: of the cluster, for messages.
-        project: the project's folder as the workers see it.
-        tasks_ahead: tasks that wait at each worker.
-        patience_s: how long to wait while there is no worker.
+        name: in `configs/clusters/`.
+        folders: that workers must see beside the project's and the store; those that are not here are not asked for.
+
+    Attributes:
+        name: as given.
+
+    Raises:
+        UserError: no such cluster, or its YAML is wrong.
     """
 
-    def __init__(self, client: Client, name: str, project: str, tasks_ahead: int, patience_s: float) -> None:
-        self.client = client
-        self._name, self._project = name, project
-        self._tasks_ahead, self._patience_s = tasks_ahead, patience_s
-        self._environment = {
-            name: value for name, value in os.environ.items() if name.startswith(HANDED_ON) and "KEY" not in name
-        }
+    def __init__(self, name: str, folders: Sequence[Path] = ()) -> None:
+        self.name, self._config = name, load_cluster(name)
+        self._folders = [*folders, _relative(Store.default().root)]
+        self._stack = ExitStack()
+        self._used: tuple[Client, Watch, Site] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._used = None
+        self._stack.__exit__(*error)
+
+    def _open(self) -> tuple[Client, Watch, Site]:
+        """Reaches the workers and says where the dashboard is."""
+        if self._used is None:
+            client = self._stack.enter_context(started(self._config))
+            watch = Watch(client, self._config.patience_s, self.name)
+            while not watch.threads():
+                time.sleep(0.1)
+            check_same_code(client, self.name)
+            workers = f"{watch.workers} worker{'s' if watch.workers > 1 else ''}"
+            print(f"cluster {self.name}: {workers}, dashboard {client.dashboard_link}", file=sys.stderr, flush=True)
+            project = str(self._config.project or Path.cwd())
+            seen = tuple(str(one) for one in self._folders if one.exists())
+            self._used = client, watch, Site(project, seen, _environment(), code_here())
+        return self._used
 
     def run(
-        self, function: Callable[[Any], Any], tasks: deque[T], packed: Callable[[T], Any] = lambda task: task
+        self,
+        function: Callable[[Any], Any],
+        source: Callable[[], T | None],
+        *,
+        packed: Callable[[T], Any] = lambda task: task,
+        split: Callable[[T], list[T]] = lambda task: [task],
     ) -> Iterator[tuple[T, Any]]:
         """Yields each task with what the function made of it, or with a `NotMade`, in the order of completion.
 
-        No more tasks are under way than keep the workers busy, so that results do not pile up; tasks may be added while
-        this runs. A worker that dies costs the tasks it had: others get them.
+        No more tasks are under way than keep the workers busy, results that have not been taken included, so that
+        memory stays bounded however slow the caller is. A task whose worker died is divided; one that cannot be divided
+        is tried once more when all else is done and nothing else runs, so that no other is blamed for it.
 
         Args:
             function: importable in the workers; a `UserError` that it raises ends the run.
-            tasks: are taken from the left.
+            source: the next task; None if there is none now, and none will come once nothing is under way.
             packed: what is sent of a task.
+            split: the parts of a task, or the task alone.
 
         Raises:
-            UserError: the scheduler is gone, or there has been no worker for long.
+            UserError: the workers cannot do it, the scheduler is gone, or there has been no worker for long.
         """
-        under_way = _UnderWay[T](self.client)
-        workers = _Workers(self.client, self._patience_s, self._name)
+        client, watch, site = self._open()
+        under_way: UnderWay[T] = UnderWay(client)
+        again: deque[T] = deque()
+        alone: deque[T] = deque()
+        by_itself: list[T] = []
+        failed_in_a_row = 0
+
+        def submit(task: T) -> None:
+            under_way.submit(task, run_task, function, packed(task), site)
+
         try:
-            while tasks or under_way.futures:
-                most = (1 + self._tasks_ahead) * max(1, workers.count())
-                while tasks and len(under_way.futures) < most:
-                    task = tasks.popleft()
-                    under_way.submit(task, _run, function, packed(task), self._project, self._environment)
-                yield from under_way.done(LOOK_EVERY_S)
+            while True:
+                most = (1 + self._config.tasks_ahead) * watch.threads()
+                while not by_itself and len(under_way) < most:
+                    task = again.popleft() if again else source()
+                    if task is None:
+                        break
+                    submit(task)
+                if not under_way and most:
+                    if not alone:
+                        return
+                    by_itself = [alone.popleft()]
+                    submit(by_itself[0])
+                elif not under_way:
+                    time.sleep(WAIT_S)
+                    continue
+                if (ended := under_way.take(WAIT_S)) is None:
+                    continue
+                task, outcome = ended
+                was_alone, by_itself = bool(by_itself), []
+                if isinstance(outcome, UserError):
+                    raise outcome
+                if not isinstance(outcome, Failed | Died | Lost):
+                    failed_in_a_row = 0
+                    yield task, outcome
+                    continue
+                if isinstance(outcome, Lost):
+                    (alone if was_alone else again).append(task)
+                    continue
+                if isinstance(outcome, Failed):
+                    failed_in_a_row += 1
+                    if failed_in_a_row >= MOST_FAILURES:
+                        raise UserError(
+                            f"Cluster {self.name!r}: {failed_in_a_row} tasks in a row failed; the last: "
+                            f"{outcome.reason}. What was committed is kept."
+                        )
+                if was_alone:
+                    yield task, NotMade(outcome.reason if isinstance(outcome, Failed) else DIED)
+                elif len(parts := split(task)) > 1:
+                    again.extend(parts)
+                else:
+                    alone.append(task)
         finally:
             under_way.cancel()
 
 
-class _UnderWay(Generic[T]):
-    """Tasks that the cluster has been given."""
-
-    def __init__(self, client: Client) -> None:
-        self.futures: dict[Future, T] = {}
-        self._client = client
-
-    def submit(self, task: T, *call: Any) -> None:
-        self.futures[self._client.submit(*call, pure=False)] = task
-
-    def done(self, seconds: float) -> Iterator[tuple[T, Any]]:
-        """Waits so long for any to end; yields those that have."""
-        from distributed import wait
-
-        try:
-            ended = wait(list(self.futures), timeout=seconds, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            return
-        for future in ended:
-            if future.status == "cancelled":  # the client has lost the scheduler, which `_Workers` tells
-                continue
-            task = self.futures.pop(future)
-            yield task, _result(future)
-
-    def cancel(self) -> None:
-        """Nobody wants the rest."""
-        if self.futures and self._client.status == "running":
-            self._client.cancel(list(self.futures), force=True)
-
-
-class _Workers:
-    """How many workers there are; counted now and then."""
-
-    def __init__(self, client: Client, patience_s: float, name: str) -> None:
-        self._client, self._patience_s, self._name = client, patience_s, name
-        self._count, self._counted = 0, -LOOK_EVERY_S
-        self._seen_scheduler = self._seen_worker = time.monotonic()
-        self._told = False
-
-    def count(self) -> int:
-        """Raises UserError when there has been none, or no scheduler, for long."""
-        now = time.monotonic()
-        if now - self._counted < LOOK_EVERY_S:
-            return self._count
-        self._counted = now
-        try:
-            self._count = len(self._client.nthreads()) if self._client.status == "running" else -1
-        except (OSError, TimeoutError):
-            self._count = -1
-        if self._count >= 0:
-            self._seen_scheduler = now
-        elif now - self._seen_scheduler >= SCHEDULER_LOST_S or self._client.status == "closed":
-            raise UserError(
-                f"The scheduler of cluster {self._name!r} does not answer any more; what was committed is kept: run "
-                "again when it is back."
-            )
-        if self._count > 0:
-            self._seen_worker, self._told = now, False
-        elif now - self._seen_worker >= self._patience_s:
-            raise UserError(
-                f"Cluster {self._name!r} has had no worker for {self._patience_s:.0f} s; what was committed is kept: "
-                "start workers, or raise `patience_s` in its YAML, and run again."
-            )
-        elif not self._told and now - self._seen_worker >= LOOK_EVERY_S:
-            self._told = True
-            print(f"cluster {self._name}: waiting for workers", file=sys.stderr, flush=True)
-        return self._count
-
-
 @contextmanager
-def open_cluster(name: str) -> Iterator[Cluster]:
-    """Starts or reaches a cluster and says where its dashboard is.
-
-    Args:
-        name: in `configs/clusters/`.
-
-    Raises:
-        UserError: it cannot be used: unreachable, or its workers lack the package or run other code.
-    """
-    config = load_cluster(name)
-    project = str(config.project or Path.cwd())
-    with started(config) as client:
-        workers = _Workers(client, config.patience_s, name)
-        while workers.count() <= 0:
-            time.sleep(0.2)
-        check_same_code(client, name)
-        print(f"cluster {name}: {workers.count()} workers, dashboard {client.dashboard_link}", file=sys.stderr)
-        sys.stderr.flush()
-        yield Cluster(client, name, project, config.tasks_ahead, config.patience_s)
+def cluster_named(name: str | None, folders: Sequence[Path] = ()) -> Iterator[Cluster | None]:
+    """A cluster to use in the block; None without a name."""
+    if name is None:
+        yield None
+        return
+    with Cluster(name, folders) as cluster:
+        yield cluster
 
 
-def _run(function: Callable[[Any], Any], task: Any, project: str, environment: dict[str, str]) -> Any:
-    """Runs in a worker."""
-    step_into(project, environment)
-    return function(task)
+def _environment() -> dict[str, str]:
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(HANDED_ON) and not any(word in name for word in SECRET)
+    }
+    if found.get(STORE_VARIABLE):
+        found[STORE_VARIABLE] = str(_relative(Path(found[STORE_VARIABLE])))
+    return found
 
 
-def _result(future: Future) -> Any:
-    from distributed import KilledWorker
-
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, UserError):
-        raise error
-    if isinstance(error, KilledWorker):
-        return NotMade("every worker that took this on died (out of memory, or a fault of the decoder?)")
-    return NotMade(f"the worker failed: {type(error).__name__}: {' '.join(str(error).split())}")
+def _relative(path: Path) -> Path:
+    """A path within the project as workers that see the project elsewhere find it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

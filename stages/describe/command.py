@@ -9,18 +9,19 @@ import polars as pl
 import typer
 
 from cache import tables as schemas
-from cache.answers import Answer
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.cluster.running import Cluster as Workers
+from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import corpus_place, load_params
 from pipeline.counted import counted
 from pipeline.operations.log import logged
-from pipeline.options import KeepGoing, Strict
-from pipeline.previous_table import previous_table
+from pipeline.options import Cluster, KeepGoing, Strict
 from pipeline.problems import Problems
 from pipeline.summary import Summary
+from stages.describe.answers_before import AnswersBefore
 from stages.describe.asking import ask_missing
 from stages.describe.budget import Budget
 from stages.describe.config import DescriptionConfig, load_description
@@ -59,18 +60,33 @@ def describe(
     max_tokens: MaxTokens = None,
     dry_run: DryRun = False,
     again: Again = False,
+    cluster: Cluster = None,
 ) -> None:
     """Describe the captions of a corpus as params.yaml says; only what has never been answered is asked.
 
     A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
+    Models that run here can run on a cluster; endpoints are asked by this process all the same.
     """
+    with cluster_named(cluster) as others:
+        _describe(corpus, Problems(STAGE, strict), keep_going, Budget(max_requests, max_tokens), dry_run, again, others)
+
+
+def _describe(
+    corpus: str,
+    problems: Problems,
+    keep_going: bool,
+    budget: Budget,
+    dry_run: bool,
+    again: bool,
+    cluster: Workers | None,
+) -> None:
     corpus_place(corpus)
     names = load_params().descriptions.get(corpus, [])
     configs = {name: load_description(name) for name in names}
     if dry_run and not names:
         print(f"Nothing is to be described: params.yaml names nothing under `descriptions: {{{corpus}: [...]}}`.")
     for name, config in configs.items():
-        if max_tokens is not None and not dry_run and config.answer_limit is None:
+        if budget.max_tokens is not None and not dry_run and config.answer_limit is None:
             raise UserError(
                 f"--max-tokens cannot hold for {name!r}, whose answers may be of any length: give it a limit in "
                 f"{CONFIGS / 'descriptions' / name}.yaml, such as `decoding: {{max_tokens: 100}}`."
@@ -80,15 +96,13 @@ def describe(
         for name in (("captions", "pairs", "relevancy", "questions") if names else ())
     }
     summary = Summary(f"{STAGE} {corpus}", unit="answers")
-    problems = Problems(STAGE, strict)
-    budget = Budget(max_requests, max_tokens)
-    before = _Before(corpus, summary)
+    before = AnswersBefore(corpus, summary)
     finished: list[Described] = []
     used: list[Part] = []
     for name, config in configs.items():
         captions = captions_of(tables["captions"], config, corpus)
         texts = [text for text in dict.fromkeys(text for _, text in captions) if text.strip()]
-        engine = open_engine(config)
+        engine = open_engine(config, cluster)
         parts = open_parts(config, engine)
         for part in parts:
             for remark in look_up(part, texts, before.answers):
@@ -129,24 +143,6 @@ def describe(
         problems.write(layout.problems(corpus, STAGE))
     spent = any(part.asked.spent for part in used)  # for DVC a stage cut short must not pass for one that is done
     finish(summary.line(), len(problems), keep_going and not spent)
-
-
-class _Before:
-    """The answers of the output that dvc.lock names, fetched once and only if somebody lacks an answer."""
-
-    def __init__(self, corpus: str, summary: Summary) -> None:
-        self._corpus, self._summary = corpus, summary
-        self._found: dict[str, list[Answer]] | None = None
-
-    def answers(self) -> dict[str, list[Answer]]:
-        """By fingerprint."""
-        if self._found is None:
-            self._found = {}
-            with self._summary.timed("warm"):
-                table = previous_table(layout.described(self._corpus, "answers"), schemas.ANSWERS, self._summary.remark)
-            for row in table.iter_rows(named=True):
-                self._found.setdefault(row.pop("fingerprint"), []).append(Answer(**row))
-        return self._found
 
 
 def _described(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cache.errors import UserError
+from pipeline.cluster.running import Cluster
 from stages.describe.budget import Budget
 from stages.describe.config import DescriptionConfig
 from stages.describe.tasks import Task
@@ -55,12 +56,18 @@ class Engine(Protocol):
         """
 
 
-def open_engine(config: DescriptionConfig) -> Engine:
-    """The engine that a description names; loads no model and opens no connection."""
+def open_engine(config: DescriptionConfig, cluster: Cluster | None = None) -> Engine:
+    """The engine that a description names; loads no model and opens no connection.
+
+    Args:
+        config: of the description.
+        cluster: whose workers run a model that is no endpoint's. An endpoint is asked by this process, which has the
+            key and keeps to the endpoint's pace: more processes would not be answered sooner.
+    """
     if config.engine == "openai":
         from stages.describe.engines.endpoint import EndpointEngine
 
         return EndpointEngine(config)
     from stages.describe.engines.local_model import LocalModel
 
-    return LocalModel(config)
+    return LocalModel(config, cluster)

@@ -14,6 +14,7 @@ from cache.keys import caption_keys
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore
+from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
@@ -85,8 +86,9 @@ def embed_clips(
     reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
-    options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, cluster, force, dry_run)
-    _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note, clips.seconds())
+    with cluster_named(cluster, [place.media]) as others:
+        options = RunOptions(strict, keep_going, workers, batch_size, device, compiled, others, force, dry_run)
+        _embed(corpus, encoder, "clips", model, reader.rows, reader, options, problems, note, clips.seconds())
 
 
 @logged
@@ -110,9 +112,10 @@ def embed_captions(
     keys, nothing = caption_keys(table["text"]), pl.repeat("", len(table), eager=True)
     rows = WantedRows(table["caption_id"], keys, np.arange(len(table)) // CAPTIONS_TOGETHER, nothing)
     reader = CaptionReader(keys, table["text"])
-    options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, cluster, force, dry_run)
     problems = Problems("embed_captions", strict)
-    _embed(corpus, encoder, "captions", model, rows, reader, options, problems)
+    with cluster_named(cluster) as others:
+        options = RunOptions(strict, keep_going, 1, batch_size, device, compiled, others, force, dry_run)
+        _embed(corpus, encoder, "captions", model, rows, reader, options, problems)
 
 
 def _write_nothing(corpus: str, name: str, modality: Modality, model: Encoder, keep_going: bool, dry_run: bool) -> None:

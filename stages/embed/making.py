@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +9,11 @@ from typing import Any, Protocol, Self
 
 import polars as pl
 
-from cache.errors import UserError
 from cache.key_index import KeyIndex
 from cache.keys import Keys, pack
 from pipeline.cluster.row_making import ClusterMaker
+from pipeline.cluster.running import Cluster
+from pipeline.cluster.worker import OtherFiles
 from pipeline.device import describe, pick_device
 from pipeline.fingerprints import fingerprint_of
 from pipeline.row_making import Encoding, Load, LocalMaker, RowMaker
@@ -33,7 +33,7 @@ class RunOptions:
         batch_size: rows per forward pass; what is best for the device by default.
         device: `cpu`, `cuda`, ...; a GPU if any by default.
         compiled: networks run through torch.compile.
-        cluster: name in `configs/clusters/` of the cluster that computes; this process by default.
+        cluster: that computes; this process by default.
         force: it begins even if the disk seems too small.
         dry_run: it only says what it would do.
     """
@@ -44,7 +44,7 @@ class RunOptions:
     batch_size: int | None
     device: str | None
     compiled: bool = False
-    cluster: str | None = None
+    cluster: Cluster | None = None
     force: bool = False
     dry_run: bool = False
 
@@ -111,10 +111,7 @@ class TowerLoader:
             UserError: it cannot be loaded, or the files here are not those that the run was planned with.
         """
         if fingerprint_of(identity_of(self.encoder, self.modality))[0] != self.fingerprint:
-            raise UserError(
-                f"The model's files on {os.uname().nodename} are not those that this run began with: let all workers "
-                "see the same checkpoints."
-            )
+            raise OtherFiles()
         device = pick_device(self.device)
         return load_tower(self.encoder, self.modality, device, self.compiled), describe(device)
 

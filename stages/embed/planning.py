@@ -35,16 +35,17 @@ def plan_side(side: Side, rows: WantedRows, options: RunOptions, seconds: np.nda
         absent &= store.lookup(rows.keys).rows < 0
     positions = np.flatnonzero(absent)
     missing = positions[KeyIndex([rows.keys[positions]]).first_rows()]
-    device = "" if options.cluster else describe(pick_device(options.device))["device"]
+    cluster = options.cluster.name if options.cluster else ""
+    device = "" if cluster else describe(pick_device(options.device))["device"]
     return Plan(
         side.label,
         len(rows),
         len(rows) - len(positions),
         len(positions),
-        f"cluster {options.cluster}" if options.cluster else device,
+        f"cluster {cluster}" if cluster else device,
         media=len({row.path for row in rows.part(missing)} - {""}),
         seconds=0.0 if seconds is None else float(seconds[missing].sum()),
-        runs=comparable(runs(place), device, options.cluster or ""),
+        runs=comparable(runs(place), device, cluster),
         needs=needs_of(side, len(rows), len(missing), store),
     )
 

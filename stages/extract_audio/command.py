@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import polars as pl
 import typer
 
 from cache import tables as schemas
-from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
 from pipeline.audio_store import AudioStore, recipe
+from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
-from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
-from pipeline.media.errors import MediaError
 from pipeline.media_place import open_place
 from pipeline.operations.events import event
 from pipeline.operations.log import logged
 from pipeline.operations.space import Reserve, check_room
-from pipeline.options import DryRun, Force, KeepGoing, Strict, Workers
+from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
 from pipeline.progress import progress
 from pipeline.summary import Summary
+from stages.extract_audio.making import Extracted, Medium, extracted
 from stages.extract_audio.planning import planned
 
 
@@ -35,6 +35,7 @@ def extract_audio(
     strict: Strict = False,
     keep_going: KeepGoing = False,
     workers: Workers = None,
+    cluster: Cluster = None,
     force: Force = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -60,32 +61,23 @@ def extract_audio(
     if todo:
         check_room(plan.needs, force)
 
-    def extract(row: dict) -> AudioFile | str:
-        try:
-            with summary.timed("decode"):
-                return store.ensure(row["digest"], sources.source(row["path"]))
-        except MediaError as error:
-            return str(error)
-        except UserError:  # the disk is full
-            raise
-        except OSError as error:
-            return error.strerror or str(error)
-
-    made: dict[str, AudioFile | str] = {}
+    wanted = [Medium(sources.source(row["path"]), digest, lengths[digest]) for digest, row in todo.items()]
+    made: dict[str, Extracted] = {}
     reserve = Reserve(store.folder)
     with (
         progress(summary.label, len(todo), "media") as advance,
         summary.recorded(store.folder),
-        each_in_threads(extract, todo.values(), workers) as results,
+        cluster_named(cluster, [place.media]) as others,
+        closing(extracted(wanted, store, workers, others, summary)) as results,
     ):
-        for row, result in zip(todo.values(), results, strict=True):
-            made[row["digest"]] = result
+        for medium, result in results:
+            made[medium.digest] = result
             if isinstance(result, AudioFile):
                 summary.computed += 1
                 summary.making.amount += result.n_samples / result.sample_rate
-                summary.making.nbytes += store.path(row["digest"]).stat().st_size
+                summary.making.nbytes += store.path(medium.digest).stat().st_size
             elif strict:
-                problems.add(row["media_id"], row["path"], result)
+                problems.add(todo[medium.digest]["media_id"], todo[medium.digest]["path"], result)
             advance()
             reserve.check()
 

@@ -121,3 +121,13 @@ def test_all_that_is_published_of_avlnet_fits_together(demo, capsys):
     demo.write_text(yaml.safe_dump(params))
     check()
     assert "11 experiments, 12 trainings" in capsys.readouterr().out
+
+
+def test_a_typo_in_any_cluster_is_named(demo):
+    path = Path("configs/clusters/slurm.yaml")
+    path.write_text(path.read_text().replace("walltime:", "waltime:"))
+    with pytest.raises(UserError, match=r"slurm\.yaml: unknown key 'waltime', did you mean 'walltime'"):
+        check()
+    path.write_text("kind: slrm\n")
+    with pytest.raises(UserError, match=r"no kind of cluster 'slrm', did you mean 'slurm'"):
+        check()

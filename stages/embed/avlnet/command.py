@@ -9,9 +9,10 @@ from cache.durable import remove
 from cache.errors import UserError
 from cache.row_format import RowFormat
 from pipeline import layout
+from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.named import named
-from pipeline.fingerprints import fingerprint_of
+from pipeline.fingerprints import digest_of, fingerprint_of
 from pipeline.operations.log import logged
 from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
@@ -49,19 +50,22 @@ def embed_avlnet(
         remedy = "leave out `words`" if config.words else "name an encoder of word vectors as `words`"
         raise UserError(f"{named('encoders', encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}.")
     problems = Problems(STAGE, strict)
-    options = RunOptions(strict, keep_going, workers, batch_size, device, cluster=cluster, force=force, dry_run=dry_run)
-    lines, run = [], uuid4().hex
-    for side in net.shape.sides:
-        reader = FeatureReader(corpus, config, side, run)
-        side_rows = reader.side_rows()
-        fingerprint, identity = fingerprint_of({**_identity(config, side), "features": side_rows.made_from})
-        maker = row_maker(reader, SideLoader(config.checkpoint, side, device), options)
-        modality: Modality = "captions" if side.endswith("text") else "clips"
-        into = Side(corpus, encoder, modality, fingerprint, identity, RowFormat(net.shape.dim), side)
-        if dry_run:
-            lines.append(str(plan_side(into, side_rows.rows, options)))
-        else:
-            lines.append(embed_side(into, side_rows.rows, maker, problems, force=force))
+    lines, run, digest = [], uuid4().hex, digest_of(config.checkpoint)
+    with cluster_named(cluster) as others:
+        options = RunOptions(
+            strict, keep_going, workers, batch_size, device, cluster=others, force=force, dry_run=dry_run
+        )
+        for side in net.shape.sides:
+            reader = FeatureReader(corpus, config, side, run)
+            side_rows = reader.side_rows()
+            fingerprint, identity = fingerprint_of({**_identity(config, side), "features": side_rows.made_from})
+            maker = row_maker(reader, SideLoader(config.checkpoint, digest, side, device), options)
+            modality: Modality = "captions" if side.endswith("text") else "clips"
+            into = Side(corpus, encoder, modality, fingerprint, identity, RowFormat(net.shape.dim), side)
+            if dry_run:
+                lines.append(str(plan_side(into, side_rows.rows, options)))
+            else:
+                lines.append(embed_side(into, side_rows.rows, maker, problems, force=force))
     if dry_run:
         return print("\n".join(lines))
     for path in layout.embeddings(corpus, encoder, "sound").parent.glob("*.zarr"):

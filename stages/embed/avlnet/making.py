@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoints.hint import existing
+from pipeline.cluster.worker import OtherFiles
 from pipeline.device import describe, pick_device
 from pipeline.fingerprints import digest_of
 from pipeline.row_making import Encoding
@@ -55,18 +56,26 @@ class SideLoader:
 
     Attributes:
         checkpoint: its weights.
+        digest: of the checkpoint's bytes, wherever it is loaded.
         side: which.
         device: `cpu`, `cuda`, ...; a GPU if any by default.
     """
 
     checkpoint: Path
+    digest: str
     side: str
     device: str | None
 
     def __call__(self) -> tuple[Encoding, Mapping[str, Any]]:
-        """The side's network, and what describes the device."""
+        """The side's network, and what describes the device.
+
+        Raises:
+            UserError: it cannot be loaded, or is not the one that the run was planned with.
+        """
         from stages.embed.avlnet.tower import SideTower
 
+        if digest_of(existing(self.checkpoint)) != self.digest:
+            raise OtherFiles()
         device = pick_device(self.device)
         return SideTower(getattr(network(self.checkpoint).to(device), self.side), device), describe(device)
 

@@ -8,7 +8,10 @@ import pytest
 import tiny_language_model
 
 from cache.errors import UserError
+from stages.describe.config import load_description
+from stages.describe.engines.local_model import Asking, LocalModel, answer
 from stages.describe.prompts import question
+from stages.describe.tasks import Task
 
 PROMPT, JUDGE = "Say what one hears.", "How relevant?"
 LEVEL = {"cut onion": "high", "wash pan": "moderate", "open drawer": "low", "stir soup": "moderate"}
@@ -166,3 +169,28 @@ def test_a_folder_that_is_no_model_is_one_sentence(mine, taught, tmp_path):
     mine.local(decoding={"temprature": 2.0})
     with pytest.raises(UserError, match=r"cannot be run with these `decoding` options .*temprature"):
         mine.run()
+
+
+def test_workers_of_a_cluster_answer_as_this_process_does(mine, monkeypatch, tmp_path, capfd):
+    mine.local(batch_size=1)
+    mine.run()
+    here = mine.table("answers")
+    Path("configs/clusters/one.yaml").write_text("kind: local\nworkers: 1\n")
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("HEARONCE_STORE", str(tmp_path / "other"))
+    capfd.readouterr()
+    mine.run(cluster="one", max_requests=5)
+    assert len(mine.table("answers")) == 5
+    said = capfd.readouterr()
+    assert "0 found in cache, 5 computed" in said.out and "budget of 5 requests is used up" in said.out
+    assert said.err.count("dashboard") == 1
+    mine.run(cluster="one")
+    assert "5 found in cache, 3 computed, 0 failed" in capfd.readouterr().out
+    assert mine.table("answers").equals(here)
+
+
+def test_a_worker_with_another_model_refuses(mine):
+    engine = LocalModel(load_description("fake"))
+    with pytest.raises(UserError, match=r"The model's files on .* are not those that this run began with"):
+        answer(Asking(load_description("fake"), "00" * 16, Task("description", PROMPT), CAPTIONS))
+    assert len(engine.fingerprint()) == 32

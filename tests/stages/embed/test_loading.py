@@ -8,7 +8,11 @@ from filled import yamnet_minilm
 from cache.errors import UserError
 from pipeline import device as device_module
 from pipeline.device import PRECISIONS, computing, is_out_of_memory
+from pipeline.fingerprints import digest_of
+from stages.embed.avlnet.making import SideLoader
 from stages.embed.loading import LoadedTower, identity_of, load_tower
+from stages.embed.making import TowerLoader
+from stages.embed.registry import load_encoder
 
 CPU = torch.device("cpu")
 
@@ -101,3 +105,14 @@ def test_what_counts_as_out_of_memory():
     assert is_out_of_memory(caught.value)
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_a_worker_whose_files_are_others_loads_no_tower(project):
+    checkpoint = project / "model.pth"
+    checkpoint.write_bytes(b"one")
+    side = SideLoader(checkpoint, digest_of(checkpoint), "sound", "cpu")
+    checkpoint.write_bytes(b"another")
+    tower = TowerLoader(load_encoder("avlnet-spectrogram"), "clips", "00" * 16, "cpu", compiled=False)
+    for load in (side, tower):
+        with pytest.raises(UserError, match=r"The model's files on .* are not those that this run began with"):
+            load()

@@ -1,0 +1,182 @@
+"""Media, a reader and a model for tests of clusters: light enough for a worker to begin in a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.errors import UserError
+from cache.keys import caption_key
+from cache.row_format import RowFormat
+from cache.row_store import RowStore
+from pipeline.embedding_run import embed_missing
+from pipeline.media.errors import MediaError
+from pipeline.problems import Problems
+from pipeline.row_making import RowMaker
+from pipeline.summary import Summary
+from pipeline.wanted_rows import Row
+
+FORMAT = RowFormat(8)
+FINGERPRINT = "cd" * 16
+
+
+def rows_of(n_media: int, clips: int = 4) -> list[Row]:
+    """Clips of media."""
+    return [
+        Row(f"m{i}-{j}", caption_key(f"clip {j} of {i}"), f"m{i}", f"m{i}.mp4")
+        for i in range(n_media)
+        for j in range(clips)
+    ]
+
+
+def note(log: Path, text: str) -> None:
+    """Adds a line to a file that several processes write."""
+    with log.open("a") as file:
+        file.write(f"{text}\n")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads an item for each row.
+
+    Attributes:
+        log: is told each medium that is read, and by which process.
+        seconds: that a medium takes.
+        trouble: what happens at some media: `exit` ends the process, `hog` takes a gigabyte, `fail` is an unexpected
+            error, `bad` a bad file.
+    """
+
+    log: Path
+    seconds: float = 0.0
+    trouble: Mapping[str, str] = field(default_factory=dict)
+
+    def part(self, rows: Sequence[Row]) -> Reader:
+        return self
+
+    def read(self, group: list[Row]) -> Iterator[tuple[Row, Any]]:
+        medium = group[0].path.removesuffix(".mp4")
+        note(self.log, f"{medium} {os.getpid()}")
+        time.sleep(self.seconds)
+        trouble = self.trouble.get(medium)
+        if trouble == "exit":
+            os._exit(1)
+        if trouble == "hog":
+            hoard = np.ones(1 << 27)  # a gigabyte
+            time.sleep(20)
+            del hoard
+        for row in group:
+            yield row, MediaError("no picture in this clip") if trouble == "bad" else (row.id, trouble == "fail")
+
+
+class Tower:
+    """Counts letters."""
+
+    def prepare(self, item: Any, key: bytes) -> Any:
+        return item
+
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        if any(fails for _, fails in batch):
+            raise RuntimeError("a fault of the model")
+        return np.array([[id.encode()[i % len(id)] for i in range(FORMAT.dim)] for id, _ in batch], np.float32)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads the tower.
+
+    Attributes:
+        log: is told each load.
+        refuse: the model cannot be loaded.
+    """
+
+    log: Path
+    refuse: bool = False
+
+    def __call__(self) -> tuple[Tower, Mapping[str, Any]]:
+        note(self.log, f"load {os.getpid()}")
+        if self.refuse:
+            raise UserError("The checkpoint is missing.")
+        return Tower(), {"device": "cpu"}
+
+
+def store_in(folder: Path) -> RowStore:
+    """The store that rows of these tests go into."""
+    return RowStore.ensure(folder, "clips", FINGERPRINT, FORMAT)
+
+
+def read_media(log: Path) -> Counter[str]:
+    """How often each medium was read, and the model loaded."""
+    return Counter(line.split()[0] for line in log.read_text().splitlines()) if log.exists() else Counter()
+
+
+def expected(rows: Sequence[Row]) -> np.ndarray:
+    """What the tower makes of rows, in one process."""
+    return Tower().encode([(row.id, False) for row in rows])
+
+
+def made(
+    maker: RowMaker, rows: Sequence[Row], store: RowStore, label: str = "clips"
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Runs the embedding stage: the rows that could be made, and why others could not, by medium."""
+    problems = Problems("embed_clips")
+    failed = embed_missing(rows, store, maker, problems=problems, summary=Summary(label))
+    keys = [row.key for row, bad in zip(rows, failed, strict=True) if not bad]
+    return store.read(keys), {problem.path.removesuffix(".mp4"): problem.reason for problem in problems.found}
+
+
+@contextmanager
+def folder_with_clusters(folder: Path, **clusters: Mapping[str, Any]) -> Iterator[Path]:
+    """A project's folder with nothing but clusters of these options, and the current one within the block."""
+    (folder / "configs/clusters").mkdir(parents=True)
+    for name, options in clusters.items():
+        (folder / f"configs/clusters/{name}.yaml").write_text(json.dumps(options))
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def ended(pid: int, within_s: float = 10.0) -> bool:
+    """Whether a process ends in time; one that nobody has waited for has ended."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def when(condition: Callable[[], bool], act: Callable[[], None], within_s: float = 60.0) -> threading.Thread:
+    """Acts in a thread as soon as the condition holds."""
+
+    def watch() -> None:
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            if condition():
+                act()
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def variables(names: list[str]) -> list[str | None]:
+    """Runs in a worker: what its environment says."""
+    return [os.environ.get(name) for name in names]
