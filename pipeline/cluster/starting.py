@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from pipeline.cluster.config import AddressConfig, ClusterConfig, CudaConfig, Lo
 from pipeline.cluster.here import cuda_workers, local_workers, scratch
 from pipeline.cluster.reaching import reached
 from pipeline.cluster.slurm import slurm_workers
+from pipeline.operations.interruption import held_back
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,9 +62,10 @@ def started(config: ClusterConfig) -> Iterator[Client]:
 def _running(start: Any, *arguments: Any) -> Iterator[Client]:
     from distributed import Client
 
-    with _without_interrupts():
-        cluster = start(*arguments)
-    with cluster, Client(cluster) as client:
+    with ExitStack() as stack:
+        with held_back(), _without_interrupts():
+            cluster = stack.enter_context(start(*arguments))
+            client = stack.enter_context(Client(cluster))
         yield client
 
 
