@@ -8,7 +8,7 @@ all URLs of the list have in common.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import polars as pl
 
@@ -35,7 +35,7 @@ def read_media_list(path: Path) -> pl.DataFrame:
     for number, url in enumerate(urls):
         if not url or not is_url(url):
             raise UserError(
-                f"{_row(path, number)} names {url or 'nothing'!r}, which is no URL such as s3://bucket/key."
+                f"{_row(path, number)} names {repr(url) if url else 'nothing'}, which is no URL such as s3://bucket/key."
             )
     if not urls:
         raise UserError(f"{path} lists no media.")
@@ -43,6 +43,7 @@ def read_media_list(path: Path) -> pl.DataFrame:
     if not all(given):
         made = names_of(urls)
         given = [own or name for own, name in zip(given, made, strict=True)]
+    given = [name if name.startswith("/") else PurePosixPath(name).as_posix() for name in given]
     frame = frame.with_columns(path=pl.Series(given, dtype=pl.String))
     seen: dict[str, int] = {}
     for number, name in enumerate(given):
@@ -97,16 +98,32 @@ def _read_table(path: Path) -> pl.DataFrame:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path)
         else:
-            separator = "\t" if path.suffix.lower() == ".tsv" else ","
-            frame = pl.read_csv(path, separator=separator, infer_schema=False)
+            frame = pl.read_csv(path, separator=_separator(path), infer_schema=False)
         names = [name for name in frame.columns if name in SCHEMA]
         if "url" not in names:
             guess = "; ".join(f"{name!r}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
             raise UserError(f"{path} has no column `url`, as a media list has. {guess}".rstrip())
+        if "size" in names:
+            told = frame["size"].cast(pl.Int64, strict=False)
+            wrong = (told.is_null() & frame["size"].is_not_null()).arg_true()
+            if len(wrong):
+                size = frame["size"][wrong[0]]
+                raise UserError(f"{_row(path, wrong[0])}: the size {size!r} is no whole number of bytes.")
         return frame.select(**_columns(names))
+    except UnicodeDecodeError as error:
+        raise UserError(f"The media list {path} is no text in UTF-8 ({error}): save it as CSV in UTF-8.") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"The media list {path} cannot be read ({reason}).") from None
+
+
+def _separator(path: Path) -> str:
+    """Some spreadsheets write semicolons into their CSV."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _columns(names: list[str]) -> dict[str, pl.Expr]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.operations.interruption import pause
+from pipeline.operations.interruption import check, pause
 
 T = TypeVar("T")
 
@@ -28,12 +28,14 @@ def persist(
 
     Raises:
         Exception: the error of the last attempt.
+        Interrupted, Stopped: the run is to end.
     """
     failures, furthest = 0, reached()
     while True:
         try:
             return attempt()
         except Exception as error:
+            check()
             now = reached()
             failures = 0 if now > furthest else failures + 1
             furthest = max(furthest, now)

@@ -4,6 +4,7 @@
 later ones; `... stubborn` has reading threads that cannot be stopped.
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def read(group):
 
 
 def sleep(group):
-    print("asleep", flush=True)
+    os.write(1, b"asleep\n")  # whole, from several threads
     time.sleep(60)
     return read(group)
 

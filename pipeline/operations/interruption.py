@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,11 @@ class Interrupted(KeyboardInterrupt):
 
 class Stopped(Exception):
     """A thread has given up what it was at, since the run is to end. Nobody is told: nobody waits for it."""
+
+
+give_up: list[Callable[[], None]] = []
+"""Called once a second, from a thread, while a run is to end: cut short what threads wait for, where `check` does not
+come by."""
 
 
 class _State:
@@ -201,9 +206,17 @@ class _Watcher:
                 _leave_at_once()
 
     def _insist(self, pause_s: float | None) -> float | None:
-        """Wakes the main thread if it has begun to wait just before the signal came; how long to wait for that."""
-        if _state.asked.is_set() or _state.of_asyncio:
+        """Wakes the main thread if it has begun to wait just before the signal came, and then what waits in threads.
+
+        Returns:
+            How long to wait before the next time.
+        """
+        if _state.of_asyncio:
             return None
+        if _state.asked.is_set():
+            for one in give_up:
+                one()
+            return 1.0
         signal.pthread_kill(threading.main_thread().ident or 0, NUDGE)
         return min(1.0, 2 * (pause_s or 1.0))
 

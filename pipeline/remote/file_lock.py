@@ -6,9 +6,13 @@ import fcntl
 import os
 from pathlib import Path
 
+from pipeline.operations.interruption import pause
+
 SHARED, EXCLUSIVE = fcntl.LOCK_SH, fcntl.LOCK_EX
 AT_ONCE = fcntl.LOCK_NB
 """Added to a kind of lock: `BlockingIOError` instead of waiting."""
+
+POLL_S = 0.05
 
 
 def locked(path: Path, kind: int, flags: int = os.O_RDONLY) -> int | None:
@@ -21,13 +25,14 @@ def locked(path: Path, kind: int, flags: int = os.O_RDONLY) -> int | None:
 
     Raises:
         OSError: it cannot be opened, or is locked and `AT_ONCE` was asked for.
+        Interrupted, Stopped: the run is to end, and another still holds the lock.
     """
     try:
         descriptor = os.open(path, flags, 0o666)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, kind)
+        _lock(descriptor, kind)
         if is_at(descriptor, path):
             return descriptor
     except BaseException:
@@ -35,6 +40,16 @@ def locked(path: Path, kind: int, flags: int = os.O_RDONLY) -> int | None:
         raise
     os.close(descriptor)
     return None
+
+
+def _lock(descriptor: int, kind: int) -> None:
+    while True:
+        try:
+            return fcntl.flock(descriptor, kind | AT_ONCE)
+        except BlockingIOError:
+            if kind & AT_ONCE:
+                raise
+        pause(POLL_S)  # a thread that waited in flock would not notice that the run is to end
 
 
 def share(descriptor: int) -> None:

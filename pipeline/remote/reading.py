@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
+from pipeline.operations import interruption
 from pipeline.remote.address import is_http, scheme
 from pipeline.remote.faults import CutError, missing_package
 from pipeline.suggest import did_you_mean
@@ -37,10 +42,13 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         ImportError: the package that it needs is not installed.
         ValueError: there is no such kind of URL.
     """
+    from fsspec import get_filesystem_class
     from fsspec.config import conf  # type: ignore[import-untyped]
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
     options: dict[str, Any] = {"use_listings_cache": False}
+    if getattr(get_filesystem_class(scheme(url)), "async_impl", False):
+        options["loop"] = _loop(os.getpid())
     if is_http(url):
         from aiohttp import ClientTimeout
 
@@ -48,6 +56,27 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         options["client_kwargs"] = client | conf.get(scheme(url), {}).get("client_kwargs", {})
         options["encoded"] = url.isascii() and " " not in url  # a signature is of the very letters of its URL
     return url_to_fs(url, **options)
+
+
+@functools.cache
+def _loop(process: int) -> asyncio.AbstractEventLoop:
+    """What carries the transfers of a process, in a thread of its own; they are cut short when the run is to end.
+
+    Not fsspec's own, by which rows may be on their way to a store.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="transfers", daemon=True).start()
+
+    def give_up() -> None:
+        loop.call_soon_threadsafe(_cancel_all, loop)
+
+    interruption.give_up.append(give_up)
+    return loop
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 def check_kinds(kinds: dict[str, str], where: Path | str) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from cache.errors import writing
 from pipeline.operations.interruption import pause
-from pipeline.remote.file_lock import EXCLUSIVE, locked, remove_unless_held
+from pipeline.remote.file_lock import EXCLUSIVE, POLL_S, locked, remove_unless_held
 
 UNFINISHED = ".part"
-POLL_S = 0.05
 _TURN = "turn.lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

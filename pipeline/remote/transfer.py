@@ -15,7 +15,7 @@ from typing import Any
 from cache.digests import DIGEST_BYTES
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
-from pipeline.operations.interruption import check
+from pipeline.operations.interruption import Stopped, check
 from pipeline.remote import reading
 from pipeline.remote.address import RemoteFile, scheme
 from pipeline.remote.faults import EXTRAS, CutError, Fault, fault_of
@@ -157,7 +157,7 @@ def _persistently(file: RemoteFile, attempt: Callable[[], Any], reached: Callabl
 
     try:
         return persist(attempt, reached, hopeless, TRIES, PAUSE_S)
-    except (UserError, MediaError):
+    except (UserError, MediaError, Stopped):
         raise
     except Exception as error:  # whatever library lies below fsspec
         fault = fault_of(error, file.url)

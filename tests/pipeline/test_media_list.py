@@ -29,6 +29,17 @@ def test_media_are_called_by_what_their_urls_do_not_have_in_common(tmp_path):
     assert written(tmp_path / "list.csv", f"url,path\n{URLS[0]},\n{URLS[1]},own.mp4\n") == ["x.mp4", "own.mp4"]
 
 
+def test_lists_of_spreadsheets_are_read(tmp_path):
+    text = f"path;url;size\r\n./a//ü.mp4;{URLS[0]};5\r\n;{URLS[1]};\r\n"
+    (tmp_path / "list.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    place = open_place(tmp_path / "list.csv")
+    assert place.files() == [Path("a/ü.mp4"), Path("y z.mp4")]
+    assert place.source("a/ü.mp4") == RemoteFile(URLS[0], "a/ü.mp4", 5)
+    (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"list\.csv is no text in UTF-8"):
+        read_media_list(tmp_path / "list.csv")
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_a_list_is_read_as_it_was_written(tmp_path, ending):
     files = [RemoteFile(url, name, 5, "1f") for url, name in zip(URLS, names_of(URLS), strict=True)]
@@ -44,11 +55,11 @@ def test_a_list_is_read_as_it_was_written(tmp_path, ending):
     ("name", "text", "reason"),
     [
         ("a.csv", "url,path\ns3://b/k,x\nvideos/k,y\n", r"a\.csv row 3 names 'videos/k', which is no URL"),
-        ("a.csv", "url,path\ns3://b/k,x\n,y\n", r"a\.csv row 3 names 'nothing'"),
+        ("a.csv", "url,path\ns3://b/k,x\n,y\n", r"a\.csv row 3 names nothing,"),
         ("a.csv", "url,path\ns3://b/k,x\ns3://b/l,x\n", r"a\.csv row 3 has the path 'x' like .*a\.csv row 2"),
         ("a.csv", "url,path\ns3://b/k,../x\n", r"a\.csv row 2: the path '\.\./x' must be relative"),
         ("a.csv", "urls\ns3://b/k\n", r"has no column `url`.*'urls': did you mean 'url'"),
-        ("a.csv", "url,size\ns3://b/k,big\n", r"a\.csv cannot be read .*big"),
+        ("a.csv", "url,size\ns3://b/k,big\n", r"a\.csv row 2: the size 'big' is no whole number"),
         ("a.csv", "url\n", "lists no media"),
         ("a.txt", "https://h/get?id=5\nhttps://h/get?id=6\n", r"a\.txt URL 2 has the path 'get' like"),
         ("a.parquet", "PAR1", r"a\.parquet cannot be read"),

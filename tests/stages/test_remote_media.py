@@ -24,11 +24,12 @@ from stages.ingest.init import init
 from stages.ingest.list_media import list_media
 from stages.report.problems import read_problems
 
-ENCODERS = ("yamnet-minilm", "efficientnet-minilm")
+ENCODERS = ("efficientnet-minilm",)
+"""Looks at pictures, which are read from the media; sound passes through the store, whose files are compared."""
+
 PARAMS = """
 corpora: {{mine: {{media: {media}, annotations: captions.csv}}}}
 embeddings:
-  mine-heard: {{corpus: mine, encoder: yamnet-minilm}}
   mine-seen: {{corpus: mine, encoder: efficientnet-minilm}}
 experiments: {{}}
 fusions: {{}}

@@ -1,6 +1,7 @@
 """The staging folder: one download per file, a bound that holds, nothing left behind by the dead."""
 
 import multiprocessing
+import os
 import pickle
 import random
 import resource
@@ -17,6 +18,7 @@ from cache.digests import DigestMemory
 from cache.errors import UserError, WriteError
 from pipeline.media.errors import MediaError
 from pipeline.media_place import local
+from pipeline.operations.interruption import Interrupted, Stopped, handled
 from pipeline.remote import staging as module
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging
@@ -241,3 +243,18 @@ def test_a_bound_that_is_none_is_said(project, monkeypatch, value):
     monkeypatch.setenv(module.SIZE_VARIABLE, value)
     with pytest.raises(UserError, match=r"HEARONCE_STAGING_GB is '.*': give the gigabytes"):
         Staging.default()
+
+
+def test_a_signal_ends_downloads_and_those_who_wait_for_them(staging, site):
+    """One download hangs in the network, another waits for the first one's room, a third for the first one's file."""
+    files = publish(site, 2)
+    staging = Staging(staging.room.folder, SIZE + 1)
+    site.pause_s = 60  # after the first 64 KiB
+    begun = time.monotonic()
+    with handled(), pytest.raises(Interrupted), ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(staging._obtain, file, None) for file in (files[0], files[0], files[1])]
+        while len(gets(site)) < 1:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert all(isinstance(one.exception(), Stopped) for one in waiting)
+    assert time.monotonic() - begun < 20 and names(staging) == []
