@@ -119,7 +119,7 @@ def _seconds(runs: Sequence[Callable[[], object]], repeats: int) -> list[float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.features", description=__doc__)
     parser.add_argument("--reference", type=Path, help="a checkout of AVLnet")
-    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--clips", type=int, default=512, help="the first hundred may all be read on one core")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--pictures", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=5)
