@@ -80,9 +80,15 @@ class PackedConv(nn.Module):
         if self.linear is not None:
             return self.linear(x[self._steps].movedim(1, -1).contiguous()).movedim(-1, 1)
         x = x.float() if self._padded is None else self._padded(x.float())
-        return torch.ops.mkldnn._convolution_pointwise(
-            x.contiguous(memory_format=self._order), self.weight, self.bias, *self._shape, self._activation, [], None
+        return _convolved(
+            x.contiguous(memory_format=self._order), self.weight, self.bias, *self._shape, self._activation
         )
+
+
+@torch.compiler.disable  # inductor takes packed weights of its own making only
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *how, [], None)
+    return result
 
 
 def pack_convolutions(model: nn.Module) -> None:

@@ -50,9 +50,15 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs)."""
         if self._packed:  # in float32 under autocast too, whatever the layer before it gave
-            return torch.ops.mkldnn._linear_pointwise(x.float(), self.weight, self.bias, self._activation, [], "none")
+            return _multiplied(x.float(), self.weight, self.bias, self._activation)
         x = functional.linear(x, self.weight, self.bias)
         return x if self._activation == "none" else getattr(functional, self._activation)(x)
+
+
+@torch.compiler.disable  # inductor takes packed weights of its own making only
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
+    return product
 
 
 def can_pack(dtype: torch.dtype = torch.float32) -> bool:

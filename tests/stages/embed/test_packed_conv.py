@@ -1,5 +1,7 @@
 """Convolutions packed for oneDNN, with the normalisation after them, do what the layers they stand for do."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -59,3 +61,14 @@ def test_a_normalisation_that_follows_no_convolution_stays():
     model = nn.Sequential(nn.ReLU(), filled(nn.BatchNorm2d(3)), nn.Conv2d(3, 3, 1), nn.MaxPool2d(2))
     kinds = [type(layer) for layer in place(model, CPU)]
     assert kinds == [nn.ReLU, nn.BatchNorm2d, PackedConv, nn.MaxPool2d]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
+def test_packed_layers_run_within_a_compiled_network():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Linear(4, 2))
+    network, x = place(network.eval(), CPU), torch.randn(2, 3, 6, 6)
+    with torch.inference_mode():
+        expected = network(x)
+        network.compile()
+        torch.testing.assert_close(network(x), expected)
