@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pipeline.config.named import named
 from pipeline.config.records import Settings, load
+from pipeline.media.limits import Limits
 from pipeline.official_files import OfficialFiles
 
 
@@ -34,6 +35,7 @@ class CorpusConfig(Settings):
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
             media (SRT, VTT), a `text` file beside each, or the `filename` itself.
         audio: how sound tracks are extracted.
+        limits: what a medium may claim to be before it is refused.
     """
 
     reader: str = "folder"
@@ -42,6 +44,7 @@ class CorpusConfig(Settings):
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
     audio: AudioSettings = AudioSettings()
+    limits: Limits = Limits()
 
 
 def load_corpus(name: str) -> CorpusConfig:

@@ -15,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 from pipeline.media.decoding import decoded, read_only
 from pipeline.media.display import Picture, to_rgb
 from pipeline.media.errors import MediaError
+from pipeline.media.limits import DEFAULT
 from pipeline.media.opening import best_video, open_media, time_zero
 
 AHEAD_S = 2.5
@@ -40,6 +41,7 @@ def read_frames(
     threads: int = 1,
     picture: Callable[[av.VideoFrame], Picture] | None = None,
     past_end: bool = True,
+    max_pixels: int = DEFAULT.max_pixels,
 ) -> Iterator[tuple[int, Picture]]:
     """Yields the picture shown at each time, as RGB uint8 (height, width, 3) in display orientation.
 
@@ -53,6 +55,7 @@ def read_frames(
         threads: of the decoder; one is best where many files are read at once.
         picture: makes the array of a frame, instead of RGB of its own size.
         past_end: whether times after the last picture has been shown give that picture, rather than none.
+        max_pixels: a frame with more of them counts as broken.
 
     Yields:
         (index into `times_s`, picture); every picture is an array of its own.
@@ -66,7 +69,7 @@ def read_frames(
     order = sorted(range(len(times_s)), key=lambda index: times_s[index])
     if not order:
         return
-    with closing(_Pictures(source, threads)) as pictures:
+    with closing(_Pictures(source, threads, max_pixels)) as pictures:
         if picture is None:
             reformatter = VideoReformatter()
             picture = lambda frame: to_rgb(frame, reformatter)  # noqa: E731
@@ -86,8 +89,8 @@ def read_frames(
 class _Pictures:
     """A forward reader of a picture track that seeks where that is shorter."""
 
-    def __init__(self, source: Path, threads: int) -> None:
-        self._source = source
+    def __init__(self, source: Path, threads: int, max_pixels: int) -> None:
+        self._source, self._max_pixels = source, max_pixels
         self._threads = threads
         self._file = ExitStack()
         self._can_seek = True
@@ -102,8 +105,8 @@ class _Pictures:
     def _open(self) -> None:
         """Stands at the start of the file."""
         self._file.close()
-        self._container = self._file.enter_context(open_media(self._source))
-        self._stream = best_video(self._container)
+        self._container = self._file.enter_context(open_media(self._source, self._max_pixels))
+        self._stream = best_video(self._container, self._max_pixels)
         self._stream.codec_context.thread_type = "NONE" if self._threads == 1 else "AUTO"
         self._stream.codec_context.thread_count = self._threads
         self._zero = time_zero(self._container)

@@ -17,7 +17,8 @@ from av.video.stream import VideoStream
 from pipeline.media.display import turn_of
 from pipeline.media.errors import MediaError
 from pipeline.media.frame_folder import load_picture, numbered_files
-from pipeline.media.length import duration
+from pipeline.media.length import duration, packets_duration
+from pipeline.media.limits import DEFAULT, Limits, believable
 from pipeline.media.opening import best_audio, best_video, open_media
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
@@ -75,32 +76,44 @@ class MediaInfo:
     frames: tuple[int, int] | None = None
 
 
-def probe(path: Path) -> MediaInfo:
+def probe(path: Path, limits: Limits = DEFAULT) -> MediaInfo:
     """Reads the headers of a file; all packets (without decoding) where they do not tell its length.
 
     A folder of numbered pictures counts as a video without sound.
 
+    Args:
+        path: the file or folder.
+        limits: of what it may claim.
+
     Raises:
-        MediaError: it is missing, unreadable, no media file, or zero seconds long.
+        MediaError: it is missing, unreadable, no media file, zero seconds long, or claims more than the limits allow.
     """
     if path.is_dir():
-        return _probe_folder(path)
-    with open_media(path) as container:
+        return _probe_folder(path, limits)
+    with open_media(path, limits.max_pixels) as container:
         sound = _found(best_audio, container)
-        picture = _found(best_video, container)
+        picture = _found(lambda file: best_video(file, limits.max_pixels), container)
         if sound is None and picture is None:
             raise MediaError("not a media file (no sound and no picture that can be decoded)")
+        if sound is not None:
+            limits.check_audio(sound.rate, sound.channels)
+        if picture is not None:
+            limits.check_frame(picture.width, picture.height)
         seconds = float(duration(container, path))
+        if not believable(seconds, path.stat().st_size):
+            seconds = float(packets_duration(path))
         if seconds <= 0:
             raise MediaError("zero duration")
+        limits.check_length(seconds)
         audio = AudioTrack(sound.rate, sound.channels, _codec(sound)) if sound else None
         video = _video_track(container, picture) if picture else None
         return MediaInfo(seconds, audio, video)
 
 
-def _probe_folder(path: Path) -> MediaInfo:
+def _probe_folder(path: Path, limits: Limits) -> MediaInfo:
     files = numbered_files(path)
-    height, width = load_picture(next(iter(files.values()))).shape[:2]
+    limits.check_frames(len(files))
+    height, width = load_picture(next(iter(files.values())), limits.max_pixels).shape[:2]
     return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still pictures"), (min(files), max(files)))
 
 

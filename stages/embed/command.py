@@ -83,7 +83,7 @@ def embed_clips(
     if len(without):
         spans = spans.filter(~pl.col("clip_id").is_in(without.implode()))
     clips = clips_of(spans, place.media)
-    reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
+    reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio), config.limits.max_pixels)
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
     with cluster_named(cluster, [place.media]) as others:

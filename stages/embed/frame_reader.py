@@ -16,6 +16,7 @@ from cache.keys import pack
 from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
+from pipeline.media.limits import DEFAULT
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.scaling import Scaling
 from pipeline.media_place import Source, local
@@ -38,10 +39,13 @@ class FrameReader:
     Args:
         clip_input: which pictures of a clip the tower is given.
         clips: the wanted clips.
+        max_pixels: a frame with more of them is not decoded.
     """
 
-    def __init__(self, clip_input: FrameInput | FrameRate, clips: Sequence[Clip]) -> None:
-        self._clip_input = clip_input
+    def __init__(
+        self, clip_input: FrameInput | FrameRate, clips: Sequence[Clip], max_pixels: int = DEFAULT.max_pixels
+    ) -> None:
+        self._clip_input, self._max_pixels = clip_input, max_pixels
         self._clips = Clips.of(clips)
         self.rows = WantedRows(self._clips.ids, self._keys(), self._clips.first_files(), self._clips.names)
 
@@ -65,7 +69,7 @@ class FrameReader:
 
     def part(self, rows: Sequence[Row]) -> FrameReader:
         """A reader of these rows alone."""
-        return FrameReader(self._clip_input, self._clips_of(rows))
+        return FrameReader(self._clip_input, self._clips_of(rows), self._max_pixels)
 
     def read(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Any]]:
         """Yields (row, frames) for rows whose first file is the same; an exception stands for what failed.
@@ -83,7 +87,7 @@ class FrameReader:
             convert = Scaling(self._clip_input.short_side, self._clip_input.crop)
         firsts = [one.clip.spans[0] for one in pending]
         for part in passes([(span.start_s, span.stop_s) for span in firsts], CLIPS_AT_A_TIME):
-            yield from _read([pending[i] for i in part], convert)
+            yield from _read([pending[i] for i in part], convert, self._max_pixels)
 
 
 @dataclass
@@ -137,7 +141,7 @@ class _Pending:
         return MediaError(f"there is no frame {missing[0]}")
 
 
-def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Row, Any]]:
+def _read(pending: list[_Pending], convert: Convert | None, max_pixels: int) -> Iterator[tuple[Row, Any]]:
     """Goes once through each file that has pictures of these rows."""
     files: dict[str, tuple[Source, list[tuple[_Pending, int]]]] = {}
     for one in pending:
@@ -147,7 +151,7 @@ def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Ro
     for digest, (source, wanted) in files.items():
         try:
             with local(source, digest) as file:
-                for index, picture in _pictures(file, wanted, convert):
+                for index, picture in _pictures(file, wanted, convert, max_pixels):
                     one, slot = wanted[index]
                     one.add(slot, picture)
                     if one.complete:
@@ -163,10 +167,10 @@ def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Ro
 
 
 def _pictures(
-    source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None
+    source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None, max_pixels: int
 ) -> Iterator[tuple[int, Picture]]:
     positions = [one.sample.positions[slot] for one, slot in wanted]
     first = wanted[0][0].sample
     if first.numbered:
-        return read_numbered(source, [int(number) for number in positions], clamp=first.clamped)
-    return read_frames(source, positions, picture=convert, past_end=not first.until_end)
+        return read_numbered(source, [int(number) for number in positions], clamp=first.clamped, max_pixels=max_pixels)
+    return read_frames(source, positions, picture=convert, past_end=not first.until_end, max_pixels=max_pixels)

@@ -92,7 +92,7 @@ def _open_media(
     store, paths = Store.default(), annotations.media()
     memory = DigestMemory(store.digests)
     media = open_place(place.media)
-    opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard())
+    opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard(), config.limits)
     summary.wanted = len(paths)
     workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}

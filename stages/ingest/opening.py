@@ -11,6 +11,7 @@ from pathlib import Path
 from cache.digests import DigestMemory
 from pipeline.audio_store import AudioStore
 from pipeline.media.errors import MediaError
+from pipeline.media.limits import DEFAULT, Limits
 from pipeline.media.probe import AudioTrack, MediaInfo, VideoTrack, probe
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import RemoteFile
@@ -30,12 +31,14 @@ class Opener:
         memory: remembers digests, and headers of remote media.
         audio: where the sound of a remote medium goes while it is here, so that it need not be fetched again for it.
         heard: media whose sound belongs to a clip.
+        limits: what a medium may claim to be.
     """
 
     place: MediaPlace
     memory: DigestMemory
     audio: AudioStore
     heard: Set[Path]
+    limits: Limits = DEFAULT
 
     def open(self, path: Path) -> Medium:
         """Digest and headers of one medium. A remote one is fetched only if it is new or has changed.
@@ -47,7 +50,7 @@ class Opener:
         """
         source = self.place.source(path.as_posix())
         if isinstance(source, Path):
-            info = probe(source)
+            info = probe(source, self.limits)
             return Medium(self.memory.digest(source), info)
         return self._remote(resolved(source), path in self.heard)
 
@@ -55,9 +58,15 @@ class Opener:
         known = self.memory.recall(source.identity, source.size, source.version) if source.version else None
         text = self.memory.recall_facts(known, PROBE_VERSION) if known else None
         if known and text:
-            return Medium(known, _info(text))
+            info = _info(text)
+            self.limits.check_length(info.duration_s)
+            if info.video is not None:
+                self.limits.check_frame(info.video.width, info.video.height)
+            if info.audio is not None:
+                self.limits.check_audio(info.audio.sample_rate, info.audio.channels)
+            return Medium(known, info)
         with Staging.default(self.memory).held(source) as staged:
-            info = probe(staged.path)
+            info = probe(staged.path, self.limits)
             self.memory.remember_facts(staged.digest, PROBE_VERSION, json.dumps(asdict(info)))
             if heard and info.audio is not None:
                 with suppress(MediaError):  # the next stage says so
