@@ -5,25 +5,19 @@ All who read media ask a place for the `Source` of a path, and read the local pa
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
+from pipeline.media.walk import Walk, walk
 from pipeline.media_list import SUFFIXES, read_media_list
 from pipeline.remote.address import RemoteFile, scheme, url_of
 from pipeline.remote.reading import check_kinds
 from pipeline.remote.staging import Staging
-
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp", ".ogv")
-)
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".ac3")
-)
 
 Source = Path | RemoteFile
 """A medium: a file of this machine (or a folder of frames), or one that has to be fetched."""
@@ -91,6 +85,16 @@ class MediaPlace(Sources, Protocol):
     def files(self) -> list[Path]:
         """All media there, by the paths that annotations use, sorted."""
 
+    def faults(self) -> list[tuple[Path, str]]:
+        """(path, reason) of what looks like a medium and cannot be one."""
+
+    def remarks(self, known: Collection[str] = ()) -> list[str]:
+        """What was passed over, in sentences.
+
+        Args:
+            known: endings of files that are read for something else.
+        """
+
     def has(self, path: Path) -> bool:
         """Whether there is a medium (or a folder of frames) of this path."""
 
@@ -111,22 +115,27 @@ class MediaFolder:
     def __str__(self) -> str:
         return str(self.folder)
 
+    @cached_property
+    def _walk(self) -> Walk:
+        if not self.folder.is_dir():
+            raise UserError(f"The media folder {self.folder} does not exist: correct `media:` in params.yaml.")
+        return walk(self.folder)
+
     def files(self) -> list[Path]:
-        """Media files by suffix; hidden files and folders are left out.
+        """Media files by suffix, each once; hidden files and folders are left out. See `pipeline.media.walk`.
 
         Raises:
             UserError: there is no such folder.
         """
-        if not self.folder.is_dir():
-            raise UserError(f"The media folder {self.folder} does not exist: correct `media:` in params.yaml.")
-        found = []
-        for parent, folders, files in os.walk(self.folder, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in files:
-                path = Path(parent, name)
-                if not name.startswith(".") and path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
-                    found.append(path.relative_to(self.folder))
-        return sorted(found, key=lambda path: path.as_posix())
+        return list(self._walk.files)
+
+    def faults(self) -> list[tuple[Path, str]]:
+        """What looks like a medium and cannot be one."""
+        return list(self._walk.faults)
+
+    def remarks(self, known: Collection[str] = ()) -> list[str]:
+        """What was passed over."""
+        return self._walk.remarks(known)
 
     def has(self, path: Path) -> bool:
         """Whether there is a file or folder of this path."""
@@ -156,7 +165,8 @@ class MediaList:
 
     def __init__(self, path: Path) -> None:
         self._list = path
-        self._frame = read_media_list(path)
+        self._wrong: list[str] = []
+        self._frame = read_media_list(path, self._wrong)
         self._rows = {name: row for row, name in enumerate(self._frame["path"])}
         self._by_url: dict[str, str] = {}
         check_kinds({scheme(url): url for url in self._frame["url"]}, path)
@@ -167,6 +177,14 @@ class MediaList:
     def files(self) -> list[Path]:
         """All media of the list."""
         return [Path(name) for name in sorted(self._rows)]
+
+    def faults(self) -> list[tuple[Path, str]]:
+        """Lines of the list that are not UTF-8."""
+        return [(self._list, reason) for reason in self._wrong]
+
+    def remarks(self, known: Collection[str] = ()) -> list[str]:
+        """None: a list has nothing but media."""
+        return []
 
     def has(self, path: Path) -> bool:
         """Whether the list has this path."""

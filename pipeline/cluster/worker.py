@@ -12,12 +12,10 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.cluster.same_code import code_here, differences
+from pipeline.encoding import BROKEN_DEVICE
 
 THREADS_VARIABLE = "HEARONCE_WORKER_THREADS"
 """Set by the clusters that hearonce starts: how many processors a worker has to itself."""
-
-BROKEN_DEVICE = ("CUDA error", "AcceleratorError")
-"""What an error says after which a process can no longer use its GPU."""
 
 _handed_on: set[str] = set()
 _kept: dict[str, Any] = {}

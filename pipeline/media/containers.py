@@ -8,22 +8,53 @@ what has no content to be recognised by, such as raw samples.
 
 from __future__ import annotations
 
-FORMATS = frozenset(
-    # containers of audio and video, and of either
-    "3dostr 4xm apng asf asf_o avi caf cdxl cine dhav dv dxa film_cpk flv gif gxf ifv iff ivf ivr kux lxf matroska mov mpeg mpegts "
-    "mpegvideo mpjpeg mtv mv mxf mxg nsv nut nuv ogg pmp pva r3d rm roq rpl smjpeg swf ty vividas vivo wtv xmv yuv4mpegpipe "
-    # audio
-    "aa aac aax ac3 ac4 acm act adp ads adx aea aiff amr amrnb amrwb apac ape apm aptx aptx_hd ast au avr binka bonk "
-    "brstm bfstm bit codec2 daud dsf dss dts dtshd eac3 epaf flac fsb g722 g723_1 g729 gsm hca hcom iamf ilbc ircam laf lc3 loas mca "
-    "mlp mmf mp3 mpc mpc8 msf nistsphere nsp oma osq pvf qcp qoa redspark rka rso sbc sdx shn sln sol sox spdif tak "
-    "truehd tta vag voc vqf w64 wav wavarc wsd wv wve xa xvag xwma "
-    # elementary streams of video
-    "apv av1 avs2 avs3 cavsvideo dirac dnxhd evc h261 h263 h264 hevc ipu m4v mjpeg mjpeg_2000 obu vc1 vc1test vvc "
-    # games
-    "bethsoftvid bfi bink bmv c93 dfa dsicin ea flic idcin ipmovie siff smk smush thp tiertexseq vmd wc3movie wsaud wsvqa "
-    # a still picture is a video of one frame; these read the one file, not a sequence of files as `image2` does
-    "bmp_pipe jpeg_pipe png_pipe tiff_pipe webp_pipe".split()
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_CONTAINERS = _names(
+    """
+    3dostr 4xm apng asf asf_o avi caf cdxl cine dhav dv dxa film_cpk flv gif gxf iff ifv ivf ivr kux lxf matroska
+    mov mpeg mpegts mpegvideo mpjpeg mtv mv mxf mxg nsv nut nuv ogg pmp pva r3d rm roq rpl smjpeg swf ty vividas
+    vivo wtv xmv yuv4mpegpipe
+    """
 )
+"""Containers of audio and video, or of either."""
+
+_AUDIO = _names(
+    """
+    aa aac aax ac3 ac4 acm act adp ads adx aea aiff amr amrnb amrwb apac ape apm aptx aptx_hd ast au avr bfstm binka
+    bit bonk brstm codec2 daud dsf dss dts dtshd eac3 epaf flac fsb g722 g723_1 g729 gsm hca hcom iamf ilbc ircam
+    laf lc3 loas mca mlp mmf mp3 mpc mpc8 msf nistsphere nsp oma osq pvf qcp qoa redspark rka rso sbc sdx shn sln
+    sol sox spdif tak truehd tta vag voc vqf w64 wav wavarc wsd wv wve xa xvag xwma
+    """
+)
+"""Of audio alone."""
+
+_VIDEO = _names(
+    """
+    apv av1 avs2 avs3 cavsvideo dirac dnxhd evc h261 h263 h264 hevc ipu m4v mjpeg mjpeg_2000 obu vc1 vc1test vvc
+    """
+)
+"""Elementary streams of video."""
+
+_GAMES = _names(
+    """
+    bethsoftvid bfi bink bmv c93 dfa dsicin ea flic idcin ipmovie siff smk smush thp tiertexseq vmd wc3movie wsaud
+    wsvqa
+    """
+)
+"""Of games."""
+
+_STILL = _names(
+    """
+    bmp_pipe jpeg_pipe png_pipe tiff_pipe webp_pipe
+    """
+)
+"""A still picture is a video of one frame; these read one file, not a sequence of files as `image2` does."""
+
+FORMATS = _CONTAINERS | _AUDIO | _VIDEO | _GAMES | _STILL
 """Demuxers of FFmpeg that may be used, by name. Those that this build of FFmpeg lacks are simply never met."""
 
 OPEN_OPTIONS = {
@@ -34,15 +65,19 @@ OPEN_OPTIONS = {
 }
 """Options of every opening: these formats, plain files, and no tracks that an mp4 keeps in other files."""
 
-VIDEO_SUFFIXES = frozenset(
-    ".3g2 .3gp .amv .asf .avi .divx .dv .dvr-ms .f4v .flv .gif .gxf .h264 .h265 .hevc .ivf .m1v .m2p .m2t .m2ts .m2v "
-    ".m4v .mjpeg .mjpg .mk3d .mkv .mod .mov .mp4 .mpe .mpeg .mpg .mpv .mts .mxf .nsv .nut .nuv .ogm .ogv .ogx .qt .rm "
-    ".rmvb .swf .tod .trp .ts .vob .webm .wm .wmv .wtv .y4m".split()
+VIDEO_SUFFIXES = _names(
+    """
+    .264 .265 .3g2 .3gp .amv .asf .avi .divx .dv .dvr-ms .f4v .flv .gif .gxf .h264 .h265 .hevc .ivf .m1v .m2p .m2t .m2ts
+    .m2v .m4v .mjpeg .mjpg .mk3d .mkv .mod .mov .mp4 .mpe .mpeg .mpg .mpv .mts .mxf .nsv .nut .nuv .ogm .ogv .ogx .qt
+    .rm .rmvb .swf .tod .trp .ts .vob .webm .wm .wmv .wtv .y4m
+    """
 )
-AUDIO_SUFFIXES = frozenset(
-    ".3ga .aa3 .aac .ac3 .adts .aif .aifc .aiff .amr .ape .au .awb .bwf .caf .dsf .dts .dtshd .eac3 .ec3 .f4a .flac "
-    ".gsm .ircam .loas .lc3 .m1a .m2a .m4a .m4b .m4r .mka .mlp .mp1 .mp2 .mp3 .mpa .mpc .mpga .nist .oga .ogg .oma "
-    ".opus .qoa .ra .rf64 .sf .shn .snd .sox .sph .spx .tak .thd .tta .voc .w64 .wav .wave .weba .wma .wv".split()
+AUDIO_SUFFIXES = _names(
+    """
+    .3ga .aa3 .aac .ac3 .adts .aif .aifc .aiff .amr .ape .au .awb .bwf .caf .dsf .dts .dtshd .eac3 .ec3 .f4a .flac
+    .g722 .gsm .ircam .loas .lc3 .m1a .m2a .m4a .m4b .m4r .mka .mlp .mp1 .mp2 .mp3 .mpa .mpc .mpga .nist .oga .ogg .oma
+    .opus .qoa .ra .rf64 .sf .shn .snd .sox .sph .spx .tak .thd .tta .voc .w64 .wav .wave .weba .wma .wv
+    """
 )
 SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES
 """Endings, in small letters, of the files that a folder or an address is searched for. A file that annotations name
@@ -89,7 +124,7 @@ def what_instead(head: bytes) -> str:
     for mark, what in _KNOWN_MARKS:
         if mark.lower() in lowered:
             return what
-    if lowered.startswith((b"file '", b"file \"", b"file ")):
+    if lowered.startswith((b"file '", b'file "', b"file ")):
         return "a playlist that names other files (ffconcat)"
     if lowered.startswith(b"<?xml"):
         return "an XML document"

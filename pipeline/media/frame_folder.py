@@ -74,7 +74,8 @@ def load_picture(path: Path, max_pixels: int = DEFAULT.max_pixels) -> Picture:
             what = what_instead(file.read(HEAD_BYTES))
         raise MediaError(f"{path.name} is {what or 'no picture'}, not {_ONE_OF}") from error
     except Image.DecompressionBombError as error:
-        raise beyond(f"{path.name} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels", "max_pixels", max_pixels) from error
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise beyond(f"{path.name} has more than {most} pixels", "max_pixels", max_pixels) from error
     except MemoryError as error:
         raise MediaError(f"{path.name} does not fit into memory") from error
     except Exception as error:  # Pillow's readers raise whatever the bytes lead them to

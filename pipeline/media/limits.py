@@ -1,13 +1,14 @@
 """What a medium may claim: beyond these limits it is refused before anything is made of the claim.
 
-A few kilobytes can claim 10^12 seconds, 65,535 channels or pictures of four billion pixels. The limits are settings of a
-corpus (`limits:` of `configs/corpora/NAME.yaml`), far above what cameras, screens and recorders make.
+A few kilobytes can claim 10^12 seconds, 65,535 channels or pictures of four billion pixels. The limits are settings of
+a corpus (`limits:` of `configs/corpora/NAME.yaml`), far above what cameras, screens and recorders make.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from pipeline.media.errors import MediaError
 
@@ -44,7 +45,7 @@ class Limits:
     max_frames: int = 20_000_000
     max_windows: int = 200_000
 
-    __pydantic_config__ = {"extra": "forbid"}  # in a YAML file, a key nobody knows is an error
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # in a YAML file, a key nobody knows is an error
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -107,7 +108,7 @@ DEFAULT = Limits()
 
 def beyond(what: str, setting: str, bound: float) -> MediaError:
     """The error that says what is out of bounds, and which setting says so."""
-    return MediaError(f"{what}, and {setting} is {bound:.12g}: change it under `limits:` of the corpus if this is right")
+    return MediaError(f"{what}, and {setting} is {bound:.12g}: change `limits:` of the corpus if this is right")
 
 
 def believable(seconds: float, size: int) -> bool:

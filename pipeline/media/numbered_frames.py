@@ -105,9 +105,7 @@ def _stamps(container: InputContainer, stream: VideoStream, count: int) -> list[
     return sorted(stamps)
 
 
-def _read_through(
-    source: Path, numbers: Sequence[int], clamp: bool, max_pixels: int
-) -> Iterator[tuple[int, Picture]]:
+def _read_through(source: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, Picture]]:
     """Counts pictures while decoding from the start."""
     waiting = sorted(((number if not clamp else max(number, 1), index) for index, number in enumerate(numbers)))
     waiting = [(number, index) for number, index in waiting if number >= 1]
@@ -130,9 +128,7 @@ def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[av.Vid
     return (frame for frames, _ in decoded(container, stream) for frame in frames)
 
 
-def _read_folder(
-    folder: Path, numbers: Sequence[int], clamp: bool, max_pixels: int
-) -> Iterator[tuple[int, Picture]]:
+def _read_folder(folder: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, Picture]]:
     files = numbered_files(folder)
     first, last = min(files), max(files)
     for number, index in sorted((_within(number, first, last, clamp), index) for index, number in enumerate(numbers)):

@@ -57,7 +57,7 @@ class FrameReader:
     def _rendition(self, clip: Clip) -> str:
         try:
             return sample(self._clip_input, clip).rendition
-        except MediaError:  # said when it is read
+        except Exception:  # said when it is read
             return ""
 
     @cached_property
@@ -80,7 +80,7 @@ class FrameReader:
         for row, clip in zip(rows, self._clips_of(rows), strict=True):
             try:
                 pending.append(_Pending(row, clip, sample(self._clip_input, clip)))
-            except MediaError as error:
+            except Exception as error:  # the clip's: the others are read
                 yield row, error
         convert: Convert | None = None
         if isinstance(self._clip_input, FrameRate):
@@ -101,7 +101,7 @@ class _Pending:
     stack: PictureStack = field(default_factory=PictureStack)
     last_slot: int = -1
     done: bool = False
-    fault: MediaError | None = None
+    fault: Exception | None = None
 
     def add(self, slot: int, picture: Picture) -> None:
         """Takes a picture. At a constant rate there can be many: they come in playing order and go onto the stack."""
@@ -113,7 +113,7 @@ class _Pending:
                     raise MediaError("the stretches of this clip are not in the order of their file")
                 self.last_slot = slot
                 self.stack.add(picture)
-            except MediaError as error:
+            except Exception as error:  # no room for the file of a large stack, for example
                 self.fault = error
 
     @property
@@ -121,15 +121,15 @@ class _Pending:
         """Whether all pictures have come."""
         return max(len(self.pictures), len(self.stack)) == len(self.sample.positions)
 
-    def taken(self) -> np.ndarray | MediaError:
+    def taken(self) -> np.ndarray | Exception:
         """The pictures in playing order, which are then forgotten."""
         self.done = True
         try:
             for slot in sorted(self.pictures):
                 self.stack.add(self.pictures.pop(slot))
-        except MediaError as error:
-            self.fault = error
-        return self.fault or self.stack.array()
+            return self.fault or self.stack.array()
+        except Exception as error:
+            return error
 
     def absence(self) -> MediaError:
         """Why a picture is missing though its file could be read."""
@@ -156,7 +156,7 @@ def _read(pending: list[_Pending], convert: Convert | None, max_pixels: int) -> 
                     one.add(slot, picture)
                     if one.complete:
                         yield one.row, one.taken()
-        except MediaError as error:
+        except Exception as error:  # the file's: clips of other files are read
             for one, _ in wanted:
                 one.fault = error
     for one in pending:

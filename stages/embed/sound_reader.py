@@ -12,7 +12,6 @@ import polars as pl
 from cache.key_index import KeyIndex
 from pipeline.audio_store import AudioStore, recipe
 from pipeline.media.audio import read_audio
-from pipeline.media.errors import MediaError
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 
@@ -52,7 +51,7 @@ class SoundReader:
         for row, clip in zip(rows, self._clips_of(rows), strict=True):
             try:
                 yield row, self._samples(clip)
-            except MediaError as error:
+            except Exception as error:  # the clip's: the others are read
                 yield row, error
 
     def _samples(self, clip: Clip) -> np.ndarray:

@@ -19,11 +19,10 @@ from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
 from pipeline.in_threads import each_in_threads
-from pipeline.media.errors import MediaError
 from pipeline.media_place import open_place
 from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
-from pipeline.problems import Problems
+from pipeline.problems import Problems, problem_of
 from pipeline.progress import progress
 from pipeline.suggest import did_you_mean
 from pipeline.summary import Summary
@@ -101,12 +100,8 @@ def _open_media(
         try:
             with summary.timed("read"):
                 return opener.open(path)
-        except MediaError as error:
-            return str(error)
-        except UserError:  # the disk is full
-            raise
-        except OSError as error:
-            return error.strerror or str(error)
+        except Exception as error:  # one medium must not stop the others
+            return problem_of(error)
 
     with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as found:
         for path, medium in zip(paths, found, strict=True):

@@ -20,6 +20,7 @@ from pipeline.config.records import validate
 from pipeline.counted import counted
 from pipeline.media_place import open_place
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
+from pipeline.problems import written_out
 from stages.ingest import listing, subtitles
 from stages.ingest.init_place import name_of, starting_place, tracks
 from stages.ingest.readers.folder import read
@@ -58,7 +59,8 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     media = open_place(media_path)
     files = media.files()
     if not files:
-        raise UserError(f"{media} holds no media file (by suffix): nothing to set up.")
+        why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.remarks())
+        raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
 
     origin, annotations = _find_captions(media.folder, files, captions)
     shortest = min(1.0, window / 10)
@@ -107,9 +109,9 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     )
     print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
-        print(f"{path}: {reason}")
+        print(f"{written_out(path)}: {written_out(reason)}")
     if len(found.faults) > 3:
-        print(f"... and {counted(len(found.faults) - 3, 'more row')} that cannot be used")
+        print(f"... and {len(found.faults) - 3} more that cannot be used")
     for remark in found.remarks:
         print(remark)
     print(f"Wrote {config_path}, {counted(len(experiments), 'experiment')} and params.yaml. Now: uv run dvc repro")
@@ -146,16 +148,21 @@ def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
     if not unreadable:
         return
     root = Path.cwd().resolve()
-    inside = [path.resolve().relative_to(root) for path in unreadable if path.resolve().is_relative_to(root)]
+    inside = [_real(path).relative_to(root) for path in unreadable if _real(path).is_relative_to(root)]
     if inside:
         with Path(".dvcignore").open("a", encoding="utf-8") as file:
             file.writelines(f"/{_ignore_pattern(path)}\n" for path in inside)
         print(f"DVC would stop at {counted(len(inside), 'unreadable file')}, so .dvcignore names what it is to skip.")
     if len(inside) < len(unreadable):
-        first = next(path for path in unreadable if not path.resolve().is_relative_to(root))
+        first = next(path for path in unreadable if not _real(path).is_relative_to(root))
         print(
             f"{first} cannot be read: DVC stops at such a file. Make it readable, or move it away, before `dvc repro`."
         )
+
+
+def _real(path: Path) -> Path:
+    """As `Path.resolve`, which raises at a link to itself."""
+    return Path(os.path.realpath(path))
 
 
 def _ignore_pattern(path: Path) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
+from pipeline.media.containers import SUFFIXES
 from pipeline.media_list import SCHEMA, names_of, read_media_list, write_media_list
-from pipeline.media_place import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.remote.address import RemoteFile, is_url, shown
 from pipeline.remote.listing import ask_each, find_media
 from stages.ingest import listing
@@ -45,7 +45,7 @@ def files_of(source: str) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
         UserError: there are none, or it cannot be read or listed.
     """
     if is_url(source):
-        found = find_media(source, VIDEO_SUFFIXES | AUDIO_SUFFIXES)
+        found = find_media(source, SUFFIXES)
         if not found:
             raise UserError(f"{shown(source)} holds no media file (by suffix).")
         return found, []

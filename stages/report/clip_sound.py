@@ -11,8 +11,8 @@ from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.media.audio import read_audio
-from pipeline.media.errors import MediaError
 from pipeline.media_place import open_place
+from pipeline.problems import problem_of
 from stages.report.audio_snippet import encode_snippet
 
 SAMPLE_RATE = 32000
@@ -61,6 +61,7 @@ def _encoded(corpus: str, span: dict) -> bytes | None:
         if store.find(span["media_digest"]) is None:  # a media list is read only if need be
             store.ensure(span["media_digest"], open_place(corpus_place(corpus).media).source(span["media_path"]))
         samples = read_audio(store.path(span["media_digest"]), span["start_s"], span["stop_s"], SAMPLE_RATE)
-    except (MediaError, OSError):
+    except Exception as error:
+        problem_of(error)  # the run's are raised again
         return None
     return encode_snippet(samples, SAMPLE_RATE)

@@ -12,6 +12,7 @@ from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
 from pipeline.counted import counted
 from pipeline.media_place import MediaPlace, open_place
+from pipeline.problems import problem_of
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
 
@@ -25,14 +26,20 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
         UserError: the listing is missing or of an unknown kind.
     """
     media = open_place(place.media)
-    files = media.files()
+    annotations = _found(place, config, media, media.files())
+    annotations.faults += [(path.as_posix(), str(path), reason) for path, reason in media.faults()]
+    annotations.remarks += media.remarks(known=(*listing.SUFFIXES, *subtitles.SUFFIXES, ".txt"))
+    return annotations
+
+
+def _found(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, files: list[Path]) -> Annotations:
     if config.captions_from == "listing":
         return _from_listing(place, media, files)
     if config.captions_from == "subtitles":
         return _from_subtitles(place, media, files)
     if config.captions_from == "filename":
         return Annotations([Segment(file, _caption_in_name(file)) for file in files])
-    return Annotations([Segment(file, _captions_in_text(file, _folders(file, place, media))) for file in files])
+    return _from_texts(place, media, files)
 
 
 def _folders(file: Path, place: CorpusPlace, media: MediaPlace) -> list[Path]:
@@ -67,8 +74,8 @@ def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) ->
             continue
         try:
             cues, faults = subtitles.read_cues(cue_file)
-        except UserError as error:
-            cues, faults = [], [str(error)]
+        except Exception as error:  # one file of captions must not stop the others
+            cues, faults = [], [_reason(error)]
         annotations.faults += [(file.as_posix(), str(cue_file), reason) for reason in faults]
         annotations.segments += [Segment(file, (c.text,), c.start_s, c.stop_s, cue_file.name) for c in cues]
         if not cues:
@@ -92,6 +99,22 @@ def _cue_files(folder: Path) -> dict[str, Path]:
             parts = one.name.split(".")
             found |= {".".join(parts[:n]): one for n in range(1, len(parts))}
     return found
+
+
+def _from_texts(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
+    annotations = Annotations()
+    for file in files:
+        captions: tuple[str, ...] = ()
+        try:
+            captions = _captions_in_text(file, _folders(file, place, media))
+        except Exception as error:
+            annotations.faults.append((file.as_posix(), str(file.with_suffix(".txt")), _reason(error)))
+        annotations.segments.append(Segment(file, captions))
+    return annotations
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else problem_of(error)
 
 
 def _captions_in_text(file: Path, folders: list[Path]) -> tuple[str, ...]:
