@@ -74,8 +74,9 @@ def is_listing(path: Path) -> bool:
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         return True
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            names = {name.strip(' "').lower() for name in re.split("[,;\t]", file.readline().strip())}
+        with path.open("rb") as file:  # what is wrong further down is said by who reads it
+            head = file.readline().decode("utf-8-sig")
+        names = {name.strip(' "').lower() for name in re.split("[,;\t]", head.strip())}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}).") from None
     return bool(names & {*COLUMNS["caption"], *COLUMNS["start"]}) or "url" not in names
