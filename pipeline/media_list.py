@@ -22,19 +22,19 @@ SUFFIXES = (*TABLES, ".txt")
 SCHEMA = {"path": pl.String, "url": pl.String, "size": pl.Int64, "etag": pl.String}
 
 
-def read_media_list(path: Path, wrong: list[str] | None = None) -> pl.DataFrame:
+def read_media_list(path: Path, bad_lines: list[str] | None = None) -> pl.DataFrame:
     """Reads a list into a frame of `SCHEMA`, in which every path is set and unique; size and etag may be null.
 
     Args:
         path: the list.
-        wrong: is told of each line that is not UTF-8, which is left out; None makes it an error.
+        bad_lines: is told of each line that is not UTF-8, which is left out; None makes it an error.
 
     Raises:
         UserError: it cannot be read, or a row names no URL or the same path as another.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} is no media list ({', '.join(SUFFIXES)}): `hearonce list-media` makes one.")
-    frame = _read_text(path, wrong) if path.suffix.lower() == ".txt" else _read_table(path, wrong)
+    frame = _read_text(path, bad_lines) if path.suffix.lower() == ".txt" else _read_table(path, bad_lines)
     urls = frame["url"].to_list()
     for number, url in enumerate(urls):
         if not url or not is_url(url):
@@ -88,18 +88,18 @@ def names_of(urls: Sequence[str]) -> list[str]:
     return ["/".join(place.split("/")[common:]).lstrip("/") for place in places]
 
 
-def _lines(path: Path, wrong: list[str] | None) -> str:
+def _lines(path: Path, bad_lines: list[str] | None) -> str:
     """The text of a list; a file name may be of bytes that are not UTF-8, and its line alone is left out."""
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         kept = [line for line in data.splitlines(keepends=True) if _is_utf8(line)]
-        if wrong is None or b"\0" in data or not kept or not _is_utf8(data.splitlines()[0]):
+        if bad_lines is None or b"\0" in data or not kept or not _is_utf8(data.splitlines()[0]):
             raise
         for number, line in enumerate(data.splitlines(), 1):
             if not _is_utf8(line):
-                wrong.append(f"line {number} is not UTF-8: {line.decode('utf-8', 'backslashreplace')[:200]}")
+                bad_lines.append(f"line {number} is not UTF-8: {line.decode('utf-8', 'backslashreplace')[:200]}")
         return b"".join(kept).decode("utf-8-sig")
 
 
@@ -111,21 +111,21 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _read_text(path: Path, wrong: list[str] | None) -> pl.DataFrame:
+def _read_text(path: Path, bad_lines: list[str] | None) -> pl.DataFrame:
     try:
-        lines = _lines(path, wrong).splitlines()
+        lines = _lines(path, bad_lines).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The media list {path} cannot be read ({error}).") from None
     urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"]))
 
 
-def _read_table(path: Path, wrong: list[str] | None) -> pl.DataFrame:
+def _read_table(path: Path, bad_lines: list[str] | None) -> pl.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path)
         else:
-            text = _lines(path, wrong)
+            text = _lines(path, bad_lines)
             frame = pl.read_csv(text.encode(), separator=_separator(path, text), infer_schema=False)
         names = [name for name in frame.columns if name in SCHEMA]
         if "url" not in names:

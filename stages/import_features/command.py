@@ -42,8 +42,8 @@ def import_features(
     problems = Problems("import_features", strict)
     summary = Summary(f"import_features {corpus}", unit="rows")
     with summary.timed("read"):
-        told: dict[str, str] = {}
-        clips = ClipPickles(files, told.setdefault)  # all is read twice
+        told: dict[str, str] = {}  # all is read twice
+        clips = ClipPickles(files, lambda where, reason: told.update({where: reason}))
         found = survey(clips, lambda clip, reason: problems.add(clip.id, clip.where, reason))
     for where, reason in told.items():
         problems.add(where, where, reason)

@@ -72,9 +72,9 @@ def survey(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dic
                 one.ids.append(clip.id)
                 one.frames += len(values)
                 one.exact = one.exact and encoder in HALVES and _whole_in_half(values)
-    for encoder, error in wrong.items():
+    for encoder, first in wrong.items():
         if not found[encoder].ids:  # it is the file, not a clip
-            raise error
+            raise first
     return found
 
 
