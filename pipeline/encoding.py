@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.device import free_memory, is_out_of_memory, memory_in_use
-from pipeline.problems import ItemError
+from pipeline.problems import ItemError, problem_of
 from pipeline.reading_ahead import nbytes
 from pipeline.tuning import BatchSearch
 
@@ -72,7 +72,10 @@ class Encode:
             self._worked()
             self._measured(items, time.monotonic() - begun)
             return list(values)
-        rows, fitted = self._by_halves(items)
+        try:
+            rows, fitted = self._by_halves(items)
+        except Exception as error:
+            return self._one_by_one(items, error)
         reduced = min(self.batch_size, max(fitted, 1))
         if reduced < self.batch_size:
             self._remark(f"out of memory with {len(items)} rows at a time, went on with {reduced}")
@@ -108,7 +111,7 @@ class Encode:
                 if self._in_a_row >= MOST_IN_A_ROW or _is_of_device(one):
                     raise
                 self._failed = one
-                rows.append(one)
+                rows.append(ItemError(f"the encoder failed: {problem_of(one)}"))
         return rows
 
     def _measured(self, items: Sequence[Any], seconds: float) -> None:

@@ -148,12 +148,20 @@ class _Pictures:
         for frames, fault in decoded(self._container, self._stream):
             self._fault = fault or self._fault
             for frame in frames:
+                if self._is_too_narrow(frame):
+                    self._fault = f"a frame of {frame.width} x {frame.height} pixels"
+                    continue
                 if frame.pts is None or frame.time_base is None:
                     self._can_seek = False
                     time_s += self._period_s
                 else:
                     time_s = float(frame.pts * frame.time_base - self._zero)
                 yield time_s, frame
+
+    def _is_too_narrow(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame is not of the shape that the file's head had when it was found fit to be used."""
+        most = max(DEFAULT.max_aspect, _aspect(self._stream.width, self._stream.height))
+        return _aspect(frame.width, frame.height) > most
 
     def _worth_seeking(self, reached_s: float, time_s: float) -> bool:
         """Whether a keyframe is known, or likely, between the next frame and a time."""
@@ -188,3 +196,7 @@ class _Pictures:
     def _stamp(self, time_s: float) -> int:
         """A time as a timestamp of the stream."""
         return int((Fraction(min(time_s, 1e7)) + self._zero) / Fraction(self._stream.time_base or 1))
+
+
+def _aspect(width: int, height: int) -> float:
+    return max(width, height) / max(min(width, height), 1)

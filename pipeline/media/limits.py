@@ -30,6 +30,8 @@ class Limits:
     Attributes:
         max_hours: of its length, by its packets.
         max_pixels: of one frame: 8192 x 8192 by default, twice the 8K of televisions.
+        max_aspect: how many times longer one side of a frame may be than the other: scaled by its short side, a frame
+            of 1 x 65,000 pixels would have billions of them.
         max_channels: of its audio.
         min_sample_rate: of its audio, in hertz: one that is too low makes hours of a few bytes.
         max_sample_rate: likewise.
@@ -39,6 +41,7 @@ class Limits:
 
     max_hours: float = 48.0
     max_pixels: int = 8192 * 8192
+    max_aspect: float = 100.0
     max_channels: int = 128
     min_sample_rate: int = 50
     max_sample_rate: int = 1_536_000
@@ -65,10 +68,12 @@ class Limits:
         """Of a video or a picture, by its size in pixels.
 
         Raises:
-            MediaError: it has none, or too many.
+            MediaError: it has too many, or is too narrow.
         """
         if width * height > self.max_pixels:
             raise beyond(f"has frames of {width} x {height} pixels", "max_pixels", self.max_pixels)
+        if max(width, height) > self.max_aspect * min(width, height):
+            raise beyond(f"has frames of {width} x {height} pixels", "max_aspect", self.max_aspect)
 
     def check_audio(self, sample_rate: int, channels: int) -> None:
         """Of an audio track.

@@ -98,7 +98,7 @@ def probe(path: Path, limits: Limits = DEFAULT) -> MediaInfo:
         if sound is not None:
             limits.check_audio(sound.rate, sound.channels)
         if picture is not None:
-            limits.check_frame(picture.width, picture.height)
+            _check_frame(limits, picture.width, picture.height)
         seconds = float(duration(container, path))
         if not believable(seconds, path.stat().st_size):
             seconds = float(packets_duration(path))
@@ -114,7 +114,13 @@ def _probe_folder(path: Path, limits: Limits) -> MediaInfo:
     files = numbered_files(path)
     limits.check_frames(len(files))
     height, width = load_picture(next(iter(files.values())), limits.max_pixels).shape[:2]
+    limits.check_frame(width, height)
     return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still pictures"), (min(files), max(files)))
+
+
+def _check_frame(limits: Limits, width: int, height: int) -> None:
+    if width and height:  # else no frame could be decoded, which is said when one is wanted
+        limits.check_frame(width, height)
 
 
 def _found(find: Callable[[InputContainer], StreamT], container: InputContainer) -> StreamT | None:

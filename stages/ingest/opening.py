@@ -60,7 +60,7 @@ class Opener:
         if known and text:
             info = _info(text)
             self.limits.check_length(info.duration_s)
-            if info.video is not None:
+            if info.video is not None and info.video.width and info.video.height:
                 self.limits.check_frame(info.video.width, info.video.height)
             if info.audio is not None:
                 self.limits.check_audio(info.audio.sample_rate, info.audio.channels)

@@ -34,14 +34,16 @@ from pipeline.media.frames import read_frames
 from pipeline.media.limits import Limits
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.probe import probe
+from pipeline.media.scaling import Scaling
 from pipeline.operations.interruption import Stopped
 from pipeline.problems import Problems, StrictStop, problem_of
 from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
 from pipeline.wanted_rows import Row
 from stages.embed.clips import Clip, Span
-from stages.embed.encoder import FrameInput
+from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_reader import FrameReader
+from stages.embed.frame_sampling import sample
 from stages.embed.sound_reader import SoundReader
 from stages.extract_audio.making import Medium, extract_task
 from stages.extract_audio.making import Task as ExtractTask
@@ -199,6 +201,29 @@ def test_a_small_file_of_huge_frames_takes_no_memory(tmp_path):
     path = hostile.huge_frames(tmp_path / "a.avi", 30_000)
     with pytest.raises(MediaError, match="no picture could be decoded"):
         list(read_frames(path, [0.0]))
+
+
+def test_narrow_frames_that_would_be_scaled_to_billions_of_pixels_are_refused(tmp_path):
+    """By its short side, as encoders do it: 2 x 8000 pixels are 16 kB, and 224 x 896,000 are 600 MB."""
+    narrow = np.zeros((8000, 2, 3), np.uint8)
+    options = {"video_codec": "ffv1", "pixel_format": "yuv444p"}
+    path = write_media(tmp_path / "a.mkv", frames=[narrow] * 2, **options)
+    with pytest.raises(MediaError, match="has frames of 2 x 8000 pixels, and max_aspect is 100"):
+        probe(path)
+    assert probe(path, Limits(max_aspect=5000)).video.height == 8000
+    with pytest.raises(MediaError, match="a frame of 2 x 8000 pixels would be scaled to 224 x 896000"):
+        list(read_frames(path, [0.0], picture=Scaling(224)))
+    Image.fromarray(narrow).save(tmp_path / "frame_1.png")
+    with pytest.raises(MediaError, match="max_aspect is 100"):
+        probe(tmp_path)
+
+
+def test_frames_of_one_clip_are_bounded():
+    clip = Clip("a", (Span(Path("a.mkv"), "0" * 32, 0.0, 47 * 3600.0),), "a.mkv")
+    with pytest.raises(
+        MediaError, match="a clip of 169200 s has more than 1000000 frames at 24 per second: cut it into"
+    ):
+        sample(FrameRate(24, 112), clip)
 
 
 def test_windows_are_bounded(project):
