@@ -25,7 +25,7 @@ def not_found(path: Path) -> str:
     """`checkpoint not found: PATH`, with the command that fetches it if it is an official file or folder."""
     name = catalogued(path)
     unpacked = " --unpack" if name and _made_by_unpacking(path.absolute(), _entries()[name]) else ""
-    if unpacked and path.parent.is_dir():
+    if unpacked and path.parent.is_dir() and not any(path.parent.glob(f"*/{path.name}")):
         there = ", ".join(sorted(one.name for one in path.parent.iterdir()))
         return f"checkpoint not found: {path}: name the right file in the encoder's YAML, the archive had {there}"
     remedy = (
