@@ -11,12 +11,11 @@ from cache.row_format import RowFormat
 from pipeline import layout
 from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
-from pipeline.config.named import named
 from pipeline.fingerprints import digest_of, fingerprint_of
 from pipeline.operations.log import logged
 from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
-from stages.embed.avlnet.config import AvlNetConfig, load_avlnet_config
+from stages.embed.avlnet.config import AvlNetConfig, encoder_file, load_avlnet_config
 from stages.embed.avlnet.making import FeatureReader, SideLoader, network
 from stages.embed.command import BatchSize, CorpusName, Device, EncoderName
 from stages.embed.encoder import Modality
@@ -48,7 +47,7 @@ def embed_avlnet(
     net = network(config.checkpoint)
     if (net.shape.variant == "bi") != (config.words is None):
         remedy = "leave out `words`" if config.words else "name an encoder of word vectors as `words`"
-        raise UserError(f"{named('encoders', encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}.")
+        raise UserError(f"{encoder_file(corpus, encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}.")
     problems = Problems(STAGE, strict)
     lines, run, digest = [], uuid4().hex, digest_of(config.checkpoint)
     with cluster_named(cluster) as others:

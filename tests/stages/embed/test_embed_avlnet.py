@@ -112,6 +112,48 @@ def test_a_second_run_computes_nothing(corpus, capsys):
     assert all(np.array_equal(first[side][id], row) for side, rows in second.items() for id, row in rows.items())
 
 
+def test_one_yaml_serves_several_trainings(corpus, capsys):
+    """`CONFIG@TRAINING`: other weights, other rows, artifacts of their own; equal weights, the same rows."""
+    write_encoder("bi")
+    for name in ("one", "other", "again"):
+        if name == "other":
+            write_encoder("bi", seed=1)
+        layout.training(name).mkdir(parents=True)
+        same = layout.training("one") / "model.pth" if name == "again" else "net.pth"
+        shutil.copy(same, layout.training(name) / "model.pth")
+    Path("net.pth").unlink()
+    found, fingerprints = {}, {}
+    for name in ("one", "other", "again"):
+        embed_avlnet(CORPUS, f"mine@{name}", device="cpu", workers=2)
+        artifact = open_artifact(layout.embeddings(CORPUS, f"mine@{name}", "picture"))
+        found[name] = artifact.numpy()
+        fingerprints[name] = artifact.description["fingerprint"]
+    assert not np.allclose(found["one"], found["other"])
+    assert fingerprints["one"] != fingerprints["other"] and fingerprints["one"] == fingerprints["again"]
+    assert np.array_equal(found["one"], found["again"])
+    said = capsys.readouterr().out
+    assert "mine@again" in said and ", 0 computed" in said.splitlines()[-1]
+    with pytest.raises(UserError, match=r"data/trainings/none/model\.pth"):
+        embed_avlnet(CORPUS, "mine@none", device="cpu")
+
+
+def test_an_entry_gives_the_checkpoint(corpus):
+    """Any file under any name, such as the state after an epoch."""
+    write_encoder("bi")
+    shutil.move("net.pth", "e3.pth")
+    features = f"sound: {SOUND}, flat: {FLAT}, moving: {MOVING}"
+    Path("params.yaml").write_text(
+        Path("params.yaml").read_text()
+        + f"avlnets:\n  x: {{corpus: mine, encoder: mine-e3, config: mine, checkpoint: e3.pth, {features}}}\n"
+    )
+    embed_avlnet(CORPUS, "mine-e3", device="cpu")
+    assert len(open_artifact(layout.embeddings(CORPUS, "mine-e3", "sound"))) == N - 1
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace(f"flat: {FLAT}", "flat: other"))
+    with pytest.raises(UserError, match="disagree: write `x: "):
+        embed_avlnet(CORPUS, "mine-e3", device="cpu")
+
+
 def test_padding_beyond_the_margin_is_left_out():
     assert seen_frames(100, 5120) == 528 and seen_frames(5000, 5120) == 5120 and seen_frames(10, 1000) == 1000
 
