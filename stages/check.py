@@ -154,6 +154,12 @@ def _embedded_by_avlnets(params: Params) -> set[tuple[str, str]]:
     """The corpora and encoders that AVLnets embed, each once."""
     found: dict[tuple[str, str], str] = {}
     for name, one in params.all_avlnets().items():
+        folder = CONFIGS / "experiments" / one.corpus
+        if name in params.text_avlnets and not folder.is_dir():
+            raise UserError(
+                f"{PARAMS}: text_avlnets.{name}: {folder}/ is missing, where dvc.yaml looks which captions are read: "
+                "write an experiment there that reads them."
+            )
         if not one.config:
             raise UserError(
                 f"{PARAMS}: avlnets.{name} lacks `config`, which dvc.yaml reads: add `config: {one.options}`, the YAML "

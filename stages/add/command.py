@@ -39,9 +39,7 @@ Patterns = Annotated[
 ]
 
 
-def add(
-    corpus: Corpus, media: Folder = None, annotations: Annotation = None, experiments: Patterns = None
-) -> None:
+def add(corpus: Corpus, media: Folder = None, annotations: Annotation = None, experiments: Patterns = None) -> None:
     """Add a shipped corpus with all that belongs to it to params.yaml.
 
     That is: its imports and features, trainings, embeddings, experiments and subsets.
@@ -71,9 +69,7 @@ def add(
     _remind(files)
 
 
-def adopt(
-    corpus: Corpus, media: Folder = None, annotations: Annotation = None, experiments: Patterns = None
-) -> None:
+def adopt(corpus: Corpus, media: Folder = None, annotations: Annotation = None, experiments: Patterns = None) -> None:
     """The same as `add`, under its former name."""
     print("hearonce: `adopt` is renamed to `add`, and answers under both names in this version.", file=sys.stderr)
     add(corpus, media, annotations, experiments)

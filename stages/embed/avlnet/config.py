@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.config.experiment import load_experiment
 from pipeline.config.named import named
 from pipeline.config.params import PARAMS, AvlNetPlace, config_of, load_params, training_of
 from pipeline.config.records import Settings, read_yaml, validate
@@ -79,6 +80,14 @@ def load_avlnet_config(corpus: str, name: str) -> AvlNetConfig:
         group = "avlnets" if config.words is None else "text_avlnets"
         raise UserError(f"{PARAMS} and {path} disagree: write `{where}: {wanted}` in `{group}`.")
     return config
+
+
+def caption_sources(corpus: str, name: str) -> frozenset[str] | None:
+    """Caption sources that the experiments of `params.yaml` on an embedding read; None where there is none."""
+    read = [
+        one for one, wired in load_params().all_experiments().items() if (wired.corpus, wired.encoder) == (corpus, name)
+    ]
+    return frozenset(source for one in read for source in load_experiment(one).sources()) or None
 
 
 def encoder_file(corpus: str, name: str) -> Path:

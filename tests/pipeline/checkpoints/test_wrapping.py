@@ -13,7 +13,9 @@ from pipeline.config.records import read_yaml
 
 DATA = b"bytes of a file" * 9
 RELEASE = ("AVLnet_release.pth", "AVLnet_Text_Tri_release.pth", "AVLnet_Text_Fused_release.pth", "resnext101.pth")
-PICKLES = [name for corpus in ("youcook2", "msrvtt", "crosstask") for name in load_corpus(corpus).files.subsets.values()]
+PICKLES = [
+    name for corpus in ("youcook2", "msrvtt", "crosstask") for name in load_corpus(corpus).files.subsets.values()
+]
 JAPANESE = [*load_corpus("youcook-japanese").files.subsets.values(), load_corpus("youcook-japanese").files.videos]
 ARCHIVES = {
     "AVLnet_release_models": ("AVLnet_release", RELEASE),

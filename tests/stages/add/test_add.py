@@ -205,7 +205,8 @@ def test_an_embedding_without_config_gets_it(project, capsys):
     """As older versions listed it."""
     features = "sound: avlnet-spectrogram, flat: resnet152, moving: resnext101-3d"
     Path("params.yaml").write_text(
-        PARAMS + f"avlnets:\n  mine: {{corpus: crosstask, encoder: avlnet, {features}, checkpoint: {WEIGHTS}}} # stays\n"
+        PARAMS
+        + f"avlnets:\n  mine: {{corpus: crosstask, encoder: avlnet, {features}, checkpoint: {WEIGHTS}}} # stays\n"
     )
     add("crosstask")
     avlnets = load_params().avlnets
