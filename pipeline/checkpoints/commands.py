@@ -98,7 +98,7 @@ def _fetch(fetching: Fetching, unpack: bool) -> None:
     for one in fetching.run():
         print(f"{one.path}: {one.news} ({size(one.record.size)}, sha256 {one.record.sha256[:12]}…)", flush=True)
         if unpack and unpacking.is_archive(one.path):
-            print(f"{unpacking.unpack(one.path)}: unpacked from {one.path.name}", flush=True)
+            print(f"{unpacking.unpack(one.path, fetching.entry.limits)}: unpacked from {one.path.name}", flush=True)
 
 
 def _row(name: str, entry: Entry, known: dict[str, Record]) -> dict[str, Any]:
