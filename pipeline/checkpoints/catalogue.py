@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from cache.errors import UserError
+from pipeline.checkpoints.extraction import Limits
 from pipeline.config.named import CONFIGS
 from pipeline.config.records import Settings, load
 from pipeline.suggest import did_you_mean
@@ -85,6 +86,7 @@ class Entry(Settings):
         places: tried in this order.
         licence: what its publishers say about its use.
         used_by: encoders, corpora or commands.
+        limits: of what an archive may become.
     """
 
     file: Inside | None = None
@@ -96,6 +98,7 @@ class Entry(Settings):
     places: Annotated[list[Place], Field(min_length=1)]
     licence: str
     used_by: list[str]
+    limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _consistent(self) -> Entry:

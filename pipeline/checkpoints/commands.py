@@ -99,7 +99,7 @@ def _fetch(fetching: Fetching, unpack: bool) -> None:
     for one in fetching.run():
         print(f"{one.path}: {one.news} ({size(one.record.size)}, sha256 {one.record.sha256[:12]}…)", flush=True)
         if unpack and unpacking.is_archive(one.path):
-            folder = unpacking.unpack(one.path, fetching.entry.holds)
+            folder = unpacking.unpack(one.path, fetching.entry.limits, fetching.entry.holds)
             check_expected(folder, fetching.entry.holds, one.path, fetching.name)
             print(f"{folder}: unpacked from {one.path.name}", flush=True)
 

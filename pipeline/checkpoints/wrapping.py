@@ -1,4 +1,4 @@
-"""Top folders of archives: whatever one is called, its files end where encoders, trainings and corpora look for them."""
+"""Top folders of archives: whatever one is called, its files end where configs look for them."""
 
 from __future__ import annotations
 
