@@ -11,7 +11,8 @@ from pipeline.command_line import lazy_group, run
 COMMANDS = {
     "init": "stages.ingest.init:init",
     "list-media": "stages.ingest.list_media:list_media",
-    "adopt": "stages.adopt:adopt",
+    "add": "stages.add.command:add",
+    "adopt": "stages.add.command:adopt",
     "check": "stages.check:check",
     "ingest": "stages.ingest.command:ingest",
     "extract-audio": "stages.extract_audio.command:extract_audio",

@@ -136,5 +136,12 @@ class AvlNet(nn.Module):
 
     def sound_text(self, spectrogram: Tensor, n_frames: Tensor, words: Tensor) -> Tensor:
         """Embeds sound with its text (of `fused`)."""
-        sound = self.DAVEnet_projection(self.pooled_sound(spectrogram, n_frames))
+        return self.joined(self.sound_of_joined(spectrogram, n_frames), words)
+
+    def sound_of_joined(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
+        """The sound's part in `sound_text`, (batch, dim / 2): the same for all texts of a clip."""
+        return self.DAVEnet_projection(self.pooled_sound(spectrogram, n_frames))
+
+    def joined(self, sound: Tensor, words: Tensor) -> Tensor:
+        """Embeds the sound's part (batch, dim / 2) with texts (batch, words, word_dim)."""
         return self.GU_audio_text(sound, self.text_pooling_caption(words))

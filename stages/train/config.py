@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from cache.errors import UserError
 from pipeline.config.named import named
-from pipeline.config.params import PARAMS, Featured, FeaturedText, load_params
+from pipeline.config.params import PARAMS, Featured, FeaturedText, FileTraining, load_params
 from pipeline.config.records import Settings, load
 from stages.avlnet.shape import MARGIN, SOUND_WIDTHS, Objective, Variant
 
@@ -166,6 +166,8 @@ def load_training(name: str) -> TrainingConfig:
     if config.corpus != path.parent.name:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     params = load_params()
+    if (given := params.file_trainings.get(name)) is not None:
+        return _on_this_machine(config, given, name, path)
     wired = {**params.trainings, **params.text_trainings}.get(name)
     if wired is None:
         return config
@@ -175,3 +177,12 @@ def load_training(name: str) -> TrainingConfig:
         group = "trainings" if config.words is None else "text_trainings"
         raise UserError(f"{PARAMS} and {path} disagree on training {name!r}: write `{name}: {wanted}` in `{group}`.")
     return config
+
+
+def _on_this_machine(config: TrainingConfig, given: FileTraining, name: str, path: Path) -> TrainingConfig:
+    """The same with the folder of features that `params.yaml` names."""
+    if config.files is None or (given.corpus, given.paths) != (config.corpus, config.files.paths):
+        wanted = None if config.files is None else {"corpus": config.corpus, "paths": config.files.paths.as_posix()}
+        remedy = f"write `{wanted}` there, and its features" if wanted else "list it under `trainings`"
+        raise UserError(f"{PARAMS} and {path} disagree on file_trainings.{name}: {remedy}.")
+    return config.model_copy(update={"files": config.files.model_copy(update={"features": given.features})})

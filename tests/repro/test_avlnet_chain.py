@@ -45,7 +45,8 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
         params["embeddings"][f"mine-{encoder}"] = {"corpus": "mine", "encoder": encoder}
     params["trainings"]["mine-small"] = FEATURES
     model = "data/trainings/mine-small/model.pth"
-    params["avlnets"]["mine-avlnet"] = {**FEATURES, "encoder": "mine-avlnet", "checkpoint": model}
+    names = {"encoder": "mine-avlnet", "config": "mine-avlnet"}
+    params["avlnets"]["mine-avlnet"] = {**FEATURES, **names, "checkpoint": model}
     params["avlnet_experiments"]["mine-avlnet"] = {"corpus": "mine", "encoder": "mine-avlnet"}
     clone.write("params.yaml", yaml.safe_dump(params))
     clone.run("git", "add", "-A")

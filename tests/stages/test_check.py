@@ -5,8 +5,6 @@ import pytest
 import yaml
 
 from cache.errors import UserError
-from pipeline.checkpoints.catalogue import load_catalogue
-from pipeline.config.records import read_yaml
 from stages.check import check
 
 REPOSITORY = Path(__file__).parents[2]
@@ -93,34 +91,6 @@ def test_a_training_needs_what_it_reads_and_is_evaluated_on(demo, capsys):
     subset.with_name("places.yaml").rename(subset)
     check()
     assert "1 training," in capsys.readouterr().out
-
-
-def test_all_that_is_published_of_avlnet_fits_together(demo, capsys):
-    """Trainings, embeddings and experiments on the imported features of all four corpora."""
-    corpora = ("youcook2", "msrvtt", "crosstask", "youcook-japanese")
-    params = yaml.safe_load(demo.read_text())
-    params["corpora"] |= {one: {"media": ".", "annotations": "."} for one in corpora}
-    params["imports"] = {one: {"corpus": one, "annotations": "."} for one in corpora}
-    params["embeddings"] |= {f"{one}-words": {"corpus": one, "encoder": "word2vec"} for one in corpora[:2]}
-    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
-    weights = load_catalogue()["AVLnet_release_models"]
-    Path("checkpoints/AVLnet_release_models").mkdir(parents=True)
-    for corpus in corpora:
-        for path in Path("configs/trainings", corpus).glob("*.yaml"):
-            text = {"words": "word2vec"} if "words" in read_yaml(path) else {}
-            params["text_trainings" if text else "trainings"][path.stem] = {"corpus": corpus, **features, **text}
-        for path in Path("configs/experiments", corpus).glob("*.yaml"):
-            (encoder,) = read_yaml(path)["encoders"]
-            options = read_yaml(Path(f"configs/encoders/{encoder}.yaml"))
-            place = {"corpus": corpus, "encoder": encoder, "checkpoint": options["checkpoint"], **features}
-            text = {"words": options["words"]} if "words" in options else {}
-            params["text_avlnets" if text else "avlnets"][path.stem] = place | text
-            params["avlnet_experiments"][path.stem] = {"corpus": corpus, "encoder": encoder}
-            assert encoder in weights.used_by
-            Path(options["checkpoint"]).touch()
-    demo.write_text(yaml.safe_dump(params))
-    check()
-    assert "11 experiments, 12 trainings" in capsys.readouterr().out
 
 
 def test_a_typo_in_any_cluster_is_named(demo):

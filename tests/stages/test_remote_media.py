@@ -39,6 +39,7 @@ imports: {{}}
 speech: {{}}
 trainings: {{}}
 text_trainings: {{}}
+file_trainings: {{}}
 avlnets: {{}}
 text_avlnets: {{}}
 avlnet_experiments: {{}}
