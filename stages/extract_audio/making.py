@@ -114,7 +114,7 @@ def _in_threads(
     def extract(medium: Medium) -> Extracted:
         try:
             with stopwatch.timed("decode"):
-                return store.ensure(medium.digest, medium.source)
+                return store.repaired(medium.digest, medium.source)
         except MediaError as error:
             return str(error)
         except UserError:  # the disk is full
