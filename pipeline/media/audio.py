@@ -13,6 +13,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from pipeline.media.checked_file import CheckedFile
 from pipeline.media.decoding import read_only
 from pipeline.media.errors import MediaError
 from pipeline.media.flac import MOST_CHANNELS, flac_file
@@ -96,11 +97,11 @@ def _count(number: int, noun: str, verb: str) -> str:
     return f"{number} {noun}{'s' * (number > 1)} {verb}" if number else ""
 
 
-def read_audio(flac: Path, start_s: float, stop_s: float, sample_rate: int) -> NDArray[np.float32]:
+def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_rate: int) -> NDArray[np.float32]:
     """Reads a clip from an extracted sound track: one channel (the mean) at the sample rate asked for.
 
     Args:
-        flac: made by `extract_audio`.
+        flac: made by `extract_audio`; its path, or the open file.
         start_s: start of the clip.
         stop_s: end of the clip; clamped to the file.
         sample_rate: of the result (soxr, high quality).
@@ -118,7 +119,8 @@ def read_audio(flac: Path, start_s: float, stop_s: float, sample_rate: int) -> N
             samples = file.read(last - first, dtype="float32", always_2d=True)
             rate = file.samplerate
     except soundfile.LibsndfileError as error:
-        first_bytes(flac)
+        if isinstance(flac, Path):
+            first_bytes(flac)
         raise MediaError(f"damaged FLAC file (libsndfile error {error.code})") from error
     if len(samples) < last - first:
         raise MediaError(f"truncated: {len(samples)} of {last - first} samples read")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,12 @@ from cache.key_index import KeyIndex
 from cache.keys import pack
 from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
+from pipeline.media.frame_folder import numbered_files
 from pipeline.media.frames import read_frames
 from pipeline.media.limits import DEFAULT
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.scaling import Scaling
-from pipeline.media_place import Source, local
+from pipeline.media_place import Source, held
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 from stages.embed.encoder import FrameInput, FrameRate
@@ -150,11 +151,13 @@ def _read(pending: list[_Pending], convert: Convert | None, max_pixels: int) -> 
             files.setdefault(span.digest, (span.source, []))[1].append((one, slot))
     for digest, (source, wanted) in files.items():
         try:
-            with local(source, digest) as file:
-                for index, picture in _pictures(file, wanted, convert, max_pixels):
+            with held(source, digest) as medium:
+                frames = numbered_files(medium.path) if medium.path.is_dir() else {}
+                for index, picture in _pictures(medium.path, wanted, convert, max_pixels):
                     one, slot = wanted[index]
                     one.add(slot, picture)
                     if one.complete:
+                        medium.check(_frames_of(one, digest, frames) if frames else None)
                         yield one.row, one.taken()
         except Exception as error:  # the file's: clips of other files are read
             for one, _ in wanted:
@@ -164,6 +167,15 @@ def _read(pending: list[_Pending], convert: Convert | None, max_pixels: int) -> 
             yield one.row, one.taken()
         elif not one.done:
             yield one.row, one.fault or one.absence()
+
+
+def _frames_of(one: _Pending, digest: str, frames: Mapping[int, Path]) -> list[Path]:
+    """The files of a folder of frames that pictures of a row were read from."""
+    chosen = zip(one.sample.spans, one.sample.positions, strict=True)
+    numbers = [int(number) for which, number in chosen if one.clip.spans[which].digest == digest]
+    if one.sample.clamped:
+        numbers = [min(max(number, min(frames)), max(frames)) for number in numbers]
+    return [frames[number] for number in numbers if number in frames]
 
 
 def _pictures(

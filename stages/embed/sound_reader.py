@@ -11,7 +11,6 @@ import polars as pl
 
 from cache.key_index import KeyIndex
 from pipeline.audio_store import AudioStore, recipe
-from pipeline.media.audio import read_audio
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 
@@ -57,8 +56,7 @@ class SoundReader:
     def _samples(self, clip: Clip) -> np.ndarray:
         parts = []
         for span in clip.spans:
-            self._audio.ensure(span.digest, span.source)
-            parts.append(read_audio(self._audio.path(span.digest), span.start_s, span.stop_s, self._sample_rate))
+            parts.append(self._audio.read(span.digest, span.source, span.start_s, span.stop_s, self._sample_rate))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -16,6 +16,8 @@ from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.counted import counted
+from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
 from pipeline.media_place import open_place
 from pipeline.operations.events import event
@@ -49,7 +51,10 @@ def extract_audio(
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
     rows = media.to_dicts()
-    present = {row["digest"]: store.find(row["digest"]) for row in rows}
+    digests = sorted({row["digest"] for row in rows})
+    with summary.timed("check"), each_in_threads(store.checked, digests, workers) as checked:
+        present = dict(zip(digests, checked, strict=True))
+    damaged = [digest for digest in digests if present[digest] is None and store.find(digest) is not None]
     todo = {row["digest"]: row for row in rows if present[row["digest"]] is None and row["has_audio"]}
     summary.found = sum(present[row["digest"]] is not None for row in rows)
 
@@ -81,6 +86,13 @@ def extract_audio(
             advance()
             reserve.check()
 
+    if again := sum(isinstance(made.get(digest), AudioFile) for digest in damaged):
+        summary.remark(f"{counted(again, 'damaged file')} extracted again")
+    if store.differing:
+        summary.remark(
+            f"{counted(len(store.differing), 'file')} of an older version had other audio than the media have, so rows "
+            "made from it may be wrong: see docs/cache.md, Audio of an older version"
+        )
     manifest = []
     for row in rows:
         audio = present[row["digest"]] or made.get(row["digest"], "no sound track")

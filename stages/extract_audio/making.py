@@ -113,7 +113,7 @@ def _in_threads(
     def extract(medium: Medium) -> Extracted:
         try:
             with stopwatch.timed("decode"):
-                return store.ensure(medium.digest, medium.source)
+                return store.repaired(medium.digest, medium.source)
         except Exception as error:  # one medium must not stop the others
             return problem_of(error)
 

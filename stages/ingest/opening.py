@@ -6,6 +6,7 @@ import json
 from collections.abc import Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from cache.digests import DigestMemory
@@ -13,6 +14,7 @@ from pipeline.audio_store import AudioStore
 from pipeline.media.errors import MediaError
 from pipeline.media.limits import DEFAULT, Limits
 from pipeline.media.probe import AudioTrack, MediaInfo, VideoTrack, probe
+from pipeline.media.unchanged import probed
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging, resolved
@@ -50,8 +52,8 @@ class Opener:
         """
         source = self.place.source(path.as_posix())
         if isinstance(source, Path):
-            info = probe(source, self.limits)
-            return Medium(self.memory.digest(source), info)
+            info, digest = probed(source, partial(probe, limits=self.limits), self.memory)
+            return Medium(digest, info)
         return self._remote(resolved(source), path in self.heard)
 
     def _remote(self, source: RemoteFile, heard: bool) -> Medium:
