@@ -15,7 +15,9 @@ def python(code):
 def test_what_works_is_waited_for_and_what_hangs_or_ends_is_not(monkeypatch, tmp_path):
     monkeypatch.setattr(waiting, "_LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(waiting, "IDLE_S", 0.3)
-    busy = python(f"import time\nwhile time.process_time() < 1.5: pass\nopen({str(tmp_path / 'done')!r}, 'w')\ninput()")
+    busy = python(
+        f"import time\nwhile time.process_time() < 1.5: pass\nopen({str(tmp_path / 'done')!r}, 'w')\ntime.sleep(1000)"
+    )
     wait_until((tmp_path / "done").exists, busy)  # longer than it may be idle
     with pytest.raises(AssertionError, match="has done nothing"):
         wait_until(lambda: False, busy)
