@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # as in many containers: each start would compile torch anew
+    sys.dont_write_bytecode = False  # (before the imports below; $PYTHONPYCACHEPREFIX can say where it goes)
 
 import typer
 
