@@ -130,8 +130,7 @@ def films(tmp_path_factory):
     """Two videos of numbered frames, the second 500 ahead."""
     folder = tmp_path_factory.mktemp("films")
     return [
-        write_media(folder / f"{first}.mp4", frames=numbered_frames(300, 192, 64, first), rate=30)
-        for first in (0, 500)
+        write_media(folder / f"{first}.mp4", frames=numbered_frames(300, 192, 64, first), rate=30) for first in (0, 500)
     ]
 
 

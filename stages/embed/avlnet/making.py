@@ -74,10 +74,15 @@ class SideLoader:
         """
         from stages.embed.avlnet.tower import SideTower
 
+        device = pick_device(self.device)
+        self._check()
+        tower = SideTower(getattr(network(self.checkpoint).to(device), self.side), device)
+        self._check()  # it may have been replaced meanwhile
+        return tower, describe(device)
+
+    def _check(self) -> None:
         if digest_of(existing(self.checkpoint)) != self.digest:
             raise OtherFiles()
-        device = pick_device(self.device)
-        return SideTower(getattr(network(self.checkpoint).to(device), self.side), device), describe(device)
 
 
 def network(checkpoint: Path) -> AvlNet:
