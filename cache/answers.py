@@ -191,7 +191,7 @@ def verify(path: Path) -> list[Damage]:
     """
     store = AnswerStore.at(path)
     store.read()
-    if store.identity:
+    if store.identity or not (path / DESCRIPTION).exists():  # the next run that asks writes a missing one anew
         return store.damages
     reason = "does not tell the prompt and model that the folder is named after: the next run that asks writes it anew"
     return [*store.damages, Damage(DESCRIPTION, None, f"{reason} once it is deleted")]
