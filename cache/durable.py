@@ -63,14 +63,15 @@ def clean_abandoned(scratch: Path, name: str = "") -> None:
     for path in scratch.glob(f".{name}.*.part" if name else ".*.part"):
         machine, pid, _ = (path.name.removesuffix(".part").rsplit(".", 1)[-1] + "--").split("-")[:3]
         if machine == _machine() and pid.isdigit():
-            dead = not _alive(int(pid))
+            dead = not is_alive(int(pid))
         else:
             dead = time.time() - _last_change(path) > FORGOTTEN_SECONDS
         if dead:
             remove(path)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -19,6 +19,7 @@ from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.corpus_tables import read_extended
+from pipeline.operations.metrics import NAME as RUNS
 
 
 def is_store(path: Path | str) -> bool:
@@ -69,10 +70,14 @@ def answer_paths(root: Path | str) -> list[Path]:
     if not isinstance(place, LocalPlace):
         return []
     for paths in ([place.path], place.path.glob("*"), place.path.glob("answers/*")):
-        found = sorted(path for path in paths if (path / DESCRIPTION).is_file() or any(path.glob(f"*{SUFFIX}")))
+        found = sorted(path for path in paths if (path / DESCRIPTION).is_file() or _holds_answers(path))
         if found:
             return found
     return []
+
+
+def _holds_answers(path: Path) -> bool:
+    return any(file.name != RUNS for file in path.glob(f"*{SUFFIX}"))
 
 
 def _holds_store(place: Place) -> bool:

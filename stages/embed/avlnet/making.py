@@ -76,13 +76,17 @@ class SideLoader:
         """
         from stages.embed.avlnet.tower import JoinedTower, SideTower
 
-        if digest_of(existing(self.checkpoint)) != self.digest:
-            raise OtherFiles()
         device = pick_device(self.device)
+        self._check()
         net = network(self.checkpoint).to(device)
         joined = self.side == "sound_text"
         tower = JoinedTower(net, device) if joined else SideTower(getattr(net, self.side), device)
+        self._check()  # it may have been replaced meanwhile
         return tower, describe(device)
+
+    def _check(self) -> None:
+        if digest_of(existing(self.checkpoint)) != self.digest:
+            raise OtherFiles()
 
 
 def network(checkpoint: Path) -> AvlNet:
