@@ -86,6 +86,8 @@ def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | Non
     described = source.description
     root = store_root(target) if target else str(Store.default().rows)
     path = f"{root}/{described.modality}-{described.fingerprint}"
+    if not is_store(path):
+        exchange.check_store(source)  # so that refused rows leave no empty store
     if not dry_run:
         return RowStore.ensure(root, described.modality, described.fingerprint, source.format, described.identity)
     if not is_store(path):

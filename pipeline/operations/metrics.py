@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cache.errors import UserError
 from cache.places import Place
 
 NAME = "runs.jsonl"
@@ -127,7 +128,7 @@ def runs(place: Place) -> list[Run]:
     """The records of a store, oldest first; lines that cannot be read are left out."""
     try:
         lines = place.read(NAME).splitlines()
-    except OSError:
+    except (OSError, UserError):
         return []
     return [run for line in lines if (run := _read(line)) is not None]
 
