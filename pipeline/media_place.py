@@ -178,6 +178,10 @@ class MediaFolder:
         """What looks like a medium and cannot be one."""
         return list(self._walk.faults)
 
+    def unfit(self) -> list[Path]:
+        """What programs that read every file of the folder stop at."""
+        return list(self._walk.unfit)
+
     def remarks(self, known: Collection[str] = ()) -> list[str]:
         """What was passed over."""
         return self._walk.remarks(known)

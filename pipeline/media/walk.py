@@ -30,12 +30,15 @@ class Walk:
             be read.
         left_out: how many files of each kind are no media by their ending, in small letters, or no files at all.
         again: links to media, and to folders, that are there already.
+        unfit: what programs that read every file stop at: names that are not UTF-8, links that lead nowhere, pipes,
+            sockets and devices, folders that may not be read.
     """
 
     files: list[Path] = field(default_factory=list)
     faults: list[tuple[Path, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     again: int = 0
+    unfit: list[Path] = field(default_factory=list)
 
     def remarks(self, known: Collection[str] = ()) -> list[str]:
         """Sentences on what was passed over.
@@ -82,6 +85,7 @@ def walk(folder: Path) -> Walk:
                 ordered = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             found.faults.append((Path(here), _reason(error)))
+            found.unfit.append(Path(here))
             continue
         for entry in ordered:
             if not entry.name.startswith("."):
@@ -104,9 +108,13 @@ def _sort(
         is_folder, is_file, is_link = entry.is_dir(), entry.is_file(), entry.is_symlink()
     except OSError as error:
         found.faults.append((Path(path), _reason(error)))
+        found.unfit.append(Path(path))
         return
     lost = is_link and not is_folder and not is_file and not os.path.exists(entry.path)
-    if not is_folder and not is_file and not lost:
+    special = not is_folder and not is_file and not lost
+    if special or lost or not _is_utf8(entry.name):
+        found.unfit.append(Path(path))
+    if special:
         found.left_out[SPECIAL] += 1
     elif not is_folder and suffix not in SUFFIXES:
         found.left_out[suffix if suffix.isprintable() and suffix else NO_SUFFIX] += 1

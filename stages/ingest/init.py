@@ -18,12 +18,15 @@ from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
 from pipeline.counted import counted
-from pipeline.media_place import open_place
+from pipeline.media_place import MediaFolder, open_place
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
 from pipeline.problems import written_out
 from stages.ingest import listing, subtitles
 from stages.ingest.init_place import name_of, starting_place, tracks
 from stages.ingest.readers.folder import read
+
+NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
+"""In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
 
 AUDIO_ENCODER, VISUAL_ENCODER = "yamnet-minilm", "efficientnet-minilm"
 
@@ -101,8 +104,8 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
             **experiment_entries(experiments),
         }
     )
-    if media.folder is not None:
-        _keep_dvc_from_unreadable(media.folder, files)
+    if isinstance(media, MediaFolder):
+        _keep_dvc_from_unreadable(media.folder, files, media.unfit())
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
@@ -142,13 +145,17 @@ def _escape(stem: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", stem)
 
 
-def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
-    """DVC reads every file of a folder that it watches and stops at one it may not read; ours is then never asked."""
-    unreadable = [folder / file for file in files if not os.access(folder / file, os.R_OK)]
+def _keep_dvc_from_unreadable(folder: Path, files: list[Path], unfit: list[Path]) -> None:
+    """DVC reads every file of a folder that it watches and stops at one it may not read; ours is then never asked.
+
+    It stops at a name that is not UTF-8 and at a link to itself as well, and waits for ever at a pipe.
+    """
+    paths = dict.fromkeys([*unfit, *(file for file in files if not os.access(folder / file, os.R_OK))])
+    unreadable = [folder / path for path in paths]
     if not unreadable:
         return
     root = Path.cwd().resolve()
-    inside = [_real(path).relative_to(root) for path in unreadable if _real(path).is_relative_to(root)]
+    inside = [real.relative_to(root) for path in unreadable if (real := _real(path)).is_relative_to(root)]
     if inside:
         with Path(".dvcignore").open("a", encoding="utf-8") as file:
             file.writelines(f"/{_ignore_pattern(path)}\n" for path in inside)
@@ -156,17 +163,19 @@ def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
     if len(inside) < len(unreadable):
         first = next(path for path in unreadable if not _real(path).is_relative_to(root))
         print(
-            f"{first} cannot be read: DVC stops at such a file. Make it readable, or move it away, before `dvc repro`."
+            f"{written_out(first)} cannot be read: DVC stops at such a file. Make it readable, or move it away, before "
+            "`dvc repro`."
         )
 
 
 def _real(path: Path) -> Path:
-    """As `Path.resolve`, which raises at a link to itself."""
-    return Path(os.path.realpath(path))
+    """Where a file, or the link itself, lies in the end."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _ignore_pattern(path: Path) -> str:
-    return re.sub(r"([\[\]*?!#])", r"\\\1", path.as_posix())
+    escaped = re.sub(r"([\[\]*?!#])", r"\\\1", path.as_posix())
+    return re.sub(r"[\ud800-\udfff]", NOT_A_LETTER, escaped)
 
 
 def _dump(data: dict[str, Any], path: Path, remark: str) -> None:
