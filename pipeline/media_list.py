@@ -16,9 +16,12 @@ from cache.durable import new_file
 from cache.errors import UserError
 from pipeline.remote.address import RemoteFile, is_url, location
 from pipeline.suggest import did_you_mean
+from pipeline.text.decoding import fault_of_text, read_text
+from pipeline.text.delimited import Items, open_table, records
 
 TABLES = (".csv", ".tsv", ".parquet")
 SUFFIXES = (*TABLES, ".txt")
+WHAT = "media list"
 SCHEMA = {"path": pl.String, "url": pl.String, "size": pl.Int64, "etag": pl.String}
 
 
@@ -85,20 +88,14 @@ def names_of(urls: Sequence[str]) -> list[str]:
 
 
 def _read_text(path: Path) -> pl.DataFrame:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The media list {path} cannot be read ({error}).") from None
+    lines = read_text(path, WHAT).text.splitlines()
     urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"]))
 
 
 def _read_table(path: Path) -> pl.DataFrame:
     try:
-        if path.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(path)
-        else:
-            frame = pl.read_csv(path, separator=_separator(path), infer_schema=False)
+        frame = pl.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_delimited(path)
         names = [name for name in frame.columns if name in SCHEMA]
         if "url" not in names:
             guess = "; ".join(f"{name!r}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
@@ -110,20 +107,29 @@ def _read_table(path: Path) -> pl.DataFrame:
                 size = frame["size"][wrong[0]]
                 raise UserError(f"{_row(path, wrong[0])}: the size {size!r} is no whole number of bytes.")
         return frame.select(**_columns(names))
-    except UnicodeDecodeError as error:
-        raise UserError(f"The media list {path} is no text in UTF-8 ({error}): save it as CSV in UTF-8.") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"The media list {path} cannot be read ({reason}).") from None
 
 
-def _separator(path: Path) -> str:
-    """Some spreadsheets write semicolons into their CSV."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
-    return ";" if ";" in header and "," not in header else ","
+def _read_delimited(path: Path) -> pl.DataFrame:
+    """A table of text, all cells as text and empty ones as null."""
+    text = read_text(path, WHAT).text
+    table = open_table(text, lambda names: len({*names} & {*SCHEMA}), "\t" if path.suffix.lower() == ".tsv" else ",")
+    twice = next((name for name in SCHEMA if table.header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has {table.header.count(twice)} columns {twice!r}: remove or rename all but one.")
+    if "url" not in table.header:
+        return pl.DataFrame(schema={name: pl.String for name in table.header if name})
+    columns: dict[str, list[str | None]] = {name: [] for name in table.header if name in SCHEMA}
+    positions = [(table.header.index(name), values) for name, values in columns.items()]
+    for line, cells, fault in records(table, Items(table.header.index("url"), is_url)):
+        fault = fault or next((reason for cell in cells if (reason := fault_of_text(cell))), None)
+        if fault is not None:
+            raise UserError(f"{path} row {line}: {fault}.")
+        for position, values in positions:
+            values.append(cells[position].strip() or None)
+    return pl.DataFrame(columns, dict.fromkeys(columns, pl.String))
 
 
 def _columns(names: list[str]) -> dict[str, pl.Expr]:
