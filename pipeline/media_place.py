@@ -214,8 +214,7 @@ class MediaList:
 
     def __init__(self, path: Path) -> None:
         self._list = path
-        self._wrong: list[str] = []
-        self._frame = read_media_list(path, self._wrong)
+        self._frame = read_media_list(path)
         self._rows = {name: row for row, name in enumerate(self._frame["path"])}
         self._by_url: dict[str, str] = {}
         check_kinds({scheme(url): url for url in self._frame["url"]}, path)
@@ -228,8 +227,8 @@ class MediaList:
         return [Path(name) for name in sorted(self._rows)]
 
     def faults(self) -> list[tuple[Path, str]]:
-        """Lines of the list that are not UTF-8."""
-        return [(self._list, reason) for reason in self._wrong]
+        """None: a list that cannot be read is refused as a whole."""
+        return []
 
     def remarks(self, known: Collection[str] = ()) -> list[str]:
         """None: a list has nothing but media."""

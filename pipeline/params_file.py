@@ -7,12 +7,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from cache.durable import new_file
 from cache.errors import UserError
 from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.params import PARAMS, Embedding, Params, ScoredSubset
 from pipeline.config.records import validate
+from pipeline.config.yaml_text import read_yaml_text
 
 Additions = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Section -> name -> entry."""
@@ -62,7 +64,10 @@ def extend_params(additions: Additions) -> int:
     """
     yaml = YAML()
     yaml.width = 1000  # an entry stays on its line
-    data = yaml.load(PARAMS.read_text(encoding="utf-8"))
+    try:
+        data = yaml.load(read_yaml_text(PARAMS))
+    except YAMLError as error:  # a key that stands there twice, say
+        raise UserError(f"{PARAMS} is no valid YAML: {' '.join(str(error).split())[:500]}") from None
     changed = 0
     lacking = [section for section in Params.model_fields if section not in data]
     data.update({section: CommentedMap() for section in lacking})

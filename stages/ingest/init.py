@@ -123,7 +123,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
 def _find_captions(folder: Path | None, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
     """Where the captions are: (`captions_from`, annotation file if there is one)."""
     if captions is not None:
-        if not captions.is_file():
+        if not captions.exists():
             raise UserError(f"The caption file {captions} does not exist.")
         if captions.suffix.lower() in subtitles.SUFFIXES:
             return "subtitles", captions
@@ -132,7 +132,7 @@ def _find_captions(folder: Path | None, files: list[Path], captions: Path | None
         return "listing", captions
     if folder is None:
         return "filename", None
-    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").is_file()]
+    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").exists()]
     if listings:
         return "listing", listings[0]
     beside = {one.suffix.lower() for file in files for one in (folder / file).parent.glob(f"{_escape(file.stem)}.*")}

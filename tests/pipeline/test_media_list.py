@@ -36,7 +36,7 @@ def test_lists_of_spreadsheets_are_read(tmp_path):
     assert place.files() == [Path("a/ü.mp4"), Path("y z.mp4")]
     assert place.source("a/ü.mp4") == RemoteFile(URLS[0], "a/ü.mp4", 5)
     (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"list\.csv is no text in UTF-8"):
+    with pytest.raises(UserError, match=r"list\.csv is no UTF-8"):
         read_media_list(tmp_path / "list.csv")
 
 

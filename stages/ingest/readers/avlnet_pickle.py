@@ -10,6 +10,7 @@ from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
 from pipeline.pickles.avlnet import ORIGIN, ClipPickles, PickledClip, published_files
+from pipeline.text.decoding import read_text
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Origin
 
 GIVEN, EVAL = "given", "eval"
@@ -47,11 +48,12 @@ def _add(clip: PickledClip, annotations: Annotations) -> None:
 
 def _compared(path: Path, annotations: Annotations) -> list[str]:
     """A remark if clips are of videos that the list of videos lacks."""
-    try:
-        names = _names(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return [f"the list of videos {path} is missing (get it from {ORIGIN})"]
-    except (OSError, ValueError) as error:
+    text = read_text(path, "list of videos").text
+    try:
+        names = _names(json.loads(text))
+    except (RecursionError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): fetch it again from {ORIGIN}.") from None
     videos = {clip.origin.video for clip in annotations.clips if clip.origin is not None}
     strange = sorted(videos - names)

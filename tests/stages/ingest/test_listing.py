@@ -74,7 +74,7 @@ def test_an_unusable_file_is_named(tmp_path, name, text, message):
 
 def test_what_is_not_utf8_is_said(tmp_path):
     (tmp_path / "captions.csv").write_bytes("file,caption\na.mp4,gr\xfcn\n".encode("latin-1"))
-    with pytest.raises(UserError, match="save it as CSV in UTF-8"):
+    with pytest.raises(UserError, match=r"no UTF-8 \(byte 0xFC in line 2\): save it in UTF-8"):
         read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
     with pytest.raises(UserError, match="cannot be read: No such file"):
         read_listing(tmp_path / "none.csv", MediaFolder(tmp_path))
