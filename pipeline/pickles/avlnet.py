@@ -35,7 +35,7 @@ class PickledClip:
 
     Attributes:
         id: its name there.
-        captions: its texts; MSR-VTT has 20 in training.
+        captions: its texts in the order of the file; MSR-VTT has 20 in training, of which some are equal.
         eval_caption: the one text that MSR-VTT is scored on, or None.
         video: the video it was cut from, or its own name.
         start_s: where it begins in the video; 0 if that is not said.
@@ -151,7 +151,7 @@ def _clip(item: Any, where: str) -> PickledClip:
         raise UserError(f"{where} has no numbers as `start` and `end`: take the file as published.") from None
     return PickledClip(
         id,
-        tuple(dict.fromkeys(str(text) for text in texts if str(text).strip())),
+        tuple(str(text) for text in texts if str(text).strip()),
         str(item["eval_caption"]) if item.get("eval_caption") is not None else None,
         str(item.get("video_id", id)),
         start,
