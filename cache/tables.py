@@ -96,6 +96,14 @@ SPEECH: Schema = {
 }
 """How long somebody speaks in each clip that has sound, and which of the subsets `speech` and `sounds` it is in."""
 
+LEVELS: Schema = {
+    "clip_id": pl.String,
+    "peak_dbfs": pl.Float64,
+    "rms_dbfs": pl.Float64,
+    "subset": pl.String,
+}
+"""How loud each clip with audio is (-inf: digital silence), and which of the subsets `audible` and `silent` it is in."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,

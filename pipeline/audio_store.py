@@ -129,7 +129,7 @@ class AudioStore:
         return self.checked(digest) or self._extract(digest, source, self._version(digest))
 
     def read(
-        self, digest: str, source: Source | Callable[[], Source], start_s: float, stop_s: float, sample_rate: int
+        self, digest: str, source: Source | Callable[[], Source], start_s: float, stop_s: float, sample_rate: int | None
     ) -> NDArray[np.float32]:
         """Reads a clip as `read_audio` does; a sound track that is missing or damaged is extracted first.
 
@@ -138,7 +138,7 @@ class AudioStore:
             source: the media file, or what finds it if it is needed.
             start_s: start of the clip.
             stop_s: end of the clip.
-            sample_rate: of the result.
+            sample_rate: of the result; None for that of the file.
 
         Returns:
             float32 (n,).
@@ -176,7 +176,7 @@ class AudioStore:
             return None
         return status.st_ino, status.st_ctime_ns
 
-    def _read(self, digest: str, start_s: float, stop_s: float, sample_rate: int) -> NDArray[np.float32]:
+    def _read(self, digest: str, start_s: float, stop_s: float, sample_rate: int | None) -> NDArray[np.float32]:
         record, path = self._record(digest), self.path(digest)
         if record is None:
             raise _Damaged("has lost its record", None)

@@ -48,7 +48,7 @@ def check() -> None:
         _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
         missing += lacking.of_encoder(embedding.encoder, embedding.corpus)
         embedded.add((embedding.corpus, embedding.encoder))
-    for section, corpora in (("imports", params.imports), ("speech", params.speech)):
+    for section, corpora in (("imports", params.imports), ("speech", params.speech), ("levels", params.levels)):
         for name, one in corpora.items():
             _known("corpus", one.corpus, list(params.corpora), f"{section}.{name}")
     embedded |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}

@@ -26,6 +26,7 @@ COMMANDS = {
     "embed-captions": "stages.embed.command:embed_captions",
     "import-features": "stages.import_features.command:import_features",
     "detect-speech": "stages.detect_speech.command:detect_speech",
+    "measure-levels": "stages.measure_levels.command:measure_levels",
     "embed-avlnet": "stages.embed.avlnet.command:embed_avlnet",
     "train": "stages.train.command:train",
     "score": "stages.score.command:score",

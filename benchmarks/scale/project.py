@@ -43,6 +43,7 @@ fusions: {}
 descriptions: {}
 imports: {}
 speech: {}
+levels: {}
 trainings: {}
 text_trainings: {}
 file_trainings: {}

@@ -89,6 +89,12 @@ class SpeechLabels(Settings):
     least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class LevelLabels(Settings):
+    """A corpus whose clips are labelled by whether they are silent; `silence:` of its own YAML has the threshold."""
+
+    corpus: str
+
+
 class Featured(Settings):
     """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
 
@@ -191,6 +197,7 @@ class Params(Settings):
     descriptions: dict[str, list[str]] = {}
     imports: dict[str, Imported] = {}
     speech: dict[str, SpeechLabels] = {}
+    levels: dict[str, LevelLabels] = {}
     trainings: dict[str, Featured] = {}
     text_trainings: dict[str, FeaturedText] = {}
     file_trainings: dict[str, FileTraining] = {}

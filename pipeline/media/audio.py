@@ -97,14 +97,14 @@ def _count(number: int, noun: str, verb: str) -> str:
     return f"{number} {noun}{'s' * (number > 1)} {verb}" if number else ""
 
 
-def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_rate: int) -> NDArray[np.float32]:
+def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_rate: int | None) -> NDArray[np.float32]:
     """Reads a clip from an extracted sound track: one channel (the mean) at the sample rate asked for.
 
     Args:
         flac: made by `extract_audio`; its path, or the open file.
         start_s: start of the clip.
         stop_s: end of the clip; clamped to the file.
-        sample_rate: of the result (soxr, high quality).
+        sample_rate: of the result (soxr, high quality); None for that of the file.
 
     Returns:
         float32 (n,), n = round(samples of the clip * sample_rate / rate of the file), at least 1.
@@ -125,7 +125,7 @@ def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_r
     if len(samples) < last - first:
         raise MediaError(f"truncated: {len(samples)} of {last - first} samples read")
     mono = mix_to_mono(samples)[:, 0].astype(np.float32)
-    if rate == sample_rate:
+    if sample_rate is None or rate == sample_rate:
         return mono
     wanted = max(round(Fraction(len(mono) * sample_rate, rate)), 1)
     resampled = soxr.resample(mono, rate, sample_rate, quality="HQ")[:wanted]

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config.experiment import ExperimentConfig
+from pipeline.config.named import CONFIGS
 from pipeline.config.params import AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, config_of, training_of
+from pipeline.config.records import read_yaml
 from pipeline.params_file import embedding_entries, experiment_entries, subset_entries
 from pipeline.pickles.avlnet import FEATURES
 from stages.add.lacking import is_avlnet
@@ -44,13 +46,21 @@ def wired(
         if sections["avlnets"] or sections["text_avlnets"]:
             sections["imports"][corpus] = {"corpus": corpus, "annotations": place["annotations"]}
         direct = [one for one in direct if one not in FEATURES]
+    measured = {"levels": {corpus: {"corpus": corpus}}} if _by_level(corpus, subsets) else {}
     return {
         "corpora": {corpus: dict(place)},
+        **measured,
         "embeddings": embedding_entries(corpus, direct),
         **sections,
         **experiment_entries(chosen),
         "subsets": subset_entries(corpus, subsets),
     }
+
+
+def _by_level(corpus: str, subsets: list[str]) -> bool:
+    """Whether a subset needs the levels of the clips."""
+    paths = [CONFIGS / "subsets" / corpus / f"{one}.yaml" for one in subsets]
+    return any(read_yaml(path).get("annotated") in ("audible", "silent") for path in paths)
 
 
 def file_trainings(corpus: str, names: list[str], features: str) -> dict[str, Entries]:

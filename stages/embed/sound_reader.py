@@ -22,12 +22,12 @@ class SoundReader:
     """Turns clips into rows to embed, and rows into samples for `Tower.prepare`.
 
     Args:
-        sample_rate: in Hz, what the tower listens to.
+        sample_rate: in Hz, what the tower listens to; None for that of the extracted audio.
         clips: the wanted clips.
         audio: where extracted sound tracks are.
     """
 
-    def __init__(self, sample_rate: int, clips: Sequence[Clip], audio: AudioStore) -> None:
+    def __init__(self, sample_rate: int | None, clips: Sequence[Clip], audio: AudioStore) -> None:
         self._sample_rate = sample_rate
         self._audio = audio
         self._clips = Clips.of(clips)

@@ -37,6 +37,7 @@ subsets: {{}}
 descriptions: {{}}
 imports: {{}}
 speech: {{}}
+levels: {{}}
 trainings: {{}}
 text_trainings: {{}}
 file_trainings: {{}}

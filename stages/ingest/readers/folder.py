@@ -12,6 +12,7 @@ from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
 from pipeline.counted import counted
 from pipeline.media_place import MediaPlace, open_place
+from pipeline.problems import problem_of
 from pipeline.text.decoding import PER_MEDIUM, fault_of_text, read_text
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
@@ -75,7 +76,7 @@ def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) ->
         try:
             cues, faults = subtitles.read_cues(cue_file)
         except Exception as error:  # one file of captions must not stop the others
-            cues, faults = [], [_reason(error)]
+            cues, faults = [], [str(error) if isinstance(error, UserError) else problem_of(error)]
         annotations.faults += [(file.as_posix(), str(cue_file), reason) for reason in faults]
         annotations.segments += [Segment(file, (c.text,), c.start_s, c.stop_s, cue_file.name) for c in cues]
         if not cues:

@@ -5,6 +5,7 @@ import pytest
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.hint import official_annotations
+from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import Params, load_params
 from stages.add.command import add
@@ -173,6 +174,29 @@ def test_nothing_lacks_when_the_archives_are_unpacked(project, capsys):
     assert "fetch" not in capsys.readouterr().out
     check()
     assert "lack" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("corpus", "fetched", "experiments"),
+    [("egomcq", {"egomcq", "egovlp"}, 4), ("epic-sounds-val", {"epic-sounds-annotations", "HTSAT-BERT-PT"}, 8)],
+)
+def test_what_else_the_papers_evaluate_on(folders, corpus, fetched, experiments, capsys):
+    add(corpus, media=folders["media"])  # annotations: where they are fetched to
+    said = capsys.readouterr().out
+    assert fetched <= set(said.split("checkpoints fetch ")[1].split())
+    assert f"{experiments} experiments" in said
+    check()
+    params = load_params()
+    assert set(params.levels) == ({"egomcq"} if corpus == "egomcq" else set())
+    assert "audible" in str(params.subsets) or corpus != "egomcq"
+
+
+def test_egovlp_plus_is_an_experiment_with_its_published_values(folders, capsys):
+    add("epic-mir", **folders, experiments=["epic-mir-egovlp-plus"])
+    assert "egovlp_plus" in capsys.readouterr().out
+    config = load_experiment("epic-mir-egovlp-plus")
+    assert config.transform == "dual-softmax"
+    assert config.paper["all"]["average"] == {"mAP": 0.474, "nDCG": 0.614}
 
 
 def test_one_experiment_brings_its_training_alone(project, capsys):

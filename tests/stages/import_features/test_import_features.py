@@ -101,8 +101,16 @@ def test_msrvtt_splits_that_overlap_and_the_captions_it_is_scored_on(official):
     assert len(read_subset("msrvtt", "train-7k")) == 3 and len(read_subset("msrvtt", "train-1k-a")) == 5
     assert read_subset("msrvtt", "test") == {"video5", "video6"}
     texts = table("msrvtt", "pairs").join(table("msrvtt", "captions"), on="caption_id")
-    assert texts.filter(clip_id="video1", source="given")["text"].to_list() == ["1 is seen", "a video of 1", "1 is seen"]
-    assert texts.filter(clip_id="video6", source="given")["text"].to_list() == ["6 is seen", "a video of 6", "6 is seen"]
+    assert texts.filter(clip_id="video1", source="given")["text"].to_list() == [
+        "1 is seen",
+        "a video of 1",
+        "1 is seen",
+    ]
+    assert texts.filter(clip_id="video6", source="given")["text"].to_list() == [
+        "6 is seen",
+        "a video of 6",
+        "6 is seen",
+    ]
     assert texts.filter(source="eval")["text"].to_list() == ["a video of 5", "a video of 6"]
 
 
