@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,14 +11,21 @@ from cache.durable import clean_abandoned, new_file
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile, extract_audio
+from pipeline.media.kinds import rendition
 from pipeline.media_place import Source, local
 
 VERSION = 1
 
 
-def recipe(settings: AudioSettings) -> str:
-    """Names how sound tracks are extracted; part of the row keys of what listens to them."""
-    return f"flac{settings.bits}-{settings.channels}-{VERSION}"
+def recipe(settings: AudioSettings, kind: str = "") -> str:
+    """Names how sound tracks are extracted; part of the row keys of what listens to them.
+
+    Args:
+        settings: of the corpus.
+        kind: of the medium, if it is one that was once read wrongly: see `pipeline.media.kinds`.
+    """
+    special = rendition(kind, "audio")
+    return f"flac{settings.bits}-{settings.channels}-{VERSION}" + (f"-{special}" if special else "")
 
 
 class AudioStore:
@@ -26,19 +34,25 @@ class AudioStore:
     Args:
         store: whose `audio` folder is used.
         settings: how sound tracks are extracted.
+        kinds: of the media that have one, by digest: `pipeline.corpus_tables.media_kinds`.
 
     Attributes:
-        folder: of all files made in this way.
+        folder: of all files made in this way, but for those of media of a kind, which have folders beside it.
     """
 
-    def __init__(self, store: Store, settings: AudioSettings) -> None:
+    def __init__(self, store: Store, settings: AudioSettings, kinds: Mapping[str, str] | None = None) -> None:
         self.settings = settings
+        self.kinds = dict(kinds or {})
         self.folder = store.audio / recipe(settings)
         self._cleaned: set[Path] = set()
 
+    def recipe(self, digest: str) -> str:
+        """How the sound track of a source is extracted; see `recipe`."""
+        return recipe(self.settings, self.kinds.get(digest, ""))
+
     def path(self, digest: str) -> Path:
         """Where the FLAC file of a source lies."""
-        return self.folder / digest[:2] / f"{digest}.flac"
+        return self.folder.with_name(self.recipe(digest)) / digest[:2] / f"{digest}.flac"
 
     def find(self, digest: str) -> AudioFile | None:
         """The extracted file, or None if it is not there yet."""

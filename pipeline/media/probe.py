@@ -14,9 +14,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from pipeline.media.clock import read_clock
 from pipeline.media.display import turn_of
 from pipeline.media.errors import MediaError
 from pipeline.media.frame_folder import load_picture, numbered_files
+from pipeline.media.kinds import kind_of
 from pipeline.media.length import duration
 from pipeline.media.opening import best_audio, best_video, open_media
 
@@ -67,16 +69,18 @@ class MediaInfo:
         audio: the sound track, or None.
         video: the picture track, or None. Cover art is none.
         frames: numbers of the first and the last picture of a folder of frames; None for a file.
+        kind: which of the kinds of `pipeline.media.kinds` it is of, which have versions of their own; mostly empty.
     """
 
     duration_s: float
     audio: AudioTrack | None
     video: VideoTrack | None
     frames: tuple[int, int] | None = None
+    kind: str = ""
 
 
 def probe(path: Path) -> MediaInfo:
-    """Reads the headers of a file; all packets (without decoding) where they do not tell its length.
+    """Reads the headers of a file, and all packets without decoding them: headers are often wrong about the length.
 
     A folder of numbered pictures counts as a video without sound.
 
@@ -90,12 +94,14 @@ def probe(path: Path) -> MediaInfo:
         picture = _found(best_video, container)
         if sound is None and picture is None:
             raise MediaError("not a media file (no sound and no picture that can be decoded)")
-        seconds = float(duration(container, path))
+        clock = read_clock(path)
+        seconds = float(duration(container, path, clock))
         if seconds <= 0:
             raise MediaError("zero duration")
+        kind = kind_of(container, path, clock)
         audio = AudioTrack(sound.rate, sound.channels, _codec(sound)) if sound else None
         video = _video_track(container, picture) if picture else None
-        return MediaInfo(seconds, audio, video)
+        return MediaInfo(seconds, audio, video, kind=kind)
 
 
 def _probe_folder(path: Path) -> MediaInfo:

@@ -24,8 +24,8 @@ def clip_reader(clip_input: ClipInput, clips: Sequence[Clip], audio: AudioStore)
     Args:
         clip_input: what the tower is given.
         clips: the clips, in the order of their rows.
-        audio: where extracted sound tracks are.
+        audio: where extracted sound tracks are, and which kinds media are of.
     """
     if isinstance(clip_input, AudioInput):
         return SoundReader(clip_input.sample_rate, clips, audio)
-    return FrameReader(clip_input, clips)
+    return FrameReader(clip_input, clips, audio.kinds)

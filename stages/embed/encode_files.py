@@ -93,7 +93,8 @@ class OpenEncoder:
                 span = Span(file, memory.digest(file), 0.0, info.duration_s, *(info.frames or (None, None)))
                 memory.close()
                 clip = Clip(str(file), (span,), str(file))
-                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()))
+                kinds = {span.digest: info.kind} if info.kind else {}
+                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings(), kinds))
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):
                 raise item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from cache.keys import pack
 from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
+from pipeline.media.kinds import renditions
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.scaling import Scaling
 from pipeline.media_place import Source, local
@@ -38,17 +39,22 @@ class FrameReader:
     Args:
         clip_input: which pictures of a clip the tower is given.
         clips: the wanted clips.
+        kinds: of the media that have one, by digest (`pipeline.media.kinds`); by default nobody knows them.
     """
 
-    def __init__(self, clip_input: FrameInput | FrameRate, clips: Sequence[Clip]) -> None:
+    def __init__(
+        self, clip_input: FrameInput | FrameRate, clips: Sequence[Clip], kinds: Mapping[str, str] | None = None
+    ) -> None:
         self._clip_input = clip_input
+        self._kinds = kinds
         self._clips = Clips.of(clips)
         self.rows = WantedRows(self._clips.ids, self._keys(), self._clips.first_files(), self._clips.names)
 
     def _keys(self) -> np.ndarray:
         if timed(self._clip_input) and not any(source.is_dir() for source in self._clips.sources()):
-            return self._clips.keys("")
-        return pack([clip.key(self._rendition(clip)) for clip in self._clips])
+            return self._clips.keys("", renditions(self._kinds or {}, "video"))
+        special = renditions(self._kinds or {}, "video")
+        return pack([clip.key(self._rendition(clip), special) for clip in self._clips])
 
     def _rendition(self, clip: Clip) -> str:
         try:
@@ -65,7 +71,7 @@ class FrameReader:
 
     def part(self, rows: Sequence[Row]) -> FrameReader:
         """A reader of these rows alone."""
-        return FrameReader(self._clip_input, self._clips_of(rows))
+        return FrameReader(self._clip_input, self._clips_of(rows), self._kinds)
 
     def read(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Any]]:
         """Yields (row, frames) for rows whose first file is the same; an exception stands for what failed.
@@ -83,7 +89,7 @@ class FrameReader:
             convert = Scaling(self._clip_input.short_side, self._clip_input.crop)
         firsts = [one.clip.spans[0] for one in pending]
         for part in passes([(span.start_s, span.stop_s) for span in firsts], CLIPS_AT_A_TIME):
-            yield from _read([pending[i] for i in part], convert)
+            yield from _read([pending[i] for i in part], convert, self._kinds)
 
 
 @dataclass
@@ -137,7 +143,9 @@ class _Pending:
         return MediaError(f"there is no frame {missing[0]}")
 
 
-def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Row, Any]]:
+def _read(
+    pending: list[_Pending], convert: Convert | None, kinds: Mapping[str, str] | None
+) -> Iterator[tuple[Row, Any]]:
     """Goes once through each file that has pictures of these rows."""
     files: dict[str, tuple[Source, list[tuple[_Pending, int]]]] = {}
     for one in pending:
@@ -147,7 +155,9 @@ def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Ro
     for digest, (source, wanted) in files.items():
         try:
             with local(source, digest) as file:
-                for index, picture in _pictures(file, wanted, convert):
+                for index, picture in _pictures(
+                    file, wanted, convert, None if kinds is None else kinds.get(digest, "")
+                ):
                     one, slot = wanted[index]
                     one.add(slot, picture)
                     if one.complete:
@@ -163,10 +173,10 @@ def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Ro
 
 
 def _pictures(
-    source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None
+    source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None, kind: str | None
 ) -> Iterator[tuple[int, Picture]]:
     positions = [one.sample.positions[slot] for one, slot in wanted]
     first = wanted[0][0].sample
     if first.numbered:
-        return read_numbered(source, [int(number) for number in positions], clamp=first.clamped)
-    return read_frames(source, positions, picture=convert, past_end=not first.until_end)
+        return read_numbered(source, [int(number) for number in positions], clamp=first.clamped, kind=kind)
+    return read_frames(source, positions, picture=convert, past_end=not first.until_end, kind=kind)

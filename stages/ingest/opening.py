@@ -1,4 +1,4 @@
-"""Opens each medium of a corpus once: its digest, what its headers say and, if it had to be fetched, its sound."""
+"""Opens each medium of a corpus once: its digest, what it holds and, if it had to be fetched, its sound."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from cache.digests import DigestMemory
 from pipeline.audio_store import AudioStore
 from pipeline.media.errors import MediaError
+from pipeline.media.opening import first_bytes
 from pipeline.media.probe import AudioTrack, MediaInfo, VideoTrack, probe
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging, resolved
 from stages.ingest.tables import Medium
 
-PROBE_VERSION = "probe 1"
+PROBE_VERSION = "probe 2"
 """To be raised when `probe` finds out more, or other things."""
 
 
@@ -27,7 +28,7 @@ class Opener:
 
     Attributes:
         place: where they lie.
-        memory: remembers digests, and headers of remote media.
+        memory: remembers digests, and what the bytes of a digest hold, so that they are read through once.
         audio: where the sound of a remote medium goes while it is here, so that it need not be fetched again for it.
         heard: media whose sound belongs to a clip.
     """
@@ -47,8 +48,11 @@ class Opener:
         """
         source = self.place.source(path.as_posix())
         if isinstance(source, Path):
-            info = probe(source)
-            return Medium(self.memory.digest(source), info)
+            if not source.is_dir():
+                first_bytes(source)  # says what is wrong in one sentence
+            digest = self.memory.digest(source)
+            text = self.memory.recall_facts(digest, PROBE_VERSION)
+            return Medium(digest, _info(text) if text else self._probed(source, digest))
         return self._remote(resolved(source), path in self.heard)
 
     def _remote(self, source: RemoteFile, heard: bool) -> Medium:
@@ -57,12 +61,18 @@ class Opener:
         if known and text:
             return Medium(known, _info(text))
         with Staging.default(self.memory).held(source) as staged:
-            info = probe(staged.path)
-            self.memory.remember_facts(staged.digest, PROBE_VERSION, json.dumps(asdict(info)))
+            info = self._probed(staged.path, staged.digest)
             if heard and info.audio is not None:
+                if info.kind:
+                    self.audio.kinds[staged.digest] = info.kind
                 with suppress(MediaError):  # the next stage says so
                     self.audio.ensure(staged.digest, staged.path)
             return Medium(staged.digest, info)
+
+    def _probed(self, file: Path, digest: str) -> MediaInfo:
+        info = probe(file)
+        self.memory.remember_facts(digest, PROBE_VERSION, json.dumps(asdict(info)))
+        return info
 
 
 def _info(text: str) -> MediaInfo:
@@ -73,4 +83,5 @@ def _info(text: str) -> MediaInfo:
         AudioTrack(**audio) if audio else None,
         VideoTrack(**video) if video else None,
         tuple(frames) if frames else None,
+        facts["kind"],
     )

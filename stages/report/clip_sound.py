@@ -10,6 +10,7 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.corpus_tables import media_kinds
 from pipeline.media.audio import read_audio
 from pipeline.media.errors import MediaError
 from pipeline.media_place import open_place
@@ -56,7 +57,7 @@ class Sounds:
 
 
 def _encoded(corpus: str, span: dict) -> bytes | None:
-    store = AudioStore(Store.default(), load_corpus(corpus).audio)
+    store = AudioStore(Store.default(), load_corpus(corpus).audio, media_kinds(corpus))
     try:
         if store.find(span["media_digest"]) is None:  # a media list is read only if need be
             store.ensure(span["media_digest"], open_place(corpus_place(corpus).media).source(span["media_path"]))
