@@ -14,11 +14,15 @@ from cache.artifact import open_artifact
 from cache.errors import Damage, DamageError
 from cache.location import Store
 from pipeline.cache_commands.found import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
+from pipeline.cache_commands.outdated import drop_outdated, verify_outdated
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 from pipeline.counted import counted
 from pipeline.exit_codes import EXIT_PROBLEMS
 
 Found = list[tuple[str, Damage]]
+Outdated = Annotated[
+    bool, typer.Option("--outdated", help="Media that an older version read wrongly, by their packets, instead.")
+]
 
 
 def verify(
@@ -26,9 +30,12 @@ def verify(
         list[str] | None,
         typer.Argument(help="Row stores, embedding caches, folders of answers; all of the project by default."),
     ] = None,
+    outdated: Outdated = False,
     as_json: AsJson = False,
 ) -> None:
     """Read every byte and list what is damaged, with file and rows; exit code 3 if anything is."""
+    if outdated:
+        return verify_outdated(as_json)
     chosen = _chosen(paths or [])
     found: Found = []
     for path in chosen:
@@ -45,10 +52,16 @@ def verify(
 
 def repair(
     paths: Annotated[list[str] | None, typer.Argument(help="Row stores; all of the project by default.")] = None,
+    outdated: Outdated = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Drop the damaged rows of row stores and keep all others; the next run computes what was dropped."""
+    if outdated:
+        if drop_outdated(dry_run, as_json) and dry_run:
+            raise SystemExit(EXIT_PROBLEMS)
+        return
+    known_outdated = not paths and not as_json and drop_outdated(dry_run, as_json, read=False)
     found: Found = []
     for path in chosen_stores(paths or []):
         found += [(path, one) for one in repairs.repair(path, dry_run=dry_run)]
@@ -57,7 +70,7 @@ def repair(
         keys = {key for _, one in found for key in one.keys}
         verb = "would be" if dry_run else "was" if len(keys) == 1 else "were"
         print(f"{counted(len(keys), 'row')} with a known key {verb} dropped; `dvc repro` computes what is missing.")
-    if found and dry_run:
+    if (found or known_outdated) and dry_run:
         raise SystemExit(EXIT_PROBLEMS)
 
 

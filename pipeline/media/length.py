@@ -14,7 +14,7 @@ from pipeline.media.opening import time_zero, timed_streams
 WITHOUT_HEADER = frozenset({"aac", "ac3", "eac3", "dts", "dtshd", "truehd", "loas", "mp3", "h264", "hevc", "m4v"})
 """Formats whose timestamps are counted while reading, and whose length FFmpeg guesses from the bit rate."""
 
-XING_S = 0.1
+XING_FRAMES = 5
 """A length that differs by more from the number of frames in an MP3 file's own header is FFmpeg's guess."""
 
 
@@ -71,8 +71,8 @@ def _is_disbelieved(container: InputContainer, start: bytes) -> bool:
         return False
     rate = container.streams.audio[0].rate
     frames = int.from_bytes(start[found + 8 : found + 12], "big")
-    told = Fraction(frames * (1152 if rate >= 32000 else 576), rate)
-    return abs(Fraction(container.duration or 0, av.time_base) - told) > XING_S
+    frame_s = Fraction(1152 if rate >= 32000 else 576, rate)
+    return abs(Fraction(container.duration or 0, av.time_base) - frames * frame_s) > XING_FRAMES * frame_s
 
 
 def _mp3_start(path: Path) -> bytes:

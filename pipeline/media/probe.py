@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from cache.digests import DigestMemory
 from pipeline.media.clock import read_clock
 from pipeline.media.display import turn_of
 from pipeline.media.errors import MediaError
@@ -21,6 +23,9 @@ from pipeline.media.frame_folder import load_picture, numbered_files
 from pipeline.media.kinds import kind_of
 from pipeline.media.length import duration
 from pipeline.media.opening import best_audio, best_video, open_media
+
+FACTS = "probe 2"
+"""Under which name what was found is remembered; to be raised when `probe` finds out more, or other things."""
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 
@@ -102,6 +107,33 @@ def probe(path: Path) -> MediaInfo:
         audio = AudioTrack(sound.rate, sound.channels, _codec(sound)) if sound else None
         video = _video_track(container, picture) if picture else None
         return MediaInfo(seconds, audio, video, kind=kind)
+
+
+def probed(memory: DigestMemory, digest: str, path: Path) -> MediaInfo:
+    """As `probe`, and remembers it under the digest of the file, so that its packets are read once.
+
+    Raises:
+        MediaError: as `probe`.
+    """
+    info = probe(path)
+    memory.remember_facts(digest, FACTS, json.dumps(asdict(info)))
+    return info
+
+
+def recalled(memory: DigestMemory, digest: str) -> MediaInfo | None:
+    """What `probed` has found in the bytes of this digest, None if that has not been done."""
+    text = memory.recall_facts(digest, FACTS)
+    if not text:
+        return None
+    facts = json.loads(text)
+    audio, video, frames = facts["audio"], facts["video"], facts["frames"]
+    return MediaInfo(
+        facts["duration_s"],
+        AudioTrack(**audio) if audio else None,
+        VideoTrack(**video) if video else None,
+        tuple(frames) if frames else None,
+        facts["kind"],
+    )
 
 
 def _probe_folder(path: Path) -> MediaInfo:
