@@ -18,7 +18,8 @@ from cache.location import Store
 from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
 from pipeline import layout
-from pipeline.corpus_tables import read_extended
+from pipeline.corpus_tables import media_kinds, read_extended
+from pipeline.media.kinds import renditions
 from pipeline.operations.metrics import NAME as RUNS
 
 
@@ -146,7 +147,8 @@ def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
         recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
         spans = schemas.read_table(path, schemas.SPANS)
         stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
-        for rendition in ("", *recipes):
+        seen = set(renditions(media_kinds(path.parent.name), "video").values())
+        for rendition in ("", *seen, *recipes):
             yield "clips", clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
 
 

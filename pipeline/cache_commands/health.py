@@ -16,11 +16,15 @@ from cache.location import DIGESTS, Store
 from cache.places import LocalPlace, place_of
 from pipeline.cache_commands import audio
 from pipeline.cache_commands.found import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
+from pipeline.cache_commands.outdated import drop_outdated, verify_outdated
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 from pipeline.counted import counted
 from pipeline.exit_codes import EXIT_PROBLEMS
 
 Found = list[tuple[str, Damage]]
+Outdated = Annotated[
+    bool, typer.Option("--outdated", help="Media that an older version read wrongly, by their packets, instead.")
+]
 
 
 def verify(
@@ -31,9 +35,12 @@ def verify(
             "default."
         ),
     ] = None,
+    outdated: Outdated = False,
     as_json: AsJson = False,
 ) -> None:
     """Read every byte and list what is damaged, with file and rows; exit code 3 if anything is."""
+    if outdated:
+        return verify_outdated(as_json)
     chosen = _chosen(paths or [])
     found: Found = []
     for path in chosen:
@@ -53,10 +60,16 @@ def repair(
         list[str] | None,
         typer.Argument(help="Row stores, extracted audio, answers, remembered digests; all of the project by default."),
     ] = None,
+    outdated: Outdated = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Drop what is damaged of rows, extracted audio, answers and digests, and nothing else; the next run makes it."""
+    if outdated:
+        if drop_outdated(dry_run, as_json) and dry_run:
+            raise SystemExit(EXIT_PROBLEMS)
+        return
+    known_outdated = not paths and not as_json and drop_outdated(dry_run, as_json, read=False)
     found: Found = []
     dropped: Found = []
     for stores, others in [_parts(path) for path in paths or [None]]:
@@ -70,7 +83,7 @@ def repair(
     if dropped and not as_json:
         verb = "would be" if dry_run else "was" if len(dropped) == 1 else "were"
         print(f"{counted(len(dropped), 'place')} of audio, answers and digests {verb} dropped; see the reasons.")
-    if (found or dropped) and dry_run:
+    if (found or dropped or known_outdated) and dry_run:
         raise SystemExit(EXIT_PROBLEMS)
 
 

@@ -12,13 +12,6 @@ from typing import ClassVar
 
 from pipeline.media.errors import MediaError
 
-BYTES_PER_SECOND = 1.0
-"""A header that claims more seconds than this for the bytes of its file is not believed: the packets are asked. Speech
-in the leanest codecs, with silence left out, takes 50 times as much, and a picture of 4 kB an hour is more."""
-
-BELIEVED_S = 3600.0
-"""A claim of so many seconds is believed of any file: little can come of it."""
-
 LARGEST_NUMBER = 2**31 - 1
 """Of a frame in a folder; tables hold numbers of 64 bits, file names of 255 digits."""
 
@@ -109,8 +102,3 @@ DEFAULT = Limits()
 def beyond(what: str, setting: str, bound: float) -> MediaError:
     """The error that says what is out of bounds, and which setting says so."""
     return MediaError(f"{what}, and {setting} is {bound:.12g}: change `limits:` of the corpus if this is right")
-
-
-def believable(seconds: float, size: int) -> bool:
-    """Whether a header's claim of so many seconds can be true of a file of so many bytes."""
-    return seconds <= max(BELIEVED_S, size / BYTES_PER_SECOND)

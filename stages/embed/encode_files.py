@@ -92,7 +92,8 @@ class OpenEncoder:
                 store = Store(Path(scratch))
                 span = Span(file, digest, 0.0, info.duration_s, *(info.frames or (None, None)))
                 clip = Clip(str(file), (span,), str(file))
-                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()))
+                kinds = {span.digest: info.kind} if info.kind else {}
+                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings(), kinds))
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):
                 raise item

@@ -11,6 +11,7 @@ import polars as pl
 
 from cache.key_index import KeyIndex
 from pipeline.audio_store import AudioStore, recipe
+from pipeline.media.kinds import renditions
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 
@@ -31,7 +32,7 @@ class SoundReader:
         self._sample_rate = sample_rate
         self._audio = audio
         self._clips = Clips.of(clips)
-        keys = self._clips.keys(recipe(audio.settings))
+        keys = self._clips.keys(recipe(audio.settings), renditions(audio.kinds, "audio"))
         self.rows = WantedRows(self._clips.ids, keys, _groups(self._clips.first_files()), self._clips.names)
 
     @cached_property

@@ -10,6 +10,7 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.corpus_tables import media_kinds
 from pipeline.media_place import Source, open_place
 from pipeline.problems import problem_of
 from stages.report.audio_snippet import encode_snippet
@@ -55,7 +56,7 @@ class Sounds:
 
 
 def _encoded(corpus: str, span: dict) -> bytes | None:
-    store = AudioStore(Store.default(), load_corpus(corpus).audio)
+    store = AudioStore(Store.default(), load_corpus(corpus).audio, media_kinds(corpus))
 
     def source() -> Source:  # a media list is read only if need be
         return open_place(corpus_place(corpus).media).source(span["media_path"])
