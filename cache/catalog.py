@@ -116,7 +116,9 @@ class Catalog:
         chosen = self.copies.chosen(position)
         bad = np.flatnonzero(chosen < -1)
         if len(bad):
-            raise damaged_store(self._path, [one for at in bad[:1] for one in self.contradiction(position[at : at + 1])])
+            raise damaged_store(
+                self._path, [one for at in bad[:1] for one in self.contradiction(position[at : at + 1])]
+            )
         return chosen
 
     def contradiction(self, copies: np.ndarray) -> list[Damage]:

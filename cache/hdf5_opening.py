@@ -126,7 +126,11 @@ def _check_array(file: Any, path: str, name: str, shape: tuple[int | None, ...],
         good = isinstance(kind, (h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID)) and kind.dtype == dtype
     if not good:
         raise refuse("has another type than its description says")
-    if claimed is None or len(claimed) != len(shape) or any(a not in (b, None) for a, b in zip(shape, claimed, strict=True)):
+    if (
+        claimed is None
+        or len(claimed) != len(shape)
+        or any(a not in (b, None) for a, b in zip(shape, claimed, strict=True))
+    ):
         raise refuse(f"claims the shape {claimed}, which is not that of its description")
     return math.prod(claimed) * int(kind.get_size())
 

@@ -163,7 +163,9 @@ def _not_finite(group: ZarrGroup) -> list[Damage]:
         bad = np.flatnonzero(group.format.not_finite(rows.values))
         if rows.offsets is not None:
             bad = np.unique(np.searchsorted(rows.offsets, bad, side="right") - 1)
-        found += [Damage("values", (start + i, start + i + 1), "holds numbers that are not finite") for i in bad.tolist()]
+        found += [
+            Damage("values", (start + i, start + i + 1), "holds numbers that are not finite") for i in bad.tolist()
+        ]
     return found
 
 

@@ -10,9 +10,10 @@ import typer
 
 from cache import answers
 from cache import repair as repairs
-from cache.artifact import open_artifact
-from cache.errors import Damage, DamageError
+from cache.artifact import looks_like_artifact, open_artifact
+from cache.errors import Damage, DamageError, UserError
 from cache.location import Store
+from cache.places import place_of
 from pipeline.cache_commands.found import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 from pipeline.counted import counted
@@ -31,8 +32,16 @@ def verify(
     """Read every byte and list what is damaged, with file and rows; exit code 3 if anything is."""
     chosen = _chosen(paths or [])
     found: Found = []
+    unread: list[str] = []
     for path in chosen:
-        found += [(path, one) for one in _damages(path)]
+        try:
+            found += [(path, one) for one in _damages(path, unread)]
+        except DamageError as error:
+            found += [(path, one) for one in error.damages]
+        except UserError as error:  # the others are read all the same
+            unread.append(str(error))
+    if unread and not found:
+        raise _unread(unread)
     _show(found, as_json, f"{len(chosen)} checked, nothing damaged.")
     if found:
         if not as_json:
@@ -40,6 +49,8 @@ def verify(
                 "Row stores: `hearonce cache repair`. Embedding caches: delete them and run `dvc repro`. "
                 "Answers: delete those lines; the next `hearonce describe` asks again."
             )
+            for sentence in unread:
+                print(sentence)
         raise SystemExit(EXIT_PROBLEMS)
 
 
@@ -50,15 +61,31 @@ def repair(
 ) -> None:
     """Drop the damaged rows of row stores and keep all others; the next run computes what was dropped."""
     found: Found = []
+    unread: list[str] = []
+    for path in paths or []:
+        if not store_paths(path) and (Path(path).is_file() or looks_like_artifact(place_of(path))):
+            open_artifact(path)  # says what hinders, if anything does
+            raise UserError(
+                f"{path} is an embedding cache, of which no part is repaired: where `hearonce cache verify` finds "
+                "damage, delete it and run `dvc repro`."
+            )
     for path in chosen_stores(paths or []):
-        found += [(path, one) for one in repairs.repair(path, dry_run=dry_run)]
+        found += [(path, one) for one in repairs.repair(path, dry_run=dry_run, skipped=unread)]
     _show(found, as_json, "Nothing is damaged.")
     if found and not as_json:
         keys = {key for _, one in found for key in one.keys}
         verb = "would be" if dry_run else "was" if len(keys) == 1 else "were"
         print(f"{counted(len(keys), 'row')} with a known key {verb} dropped; `dvc repro` computes what is missing.")
+    if unread:
+        raise _unread(unread)
     if found and dry_run:
         raise SystemExit(EXIT_PROBLEMS)
+
+
+def _unread(sentences: list[str]) -> UserError:
+    """What could not be read, and may or may not be damaged."""
+    more = f" ({counted(len(sentences) - 1, 'more such place')})" if len(sentences) > 1 else ""
+    return UserError(f"{sentences[0].rstrip('.')}{more}.")
 
 
 def _chosen(paths: Sequence[str]) -> list[str]:
@@ -68,15 +95,12 @@ def _chosen(paths: Sequence[str]) -> list[str]:
     return [inner for path in paths for inner in (*store_paths(path), *map(str, answer_paths(path))) or (path,)]
 
 
-def _damages(path: str) -> list[Damage]:
+def _damages(path: str, unread: list[str]) -> list[Damage]:
     if is_store(path):
-        return repairs.verify(path)
+        return repairs.verify(path, skipped=unread)
     if answer_paths(path):
         return answers.verify(Path(path))
-    try:
-        return open_artifact(path).verify()
-    except DamageError as error:
-        return list(error.damages)
+    return open_artifact(path).verify()
 
 
 def _show(found: Found, as_json: bool, nothing: str) -> None:

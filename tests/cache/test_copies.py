@@ -62,7 +62,10 @@ def test_copies_that_contradict_each_other_are_named_and_never_read(tmp_path, ro
     store.read(keys(26, 27, 40))
     with pytest.raises(DamageError, match=r"differs from another row of the same key.*hearonce cache repair"):
         store.read(keys(24, 25))
-    for refused in (lambda: export(store, tmp_path / "a.npz"), lambda: merge(store, open_store(tmp_path / "b", row_format))):
+    for refused in (
+        lambda: export(store, tmp_path / "a.npz"),
+        lambda: merge(store, open_store(tmp_path / "b", row_format)),
+    ):
         with pytest.raises(UserError, match="differs from another row"):
             refused()
     compact(store)
