@@ -12,6 +12,8 @@ import stat
 import threading
 from pathlib import Path
 
+from cache.durable import make_folder, share
+
 DIGEST_BYTES = 16
 _TABLES = (
     "digests (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT)",
@@ -33,8 +35,9 @@ class DigestMemory:
             self._connection = _connected(":memory:")
             return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._connection = _connected(path)
+            share(path)  # what SQLite writes beside it has the same permissions
         except (OSError, sqlite3.DatabaseError):
             self._connection = _connected(":memory:")
 

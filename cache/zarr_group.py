@@ -32,7 +32,6 @@ from cache.plain_array import PlainArray
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
 
-
 _ROWS_BELIEVED = 1 << 20
 """A group of no more rows is believed without a look at its files' sizes; reading looks at them anyway."""
 

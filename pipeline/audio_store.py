@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from cache.durable import clean_abandoned, new_file
+from cache.durable import clean_abandoned, make_folder, new_file
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile, extract_audio
@@ -62,7 +62,7 @@ class AudioStore:
         if found is not None:
             return found
         path = self.path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if path.parent not in self._cleaned:
             self._cleaned.add(path.parent)
             clean_abandoned(path.parent)

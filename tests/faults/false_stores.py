@@ -28,7 +28,7 @@ from cache.row_format import RowFormat
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}
 ROWS = 40
 HUGE = (1 << 50, 1 << 33, 1 << 62, 10**30)
-Make = Callable[[Path], None]
+Make = Callable[[Path], object]
 
 
 class NothingToChange(Exception):
@@ -164,7 +164,7 @@ def metadata() -> Iterator[tuple[str, Callable[[dict[str, Any]], None]]]:
                 lambda one, n=name, v=value: arrays_of(one)["values"].__setitem__(n, v),
             )
     yield "no array", lambda one: arrays_of(one).clear()
-    yield "no values", lambda one: arrays_of(one).pop("values") and None
+    yield "no values", lambda one: arrays_of(one).pop("values")
     yield "arrays that are none", lambda one: arrays_of(one).update(keys=5, values="x")
     yield "no metadata", lambda one: one.__setitem__("consolidated_metadata", 5)
     yield "metadata that are a list", lambda one: one["consolidated_metadata"].__setitem__("metadata", [1])
@@ -268,7 +268,7 @@ def zarr_variants(ragged: bool) -> Iterator[tuple[str, Make]]:
     for what, change in metadata():
         yield what, document(change)
     yield from (
-        (f"zarr.json: {what}", lambda folder, d=data: (folder / "zarr.json").write_bytes(d) and None)
+        (f"zarr.json: {what}", lambda folder, d=data: (folder / "zarr.json").write_bytes(d))
         for what, data in texts(b'{\n "attributes": {"hearonce": {"hearonce_crc32c": "00000000"}}}\n')
     )
     yield from shards(ragged)
@@ -284,7 +284,7 @@ def foreign(folder: Path, source: Path) -> None:
     for name in original:
         array = original[name]
         made = packed.create_array(
-            name, shape=array.shape, dtype=str if name == "ids" else array.dtype, chunks=(16,) + array.shape[1:]
+            name, shape=array.shape, dtype=str if name == "ids" else array.dtype, chunks=(16, *array.shape[1:])
         )
         made[...] = array[...]
 
@@ -320,16 +320,16 @@ def foreign_variants() -> Iterator[tuple[str, Make]]:
         ("shape", [[1]]),
     ):
         yield f"values: {name} = {value}", array("values", lambda one, n=name, v=value: one.__setitem__(n, v))
-    yield "values: 50,000 levels", lambda one: (one / "values/zarr.json").write_bytes(b"[" * 50_000) and None
+    yield "values: 50,000 levels", lambda one: (one / "values/zarr.json").write_bytes(b"[" * 50_000)
     yield (
         "a chunk that would unpack to 8 GB",
         lambda one: (
             (one / "values/c/0/0").write_bytes(b"\x28\xb5\x2f\xfd\xe0" + (8 << 30).to_bytes(8, "little") + bytes(20))
-            and None
+           
         ),
     )
     yield "a chunk that is lost", lambda one: (one / "values/c/1/0").unlink()
-    yield "a chunk of other bytes", lambda one: (one / "values/c/1/0").write_bytes(b"?" * 50) and None
+    yield "a chunk of other bytes", lambda one: (one / "values/c/1/0").write_bytes(b"?" * 50)
     yield from ((f"foreign {what}", make) for what, make in entries("values/c/0/0"))
 
 
@@ -354,7 +354,7 @@ def hdf5_variants() -> Iterator[tuple[str, Make]]:
 
         return changed(write)
 
-    def instead(name: str, make: Callable[[Any, str, Any], None]) -> Make:
+    def instead(name: str, make: Callable[[Any, str, Any], object]) -> Make:
         def write(file: Any) -> None:
             data = file[name][...]
             del file[name]
@@ -372,48 +372,48 @@ def hdf5_variants() -> Iterator[tuple[str, Make]]:
     yield "texts", attribute(np.zeros((3, 3), "S5"))
     yield "numbers", attribute(np.zeros(3))
     for name in ("keys", "values", "ids"):
-        other: dict[str, Callable[[Any, str, Any], None]] = {
+        other: dict[str, Callable[[Any, str, Any], object]] = {
             "an external link": lambda file, n, _: file.__setitem__(n, h5py.ExternalLink("/etc/passwd", "/x")),
             "a soft link": lambda file, n, data: (
-                (file.create_dataset("other", data=data), file.__setitem__(n, h5py.SoftLink("/other"))) and None
+                (file.create_dataset("other", data=data), file.__setitem__(n, h5py.SoftLink("/other")))
             ),
             "a soft link to itself": lambda file, n, _: file.__setitem__(n, h5py.SoftLink(f"/{n}")),
             "external": lambda file, n, data: (
                 file.create_dataset(n, data.shape, data.dtype, external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
-                and None
+               
             ),
             "virtual": _virtual,
-            "a group": lambda file, n, _: file.create_group(n) and None,
+            "a group": lambda file, n, _: file.create_group(n),
             "a type": lambda file, n, data: file.__setitem__(n, data.dtype),
-            "of references": lambda file, n, data: file.create_dataset(n, data.shape, h5py.ref_dtype) and None,
+            "of references": lambda file, n, data: file.create_dataset(n, data.shape, h5py.ref_dtype),
             "of any length": lambda file, n, data: (
-                file.create_dataset(n, (ROWS,), h5py.vlen_dtype(np.float32)) and None
+                file.create_dataset(n, (ROWS,), h5py.vlen_dtype(np.float32))
             ),
             "of texts of any length": lambda file, n, data: (
-                file.create_dataset(n, (ROWS,), h5py.string_dtype()) and None
+                file.create_dataset(n, (ROWS,), h5py.string_dtype())
             ),
-            "compound": lambda file, n, data: file.create_dataset(n, (ROWS,), [("a", "f4"), ("b", "i4")]) and None,
-            "packed": lambda file, n, data: file.create_dataset(n, data=data, compression="gzip", chunks=True) and None,
-            "shuffled": lambda file, n, data: file.create_dataset(n, data=data, shuffle=True, chunks=True) and None,
+            "compound": lambda file, n, data: file.create_dataset(n, (ROWS,), [("a", "f4"), ("b", "i4")]),
+            "packed": lambda file, n, data: file.create_dataset(n, data=data, compression="gzip", chunks=True),
+            "shuffled": lambda file, n, data: file.create_dataset(n, data=data, shuffle=True, chunks=True),
             "packed by lzf": lambda file, n, data: (
-                file.create_dataset(n, data=data, compression="lzf", chunks=True) and None
+                file.create_dataset(n, data=data, compression="lzf", chunks=True)
             ),
-            "longer": lambda file, n, data: file.create_dataset(n, (ROWS + 1, *data.shape[1:]), data.dtype) and None,
+            "longer": lambda file, n, data: file.create_dataset(n, (ROWS + 1, *data.shape[1:]), data.dtype),
             "of 2^50 rows": lambda file, n, data: (
-                file.create_dataset(n, (1 << 50, *data.shape[1:]), data.dtype, chunks=(64, *data.shape[1:])) and None
+                file.create_dataset(n, (1 << 50, *data.shape[1:]), data.dtype, chunks=(64, *data.shape[1:]))
             ),
-            "without dimensions": lambda file, n, data: file.create_dataset(n, (), data.dtype) and None,
-            "empty": lambda file, n, data: file.create_dataset(n, data=h5py.Empty(data.dtype)) and None,
-            "complex": lambda file, n, data: file.create_dataset(n, data.shape, "c8") and None,
+            "without dimensions": lambda file, n, data: file.create_dataset(n, (), data.dtype),
+            "empty": lambda file, n, data: file.create_dataset(n, data=h5py.Empty(data.dtype)),
+            "complex": lambda file, n, data: file.create_dataset(n, data.shape, "c8"),
         }
         for what, make in other.items():
             yield f"{name} is {what}", instead(name, make)
     yield (
         "values are big-endian",
-        instead("values", lambda file, n, data: file.create_dataset(n, data=data.astype(">f4")) and None),
+        instead("values", lambda file, n, data: file.create_dataset(n, data=data.astype(">f4"))),
     )
     yield "values hold NaN", changed(lambda file: file["values"].__setitem__((3, 5), np.nan))
-    yield "ids of 70,000 bytes", instead("ids", lambda file, n, _: file.create_dataset(n, (ROWS,), "S70000") and None)
+    yield "ids of 70,000 bytes", instead("ids", lambda file, n, _: file.create_dataset(n, (ROWS,), "S70000"))
 
     def all_longer(rows: int) -> Make:
         def write(file: Any) -> None:
@@ -483,12 +483,12 @@ def packed_variants() -> Iterator[tuple[str, str, Make]]:
     yield (
         ".safetensors",
         "a header of 2^60 bytes",
-        lambda path: path.write_bytes((1 << 60).to_bytes(8, "little") + b"{}") and None,
+        lambda path: path.write_bytes((1 << 60).to_bytes(8, "little") + b"{}"),
     )
     for suffix in (".npz", ".safetensors", ".parquet"):
-        yield suffix, "a FIFO", lambda path: (path.unlink(), os.mkfifo(path)) and None
-        yield suffix, "a folder", lambda path: (path.unlink(), path.mkdir()) and None
-        yield suffix, "other bytes", lambda path: path.write_bytes(random.Random(1).randbytes(5000)) and None
+        yield suffix, "a FIFO", lambda path: (path.unlink(), os.mkfifo(path))
+        yield suffix, "a folder", lambda path: (path.unlink(), path.mkdir())
+        yield suffix, "other bytes", lambda path: path.write_bytes(random.Random(1).randbytes(5000))
 
 
 def build(folder: Path) -> Iterator[tuple[str, Path, bool]]:

@@ -1,4 +1,4 @@
-"""Every false store is one sentence and exit code 2: no traceback, no wait for ever, no memory for what is not there."""
+"""Every false store is one sentence and exit code 2: no traceback, no wait for ever, no memory for what it lacks."""
 
 import contextlib
 import io
