@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cache_commands import recomputing
 from pipeline.command_line import lazy_group, run
 
 COMMANDS = {
@@ -34,6 +35,8 @@ COMMANDS = {
     "checkpoints": "pipeline.checkpoints.app:app",
     "cache": "pipeline.cache_commands.app:app",
 }
+
+recomputing.STAGE = "stages.embed.recompute:recompute"
 
 app = typer.Typer(
     name="hearonce",

@@ -14,6 +14,7 @@ from cache.artifact import looks_like_artifact, open_artifact
 from cache.errors import Damage, DamageError, UserError
 from cache.location import Store
 from cache.places import place_of
+from pipeline.cache_commands import recomputing
 from pipeline.cache_commands.found import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 from pipeline.counted import counted
@@ -27,6 +28,10 @@ def verify(
         list[str] | None,
         typer.Argument(help="Row stores, embedding caches, folders of answers; all of the project by default."),
     ] = None,
+    recompute: Annotated[
+        int, typer.Option(min=0, help="Also compute so many random rows anew, by their encoders, and compare them.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of --recompute: which rows.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Read every byte and list what is damaged, with file and rows; exit code 3 if anything is."""
@@ -42,6 +47,12 @@ def verify(
             unread.append(str(error))
     if unread and not found:
         raise _unread(unread)
+    if recompute and not found:
+        if not as_json:
+            print(f"{len(chosen)} checked, nothing damaged.")
+        if not recomputing.recompute(recompute, seed, [path for path in chosen if is_store(path)], as_json):
+            raise SystemExit(EXIT_PROBLEMS)
+        return
     _show(found, as_json, f"{len(chosen)} checked, nothing damaged.")
     if found:
         if not as_json:
