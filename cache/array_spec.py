@@ -123,6 +123,8 @@ class ArraySpec:
         """The array that the metadata describe, None if it is not of this one shape (another program made it)."""
         try:
             sharding = document["codecs"][0]["configuration"]
+            if not isinstance(document["data_type"], str):
+                return None
             sizes = [*document["shape"], *sharding["chunk_shape"]]
             sizes += document["chunk_grid"]["configuration"]["chunk_shape"]
             if not all(type(one) is int and 0 <= one <= MOST_ROWS for one in sizes):  # 4096.0 and True equal numbers
@@ -135,7 +137,7 @@ class ArraySpec:
             )
             whole = 0 < spec.chunk_rows <= spec.shard_rows and spec.shard_rows % spec.chunk_rows == 0
             return spec if whole and spec.document() == document else None
-        except (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError):
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             return None
 
 

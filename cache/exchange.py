@@ -44,6 +44,8 @@ def merge(source: RowStore, target: RowStore) -> int:
                 rows.check(source.path)
                 writer.add_rows(rows)
         added += writer.committed
+    for sentence in source.catalog.unreadable.values():
+        raise UserError(f"{added} rows were added, and not all there are: {sentence}")
     return added
 
 

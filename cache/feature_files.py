@@ -303,6 +303,8 @@ def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
         if name == "values" and tensor["dtype"] != _SAFETENSORS[row_format.dtype]:
             raise ValueError(f"its values are {tensor['dtype']}, not {row_format.dtype}")
         start, stop = tensor["data_offsets"]
+        if not all(type(one) is int and one >= 0 for one in tensor["shape"]):
+            raise ValueError(f"its {name} have the shape {str(tensor['shape'])[:80]}")
         if not 0 <= start <= stop <= path.stat().st_size - 8 - length:
             raise ValueError(f"its {name} are not within the file")
         data = np.fromfile(path, np.uint8, stop - start, offset=8 + length + start)

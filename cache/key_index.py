@@ -65,7 +65,7 @@ class KeyIndex:
         first = self.find(self.packed[suspects])
         order = np.lexsort((suspects, first))
         members, first = suspects[order], first[order]
-        _, starts, counts = np.unique(first, return_index=True, return_counts=True)
+        counts = np.unique(first, return_counts=True)[1]
         several = np.repeat(counts > 1, counts)
         counts = counts[counts > 1]
         return members[several], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

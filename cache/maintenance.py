@@ -103,6 +103,7 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
         Superseded: one of the segments is gone; nothing was written.
     """
     n = sum(map(len, index.values()))
+    store.segments.check_removable(groups)
     if n:
         frames = 0
         for name, group in groups.items():

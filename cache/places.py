@@ -138,7 +138,7 @@ class LocalPlace:
         except FileNotFoundError:
             raise
         except OSError as error:
-            if error.errno == errno.ENXIO:  # a socket
+            if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, or a link to itself
                 raise FalseClaim([Damage(name, None, "is no plain file")]) from None
             raise unreadable(path, error) from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -15,6 +15,7 @@ import numpy as np
 
 from cache import documents
 from cache import keys as row_keys
+from cache.array_spec import MOST_ROWS
 from cache.errors import Damage, DamageError, FalseClaim, UserError
 from cache.row_format import RowFormat
 from cache.rows import Rows, frames_of
@@ -98,8 +99,10 @@ class RowGroup(ABC):
         check_schema(found, self.path, kind)
         own = ("schema", "format", "rows", documents.CHECKSUM)
         self.description = {name: value for name, value in found.items() if name not in own}
-        if not isinstance(found.get("format"), dict) or type(found.get("rows")) is not int or found["rows"] < 0:
+        if not isinstance(found.get("format"), dict) or type(found.get("rows")) is not int:
             raise FalseClaim([Damage("its description", None, "does not say which rows it is of, or how many")])
+        if not 0 <= found["rows"] <= MOST_ROWS:
+            raise FalseClaim([Damage("its description", None, "claims a number of rows that no store has")])
         if not isinstance(found.get("provenance", {}), dict):
             raise FalseClaim([Damage("its description", None, "has a provenance that is no JSON object")])
         try:

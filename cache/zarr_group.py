@@ -150,7 +150,10 @@ class ZarrGroup(RowGroup):
             else:
                 shape, dtype = self.claimed(0)[name]
                 any_length = name == "values" and self.format.ragged
-                self._arrays[name] = PlainArray(place, name, (None if any_length else shape[0], *shape[1:]), dtype)
+                try:
+                    self._arrays[name] = PlainArray(place, name, (None if any_length else shape[0], *shape[1:]), dtype)
+                except FileNotFoundError:
+                    raise DamageError([Damage(f"{name}/zarr.json", None, "is missing")]) from None
         return self._arrays[name]
 
     def _check_claims(self) -> None:
@@ -164,6 +167,8 @@ class ZarrGroup(RowGroup):
         most = 0
         for name, (shape, dtype) in self.claimed(values.shape[0] if values else 0).items():
             spec = specs.get(name)
+            if self._metadata and name not in self._metadata:
+                raise FalseClaim([Damage("zarr.json", None, f"does not tell of its array {name}")])
             if spec is None:
                 continue  # of another program: see `PlainArray`
             if (spec.shape, spec.dtype) != (shape, dtype):
@@ -177,7 +182,8 @@ class ZarrGroup(RowGroup):
         """Many rows are believed where a thousandth of them lies on the disk (the rest may be lost, which is damage)."""
         own = {name: spec for name, spec in specs.items() if name in self.claimed(0)}
         if "keys" not in own:
-            return  # of another program: `PlainArray` looks at its files
+            _ = self.array("keys")  # of another program: `PlainArray` looks at its files
+            return
         held = {name: self._place.child(name).nbytes() // max(1, spec.row_bytes) for name, spec in own.items()}
         rows = max((n for name, n in held.items() if name != "values" or not self.format.ragged), default=0)
         claimed = [(name, spec.shape[0], max(rows, held[name])) for name, spec in own.items()]
@@ -189,7 +195,10 @@ class ZarrGroup(RowGroup):
         """See `RowGroup.ids`."""
         if self._metadata.get("ids") == strings.document(len(self)):
             return strings.read_strings(self._place.child("ids"), len(self), "ids")
-        plain = PlainArray(self._place.child("ids"), "ids", (len(self),), np.dtype(str))
+        try:
+            plain = PlainArray(self._place.child("ids"), "ids", (len(self),), np.dtype(str))
+        except FileNotFoundError:
+            raise DamageError([Damage("ids/zarr.json", None, "is missing")]) from None
         return [str(one) for one in plain.read().tolist()]
 
     def damages(self) -> list[Damage]:
@@ -211,7 +220,11 @@ class ZarrGroup(RowGroup):
             except DamageError as error:
                 found += error.damages
         for name in self.claimed(0):
-            broken = self.array(name).damages()
+            try:
+                broken = self.array(name).damages()
+            except DamageError as error:
+                found += error.damages
+                continue
             if name == "offsets":
                 broken = [_rows_of_offsets(one, len(self)) for one in broken] or self._false_offsets(
                     self.array(name).read()

@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from cache.digests import stamp_of
-from cache.durable import clean_abandoned, new_file
+from cache.durable import clean_abandoned, make_folder, new_file
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile, extract_audio, read_audio
@@ -215,7 +215,7 @@ class AudioStore:
             found = self.find(digest)
             if found is not None and self._version(digest) != damaged:
                 return found
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             if path.parent not in self._cleaned:
                 self._cleaned.add(path.parent)
                 clean_abandoned(path.parent)

@@ -11,6 +11,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # as in many containers: ea
 
 import typer
 
+from pipeline.cache_commands import recomputing
 from pipeline.command_line import lazy_group, run
 
 COMMANDS = {
@@ -41,6 +42,8 @@ COMMANDS = {
     "checkpoints": "pipeline.checkpoints.app:app",
     "cache": "pipeline.cache_commands.app:app",
 }
+
+recomputing.STAGE = "stages.embed.recompute:recompute"
 
 app = typer.Typer(
     name="hearonce",

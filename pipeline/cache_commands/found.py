@@ -12,7 +12,7 @@ import polars as pl
 from cache import tables as schemas
 from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
-from cache.errors import UserError
+from cache.errors import Unreadable, UserError
 from cache.keys import caption_keys, clip_keys
 from cache.location import Store
 from cache.places import LocalPlace, Place, place_of
@@ -82,7 +82,10 @@ def _holds_answers(path: Path) -> bool:
 
 
 def _holds_store(place: Place) -> bool:
-    return not {"store.json", "segments"}.isdisjoint(place.names())
+    try:
+        return not {"store.json", "segments"}.isdisjoint(place.names())
+    except Unreadable:
+        return True  # who opens it learns why it cannot be read
 
 
 def chosen_stores(paths: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cache.durable import share
 from cache.errors import UserError
 from cache.places import Place
 
@@ -120,6 +121,7 @@ def keep(folder: Path, run: Run) -> None:
         descriptor = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, json.dumps(asdict(run)).encode() + b"\n")
+            share(folder / NAME)
         finally:
             os.close(descriptor)
 
