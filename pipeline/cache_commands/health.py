@@ -59,7 +59,7 @@ def repair(
     """Drop what is damaged of rows, extracted audio, answers and digests, and nothing else; the next run makes it."""
     found: Found = []
     dropped: Found = []
-    for stores, others in [_parts(path) for path in paths or [None]]:
+    for stores, others in [_parts(path) for path in paths] if paths else [_parts(None)]:
         found += [(path, one) for path in stores for one in repairs.repair(path, dry_run=dry_run)]
         dropped += [(path, one) for path in others for one in _repaired(path, dry_run)]
     _show(found + dropped, as_json, "Nothing is damaged.")
