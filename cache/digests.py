@@ -68,13 +68,11 @@ class Seen:
 
     Attributes:
         digest: of its bytes (32 hex digits).
-        stamp: that it had.
-        settled: any later change gives another stamp. If not, it is so young that a change might not show.
+        stamp: that it had; any later change gives another one.
     """
 
     digest: str
     stamp: Stamp
-    settled: bool
 
 
 class DigestMemory:
@@ -98,26 +96,27 @@ class DigestMemory:
         """
         return self.look(path).digest
 
-    def look(self, path: Path) -> Seen:
+    def look(self, path: Path, stamp: Stamp | None = None) -> Seen:
         """The digest as of `digest`, and the stamp that goes with it.
+
+        Args:
+            path: of the file or folder.
+            stamp: that it has; looked at if None.
 
         Raises:
             OSError: as of `digest`.
         """
         absolute = os.path.abspath(path)
-        stamp = stamp_of(absolute)
+        stamp = stamp or stamp_of(absolute)
         known = self._recall(_FILE, absolute, _text(stamp))
         if known is not None:
-            return Seen(known, stamp, settled=True)
-        settled = _settle(stamp)
-        before = stamp_of(absolute)
+            return Seen(known, stamp)
+        _settle(stamp)
         value = (_folder_digest if os.path.isdir(absolute) else _file_digest)(absolute).hex()
-        if stamp_of(absolute) != before:
+        if stamp_of(absolute) != stamp:
             raise OSError(errno.EBUSY, "changed while it was being read: run again when it is whole", absolute)
-        settled = settled and before == stamp
-        if settled:
-            self._remember(_FILE, absolute, _text(before), value)
-        return Seen(value, before, settled)
+        self._remember(_FILE, absolute, _text(stamp), value)
+        return Seen(value, stamp)
 
     def recall(self, identity: str, size: int | None, version: str) -> str | None:
         """The digest of a remote object, None if it has not been fetched in this size and version.
@@ -181,36 +180,37 @@ def stamp_of(path: str | Path) -> Stamp:
         return _stamp(status)
     if not stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    size, latest, listing = 0, status.st_ctime_ns, hashlib.blake2b(digest_size=8)
-    for entry in _files(os.fspath(path)):
-        one = _stamp(entry.stat())
-        size, latest = size + one.size, max(latest, one.ctime_ns)
-        listing.update(repr((entry.name, *one)).encode(errors="surrogateescape"))
-    return Stamp(size, int.from_bytes(listing.digest(), "big"), latest, status.st_ino)
+    return stamps_in(path)[0]
 
 
-def stamps_in(folder: Path) -> dict[str, Stamp]:
-    """The stamp of each file that `stamp_of` a folder is made of, by name.
+def stamps_in(folder: str | Path) -> tuple[Stamp, dict[str, Stamp]]:
+    """The stamp of a folder, and of each file that it is made of, by name.
 
     Raises:
         OSError: it cannot be read.
     """
-    return {entry.name: _stamp(entry.stat()) for entry in _files(os.fspath(folder))}
+    status = os.stat(folder)
+    found = {entry.name: _stamp(entry.stat()) for entry in _files(os.fspath(folder))}
+    size = sum(one.size for one in found.values())
+    latest = max([status.st_ctime_ns, *(one.ctime_ns for one in found.values())])
+    listing = repr(list(found.items())).encode(errors="backslashreplace")
+    digest = hashlib.blake2b(listing, digest_size=8).digest()
+    return Stamp(size, int.from_bytes(digest, "big"), latest, status.st_ino), found
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return Stamp._make((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
 
-def _settle(stamp: Stamp) -> bool:
-    """Waits until a write would be given a later time than the last one; False if that is too long."""
+def _settle(stamp: Stamp) -> None:
+    """Waits until a write would be given a later time than the last one, which was a moment ago.
+
+    A time in the future, from a clock that was set back or is another machine's, is no later write's time either.
+    """
     still = COARSE_NS if stamp.ctime_ns % 1_000_000_000 == 0 else TICK_NS
     left = stamp.ctime_ns + still - time.time_ns()
-    if left > TICK_NS:  # a coarse clock, or one that was set back
-        return False
-    if left > 0:
+    if 0 < left <= still:
         time.sleep(left / 1e9)
-    return True
 
 
 def _files(folder: str) -> list[os.DirEntry[str]]:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
-from pipeline.media.unchanged import Unchanged, digest_memory
+from pipeline.media.unchanged import Pictures, Unchanged, digest_memory
 from pipeline.media.walk import Walk, walk
 from pipeline.media_list import SUFFIXES, read_media_list
 from pipeline.remote.address import RemoteFile, scheme, url_of
@@ -37,19 +37,18 @@ class Held:
     path: Path
     original: Unchanged | None = None
 
-    def check(self, frames: Iterable[Path] | None = None) -> None:
+    def check(self) -> None:
         """Makes sure that what was read so far were the bytes of the digest: before anything made of it is kept.
-
-        Args:
-            frames: what has been read of a folder; all of it by default.
 
         Raises:
             MediaError: the medium has changed.
         """
-        if self.original is not None and frames is not None:
-            self.original.check_frames(frame.name for frame in frames)
-        elif self.original is not None:
+        if self.original is not None:
             self.original.check()
+
+    def pictures(self, numbers: Iterable[int], clamp: bool) -> Pictures | None:
+        """See `Unchanged.pictures`."""
+        return None if self.original is None else self.original.pictures(numbers, clamp)
 
 
 @contextmanager
@@ -80,7 +79,8 @@ def held(source: Source, digest: str | None = None) -> Iterator[Held]:
         except Exception:
             medium.check()  # what could not be decoded may have been half of another file
             raise
-        medium.check()
+        if not source.is_dir():  # of a folder each picture was checked
+            medium.check()
 
 
 @contextmanager

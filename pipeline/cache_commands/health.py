@@ -100,7 +100,7 @@ def repair(
                 f"{path} is an embedding cache, of which no part is repaired: where `hearonce cache verify` finds "
                 "damage, delete it and run `dvc repro`."
             )
-    for stores, others in [_parts(path) for path in paths or [None]]:
+    for stores, others in [_parts(path) for path in paths] if paths else [_parts(None)]:
         found += [(path, one) for path in stores for one in repairs.repair(path, dry_run=dry_run, skipped=unread)]
         dropped += [(path, one) for path in others for one in _repaired(path, dry_run)]
     _show(found + dropped, as_json, "Nothing is damaged.")

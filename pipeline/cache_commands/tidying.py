@@ -42,14 +42,11 @@ def gc(
     their media. Answers of language models stay: they were paid for. Audio goes only where tables tell what is wanted,
     and where no store is named, or one in which it lies.
     """
-    folders = [folder for path in stores or [Store.default().audio] for folder in audio_folders(path)]
+    folders = [folder for path in stores or [str(Store.default().audio)] for folder in audio_folders(path)]
     named = [path for path in stores or [] if not audio_folders(path) or store_paths(path)]
     chosen = chosen_stores(named) if named or not stores else []
-    if not shared and any(map(_may_be_shared, [*chosen, *map(str, folders)])):
-        raise UserError(
-            f"${STORE_VARIABLE} is set, so others may want rows that this project does not: name their embedding "
-            "caches with --keep and say --shared."
-        )
+    if not shared:
+        refuse_shared([*chosen, *map(str, folders)])
     wanted = wanted_keys(keep or [])
     if not wanted:
         raise UserError(
@@ -80,6 +77,19 @@ def compact(stores: Stores = None, dry_run: DryRun = False, as_json: AsJson = Fa
     """Merge small segments into big ones and drop second copies of rows."""
     paths = chosen_stores(stores or [])
     _show([(path, maintenance.compact(RowStore.open(path), dry_run=dry_run)) for path in paths], dry_run, as_json)
+
+
+def refuse_shared(stores: Sequence[str]) -> None:
+    """Refuses to drop what others may want.
+
+    Raises:
+        UserError: one of the stores lies where `$HEARONCE_STORE` says.
+    """
+    if any(map(_may_be_shared, stores)):
+        raise UserError(
+            f"${STORE_VARIABLE} is set, so others may want rows that this project does not: name their embedding "
+            "caches with --keep and say --shared."
+        )
 
 
 def _may_be_shared(store: str) -> bool:

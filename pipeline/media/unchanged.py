@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from cache.digests import DigestMemory, Seen, Stamp, stamp_of, stamps_in
 from cache.location import Store
 from pipeline.media.errors import MediaError
+from pipeline.media.frame_folder import PICTURE_NAME
 
 CHANGED = "has changed since it was ingested: run `dvc repro` again"
 CHANGING = "has changed while it was being read: run `dvc repro` again when it is whole"
@@ -36,7 +37,7 @@ def digest_memory() -> DigestMemory:
 class Unchanged:
     """A file or folder of this machine that has the bytes of a digest as long as `check` raises nothing.
 
-    It costs a `stat` (of a folder one of each file) unless the stamp is not the one that is remembered with the digest.
+    It costs a `stat` (of a folder one for each file), and reading it where its stamp is not the remembered one.
 
     Args:
         path: the file, or folder of frames.
@@ -48,11 +49,17 @@ class Unchanged:
     """
 
     def __init__(self, path: Path, digest: str, memory: DigestMemory) -> None:
-        self.path, self._digest, self._memory = path, digest, memory
-        self._frames: dict[str, Stamp] = stamps_in(path) if path.is_dir() else {}
-        self._seen = _look(memory, path)
+        self.path, self._memory = path, memory
+        self._files: dict[str, Stamp] = {}
+        self._seen = _seen(self._look)
         if self._seen.digest != digest:
             raise MediaError(CHANGED)
+
+    def _look(self) -> Seen:
+        if not self.path.is_dir():
+            return self._memory.look(self.path)
+        stamp, self._files = stamps_in(self.path)
+        return self._memory.look(self.path, stamp)
 
     def check(self) -> None:
         """Makes sure that all that was read so far were the bytes of the digest.
@@ -62,28 +69,51 @@ class Unchanged:
         """
         try:
             same = stamp_of(self.path) == self._seen.stamp
-            if same and not self._seen.settled:  # its times are too coarse, or in the future
-                same = self._memory.look(self.path).digest == self._digest
         except OSError:
             same = False
         if not same:
             raise MediaError(CHANGING)
 
-    def check_frames(self, names: Iterable[str]) -> None:
-        """The same for some files of a folder, which costs a `stat` of each.
+    def pictures(self, numbers: Iterable[int], clamp: bool) -> Pictures | None:
+        """Watches pictures of a folder one by one, which costs a `stat` of each; None if the medium is no folder.
+
+        Args:
+            numbers: of the pictures that will be read.
+            clamp: a number before the first picture stands for the first, one after the last for the last.
+        """
+        if not self._files:
+            return None
+        names = {int(match[1]): name for name in self._files if (match := PICTURE_NAME.fullmatch(name))}
+        chosen = {number: min(max(number, min(names)), max(names)) if clamp else number for number in {*numbers}}
+        wanted = {number: names[other] for number, other in chosen.items() if other in names}
+        stamps = {number: (self.path / name, self._files[name]) for number, name in wanted.items()}
+        self._files = {}
+        return Pictures(stamps)
+
+
+class Pictures:
+    """Pictures of a folder that must not change while they are read.
+
+    Args:
+        stamps: path and stamp of each, by number.
+    """
+
+    def __init__(self, stamps: Mapping[int, tuple[Path, Stamp]]) -> None:
+        self._stamps = stamps
+
+    def check(self, number: int) -> None:
+        """Makes sure that what was read of a picture were the bytes that went into the digest.
 
         Raises:
-            MediaError: one has changed since.
+            MediaError: it has changed since.
         """
-        if not self._seen.settled:
-            return self.check()
+        path, stamp = self._stamps[number]
         try:
-            same = all(stamp_of(self.path / name) == self._frames.get(name) for name in names)
+            same = stamp_of(path) == stamp
         except OSError:
             same = False
         if not same:
             raise MediaError(CHANGING)
-        return None
 
 
 def probed(path: Path, read: Callable[[Path], T], memory: DigestMemory) -> tuple[T, str]:
@@ -96,14 +126,14 @@ def probed(path: Path, read: Callable[[Path], T], memory: DigestMemory) -> tuple
     before = stamp_of(path) if path.exists() else None
     found = read(path)
     seen = memory.look(path)
-    if seen.stamp != before or (not seen.settled and memory.look(path).digest != seen.digest):
+    if seen.stamp != before:
         raise MediaError("is being changed: run again when it is whole")
     return found, seen.digest
 
 
-def _look(memory: DigestMemory, path: Path) -> Seen:
+def _seen(look: Callable[[], Seen]) -> Seen:
     try:
-        return memory.look(path)
+        return look()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MediaError("file not found") from error
     except PermissionError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from cache.key_index import KeyIndex
 from cache.keys import pack
 from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
-from pipeline.media.frame_folder import numbered_files
 from pipeline.media.frames import read_frames
 from pipeline.media.kinds import renditions
 from pipeline.media.limits import DEFAULT
@@ -162,13 +161,17 @@ def _read(
     for digest, (source, wanted) in files.items():
         try:
             with held(source, digest) as medium:
-                frames = numbered_files(medium.path) if medium.path.is_dir() else {}
+                numbers = [int(one.sample.positions[slot]) for one, slot in wanted]
+                in_folder = medium.pictures(numbers, wanted[0][0].sample.clamped)
                 kind = None if kinds is None else kinds.get(digest, "")
                 for index, picture in _pictures(medium.path, wanted, convert, kind, max_pixels):
                     one, slot = wanted[index]
+                    if in_folder is not None:
+                        in_folder.check(numbers[index])
                     one.add(slot, picture)
                     if one.complete:
-                        medium.check(_frames_of(one, digest, frames) if frames else None)
+                        if in_folder is None:
+                            medium.check()
                         yield one.row, one.taken()
         except Exception as error:  # the file's: clips of other files are read
             for one, _ in wanted:
@@ -178,15 +181,6 @@ def _read(
             yield one.row, one.taken()
         elif not one.done:
             yield one.row, one.fault or one.absence()
-
-
-def _frames_of(one: _Pending, digest: str, frames: Mapping[int, Path]) -> list[Path]:
-    """The files of a folder of frames that pictures of a row were read from."""
-    chosen = zip(one.sample.spans, one.sample.positions, strict=True)
-    numbers = [int(number) for which, number in chosen if one.clip.spans[which].digest == digest]
-    if one.sample.clamped:
-        numbers = [min(max(number, min(frames)), max(frames)) for number in numbers]
-    return [frames[number] for number in numbers if number in frames]
 
 
 def _pictures(

@@ -31,6 +31,11 @@ from pipeline.summary import Summary
 from stages.extract_audio.making import Extracted, Medium, extracted
 from stages.extract_audio.planning import planned
 
+OTHER_AUDIO = (
+    "an older version had extracted other audio under its digest; it is right now, but rows made from that are wrong: "
+    "`hearonce cache forget` drops them (docs/cache.md)"
+)
+
 
 @logged
 def extract_audio(
@@ -90,11 +95,6 @@ def extract_audio(
 
     if again := sum(isinstance(made.get(digest), AudioFile) for digest in damaged):
         summary.remark(f"{counted(again, 'damaged file')} extracted again")
-    if store.differing:
-        summary.remark(
-            f"{counted(len(store.differing), 'file')} of an older version had other audio than the media have, so rows "
-            "made from it may be wrong: see docs/cache.md, Audio of an older version"
-        )
     manifest = []
     for row in rows:
         audio = present[row["digest"]] or made.get(row["digest"], "no sound track")
@@ -102,6 +102,8 @@ def extract_audio(
             problems.add(row["media_id"], row["path"], audio)
             summary.failed += 1
             continue
+        if row["digest"] in store.differing:
+            problems.add(row["media_id"], row["path"], OTHER_AUDIO)
         if audio.warning:
             problems.add(row["media_id"], row["path"], audio.warning)
         manifest.append(

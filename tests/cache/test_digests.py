@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cache import digests
 from cache.digests import DigestMemory, forget_absent, repair, verify
 
 
@@ -142,17 +143,23 @@ def test_a_file_that_changes_while_it_is_read_has_no_digest(tmp_path, monkeypatc
         memory.digest(path)
 
 
-@pytest.mark.parametrize("ahead_ns", [3600 * 10**9, -5_000_000])
-def test_what_might_change_within_its_time_is_not_remembered_at_once(tmp_path, monkeypatch, ahead_ns):
-    """A clock that was set back an hour; and a file written a moment ago, for which it waits."""
-    path = tmp_path / "a"
-    path.write_bytes(b"one")
-    ctime = os.stat(path).st_ctime_ns
-    monkeypatch.setattr("cache.digests.time.time_ns", lambda: ctime - ahead_ns)
-    slept = []
-    monkeypatch.setattr("cache.digests.time.sleep", slept.append)
-    seen = DigestMemory(None).look(path)
-    assert seen.settled == bool(slept) == (ahead_ns < 0)
+@pytest.mark.parametrize(
+    ("ctime_ns", "waits_s"),
+    [
+        (10**18 + 1, 0.02),
+        (10**18 - 5_000_001, 0.015),
+        (10**18 - 10**9, 1.0),
+        (10**18 - 3 * 10**9, 0),
+        (10**18 + 10**10, 0),
+    ],
+    ids=["now", "a moment ago", "a second ago by a clock of seconds", "long ago", "by a clock that was set back"],
+)
+def test_a_file_written_a_moment_ago_is_read_when_another_write_would_show(monkeypatch, ctime_ns, waits_s):
+    monkeypatch.setattr("cache.digests.time.time_ns", lambda: 10**18 + 1)
+    waited = [0.0]
+    monkeypatch.setattr("cache.digests.time.sleep", waited.append)
+    digests._settle(digests.Stamp(1, 1, ctime_ns, 1))
+    assert waited[-1] == pytest.approx(waits_s, abs=1e-6)
 
 
 def test_digests_of_earlier_versions_are_computed_again_and_what_was_fetched_is_kept(tmp_path):

@@ -8,11 +8,17 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from media_samples import noise, tone, write_media
 
 from cache import tables as schemas
 from cache.answers import Answer, AnswerStore
+from cache.artifact_writer import write_artifact
+from cache.keys import caption_key, clip_keys, pack
+from cache.row_format import RowFormat
+from cache.row_store import RowStore
 from pipeline import layout
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
@@ -188,3 +194,41 @@ def test_what_a_killed_writer_has_left_is_no_damage(project, cache):
     (file,) = kept.path.glob("*.jsonl")
     file.write_bytes(file.read_bytes() + file.read_bytes()[:50])
     assert found_by(cache) == [] and len(kept.read()) == 1
+
+
+def test_forgotten_media_lose_their_rows_and_audio_alone(corpus, cache):
+    spans = schemas.read_table(layout.table("mine", "spans"), schemas.SPANS, pl.col("modality") == "sound")
+    keys = clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], "flac16-keep-1", None)
+    row_format = RowFormat(2)
+    store = RowStore.ensure(Path(".hearonce/rows"), "clips", "ab" * 16, row_format)
+    store.append(keys, np.zeros((len(keys), 2), np.float32))
+    numbered = pack([caption_key(f"a key that only an artifact has, {i}") for i in range(len(keys))])
+    store.append(numbered, np.ones((len(keys), 2), np.float32))
+    artifact = layout.embeddings("mine", "frames", "clips")
+    description = {"modality": "clips", "fingerprint": "ab" * 16}
+    write_artifact(artifact, spans["clip_id"].to_list(), numbered, store, description)
+    planned = answer_in(cache("forget", "tone.wav", "--dry-run", "--json")[1])
+    assert len(RowStore.open(store.path)) == 2 * len(keys) and len(flacs()) == 2
+    assert answer_in(cache("forget", "tone.wav", "--json")[1]) == planned
+    kept = (spans["media_path"] != "tone.wav").to_numpy()
+    assert [one["rows_dropped"] for one in planned] == [2 * int((~kept).sum()), 0]
+    assert [one["files_dropped"] for one in planned] == [0, 1]
+    store = RowStore.open(store.path)
+    assert len(store) == 2 * kept.sum() and len(store.missing(keys[kept])) == len(store.missing(numbered[kept])) == 0
+    assert set(flacs()) == {"noise.wav"}
+    code, _, err = cache("forget", "nobody.wav")
+    assert code == 2 and "No table in data/ names a medium 'nobody.wav'" in err
+
+
+def test_audio_that_an_older_version_took_from_another_file_is_a_problem(corpus, cache, capsys):
+    found = flacs()
+    shutil.copyfile(found["noise.wav"], found["tone.wav"])
+    plain = {"sample_rate": 16000, "channels": 1, "n_samples": 80000, "warning": None}
+    found["tone.wav"].with_suffix(".json").write_text(json.dumps(plain))
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        extract_audio("mine")
+    assert "1 computed" in capsys.readouterr().out
+    problems = schemas.read_table(layout.problems("mine", "extract_audio"), schemas.PROBLEMS)
+    assert problems["path"].to_list() == ["tone.wav"] and "hearonce cache forget" in problems["reason"][0]
+    assert found_by(cache) == []
