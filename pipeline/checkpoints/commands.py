@@ -15,6 +15,7 @@ from pipeline.checkpoints.catalogue import Entry, find, load_catalogue
 from pipeline.checkpoints.fetching import Fetching
 from pipeline.checkpoints.lock import LOCK, Record, measured, recorded, same
 from pipeline.checkpoints.wrapping import check_expected
+from pipeline.console.visible import visible
 from pipeline.exit_codes import EXIT_PROBLEMS, EXIT_USER_ERROR
 from pipeline.operations.space import size
 
@@ -45,7 +46,7 @@ def fetch(
             if len(found) == 1:
                 raise
             failures.append(error)
-            print(f"hearonce: {error}", file=sys.stderr, flush=True)
+            print(f"hearonce: {visible(error)}", file=sys.stderr, flush=True)
     if failures:
         print(f"{len(failures)} of {len(found)} could not be fetched.", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR)

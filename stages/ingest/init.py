@@ -17,6 +17,7 @@ from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
+from pipeline.console.visible import visible
 from pipeline.counted import counted
 from pipeline.media_place import MediaFolder, open_place
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
@@ -112,7 +113,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     )
     print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
-        print(f"{written_out(path)}: {written_out(reason)}")
+        print(visible(f"{path}: {reason}"))
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more that cannot be used")
     for remark in found.remarks:
