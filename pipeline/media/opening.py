@@ -37,6 +37,10 @@ def open_media(path: Path, max_pixels: int = DEFAULT.max_pixels) -> Iterator[Inp
     Raises:
         MediaError: it is missing, unreadable, empty or no media file.
     """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise MediaError("its name is not UTF-8: rename it") from error
     first_bytes(path)
     try:
         container = av.open(
@@ -59,10 +63,6 @@ def first_bytes(path: Path) -> bytes:
     Raises:
         MediaError: it is missing, unreadable or empty.
     """
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError as error:
-        raise MediaError("its name is not UTF-8: rename it") from error
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

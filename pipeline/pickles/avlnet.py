@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,14 @@ class ClipPickles:
 
     Args:
         files: subset -> file; a file may be larger than memory.
+        fault: is told of each item that is no clip, and why, which is then left out; None makes it an error.
 
     Raises:
         UserError: a file is damaged, or holds anything else; also while iterating.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], fault: Callable[[str, str], None] | None = None) -> None:
+        self._fault = fault
         remedy = f"fetch it again from {ORIGIN}"
         self._items = {subset: PickledItems(path, remedy) for subset, path in files.items()}
 
@@ -107,8 +109,15 @@ class ClipPickles:
         for subset, items in self._items.items():
             in_file: Counter[tuple[str, str]] = Counter()
             for number, item in enumerate(items):
-                clip = _clip(item, f"{items.path} item {number}")
-                same = clip.id, clip.content()
+                where = f"{items.path} item {number}"
+                try:
+                    clip = _clip(item, where)
+                    same = clip.id, clip.content()
+                except UserError as error:
+                    if self._fault is None:
+                        raise
+                    self._fault(where, str(error))
+                    continue
                 in_file[same] += 1
                 key = *same, in_file[same]
                 new = key not in known

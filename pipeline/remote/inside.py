@@ -8,7 +8,6 @@ there. What counts is the address that is connected to, so that a name which cha
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import socket
 import urllib.request
@@ -16,6 +15,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 LOOPBACK, LINK_LOCAL, PRIVATE = "loopback", "link-local", "private"
+_allowed: dict[str, frozenset[str]] = {}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -56,10 +56,11 @@ def kinds_of(host: str) -> frozenset[str]:
     return frozenset(kind for one in addresses_of(host) if (kind := kind_of(one)))
 
 
-@functools.lru_cache(4096)
 def allowed_by(host: str) -> frozenset[str]:
-    """What a listed host may redirect to, for as long as this process lasts."""
-    return kinds_of(host)
+    """What a listed host may redirect to: for as long as this process lasts, from when it first has an address."""
+    if host not in _allowed and addresses_of(host):
+        _allowed[host] = kinds_of(host)
+    return _allowed.get(host, frozenset())
 
 
 def check_host(host: str | None, allowed: Collection[str]) -> None:

@@ -48,6 +48,8 @@ def init(
     window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
 ) -> None:
     """Write starter configs for your own media and add them to params.yaml."""
+    if written_out(source) != str(source):
+        raise UserError(f"The name {written_out(source)} is not UTF-8: rename it.")
     params = load_params()
     corpus = name or re.sub(r"[^a-z0-9]+", "-", name_of(source).lower()).strip("-") or "mine"
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", corpus):

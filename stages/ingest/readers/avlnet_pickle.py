@@ -27,10 +27,16 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     """
     files, remarks = published_files(config, place.annotations)
     annotations = Annotations(remarks=remarks)
-    for subset, clip, new in ClipPickles(files):
+
+    def fault(where: str, reason: str) -> None:
+        annotations.faults.append((where, where, reason))
+
+    for subset, clip, new in ClipPickles(files, fault):
         annotations.subsets.append((subset, "clip", clip.id))
         if new:
             _add(clip, annotations)
+    if annotations.faults and not annotations.clips:
+        raise UserError(annotations.faults[0][2])
     if config.files.videos:
         annotations.remarks += _compared(place.annotations / config.files.videos, annotations)
     return annotations

@@ -51,10 +51,10 @@ def public(monkeypatch):
     """Lets 127.0.0.2 stand for an address of somebody else's."""
     real = inside.kind_of
     monkeypatch.setattr(inside, "kind_of", lambda address: "" if address == PUBLIC else real(address))
-    inside.allowed_by.cache_clear()
+    inside._allowed.clear()
     transfer._down.clear()
     yield
-    inside.allowed_by.cache_clear()
+    inside._allowed.clear()
 
 
 @pytest.fixture
@@ -77,9 +77,7 @@ def fetched(staging, url):
 def test_a_redirect_into_this_machine_is_refused(staging, servers):
     foreign, _ = servers
     assert fetched(staging, f"{foreign}/fine.mp4") == b"x" * 1000
-    with pytest.raises(
-        MediaError, match=r"redirected to 127\.0\.0\.1, a loopback address, which only a listed .*moved"
-    ):
+    with pytest.raises(MediaError, match=r"redirected to 127\.0\.0\.1, a loopback address, which .*moved\.mp4"):
         fetched(staging, f"{foreign}/moved.mp4")
 
 
@@ -114,7 +112,7 @@ def test_downloads_of_checkpoints_are_guarded_in_the_same_way(servers, tmp_path,
     with pytest.raises(PlaceError, match=r"redirected to 127\.0\.0\.1, a loopback address"):
         http.fetch(f"{foreign}/moved.mp4", tmp_path / "3", "a")
     monkeypatch.setattr(inside, "addresses_of", lambda host: ["93.184.216.34"])
-    inside.allowed_by.cache_clear()
+    inside._allowed.clear()
     with pytest.raises(PlaceError, match="loopback address"):
         http.fetch(f"{own}/a", tmp_path / "4", "a")
 
