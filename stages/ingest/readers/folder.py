@@ -70,6 +70,8 @@ def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) ->
             cues, faults = subtitles.read_cues(cue_file)
         except UserError as error:
             cues, faults = [], [str(error)]
+        except Exception as error:  # whatever a file holds, the others are read
+            cues, faults = [], [f"it cannot be read ({type(error).__name__}: {error})"]
         annotations.faults += [(file.as_posix(), str(cue_file), reason) for reason in faults]
         annotations.segments += [Segment(file, (c.text,), c.start_s, c.stop_s, cue_file.name) for c in cues]
         if not cues:
