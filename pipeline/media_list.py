@@ -128,7 +128,7 @@ def _read_delimited(path: Path) -> tuple[pl.DataFrame, list[int]]:
     columns: dict[str, list[str | None]] = {name: [] for name in table.header if name in SCHEMA}
     rows = []
     positions = [(table.header.index(name), values) for name, values in columns.items()]
-    for line, cells, fault in records(table, Items(table.header.index("url"), is_url)):
+    for line, cells, fault, _ in records(table, Items(table.header.index("url"), is_url)):
         fault = fault or next((reason for cell in cells if (reason := fault_of_text(cell))), None)
         if fault is not None:
             raise UserError(f"{path} row {line}: {fault}.")

@@ -118,6 +118,12 @@ TABLES = {  # (table, segments as (file, captions), what is said of the row that
         [("b.wav", ("wind",))],
         r"row 2: it has 1 field.*\| row 3: row 2 names no file",
     ),
+    "too few fields": (
+        "file,caption\na.wav\nb.wav,wind\n",
+        [("b.wav", ("wind",))],
+        "row 2: it has 1 field, the header 2",
+    ),
+    "no times": ("file,caption,start\na.wav,x\nb.wav,y,1\n", [("a.wav", ("x",)), ("b.wav", ("y",))], ""),
     "a zero byte": ("file,caption\na.wav,a d\0g\nb.wav,wind\n", [("b.wav", ("wind",))], "row 2: .*zero byte"),
     "a lost character": ("file,caption\na.wav,caf\ufffd\nb.wav,wind\n", [("b.wav", ("wind",))], r"row 2: .*U\+FFFD"),
     "two names": ("id,caption\ntwice,x\nb,wind\n", [("b.wav", ("wind",))], r"'twice' may be any of .*twice\.mp4"),

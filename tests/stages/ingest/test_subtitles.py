@@ -140,6 +140,7 @@ def test_what_players_accept(tmp_path, name):
         ("a.srt", cue(1, 1, 2, "a") + "2\n-00:00:03,000 --> 00:00:04,000\nb\n", 1, "line 6: .* is no time"),
         ("a.srt", cue(1, 1, 2, "a") + "2\n00:00:03,000 -> 00:00:04,000\nb\n", 1, "line 6: .* is no time"),
         ("a.srt", cue(1, 1, 2, "a") + "2\n00:00:03,000 -->\nb\n", 1, "line 6: .* is no time"),
+        ("a.srt", "1\n00:00:01,000 --> 00:00:02,000 lost\n\n", 0, "line 2: 'lost' stands behind the times"),
         ("a.srt", cue(1, 1, 2, "a") + cue(2, 3, 3, "b"), 1, "line 6: .*stops before it starts"),
         ("a.srt", cue(1, 1, 2, "a") + cue(2, 3, 4, "b\ufffd"), 1, r"line 6: .*U\+FFFD"),
         ("a.srt", cue(1, 1, 2, "a") + cue(2, 3, 4, "b&#0;"), 1, r"line 6: .*U\+FFFD"),
