@@ -1,8 +1,11 @@
+import csv
 import re
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cache.errors import UserError
 from pipeline.media_place import MediaFolder
@@ -233,3 +236,23 @@ def test_times_that_are_none_cost_their_row(tmp_path):
     assert [one.media.name for one in found.segments] == ["b.mp4"]
     assert all("is no time" in reason and len(reason) < 150 for _, _, reason in found.faults)
     assert len(found.faults) == len(wrong)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufffd"), max_size=30), max_size=6
+    ),
+    st.sampled_from(",;\t|"),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_a_csv_writer_writes_is_read(tmp_path, captions, delimiter, quoting, line_end):
+    with (tmp_path / "captions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
+        writer.writerow(["file", "caption", "start"])
+        writer.writerows([f"{number}.wav", caption, "1.5"] for number, caption in enumerate(captions))
+    found = read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
+    expected = [(caption.strip(),) if caption.strip() else () for caption in captions]
+    assert [one.captions for one in found.segments] == expected
+    assert found.faults == []
