@@ -46,7 +46,7 @@ class CorpusConfig(Settings):
         window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
         min_window_s: a shorter remainder joins the window before it.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
-            media (SRT, VTT), a `text` file beside each, or the `filename` itself.
+            media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
         audio: how sound tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).

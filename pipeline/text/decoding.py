@@ -36,7 +36,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class Decoded(NamedTuple):

@@ -32,11 +32,13 @@ class Record(NamedTuple):
         cells: as many as the header has; those that are missing at the end are empty. As far as they are known if the
             row has a fault.
         fault: why it cannot be used, else None.
+        n_fields: how many cells stand there if they are fewer than in the header, else 0.
     """
 
     line: int
     cells: list[str]
     fault: str | None = None
+    n_fields: int = 0
 
 
 class Table(NamedTuple):
@@ -123,7 +125,7 @@ def records(table: Table, items: Items) -> Iterator[Record]:
         cells = record.cells
         short = len(cells) < width
         if short:
-            record = record._replace(cells=[*cells, *[""] * (width - len(cells))])
+            record = record._replace(cells=[*cells, *[""] * (width - len(cells))], n_fields=len(cells))
         if torn_by:
             record = record._replace(fault=record.fault or _torn(torn_by))
             torn_by = 0

@@ -58,6 +58,9 @@ def read_cue_lines(text: str) -> tuple[list[Payload], list[Fault]]:
         in_note = False
         try:
             start, stop = map(seconds, parts)
+            after = line.partition(_ARROW)[2].split()[1:]
+            if not all(":" in setting for setting in after):
+                raise ValueError(f"{' '.join(after)[:100]!r} stands behind the times: write it below them")
             if stop <= start:
                 raise ValueError(f"the cue {line.strip()[:100]!r} stops before it starts")
             times.append((number, start, stop))

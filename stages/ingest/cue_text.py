@@ -10,6 +10,8 @@ from dataclasses import dataclass
 BLINK_S = 0.05
 """A cue so short that only repeats what stood there is a step of rolling captions, as YouTube makes them."""
 CONTIGUOUS_S = 0.5
+MOST_ROLLING = 8
+"""Lines that may stay from one cue to the next."""
 
 _STAMP = r"<(?:\d{1,9}:)?\d{1,2}:\d{1,2}[.,]\d{1,6}>"
 _MARKUP = re.compile(
@@ -55,27 +57,34 @@ def words_of(lines: Sequence[str]) -> str:
     return " ".join(text.split())
 
 
+def literal(line: str) -> str:
+    """A line whose words look like markup and are none, so that `words_of` gives them as they stand."""
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("{\\", "{&#92;")
+
+
 def without_repeats(cues: list[Payload]) -> list[Payload]:
     """Rolling captions with each line once, in the cue in which it appears; other captions as they are.
 
-    They are known by times within their lines (`<00:00:01.469>`), or by cues of a blink that only repeat.
+    They are known by times within their lines (`<00:00:01.469>`), or by many cues of a blink that only repeat.
     """
-    plain = [[words_of_or_raw(line) for line in cue.lines if line.strip()] for cue in cues]
-    if not any(_INLINE.search(line) for cue in cues for line in cue.lines) and not any(
-        cue.stop_s - cue.start_s <= BLINK_S and lines and lines == above[-len(lines) :]
+    plain = [[_words_or_raw(line) for line in cue.lines if line.strip()] for cue in cues]
+    blinks = sum(
+        cue.stop_s - cue.start_s <= BLINK_S and bool(lines) and lines == above[-len(lines) :]
         for cue, lines, above in zip(cues[1:], plain[1:], plain, strict=False)
-    ):
+    )
+    if blinks * 4 < max(len(cues), 1) and not any(_INLINE.search(line) for cue in cues for line in cue.lines):
         return cues
     kept = []
     shown: list[str] = []
     stopped = -1.0
     for cue, lines in zip(cues, plain, strict=True):
         raw = [line for line in cue.lines if line.strip()]
-        if abs(cue.start_s - stopped) > CONTIGUOUS_S:
+        if cue.start_s - stopped > CONTIGUOUS_S:
             shown = []
         fixed = next((n for n, line in enumerate(raw) if _INLINE.search(line)), len(raw))
         repeated = max(
-            (n for n in range(min(fixed, len(shown)) + 1) if lines[:n] == shown[len(shown) - n :]), default=0
+            (n for n in range(min(fixed, len(shown), MOST_ROLLING) + 1) if lines[:n] == shown[len(shown) - n :]),
+            default=0,
         )
         if repeated < len(raw) or not raw:
             kept.append(Payload(cue.line, cue.start_s, cue.stop_s, raw[repeated:]))
@@ -83,7 +92,7 @@ def without_repeats(cues: list[Payload]) -> list[Payload]:
     return kept
 
 
-def words_of_or_raw(line: str) -> str:
+def _words_or_raw(line: str) -> str:
     """The words of a line, or the line itself if they cannot be told."""
     try:
         return words_of([line])

@@ -188,7 +188,11 @@ def _table_rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Ite
     remarks += _column_remarks(table, columns, path)
     if n := comments_below(table, items):
         remarks.append(f"{counted(n, 'line')} of {path} with # passed over")
-    for line, cells, fault in records(table, items):
+    n_needed = max(columns.captions, default=-1) + 1
+    for line, cells, fault, n_fields in records(table, items):
+        if 0 < n_fields < n_needed:
+            has = f"it has {counted(n_fields, 'field')}, the header {len(table.header)}"
+            fault = fault or f"{has}: write the caption, or the separators of empty cells"
         start, stop = (None if column is None else cells[column] for column in (columns.start, columns.stop))
         yield Row(f"row {line}", cells[items.column], [cells[k] for k in columns.captions], (start, stop), fault)
 

@@ -10,7 +10,17 @@ from pathlib import Path
 from cache.errors import UserError
 from pipeline.suggest import did_you_mean
 
-PATHS = ("audio_path", "video_path", "media_path", "audio_file", "video_file", "media_file")
+PATHS = (
+    "file_path",
+    "filepath",
+    "fname",
+    "audio_path",
+    "video_path",
+    "media_path",
+    "audio_file",
+    "video_file",
+    "media_file",
+)
 FILE = (
     "file",
     "path",

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from xml.parsers import expat
 
-from stages.ingest.cue_text import Payload
+from stages.ingest.cue_text import Payload, literal
 
 MOST_DEEP = 100
 _OFFSET = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)(h|ms|m|s|f|t)")
 _CLOCK = re.compile(r"(\d{1,9}):(\d{2}):(\d{2})(\.\d{1,15}|:\d{1,9}(?:\.\d{1,9})?)?")
-_START = re.compile(r"\s*(?:<\?xml[^>]*\?>\s*|<!--[^>]*-->\s*|<!DOCTYPE[^>]*>\s*)*<(?:[\w.-]{1,40}:)?tt[\s>]")
+_ROOT = re.compile(r"<(?:[\w.-]{1,40}:)?tt[\s>]")
 
 
 def is_ttml(start: str) -> bool:
     """Whether a file that begins so is TTML."""
-    return _START.match(start) is not None
+    return start.lstrip().startswith("<") and _ROOT.search(start) is not None
 
 
 def read_ttml(text: str) -> tuple[list[Payload], list[tuple[int, str]]]:
@@ -91,7 +91,7 @@ class _Document:
         elif stop <= start:
             self.faults.append((self._begun, f"the paragraph stops at {stop:g} s, before or when it starts"))
         else:
-            self.cues.append(Payload(self._begun, start, stop, [_literal(line) for line in lines]))
+            self.cues.append(Payload(self._begun, start, stop, [literal(line) for line in lines]))
 
     def _characters(self, text: str) -> None:
         if self._text is not None and self._around[-1][0] in ("p", "span"):
@@ -130,8 +130,3 @@ class _Document:
 
 def _refuse_entity(*_: object) -> None:
     raise ValueError("it declares entities, which subtitles have no use for")
-
-
-def _literal(line: str) -> str:
-    """XML has no more markup in its texts: what looks like some is meant as it stands."""
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace("{\\", "{&#92;")

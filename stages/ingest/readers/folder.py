@@ -81,26 +81,34 @@ def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) ->
         annotations.segments += [Segment(file, (c.text,), c.start_s, c.stop_s, cue_file.name) for c in cues]
         if not cues:
             annotations.segments.append(Segment(file))
+    given = place.annotations
+    if given.suffix.lower() in subtitles.SUFFIXES and not any(file.stem in _stems(given) for file in files):
+        annotations.remarks.append(f"{given} is named after none of the media: call it like the one it belongs to")
     return annotations
 
 
 def _subtitles_of(file: Path, place: CorpusPlace, folders: list[Path]) -> Path | None:
     """Subtitles beside the medium (`talk.srt`, `talk.en.vtt`), or of the same stem where the annotations lie."""
-    if place.annotations.suffix.lower() in subtitles.SUFFIXES and place.annotations.stem == file.stem:
+    if place.annotations.suffix.lower() in subtitles.SUFFIXES and file.stem in _stems(place.annotations):
         return place.annotations
     return next((found for folder in folders if (found := _cue_files(folder).get(file.stem))), None)
 
 
 @lru_cache
 def _cue_files(folder: Path) -> dict[str, Path]:
-    """The first subtitles that are named after each stem: `talk.en.vtt` is so after `talk` and `talk.en`."""
+    """The first subtitles that are named after each stem."""
     found: dict[str, Path] = {}
     kinds = {suffix: suffix not in subtitles.SUFFIXES[:2] for suffix in subtitles.SUFFIXES}  # SRT and VTT before others
     present = [one for one in folder.iterdir() if one.suffix.lower() in kinds]
     for one in sorted(present, key=lambda one: (kinds[one.suffix.lower()], one), reverse=True):
-        parts = one.name.split(".")
-        found |= {".".join(parts[:n]): one for n in range(1, len(parts))}
+        found |= dict.fromkeys(_stems(one), one)
     return found
+
+
+def _stems(path: Path) -> list[str]:
+    """Of which media subtitles may be: `talk.en.vtt` of `talk` and `talk.en`."""
+    parts = path.name.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _from_texts(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
