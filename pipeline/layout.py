@@ -32,7 +32,7 @@ def embeddings(corpus: str, encoder: str, modality: str) -> Path:
 
 
 def training(name: str) -> Path:
-    """What a training leaves: `model.pth`, and `live/` with its metrics and plots."""
+    """What a training leaves: `model.pth`, `epochs/` with weights of single epochs, `live/` with metrics and plots."""
     return DATA / "trainings" / name
 
 

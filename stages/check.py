@@ -84,7 +84,7 @@ def _check_avlnets(params: Params) -> set[tuple[str, str]]:
     """Checks what AVLnet is trained on and embeds; the corpora and encoders that it embeds."""
     listed = {(one.corpus, one.encoder) for one in params.embeddings.values()}
     listed |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
-    trained = {layout.training(name) / "model.pth" for name in [*params.trainings, *params.text_trainings]}
+    trained = {layout.training(name) for name in [*params.trainings, *params.text_trainings]}
     groups: dict[str, Mapping[str, Featured]] = {
         "trainings": {**params.trainings, **params.text_trainings},
         "avlnets": {**params.avlnets, **params.text_avlnets},
@@ -111,12 +111,18 @@ def _check_avlnets(params: Params) -> set[tuple[str, str]]:
                     if subset is not None:
                         _subset(training.corpus, subset, f"{group}.{name}")
             for path in needed:
-                if path not in trained and not path.exists():
+                if not _made_by(trained, path) and not path.exists():
                     raise UserError(
                         f"{PARAMS}: {group}.{name}: {path} is missing, and no training makes it: see "
                         "`hearonce checkpoints list` and docs/avlnet-files.md."
                     )
     return {(one.corpus, one.encoder) for one in {**params.avlnets, **params.text_avlnets}.values()}
+
+
+def _made_by(trainings: set[Path], path: Path) -> bool:
+    """Whether one of the trainings, by their folders, makes a file."""
+    folder = path.parent if path.name == "model.pth" else path.parent.parent
+    return folder in trainings and path in (folder / "model.pth", folder / "epochs" / path.name)
 
 
 def _subset(corpus: str, name: str, where: str) -> None:
