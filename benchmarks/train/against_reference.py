@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 def main() -> None:
     """Makes the material, trains both ways, prints a table; exit code 1 if losses differ."""
     options = _options()
-    size = PUBLISHED if options.full else SMALL
+    size = PUBLISHED if options.full else Size(PUBLISHED.widths, SMALL.frames) if options.trunk else SMALL
     chosen = [one for one in comparison.cases(tuple(options.seeds)) if all(part in one.name for part in options.only)]
     with tempfile.TemporaryDirectory(prefix="hearonce-reference-") as folder:
         os.chdir(folder)
@@ -64,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, required=True, help="folder of github.com/roudimit/AVLnet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="*", default=[], help="trainings whose name has all of these: bi, msrvtt, ...")
+    parser.add_argument("--trunk", action="store_true", help="trunk of the published size: minutes a training")
     parser.add_argument("--full", action="store_true", help="trunk and spectrograms of the published size: hours")
     parser.add_argument("--golden", type=lambda text: Path(text).resolve(), help="file for the original's losses")
     return parser.parse_args()

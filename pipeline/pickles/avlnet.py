@@ -91,12 +91,14 @@ class ClipPickles:
 
     Args:
         files: subset -> file; a file may be larger than memory.
+        layout: whose files these should be like, as `layout` of `OfficialFiles`; None takes all.
 
     Raises:
-        UserError: a file is damaged, or holds anything else; also while iterating.
+        UserError: a file is damaged, of a corpus of the other layout, or holds anything else; also while iterating.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], layout: str | None = None) -> None:
+        self._layout = layout
         remedy = f"fetch it again from {ORIGIN}"
         self._items = {subset: PickledItems(path, remedy) for subset, path in files.items()}
 
@@ -108,6 +110,7 @@ class ClipPickles:
             in_file: Counter[tuple[str, str]] = Counter()
             for number, item in enumerate(items):
                 clip = _clip(item, f"{items.path} item {number}")
+                _check_layout(item, clip.where, self._layout)
                 same = clip.id, clip.content()
                 in_file[same] += 1
                 key = *same, in_file[same]
@@ -137,6 +140,19 @@ def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, 
         if subset not in found
     ]
     return found, lost
+
+
+def _check_layout(item: Mapping[str, Any], where: str, wanted: str | None) -> None:
+    many = isinstance(item.get("caption"), list | tuple)
+    found, sign = wanted, ""
+    if wanted == "youcook2" and (many or "eval_caption" in item):
+        found, sign = "MSR-VTT", "a list of captions" if many else "an `eval_caption`"
+    elif wanted == "msrvtt" and not many and "2d" in item and "2d_pooled" not in item:
+        found, sign = "YouCook2 or a corpus like it", "`2d` without `2d_pooled`"
+    if found != wanted:
+        raise UserError(
+            f"{where} is of {found} (it has {sign}), not of this corpus: put the corpus's own file there, of {ORIGIN}."
+        )
 
 
 def _clip(item: Any, where: str) -> PickledClip:

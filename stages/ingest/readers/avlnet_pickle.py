@@ -26,7 +26,7 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     """
     files, remarks = published_files(config, place.annotations)
     annotations = Annotations(remarks=remarks)
-    for subset, clip, new in ClipPickles(files):
+    for subset, clip, new in ClipPickles(files, config.files.layout):
         annotations.subsets.append((subset, "clip", clip.id))
         if new:
             _add(clip, annotations)
