@@ -35,7 +35,7 @@ class PickledClip:
 
     Attributes:
         id: its name there.
-        captions: its texts; MSR-VTT has 20 in training.
+        captions: its texts in the order of the file; MSR-VTT has 20 in training, of which some are equal.
         eval_caption: the one text that MSR-VTT is scored on, or None.
         video: the video it was cut from, or its own name.
         start_s: where it begins in the video; 0 if that is not said.
@@ -91,12 +91,14 @@ class ClipPickles:
 
     Args:
         files: subset -> file; a file may be larger than memory.
+        layout: whose files these should be like, as `layout` of `OfficialFiles`; None takes all.
 
     Raises:
-        UserError: a file is damaged, or holds anything else; also while iterating.
+        UserError: a file is damaged, of a corpus of the other layout, or holds anything else; also while iterating.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], layout: str | None = None) -> None:
+        self._layout = layout
         remedy = f"fetch it again from {ORIGIN}"
         self._items = {subset: PickledItems(path, remedy) for subset, path in files.items()}
 
@@ -108,6 +110,7 @@ class ClipPickles:
             in_file: Counter[tuple[str, str]] = Counter()
             for number, item in enumerate(items):
                 clip = _clip(item, f"{items.path} item {number}")
+                _check_layout(item, clip.where, self._layout)
                 same = clip.id, clip.content()
                 in_file[same] += 1
                 key = *same, in_file[same]
@@ -139,6 +142,19 @@ def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, 
     return found, lost
 
 
+def _check_layout(item: Mapping[str, Any], where: str, wanted: str | None) -> None:
+    many = isinstance(item.get("caption"), list | tuple)
+    found, sign = wanted, ""
+    if wanted == "youcook2" and (many or "eval_caption" in item):
+        found, sign = "MSR-VTT", "a list of captions" if many else "an `eval_caption`"
+    elif wanted == "msrvtt" and not many and "2d" in item and "2d_pooled" not in item:
+        found, sign = "YouCook2 or a corpus like it", "`2d` without `2d_pooled`"
+    if found != wanted:
+        raise UserError(
+            f"{where} is of {found} (it has {sign}), not of this corpus: put the corpus's own file there, of {ORIGIN}."
+        )
+
+
 def _clip(item: Any, where: str) -> PickledClip:
     if not isinstance(item, dict) or not isinstance(item.get("id"), str | int):
         raise UserError(f"{where} is no dict with an `id`: take the file as published ({ORIGIN}).")
@@ -151,7 +167,7 @@ def _clip(item: Any, where: str) -> PickledClip:
         raise UserError(f"{where} has no numbers as `start` and `end`: take the file as published.") from None
     return PickledClip(
         id,
-        tuple(dict.fromkeys(str(text) for text in texts if str(text).strip())),
+        tuple(str(text) for text in texts if str(text).strip()),
         str(item["eval_caption"]) if item.get("eval_caption") is not None else None,
         str(item.get("video_id", id)),
         start,

@@ -42,7 +42,7 @@ def import_features(
     problems = Problems("import_features", strict)
     summary = Summary(f"import_features {corpus}", unit="rows")
     with summary.timed("read"):
-        clips = ClipPickles(files)
+        clips = ClipPickles(files, config.files.layout)
         found = survey(clips, lambda clip, reason: problems.add(clip.id, clip.where, reason))
     with summary.timed("write"):
         write(clips, found, lambda encoder: layout.embeddings(corpus, encoder, "clips"))
