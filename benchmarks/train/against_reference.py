@@ -2,8 +2,8 @@
 
     python -m benchmarks.train.against_reference --reference AVLNET_FOLDER
 
-AVLNET_FOLDER is a checkout of github.com/roudimit/AVLnet. Both sides read the same made pickles, which ours imports with
-the commands that users run. `--golden FILE` writes the original's losses for tests/parity.
+AVLNET_FOLDER is a checkout of github.com/roudimit/AVLnet. Both sides read the same made pickles, which ours imports
+with the commands that users run. `--golden FILE` writes the original's losses for tests/parity.
 """
 
 from __future__ import annotations

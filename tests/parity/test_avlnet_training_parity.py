@@ -1,4 +1,4 @@
-"""Losses of training against those of the original's `train.py` on the same pickles (benchmarks/train/against_reference).
+"""Losses of training against those of the original's `train.py` on the same pickles (benchmarks/train).
 
 The golden file has 20 losses of each of several trainings; with $AVLNET_REFERENCE, a checkout of the original, they are
 made anew and must be the same.

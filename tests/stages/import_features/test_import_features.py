@@ -101,8 +101,16 @@ def test_msrvtt_splits_that_overlap_and_the_captions_it_is_scored_on(official):
     assert len(read_subset("msrvtt", "train-7k")) == 3 and len(read_subset("msrvtt", "train-1k-a")) == 5
     assert read_subset("msrvtt", "test") == {"video5", "video6"}
     texts = table("msrvtt", "pairs").join(table("msrvtt", "captions"), on="caption_id")
-    assert texts.filter(clip_id="video1", source="given")["text"].to_list() == ["1 is seen", "a video of 1", "1 is seen"]
-    assert texts.filter(clip_id="video6", source="given")["text"].to_list() == ["6 is seen", "a video of 6", "6 is seen"]
+    assert texts.filter(clip_id="video1", source="given")["text"].to_list() == [
+        "1 is seen",
+        "a video of 1",
+        "1 is seen",
+    ]
+    assert texts.filter(clip_id="video6", source="given")["text"].to_list() == [
+        "6 is seen",
+        "a video of 6",
+        "6 is seen",
+    ]
     assert texts.filter(source="eval")["text"].to_list() == ["a video of 5", "a video of 6"]
 
 
@@ -221,7 +229,9 @@ def test_a_pickle_of_another_corpus_under_the_right_name_is_refused(official, co
     avlnet_files.msrvtt(other)
     for name in ("msrvtt_train.pkl", "msrvtt_jsfusion_test.pkl"):
         (folder / "youcook_train_audio.pkl").write_bytes((other / name).read_bytes())
-        with pytest.raises(UserError, match=r"youcook_train_audio\.pkl item 0 is of MSR-VTT .*put the corpus's own file"):
+        with pytest.raises(
+            UserError, match=r"youcook_train_audio\.pkl item 0 is of MSR-VTT .*put the corpus's own file"
+        ):
             command("youcook2")
     folder, _ = official("msrvtt", avlnet_files.msrvtt)
     avlnet_files.youcook(other)

@@ -37,7 +37,9 @@ def test_a_state_of_the_other_mode_is_refused_and_kept(corpus, monkeypatch):
     saved = state.read_bytes()
     assert torch.load(state, weights_only=True)["mode"] == "eval"
     write_training("small", mode="train", epochs=3)
-    with pytest.raises(UserError, match=r"saved in mode eval, .* in mode train: write `mode: eval` to go on, or delete"):
+    with pytest.raises(
+        UserError, match=r"saved in mode eval, .* in mode train: write `mode: eval` to go on, or delete"
+    ):
         run()
     assert state.read_bytes() == saved
     write_training("small", mode="eval", epochs=3)

@@ -111,7 +111,9 @@ def test_the_file_of_mixed_precision_is_one_to_start_from(corpus):
     run("first")
     weights = torch.load(layout.training("first") / "model.pth", weights_only=True)
     amp = {"loss_scaler0": {"loss_scale": 65536.0, "unskipped": 3}}
-    torch.save({"net": weights, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]}, "amp": amp}, "amp_checkpoint.pt")
+    torch.save(
+        {"net": weights, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]}, "amp": amp}, "amp_checkpoint.pt"
+    )
     assert load_avlnet(Path("amp_checkpoint.pt")).shape.dim == 8
     write_training("plain", start=layout.training("first") / "model.pth", epochs=1)
     write_training("wrapped", start="amp_checkpoint.pt", epochs=1)
