@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from avlnet_samples import CORPUS, evaluations, run, write_corpus, write_training
+from avlnet_samples import evaluations, run, write_training
 
 from cache.errors import UserError
 from pipeline import layout
 from stages.avlnet.weights import load_avlnet
+from stages.train.batches import BatchReader
 from stages.train.config import load_training
 from stages.train.evaluation import evaluate
-from stages.train.batches import BatchReader
 from stages.train.features import CachedFeatures
 from stages.train.kept_epochs import is_best
 
