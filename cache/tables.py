@@ -103,7 +103,7 @@ LEVELS: Schema = {
     "rms_dbfs": pl.Float64,
     "subset": pl.String,
 }
-"""How loud each clip with audio is (-inf: digital silence), and which of the subsets `audible` and `silent` it is in."""
+"""How loud each clip with audio is (-inf: digital silence), and its subset, `audible` or `silent`."""
 
 AUDIO: Schema = {
     "media_id": pl.String,

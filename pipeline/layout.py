@@ -37,7 +37,7 @@ def levels(corpus: str) -> Path:
 
 
 def training(name: str) -> Path:
-    """What a training leaves: `model.pth`, and `live/` with its metrics and plots."""
+    """What a training leaves: `model.pth`, `epochs/` with weights of single epochs, `live/` with metrics and plots."""
     return DATA / "trainings" / name
 
 

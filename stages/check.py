@@ -139,7 +139,7 @@ def _check_avlnets(params: Params, missing: list[Lacking]) -> set[tuple[str, str
 
 def _there(needed: list[Path], trained: set[Path], where: str, missing: list[Lacking]) -> None:
     for path in needed:
-        if path.parent in trained or path.exists():
+        if _made_by(trained, path) or path.exists():
             continue
         name = catalogued(path)
         if name is None:
@@ -173,6 +173,12 @@ def _embedded_by_avlnets(params: Params) -> set[tuple[str, str]]:
             )
         found[embedding] = name
     return set(found)
+
+
+def _made_by(trainings: set[Path], path: Path) -> bool:
+    """Whether one of the trainings, by their folders, makes a file."""
+    folder = path.parent if path.name == "model.pth" else path.parent.parent
+    return folder in trainings and path in (folder / "model.pth", folder / "epochs" / path.name)
 
 
 def _subset(corpus: str, name: str, where: str) -> None:

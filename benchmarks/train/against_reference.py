@@ -2,8 +2,8 @@
 
     python -m benchmarks.train.against_reference --reference AVLNET_FOLDER
 
-AVLNET_FOLDER is a checkout of github.com/roudimit/AVLnet. Both sides read the same made pickles, which ours imports with
-the commands that users run. `--golden FILE` writes the original's losses for tests/parity.
+AVLNET_FOLDER is a checkout of github.com/roudimit/AVLnet. Both sides read the same made pickles, which ours imports
+with the commands that users run. `--golden FILE` writes the original's losses for tests/parity.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.train import comparison
-from benchmarks.train.comparison import PUBLISHED, SMALL, Case, Size
+from benchmarks.train.comparison import PUBLISHED, SMALL, Case, Curve, Size
 
 TOLERANCE = 1e-3
 
@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 def main() -> None:
     """Makes the material, trains both ways, prints a table; exit code 1 if losses differ."""
     options = _options()
-    size = PUBLISHED if options.full else SMALL
+    size = PUBLISHED if options.full else Size(PUBLISHED.widths, SMALL.frames) if options.trunk else SMALL
     chosen = [one for one in comparison.cases(tuple(options.seeds)) if all(part in one.name for part in options.only)]
     with tempfile.TemporaryDirectory(prefix="hearonce-reference-") as folder:
         os.chdir(folder)
@@ -43,18 +43,22 @@ def main() -> None:
         if options.golden:
             options.golden.write_text(_golden(chosen, theirs, torch.__version__))
         comparison.import_material()
-        ours = [comparison.our_losses(case, size) for case in chosen]
+        ours = [comparison.ours(case, size) for case in chosen]
         os.chdir("/")
-    print("\n| training | original: mode | original: losses 1, 2, 3, 20 | ours | largest relative difference |")
-    print("|---|---|---|---|---|")
+    print("\n| training | original: mode | original: losses 1, 2, 3, 20 | ours | largest difference | evaluations |")
+    print("|---|---|---|---|---|---|")
     worst = 0.0
     for case, wanted, found in zip(chosen, theirs, ours, strict=True):
-        modes = {"train" if training else "eval" for training, _ in wanted}
-        losses = np.array([loss for _, loss in wanted])[: comparison.N_LOSSES]
-        difference = float(np.max(np.abs(np.array(found)[: len(losses)] / losses - 1)))
+        modes = set(wanted.modes)
+        curves = [one.losses[: comparison.N_LOSSES] for one in (wanted, found)]
+        difference = float(np.max(np.abs(np.array(curves[1]) / curves[0] - 1)))
         worst = max(worst, difference) if modes == {case.mode} else np.inf
-        shown = (" ".join(f"{one:.5f}" for one in [*curve[:3], curve[-1]]) for curve in (losses, found[: len(losses)]))
-        print(f"| {case.name} | {', '.join(sorted(modes))} | {' | '.join(shown)} | {difference:.1e} |")
+        shown = (" ".join(f"{one:.5f}" for one in [*curve[:3], curve[-1]]) for curve in curves)
+        same = "same" if np.allclose(wanted.evaluations, found.evaluations) else "other"
+        print(
+            f"| {case.name} | {', '.join(sorted(modes))} | {' | '.join(shown)} | {difference:.1e} | "
+            f"{same if wanted.evaluations else ''} |"
+        )
     print(f"\n{len(chosen)} trainings of {comparison.N_LOSSES} steps: largest relative difference {worst:.1e}")
     sys.exit(0 if worst <= TOLERANCE else 1)
 
@@ -64,13 +68,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, required=True, help="folder of github.com/roudimit/AVLnet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="*", default=[], help="trainings whose name has all of these: bi, msrvtt, ...")
+    parser.add_argument("--trunk", action="store_true", help="trunk of the published size: minutes a training")
     parser.add_argument("--full", action="store_true", help="trunk and spectrograms of the published size: hours")
     parser.add_argument("--golden", type=lambda text: Path(text).resolve(), help="file for the original's losses")
     return parser.parse_args()
 
 
-def original(reference: Path, cases: list[Case], size: Size) -> list[list[tuple[bool, float]]]:
-    """Mode (whether train) and loss of every step of each training in the original's code."""
+def original(reference: Path, cases: list[Case], size: Size) -> list[Curve]:
+    """What comes of each training in the original's code."""
     request = {
         "reference": str(reference),
         "widths": size.widths,
@@ -85,15 +90,15 @@ def original(reference: Path, cases: list[Case], size: Size) -> list[list[tuple[
         check=True,
         env={**os.environ, "PYTHONPATH": str(comparison.REPOSITORY)},
     )
-    found: list[list[tuple[bool, float]]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return [Curve(**one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 
-def _golden(cases: list[Case], found: list[list[tuple[bool, float]]], version: str) -> str:
-    rows: list[dict[str, Any]] = [
-        {**asdict(case), "losses": [round(loss, 6) for _, loss in steps][: comparison.N_LOSSES]}
-        for case, steps in zip(cases, found, strict=True)
-    ]
+def _golden(cases: list[Case], found: list[Curve], version: str) -> str:
+    rows: list[dict[str, Any]] = []
+    for case, curve in zip(cases, found, strict=True):
+        losses = [round(loss, 6) for loss in curve.losses][: comparison.N_LOSSES]
+        evaluations = [[round(value, 4) for value in one] for one in curve.evaluations]
+        rows.append({"case": asdict(case), "losses": losses, "evaluations": evaluations})
     lines = ",\n".join(json.dumps(row) for row in rows)
     return f'{{"made_by": "python -m benchmarks.train.against_reference, torch {version}", "cases": [\n{lines}\n]}}\n'
 

@@ -18,6 +18,7 @@ from unittest import mock
 
 import numpy as np
 
+from stages.avlnet.retrieval import SIDES, direction
 from stages.avlnet.shape import Mode, Objective, Variant
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,6 +27,7 @@ Start = Literal["scratch", "checkpoint"]
 
 N_TRAIN, N_TEST, BATCH, EPOCHS, N_LOSSES = 44, 12, 8, 4, 20
 DIM, WORD_DIM, LEARNING_RATE, DECAY = 32, 20, 1e-4, 0.9
+METRICS = ("R@1", "R@5", "R@10", "MedR")
 VOCABULARY = [f"word{i}" for i in range(60)]
 VECTORS = Path("vectors.bin")
 FILES = {
@@ -84,6 +86,21 @@ class Case:
     def checkpoint(self) -> Path:
         """Weights to start from; the original takes an `e` before the number for that of an epoch."""
         return Path(f"{self.variant}-s{self.seed}.pth")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What comes of a training.
+
+    Attributes:
+        modes: `train` or `eval` of the network at each step.
+        losses: of each step.
+        evaluations: R@1, R@5, R@10 (percent) and MedR before each epoch and after the last, of the first direction.
+    """
+
+    modes: list[str]
+    losses: list[float]
+    evaluations: list[list[float]]
 
 
 def cases(seeds: tuple[int, ...] = (1, 2, 3)) -> list[Case]:
@@ -195,8 +212,8 @@ def import_material() -> None:
         embed_captions(corpus, "word2vec", device="cpu")
 
 
-def our_losses(case: Case, size: Size) -> list[float]:
-    """The losses of all steps of `hearonce train`, in the order of clips and with the captions of this comparison."""
+def ours(case: Case, size: Size) -> Curve:
+    """What comes of `hearonce train`, in the order of clips and with the captions of this comparison."""
     from pipeline import layout
     from stages.train.command import train
 
@@ -226,8 +243,16 @@ def our_losses(case: Case, size: Size) -> list[float]:
     (folder / f"{case.name}.yaml").write_text("".join(f"{key}: {value}\n" for key, value in written.items()))
     with _own_order():
         train(case.name, device="cpu", workers=1, processes=1, save_every=1e9)
-    rows = (layout.training(case.name) / "live/plots/metrics/train/loss.tsv").read_text().splitlines()[1:]
-    return [float(row.split("\t")[1]) for row in rows]
+    plots = layout.training(case.name) / "live/plots/metrics"
+    losses = _column(plots / "train/loss.tsv")
+    if case.mode == "train":
+        return Curve([case.mode] * len(losses), losses, [])
+    names = [plots / "evaluation" / direction(*SIDES[case.variant]) / f"{name}.tsv" for name in METRICS]
+    return Curve([case.mode] * len(losses), losses, [list(row) for row in zip(*map(_column, names), strict=True)])
+
+
+def _column(path: Path) -> list[float]:
+    return [float(row.split("\t")[1]) for row in path.read_text().splitlines()[1:]]
 
 
 @contextmanager

@@ -27,7 +27,7 @@ MODULES = ("args", "loss", "metrics", "model_davenet", "model", "youcook_dataloa
 
 
 def main() -> None:
-    """Trains each case; prints whether the network was in train mode, and the loss, of every step of each."""
+    """Trains each case; prints `comparison.Curve` of each."""
     request = json.loads(sys.stdin.read())
     reference, size = Path(request["reference"]), Size(tuple(request["widths"]), request["frames"])
     torch.set_num_threads(1)
@@ -73,7 +73,7 @@ def _stand_ins() -> None:
     sys.modules["youtube_dataloader"].Youtube_DataLoader = None  # type: ignore[attr-defined]
 
 
-def _trained(reference: Path, case: Case, size: Size) -> list[tuple[bool, float]]:
+def _trained(reference: Path, case: Case, size: Size) -> dict[str, list[Any]]:
     clock = _Clock(case.seed)
     for name in MODULES:
         _load(name, reference, size)
@@ -87,6 +87,15 @@ def _trained(reference: Path, case: Case, size: Size) -> list[tuple[bool, float]
 
     loader._get_caption = get_caption
     steps: list[tuple[bool, float]] = []
+    evaluations: list[list[float]] = []
+    metrics_of = sys.modules["metrics"].compute_metrics
+
+    def compute_metrics(*arguments: Any) -> Any:
+        found = metrics_of(*arguments)
+        evaluations.append([*(100 * found[name] for name in ("R1", "R5", "R10")), float(found["MR"])])
+        return found
+
+    sys.modules["metrics"].compute_metrics = compute_metrics  # type: ignore[attr-defined]
     source = (reference / "train.py").read_text()
     for old, new in {
         "    shuffle=True,\n    batch_sampler=None,": "    sampler=ORDERED(dataset),\n    batch_sampler=None,",
@@ -99,7 +108,8 @@ def _trained(reference: Path, case: Case, size: Size) -> list[tuple[bool, float]
     given = {"__name__": "__main__", "STEPS": steps, "ORDERED": lambda data: _Ordered(len(data), clock)}
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         exec(compile(source, "train.py", "exec"), given)
-    return steps
+    modes = ["train" if training else "eval" for training, _ in steps]
+    return {"modes": modes, "losses": [loss for _, loss in steps], "evaluations": evaluations}
 
 
 def _load(name: str, reference: Path, size: Size) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache.durable import new_directory, new_file
 from pipeline.checkpoints.extraction import Limits, extract
-from pipeline.checkpoints.wrapping import lift
+from pipeline.checkpoints.wrapping import add_missing, lacks, lift
 
 _FOLDERS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar", ".zip")
 _FILES = (".gz", ".bz2", ".xz")
@@ -43,9 +43,15 @@ def unpack(path: Path, limits: Limits = _LIMITS, expected: Sequence[str] = ()) -
             or goes beyond the limits; or the disk is full. Nothing of it is left.
     """
     target = unpacked(path)
+    if target.is_dir():
+        lift(target, expected)
+        if lacks(target, expected):  # files of another source stand there, or of another archive
+            with new_directory(target.with_name(f"{target.name}.unpacked")) as temporary:
+                extract(path, temporary, limits)
+                lift(temporary, expected)
+            add_missing(target.with_name(f"{target.name}.unpacked"), target)
+        return target
     if target.exists():
-        if target.is_dir():
-            lift(target, expected)
         return target
     folder = path.name.endswith(_FOLDERS)
     with new_directory(target) if folder else new_file(target) as temporary:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
+from cache.durable import remove
 from cache.errors import UserError
 
 _JUNK = ("__MACOSX", ".DS_Store")
@@ -32,6 +33,21 @@ def lift(folder: Path, expected: Sequence[str] = ()) -> None:
         inner.rmdir()
 
 
+def lacks(folder: Path, expected: Sequence[str]) -> list[str]:
+    """Which expected files a folder does not have."""
+    return [one for one in expected if not (folder / one).exists()]
+
+
+def add_missing(source: Path, target: Path) -> None:
+    """Moves files into a folder that has none of their name, and drops the others with their folder."""
+    for file in sorted(one for one in source.rglob("*") if one.is_file()):
+        place = target / file.relative_to(source)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(place)
+    remove(source)
+
+
 def check_expected(folder: Path, expected: Sequence[str], archive: Path, name: str) -> None:
     """Checks that an unpacked archive has what the project reads of it.
 
@@ -44,7 +60,7 @@ def check_expected(folder: Path, expected: Sequence[str], archive: Path, name: s
     Raises:
         UserError: a file lacks; says which, and what is there instead.
     """
-    lacking = [one for one in expected if not (folder / one).exists()]
+    lacking = lacks(folder, expected)
     if not lacking:
         return
     there = _shown(sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()))
@@ -57,7 +73,7 @@ def check_expected(folder: Path, expected: Sequence[str], archive: Path, name: s
 
 def _wrapper(folder: Path, expected: Sequence[str]) -> Path | None:
     entries = [one for one in folder.iterdir() if not _is_junk(one)]
-    lacking = [one for one in expected if not (folder / one).exists()]
+    lacking = lacks(folder, expected)
     if expected and not lacking:
         return None
     folders = [one for one in entries if one.is_dir() and not one.is_symlink()]

@@ -103,10 +103,10 @@ def commands(lacking: Iterable[Lacking]) -> list[str]:
             readers += [one.reader] if one.reader not in readers else []
     lines = []
     for name, paths in by_name.items():
-        readers = dict.fromkeys(reader for some in paths.values() for reader in some)
+        needing = list(dict.fromkeys(reader for readers in paths.values() for reader in readers))
         some = ", ".join(path.as_posix() for path in list(paths)[:3])
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        needed = ", ".join(list(readers)[:3]) + (f" and {len(readers) - 3} more" if len(readers) > 3 else "")
+        needed = ", ".join(needing[:3]) + (f" and {len(needing) - 3} more" if len(needing) > 3 else "")
         lines.append(f"{some}{more} (for {needed}): uv run {fetch_command([name])}{copies.get(name, '')}")
     return lines
 

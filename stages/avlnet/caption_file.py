@@ -35,7 +35,9 @@ def open_captions(path: Path) -> CaptionFile:
     if path.suffix not in PICKLED:
         return CaptionFile(path)
     if not path.is_file():
-        raise UserError(f"{path} is missing: take HowTo100M's caption.pickle.")
+        raise UserError(
+            f"{path} is missing: take HowTo100M's caption.pickle (`hearonce checkpoints fetch HowTo100M --unpack`)."
+        )
     digest = digest_of(path)
     imported = Store.default().captions / f"{digest}.h5"
     if not imported.exists():

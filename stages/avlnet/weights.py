@@ -84,6 +84,6 @@ def load_avlnet(path: Path) -> AvlNet:
 
 
 def save_weights(net: AvlNet, path: Path) -> None:
-    """Writes a network as the authors do, whole or not at all."""
-    with new_file(path) as temporary:
-        torch.save(net.state_dict(), temporary)
+    """Writes a network as the authors do, whole or not at all; equal weights give equal bytes."""
+    with new_file(path) as temporary, temporary.open("wb") as file:  # by a path, its random name would be in the bytes
+        torch.save(net.state_dict(), file)

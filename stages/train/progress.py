@@ -74,7 +74,8 @@ class SavedProgress:
             if state["mode"] != self._mode:
                 raise UserError(
                     f"{self._path} is this training as saved in mode {state['mode']}, which cannot go on in mode "
-                    f"{self._mode}: write `mode: {state['mode']}` to go on, or delete {self._path.parent} to begin anew."
+                    f"{self._mode}: write `mode: {state['mode']}` to go on, or delete {self._path.parent} to begin "
+                    "anew."
                 )
             net.load_state_dict(state["net"])
             stepper.optimizer.load_state_dict(state["optimizer"])

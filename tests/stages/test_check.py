@@ -101,3 +101,20 @@ def test_a_typo_in_any_cluster_is_named(demo):
     path.write_text("kind: slrm\n")
     with pytest.raises(UserError, match=r"no kind of cluster 'slrm', did you mean 'slurm'"):
         check()
+
+
+def test_weights_of_an_epoch_are_made_by_its_training(demo):
+    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
+    folder = Path("configs/trainings/demo")
+    folder.mkdir()
+    (folder / "first.yaml").write_text("corpus: demo\nkeep: all\n")
+    params = yaml.safe_load(demo.read_text())
+    params["embeddings"] |= {encoder: {"corpus": "demo", "encoder": encoder} for encoder in features.values()}
+    params["trainings"] = {name: {"corpus": "demo", **features} for name in ("first", "second")}
+    demo.write_text(yaml.safe_dump(params))
+    for made in ("data/trainings/first/epochs/e2.pth", "data/trainings/first/model.pth"):
+        (folder / "second.yaml").write_text(f"corpus: demo\nstart: {made}\n")
+        check()
+    (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/third/epochs/e2.pth\n")
+    with pytest.raises(UserError, match=r"data/trainings/third/epochs/e2\.pth is missing, and no training makes it"):
+        check()

@@ -65,7 +65,8 @@ class JoinedTower:
     @torch.inference_mode()
     def encode(self, batch: Sequence[Item]) -> NDArray[np.float32]:
         """Float32 (len(batch), dim)."""
-        wanted = {sound.key: sound for sound, _ in batch if isinstance(sound, Sound)}
+        heard: list[Any] = [sound for sound, _ in batch]
+        wanted = {sound.key: sound for sound in heard}
         known = {key: self._sounds[key] for key in wanted if key in self._sounds}
         new = [key for key in wanted if key not in known]
         if new:
@@ -76,8 +77,9 @@ class JoinedTower:
             self._sounds.move_to_end(key)
         while len(self._sounds) > SOUNDS_KEPT:
             self._sounds.popitem(last=False)
-        sounds = torch.stack([known[sound.key] for sound, _ in batch if isinstance(sound, Sound)])
-        words = torch.from_numpy(np.stack([words for _, words in batch])).to(self._device)
+        sounds = torch.stack([known[sound.key] for sound in heard])
+        texts: list[Any] = [words for _, words in batch]
+        words = torch.from_numpy(np.stack(texts)).to(self._device)
         return self._net.joined(sounds, words).float().cpu().numpy()
 
 

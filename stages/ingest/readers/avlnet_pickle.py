@@ -31,7 +31,7 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     def fault(where: str, reason: str) -> None:
         annotations.faults.append((where, where, reason))
 
-    for subset, clip, new in ClipPickles(files, fault):
+    for subset, clip, new in ClipPickles(files, config.files.layout, fault):
         annotations.subsets.append((subset, "clip", clip.id))
         if new:
             _add(clip, annotations)

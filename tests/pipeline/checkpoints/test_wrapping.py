@@ -61,6 +61,19 @@ def test_a_folder_that_was_unpacked_with_its_top_folder_is_lifted(project, check
     assert sorted(one.name for one in folder.iterdir()) == sorted(RELEASE)
 
 
+def test_a_folder_with_files_of_another_source_is_filled(project, checkpoints, tmp_path):
+    """`fetch resnext101` puts its file into the folder that the archive becomes."""
+    folder = Path("checkpoints/AVLnet_release_models")
+    folder.mkdir(parents=True)
+    (folder / "resnext101.pth").write_bytes(b"mine")
+    archive = pack(tmp_path / "AVLnet_release_models.tar.gz", RELEASE, "AVLnet_release")
+    code, _, err = checkpoints("fetch", "AVLnet_release_models", "--from", archive, "--unpack")
+    assert code == 0, err
+    assert sorted(one.name for one in folder.iterdir()) == sorted(RELEASE)
+    assert (folder / "resnext101.pth").read_bytes() == b"mine"
+    assert sorted(one.name for one in Path("checkpoints").iterdir() if one.is_dir()) == ["AVLnet_release_models"]
+
+
 def test_an_archive_without_the_expected_files_says_what_lacks_and_what_is_there(project, checkpoints, tmp_path):
     archive = pack(tmp_path / "AVLnet_release_models.tar.gz", RELEASE[:2], "AVLnet_release")
     code, _, err = checkpoints("fetch", "AVLnet_release_models", "--from", archive, "--unpack")
@@ -88,4 +101,4 @@ def test_files_of_one_name_are_both_kept(tmp_path):
 
 def test_holds_are_of_archives_only(project):
     catalogue = load_catalogue()
-    assert {name for name, one in catalogue.items() if one.holds and one.file} == set(ARCHIVES)
+    assert {name for name, one in catalogue.items() if one.holds and one.file} == {*ARCHIVES, "HowTo100M"}

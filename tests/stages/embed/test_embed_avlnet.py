@@ -166,6 +166,14 @@ def test_only_texts_that_an_experiment_reads_are_embedded(corpus, variant, capsy
         assert f"; texts of {source}, which experiments read" in capsys.readouterr().out
 
 
+def test_equal_weights_are_equal_bytes(corpus):
+    """So that a training that is run again makes nothing after it run again."""
+    write_encoder("bi")
+    first = Path("net.pth").read_bytes()
+    write_encoder("bi")
+    assert Path("net.pth").read_bytes() == first
+
+
 def test_one_yaml_serves_several_trainings(corpus, capsys):
     """`CONFIG@TRAINING`: other weights, other rows, artifacts of their own; equal weights, the same rows."""
     write_encoder("bi")
