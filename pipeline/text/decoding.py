@@ -112,7 +112,7 @@ def decode(data: bytes, path: Path, what: str) -> Decoded:
         if codec_of_zeros := _utf16_without_mark(data):
             codec, name = codec_of_zeros, "UTF-16"
     try:
-        text = data[marked:].decode(codec)
+        text = data[marked:].decode(codec).lstrip("\ufeff")  # some files have the mark twice
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, marked + error.start) + 1
         if name != "UTF-8":

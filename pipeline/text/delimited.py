@@ -230,8 +230,10 @@ def _closing(table: Table, begin: int, items: Items) -> int:
     quotes = 0
     for n, line in enumerate(islice(table.lines, begin, begin + MOST_LINES), 1):
         quotes += line.count('"') - line.count('\\"')
-        if n > 1 and items.named_by(line.rstrip("\r\n").split(table.separator)):
-            return 1
+        if n > 1:
+            cells = line.rstrip("\r\n").split(table.separator)
+            if items.named_by(cells) or (not items.by_form and 1 < len(table.header) <= len(cells)):
+                return 1
         if n > 1 and quotes % 2 == 0:
             return n
         if n == 1 and quotes % 2 == 0:

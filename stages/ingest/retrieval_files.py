@@ -19,6 +19,8 @@ from pipeline.pickles.arrays import read_array
 from pipeline.text.decoding import fault_of_text, read_text
 from stages.ingest.clock import seconds
 
+MOST_DIGITS = 9
+_FRAME = re.compile(rf"[0-9]{{1,{MOST_DIGITS}}}")
 ID, PARTICIPANT, VIDEO, START_FRAME, STOP_FRAME, NARRATION = 0, 1, 2, 6, 7, 8
 
 
@@ -69,12 +71,16 @@ class ClipRows:
         """Class numbers of each row, written `3` or `[3, 17]`.
 
         Raises:
-            UserError: the file has no such column.
+            UserError: the file has no such column, or a number there is absurd.
         """
         if name not in self.header:
             raise UserError(f"{self.path} has no column {name!r}, from which relevancy is built: use relevancy: file.")
         position = self.header.index(name)
-        return [frozenset(int(number) for number in re.findall(r"\d+", row[position])) for row in self.rows]
+        classes = [frozenset(re.findall(r"[0-9]+", row[position])) for row in self.rows]
+        for number, row in enumerate(classes, 2):
+            if any(len(one) > MOST_DIGITS for one in row):
+                raise UserError(f"{self.path} row {number}: {name!r} holds a number of more than {MOST_DIGITS} digits.")
+        return [frozenset(map(int, row)) for row in classes]
 
 
 def read_clips(folder: Path, name: str, origin: str) -> ClipRows:
@@ -93,7 +99,7 @@ def read_clips(folder: Path, name: str, origin: str) -> ClipRows:
     for number, row in enumerate(rows, 2):
         try:
             times.append((seconds(row[start]), seconds(row[stop])))
-            if not (row[START_FRAME] + row[STOP_FRAME]).isdigit():
+            if not all(_FRAME.fullmatch(row[column]) for column in (START_FRAME, STOP_FRAME)):
                 raise ValueError("columns 7 and 8 are no frame numbers")
         except ValueError as error:
             raise UserError(f"{path} row {number}: {error}; fetch the file again.") from None

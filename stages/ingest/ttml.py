@@ -102,7 +102,7 @@ class _Document:
             if given.get(name, "").isdecimal() and len(given[name]) < 16:
                 self._rates[name] = float(given[name])
         above, _, below = given.get("frameRateMultiplier", "1 1").replace(":", " ").partition(" ")
-        if above.isdecimal() and below.strip().isdecimal() and int(below) and len(above + below) < 30:
+        if len(above + below) < 30 and above.isdecimal() and below.strip().isdecimal() and int(below):
             self._rates["frameRateMultiplier"] = int(above) / int(below)
 
     def _times(self, given: dict[str, str], parent_s: float) -> tuple[float, float | None]:

@@ -21,7 +21,9 @@ from pipeline.problems import Problems
 from pipeline.text.decoding import fault_of_text
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.listing import read_listing, urls_in
+from stages.ingest.question_file import read_questions
 from stages.ingest.readers.folder import read
+from stages.ingest.retrieval_files import read_clips
 from stages.ingest.subtitles import read_cues
 from stages.ingest.tables import Medium, build
 
@@ -226,3 +228,45 @@ def test_any_bytes_as_a_media_list_give_a_sentence(tmp_path, data, name):
     for reader in (read_media_list, urls_in):
         with contextlib.suppress(UserError):
             reader(path)
+
+
+CLIP = "id,participant,video,a,b,c,first,last,text,start_timestamp,stop_timestamp,verb_class\n"
+ROW = ["id1", "P01", "P01_01", "", "", "", "10", "20", "take cup", "00:00:01.00", "00:00:02.00", "3"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        (6, "", "columns 7 and 8 are no frame numbers"),
+        (6, "²", "columns 7 and 8 are no frame numbers"),
+        (7, "9" * 5000, "columns 7 and 8 are no frame numbers"),
+        (8, "caf\ufffd", r"row 2: .*U\+FFFD"),
+        (8, "a\0", "row 2: .*zero byte"),
+        (9, "9" * 5000, "row 2: .*is no time"),
+        (11, "9" * 5000, "row 2: 'verb_class' holds a number of more than 9 digits"),
+        (11, "3,x", "more columns than the header in row 2"),
+        (8, '"open', "no readable table"),
+    ],
+)
+def test_official_tables_that_were_changed_are_said(tmp_path, column, value, reason):
+    (tmp_path / "clips.csv").write_text(CLIP + ",".join([*ROW[:column], value, *ROW[column + 1 :]]) + "\n")
+    with pytest.raises(UserError, match=reason):
+        read_clips(tmp_path, "clips.csv", "somewhere").classes("verb_class")
+
+
+@pytest.mark.parametrize("value", ["1e999", "NaN", "1e300", '"x"', "null", "[1]", "-5"])
+def test_questions_that_cannot_be_are_problems_of_their_own(tmp_path, value):
+    def question(stop: str, text: str = "#C C cuts") -> str:
+        choice = '{"video_uid": "v", "clip_start": 1.0, "clip_end": %s}'
+        choices = ", ".join(f'"{n}": {choice % (stop if n == 4 else "2.0")}' for n in range(5))
+        return f'{{"query": {{"clip_text": "{text}"}}, "choices": {{{choices}}}, "answer": 0, "types": 1}}'
+
+    questions = [question("3.0"), question(value), question("3.0", "half \\ud83c"), question("4.0")]
+    path = tmp_path / "q.json"
+    path.write_text("{" + ", ".join(f'"{n}": {text}' for n, text in enumerate(questions)) + "}")
+    entries, faults = read_questions(path, "somewhere")
+    assert [entry.key for entry in entries] == ["0", "3"] and [id for id, _, _ in faults] == ["1", "2"]
+    for text in ("[" * 100_000, '{"0": ' + "9" * 5000 + "}", "{"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"q\.json is (nested too deeply|no valid JSON)"):
+            read_questions(path, "somewhere")

@@ -106,6 +106,11 @@ TABLES = {  # (table, segments as (file, captions), what is said of the row that
         [("b.wav", ("wind, and rain",))],
         r"row 2: a quotation mark is not closed",
     ),
+    "an open quote above ids that are not there": (
+        'youtube_id,caption\nb,wind\ngone1,"a dog\ngone2,rain\ngone3,storm"\n',
+        [("b.wav", ("wind",)), ("gone2", ("rain",)), ("gone3", ('storm"',))],
+        "row 3: a quotation mark is not closed",
+    ),
     "text after a quote": (
         'file,caption\na.wav,"a dog" barks\nb.wav,wind\n',
         [("b.wav", ("wind",))],
@@ -164,7 +169,7 @@ def test_tables_of_people_and_programs(tmp_path, name):
     for file in ("a.wav", "b.wav", "sub/d.wav", "twice.wav", "twice.mp4"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
-    for bom in (b"", b"\xef\xbb\xbf"):
+    for bom in (b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2):
         (tmp_path / "captions.csv").write_bytes(bom + text.encode())
         found = read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
         assert [(one.media.as_posix(), one.captions) for one in found.segments] == segments
