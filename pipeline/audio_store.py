@@ -164,7 +164,7 @@ class AudioStore:
     def _record(self, digest: str) -> AudioRecord | None:
         path = self.path(digest)
         try:
-            record = read_record(path.with_suffix(".json"), digest, self.folder.name)
+            record = read_record(path.with_suffix(".json"), digest, path.parents[1].name)
             return record if path.stat().st_size == record.nbytes else None
         except (NoRecord, OSError):
             return None
@@ -212,7 +212,7 @@ class AudioStore:
                         medium.path, temporary, channels=self.settings.channels, bits=self.settings.bits
                     )
                     medium.check()
-                    record = AudioRecord.of(temporary, digest, self.folder.name, made)
+                    record = AudioRecord.of(temporary, digest, path.parents[1].name, made)
                     if self._older(path) and not _same_audio(path, temporary, record):
                         self.differing.add(digest)
                         event("an older version had extracted other audio", logging.WARNING, path=str(path))
@@ -222,7 +222,7 @@ class AudioStore:
     def _older(self, path: Path) -> bool:
         """Whether a file was extracted by a version that wrote no checksums."""
         try:
-            read_record(path.with_suffix(".json"), path.stem, self.folder.name)
+            read_record(path.with_suffix(".json"), path.stem, path.parents[1].name)
         except NoRecord as error:
             return str(error) == OF_OLDER_VERSION and path.is_file()
         return False

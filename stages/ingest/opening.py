@@ -12,7 +12,7 @@ from cache.digests import DigestMemory
 from pipeline.audio_store import AudioStore
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import AudioTrack, MediaInfo, VideoTrack, probe
-from pipeline.media.unchanged import probed
+from pipeline.media.unchanged import ingested
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging, resolved
@@ -48,8 +48,10 @@ class Opener:
         """
         source = self.place.source(path.as_posix())
         if isinstance(source, Path):
-            info, digest = probed(source, probe, self.memory)
-            return Medium(digest, info)
+            medium = ingested(source, self.memory)
+            info = probe(source)
+            medium.check()
+            return Medium(medium.digest, info)
         return self._remote(resolved(source), path in self.heard)
 
     def _remote(self, source: RemoteFile, heard: bool) -> Medium:

@@ -113,7 +113,7 @@ def test_a_file_that_is_written_while_it_is_ingested_is_a_problem(sounds, monkey
     monkeypatch.setattr("stages.ingest.opening.probe", slow_writer)
     ingest("mine", keep_going=True)
     found = [(row["path"], row["reason"]) for row in read_problems(layout.PROBLEMS, load_params())]
-    assert found == [("x.wav", "is being changed: run again when it is whole")]
+    assert found == [("x.wav", "has changed while it was being read: run `dvc repro` again when it is whole")]
     assert set(digests()) == {"stays.wav"}
 
 
