@@ -6,17 +6,15 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from cache.digests import DigestMemory, Seen, Stamp, stamp_of, stamps_in
 from cache.location import Store
 from pipeline.media.errors import MediaError
 from pipeline.media.frame_folder import PICTURE_NAME
+from pipeline.media.opening import first_bytes
 
 CHANGED = "has changed since it was ingested: run `dvc repro` again"
 CHANGING = "has changed while it was being read: run `dvc repro` again when it is whole"
-
-T = TypeVar("T")
 
 _memories: dict[tuple[int, str], DigestMemory] = {}
 
@@ -44,12 +42,16 @@ class Unchanged:
         digest: of its bytes.
         memory: of digests.
 
+    Attributes:
+        path: the same.
+        digest: the same.
+
     Raises:
         MediaError: it is missing, cannot be read, or has other bytes.
     """
 
     def __init__(self, path: Path, digest: str, memory: DigestMemory) -> None:
-        self.path, self._memory = path, memory
+        self.path, self.digest, self._memory = path, digest, memory
         self._files: dict[str, Stamp] = {}
         self._seen = _seen(self._look)
         if self._seen.digest != digest:
@@ -116,19 +118,16 @@ class Pictures:
             raise MediaError(CHANGING)
 
 
-def probed(path: Path, read: Callable[[Path], T], memory: DigestMemory) -> tuple[T, str]:
-    """What `read` finds out about a file or folder, and the digest of the very bytes that it has read.
+def ingested(path: Path, memory: DigestMemory) -> Unchanged:
+    """A file or folder as it is now, whose digest is not known yet; `Unchanged.check` comes after reading it.
 
     Raises:
-        MediaError: of `read`, or the medium changes meanwhile.
-        OSError: it cannot be read.
+        MediaError: it is missing, empty, or cannot be read.
+        OSError: it cannot be read to its end, or changes meanwhile.
     """
-    before = stamp_of(path) if path.exists() else None
-    found = read(path)
-    seen = memory.look(path)
-    if seen.stamp != before:
-        raise MediaError("is being changed: run again when it is whole")
-    return found, seen.digest
+    if not path.is_dir():
+        first_bytes(path)
+    return Unchanged(path, memory.digest(path), memory)
 
 
 def _seen(look: Callable[[], Seen]) -> Seen:

@@ -20,7 +20,7 @@ from pipeline.config.corpus import AudioSettings
 from pipeline.device import pick_device
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
-from pipeline.media.unchanged import digest_memory, probed
+from pipeline.media.unchanged import digest_memory, ingested
 from pipeline.problems import problem_of, written_out
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
@@ -84,13 +84,14 @@ class OpenEncoder:
 
     def _clip(self, file: Path) -> np.ndarray:
         try:
-            info, digest = probed(file, probe, digest_memory())
+            medium = ingested(file, digest_memory())
+            info = probe(file)
             missing = "sound track" if isinstance(self.encoder.clip_input, AudioInput) else "picture"
             if (info.audio if missing == "sound track" else info.video) is None:
                 raise MediaError(f"no {missing}")
             with tempfile.TemporaryDirectory() as scratch:
                 store = Store(Path(scratch))
-                span = Span(file, digest, 0.0, info.duration_s, *(info.frames or (None, None)))
+                span = Span(file, medium.digest, 0.0, info.duration_s, *(info.frames or (None, None)))
                 clip = Clip(str(file), (span,), str(file))
                 kinds = {span.digest: info.kind} if info.kind else {}
                 reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings(), kinds))

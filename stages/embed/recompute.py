@@ -23,7 +23,8 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place, load_params
 from pipeline.corpus_tables import read_extended
 from pipeline.fingerprints import fingerprint_of
-from pipeline.row_making import LocalMaker, reason
+from pipeline.problems import problem_of
+from pipeline.row_making import LocalMaker
 from pipeline.summary import Summary
 from pipeline.wanted_rows import WantedRows
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
@@ -115,7 +116,7 @@ def _compared(side: _Cached, rows: WantedRows) -> Iterator[Compared]:
         for row, result in made.results:
             where = (side.encoder, side.corpus, row.id, row.key.hex(), row.path, _segment(side, row.key))
             if isinstance(result, Exception):
-                yield Compared(*where, None, False, reason(result))
+                yield Compared(*where, None, False, problem_of(result))
                 continue
             assert side.store is not None
             try:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from cache.digests import DigestMemory
 from pipeline.audio_store import AudioStore
 from pipeline.media.errors import MediaError
 from pipeline.media.limits import DEFAULT, Limits
-from pipeline.media.opening import first_bytes
 from pipeline.media.probe import probe, recalled, remember, within
-from pipeline.media.unchanged import probed
+from pipeline.media.unchanged import ingested
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging, resolved
@@ -49,15 +47,13 @@ class Opener:
         """
         source = self.place.source(path.as_posix())
         if isinstance(source, Path):
-            if not source.is_dir():
-                first_bytes(source)  # says what is wrong in one sentence
-            digest = self.memory.digest(source)
-            known = recalled(self.memory, digest)
-            if known is not None:
-                return Medium(digest, within(known, self.limits))
-            info, digest = probed(source, partial(probe, limits=self.limits), self.memory)
-            remember(self.memory, digest, info)
-            return Medium(digest, info)
+            medium = ingested(source, self.memory)
+            info = recalled(self.memory, medium.digest)
+            if info is None:
+                info = probe(source, self.limits)
+                medium.check()
+                remember(self.memory, medium.digest, info)
+            return Medium(medium.digest, within(info, self.limits))
         return self._remote(resolved(source), path in self.heard)
 
     def _remote(self, source: RemoteFile, heard: bool) -> Medium:

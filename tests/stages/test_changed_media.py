@@ -4,19 +4,24 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from media_samples import frame_number, noise, numbered_frames, tone, write_media
 from PIL import Image
 
 from cache import tables as schemas
 from cache.digests import DigestMemory
+from cache.location import Store
 from pipeline import layout
+from pipeline.audio_store import AudioStore
+from pipeline.config.corpus import AudioSettings
 from pipeline.config.params import load_params
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_reader import FrameReader
+from stages.embed.sound_reader import SoundReader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
@@ -113,7 +118,7 @@ def test_a_file_that_is_written_while_it_is_ingested_is_a_problem(sounds, monkey
     monkeypatch.setattr("stages.ingest.opening.probe", slow_writer)
     ingest("mine", keep_going=True)
     found = [(row["path"], row["reason"]) for row in read_problems(layout.PROBLEMS, load_params())]
-    assert found == [("x.wav", "is being changed: run again when it is whole")]
+    assert found == [("x.wav", "has changed while it was being read: run `dvc repro` again when it is whole")]
     assert set(digests()) == {"stays.wav"}
 
 
@@ -201,3 +206,23 @@ def test_a_picture_that_changes_meanwhile_costs_the_clip_that_shows_it(folder):
     assert len(found) == 9
     assert not isinstance(found["0"], MediaError)
     assert isinstance(found["1"], MediaError) and "while it was being read" in str(found["1"])
+
+
+def test_clips_of_damaged_audio_are_read_as_before_or_say_why(sounds):
+    ingest("mine")
+    extract_audio("mine")
+    store, known = AudioStore(Store.default(), AudioSettings()), digests()
+    spans = {name: Span(Path("media", name), digest, 0.0, 1.0) for name, digest in known.items()}
+    reader = SoundReader(16000, [Clip(name, (span,), name) for name, span in spans.items()], store)
+    expected = {row.id: samples for row, samples in reader.read(reader.rows)}
+    for digest in known.values():
+        data = bytearray(store.path(digest).read_bytes())
+        data[20] ^= 1  # the rate
+        store.path(digest).write_bytes(data)
+    replace(sounds[1], Path("media/x.wav"))
+    found = {row.id: samples for row, samples in reader.read(reader.rows)}
+    np.testing.assert_array_equal(found["stays.wav"], expected["stays.wav"])
+    assert "does not match its checksum" in str(found["x.wav"]) and "has changed since it was ing" in str(
+        found["x.wav"]
+    )
+    assert store.checked(known["stays.wav"]) is not None and store.checked(known["x.wav"]) is None
