@@ -16,30 +16,29 @@ from cache.durable import new_file
 from cache.errors import UserError
 from pipeline.remote.address import RemoteFile, is_url, location
 from pipeline.suggest import did_you_mean
+from pipeline.text.decoding import fault_of_text, read_text
+from pipeline.text.delimited import Items, open_table, records
 
 TABLES = (".csv", ".tsv", ".parquet")
 SUFFIXES = (*TABLES, ".txt")
+WHAT = "media list"
 SCHEMA = {"path": pl.String, "url": pl.String, "size": pl.Int64, "etag": pl.String}
 
 
-def read_media_list(path: Path, bad_lines: list[str] | None = None) -> pl.DataFrame:
+def read_media_list(path: Path) -> pl.DataFrame:
     """Reads a list into a frame of `SCHEMA`, in which every path is set and unique; size and etag may be null.
-
-    Args:
-        path: the list.
-        bad_lines: is told of each line that is not UTF-8, which is left out; None makes it an error.
 
     Raises:
         UserError: it cannot be read, or a row names no URL or the same path as another.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} is no media list ({', '.join(SUFFIXES)}): `hearonce list-media` makes one.")
-    frame = _read_text(path, bad_lines) if path.suffix.lower() == ".txt" else _read_table(path, bad_lines)
+    frame, rows = _read_text(path) if path.suffix.lower() == ".txt" else _read_table(path)
     urls = frame["url"].to_list()
     for number, url in enumerate(urls):
         if not url or not is_url(url):
             raise UserError(
-                f"{_row(path, number)} names {repr(url) if url else 'nothing'}, which is no URL such as s3://bucket/key."
+                f"{_row(path, rows[number])} names {repr(url) if url else 'nothing'}, which is no URL such as s3://bucket/key."
             )
     if not urls:
         raise UserError(f"{path} lists no media.")
@@ -52,11 +51,10 @@ def read_media_list(path: Path, bad_lines: list[str] | None = None) -> pl.DataFr
     seen: dict[str, int] = {}
     for number, name in enumerate(given):
         if name.startswith("/") or ".." in name.split("/"):
-            raise UserError(f"{_row(path, number)}: the path {name!r} must be relative and without `..`.")
+            raise UserError(f"{_row(path, rows[number])}: the path {name!r} must be relative and without `..`.")
         if seen.setdefault(name, number) != number:
-            raise UserError(
-                f"{_row(path, number)} has the path {name!r} like {_row(path, seen[name])}: give each its own `path`."
-            )
+            other = _row(path, rows[seen[name]])
+            raise UserError(f"{_row(path, rows[number])} has the path {name!r} like {other}: give each its own `path`.")
     return frame
 
 
@@ -88,45 +86,20 @@ def names_of(urls: Sequence[str]) -> list[str]:
     return ["/".join(place.split("/")[common:]).lstrip("/") for place in places]
 
 
-def _lines(path: Path, bad_lines: list[str] | None) -> str:
-    """The text of a list; a file name may be of bytes that are not UTF-8, and its line alone is left out."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        kept = [line for line in data.splitlines(keepends=True) if _is_utf8(line)]
-        if bad_lines is None or b"\0" in data or not kept or not _is_utf8(data.splitlines()[0]):
-            raise
-        for number, line in enumerate(data.splitlines(), 1):
-            if not _is_utf8(line):
-                bad_lines.append(f"line {number} is not UTF-8: {line.decode('utf-8', 'backslashreplace')[:200]}")
-        return b"".join(kept).decode("utf-8-sig")
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _read_text(path: Path, bad_lines: list[str] | None) -> pl.DataFrame:
-    try:
-        lines = _lines(path, bad_lines).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The media list {path} cannot be read ({error}).") from None
+def _read_text(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
+    lines = read_text(path, WHAT).text.splitlines()
     urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"]))
+    return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"])), range(1, len(urls) + 1)
 
 
-def _read_table(path: Path, bad_lines: list[str] | None) -> pl.DataFrame:
+def _read_table(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
+    """The rows of a table, and by which number each is called."""
     try:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path)
+            rows: Sequence[int] = range(1, len(frame) + 1)
         else:
-            text = _lines(path, bad_lines)
-            frame = pl.read_csv(text.encode(), separator=_separator(path, text), infer_schema=False)
+            frame, rows = _read_delimited(path)
         names = [name for name in frame.columns if name in SCHEMA]
         if "url" not in names:
             guess = "; ".join(f"{name!r}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
@@ -136,21 +109,33 @@ def _read_table(path: Path, bad_lines: list[str] | None) -> pl.DataFrame:
             wrong = (told.is_null() & frame["size"].is_not_null()).arg_true()
             if len(wrong):
                 size = frame["size"][wrong[0]]
-                raise UserError(f"{_row(path, wrong[0])}: the size {size!r} is no whole number of bytes.")
-        return frame.select(**_columns(names))
-    except UnicodeDecodeError as error:
-        raise UserError(f"The media list {path} is no text in UTF-8 ({error}): save it as CSV in UTF-8.") from None
+                raise UserError(f"{_row(path, rows[wrong[0]])}: the size {size!r} is no whole number of bytes.")
+        return frame.select(**_columns(names)), rows
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"The media list {path} cannot be read ({reason}).") from None
 
 
-def _separator(path: Path, text: str) -> str:
-    """Some spreadsheets write semicolons into their CSV."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    header = text.partition("\n")[0]
-    return ";" if ";" in header and "," not in header else ","
+def _read_delimited(path: Path) -> tuple[pl.DataFrame, list[int]]:
+    """A table of text, all cells as text and empty ones as null; and the line of each row."""
+    text = read_text(path, WHAT).text
+    table = open_table(text, lambda names: len({*names} & {*SCHEMA}), "\t" if path.suffix.lower() == ".tsv" else ",")
+    twice = next((name for name in SCHEMA if table.header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has {table.header.count(twice)} columns {twice!r}: remove or rename all but one.")
+    if "url" not in table.header:
+        return pl.DataFrame(schema={name: pl.String for name in table.header if name}), []
+    columns: dict[str, list[str | None]] = {name: [] for name in table.header if name in SCHEMA}
+    rows = []
+    positions = [(table.header.index(name), values) for name, values in columns.items()]
+    for line, cells, fault, _ in records(table, Items(table.header.index("url"), is_url)):
+        fault = fault or next((reason for cell in cells if (reason := fault_of_text(cell))), None)
+        if fault is not None:
+            raise UserError(f"{path} row {line}: {fault}.")
+        rows.append(line)
+        for position, values in positions:
+            values.append(cells[position].strip() or None)
+    return pl.DataFrame(columns, dict.fromkeys(columns, pl.String)), rows
 
 
 def _columns(names: list[str]) -> dict[str, pl.Expr]:
@@ -158,6 +143,4 @@ def _columns(names: list[str]) -> dict[str, pl.Expr]:
 
 
 def _row(path: Path, number: int) -> str:
-    if path.suffix.lower() == ".txt":
-        return f"{path} URL {number + 1}"
-    return f"{path} row {number + (1 if path.suffix.lower() == '.parquet' else 2)}"
+    return f"{path} {'URL' if path.suffix.lower() == '.txt' else 'row'} {number}"

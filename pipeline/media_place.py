@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
+from pipeline.media.unchanged import Pictures, Unchanged, digest_memory
 from pipeline.media.walk import Walk, walk
 from pipeline.media_list import SUFFIXES, read_media_list
 from pipeline.remote.address import RemoteFile, scheme, url_of
@@ -23,26 +25,69 @@ Source = Path | RemoteFile
 """A medium: a file of this machine (or a folder of frames), or one that has to be fetched."""
 
 
-@contextmanager
-def local(source: Source, digest: str | None = None) -> Iterator[Path]:
-    """Yields a path of this machine at which a medium can be read within the block.
+@dataclass(frozen=True)
+class Held:
+    """A medium that can be read at a path of this machine.
 
-    A file of this machine is yielded as it is. Another is fetched unless it is staged, and stays staged within the
-    block; a thread should hold one at a time.
+    Attributes:
+        path: the file or folder.
+        original: what tells whether it changes; None for a copy of our own.
+    """
+
+    path: Path
+    original: Unchanged | None = None
+
+    def check(self) -> None:
+        """Makes sure that what was read so far were the bytes of the digest: before anything made of it is kept.
+
+        Raises:
+            MediaError: the medium has changed.
+        """
+        if self.original is not None:
+            self.original.check()
+
+    def pictures(self, numbers: Iterable[int], clamp: bool) -> Pictures | None:
+        """See `Unchanged.pictures`."""
+        return None if self.original is None else self.original.pictures(numbers, clamp)
+
+
+@contextmanager
+def held(source: Source, digest: str | None = None) -> Iterator[Held]:
+    """Makes a medium readable at a path of this machine within the block, and refuses one with other bytes.
+
+    A file of this machine is read where it is; its size, times and inode are looked at before and after, and its bytes
+    when these are not the remembered ones. Another is fetched unless it is staged, and stays staged within the block; a
+    thread should hold one at a time.
 
     Args:
         source: the medium.
-        digest: of the bytes that a remote file must have; None takes what there is.
+        digest: of the bytes that it must have; None takes what there is.
 
     Raises:
-        MediaError: it cannot be had, or has other bytes.
+        MediaError: it cannot be had, has other bytes, or has changed by the end of the block.
         UserError: it cannot be written into the staging folder.
     """
-    if isinstance(source, Path):
-        yield source
-    else:
+    if not isinstance(source, Path):
         with Staging.default().held(source, digest) as staged:
-            yield staged.path
+            yield Held(staged.path)
+    elif digest is None:
+        yield Held(source)
+    else:
+        medium = Held(source, Unchanged(source, digest, digest_memory()))
+        try:
+            yield medium
+        except Exception:
+            medium.check()  # what could not be decoded may have been half of another file
+            raise
+        if not source.is_dir():  # of a folder each picture was checked
+            medium.check()
+
+
+@contextmanager
+def local(source: Source, digest: str | None = None) -> Iterator[Path]:
+    """As `held`, for readers that keep nothing before the block ends; yields the path."""
+    with held(source, digest) as medium:
+        yield medium.path
 
 
 class Sources(Protocol):
@@ -169,8 +214,7 @@ class MediaList:
 
     def __init__(self, path: Path) -> None:
         self._list = path
-        self._wrong: list[str] = []
-        self._frame = read_media_list(path, self._wrong)
+        self._frame = read_media_list(path)
         self._rows = {name: row for row, name in enumerate(self._frame["path"])}
         self._by_url: dict[str, str] = {}
         check_kinds({scheme(url): url for url in self._frame["url"]}, path)
@@ -183,8 +227,8 @@ class MediaList:
         return [Path(name) for name in sorted(self._rows)]
 
     def faults(self) -> list[tuple[Path, str]]:
-        """Lines of the list that are not UTF-8."""
-        return [(self._list, reason) for reason in self._wrong]
+        """None: a list that cannot be read is refused as a whole."""
+        return []
 
     def remarks(self, known: Collection[str] = ()) -> list[str]:
         """None: a list has nothing but media."""

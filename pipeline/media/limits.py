@@ -12,13 +12,6 @@ from typing import ClassVar
 
 from pipeline.media.errors import MediaError
 
-BYTES_PER_SECOND = 1.0
-"""A header that claims more seconds than this for the bytes of its file is not believed: the packets are asked. Speech
-in the leanest codecs, with silence left out, takes 50 times as much, and a picture of 4 kB an hour is more."""
-
-BELIEVED_S = 3600.0
-"""A claim of so many seconds is believed of any file: little can come of it."""
-
 LARGEST_NUMBER = 2**31 - 1
 """Of a frame in a folder; tables hold numbers of 64 bits, file names of 255 digits."""
 
@@ -65,14 +58,14 @@ class Limits:
             raise beyond(f"claims {seconds / 3600:.3g} hours", "max_hours", self.max_hours)
 
     def check_frame(self, width: int, height: int) -> None:
-        """Of a video or a picture, by its size in pixels.
+        """Of a video or a picture, by its size in pixels: 0 where no frame could be decoded, which others say.
 
         Raises:
             MediaError: it has too many, or is too narrow.
         """
         if width * height > self.max_pixels:
             raise beyond(f"has frames of {width} x {height} pixels", "max_pixels", self.max_pixels)
-        if max(width, height) > self.max_aspect * min(width, height):
+        if min(width, height) and max(width, height) > self.max_aspect * min(width, height):
             raise beyond(f"has frames of {width} x {height} pixels", "max_aspect", self.max_aspect)
 
     def check_audio(self, sample_rate: int, channels: int) -> None:
@@ -114,8 +107,3 @@ DEFAULT = Limits()
 def beyond(what: str, setting: str, bound: float) -> MediaError:
     """The error that says what is out of bounds, and which setting says so."""
     return MediaError(f"{what}, and {setting} is {bound:.12g}: change `limits:` of the corpus if this is right")
-
-
-def believable(seconds: float, size: int) -> bool:
-    """Whether a header's claim of so many seconds can be true of a file of so many bytes."""
-    return seconds <= max(BELIEVED_S, size / BYTES_PER_SECOND)

@@ -11,13 +11,14 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from pipeline.media.clock import quick_clock
 from pipeline.media.decoding import decoded, packets, read_only
 from pipeline.media.display import Picture, to_rgb
 from pipeline.media.errors import MediaError
 from pipeline.media.frame_folder import load_picture, numbered_files
 from pipeline.media.frames import read_frames
 from pipeline.media.limits import DEFAULT
-from pipeline.media.opening import best_video, open_media, time_zero
+from pipeline.media.opening import best_video, open_media
 
 REORDERED = 64
 """No codec shows a picture this many packets earlier or later than its place in the file."""
@@ -33,6 +34,7 @@ def read_numbered(
     clamp: bool = False,
     threads: int = 1,
     max_pixels: int = DEFAULT.max_pixels,
+    kind: str | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Yields pictures by number, as RGB uint8 (height, width, 3) in display orientation, in ascending order.
 
@@ -47,6 +49,7 @@ def read_numbered(
         clamp: a number before the first picture stands for the first, one after the last for the last.
         threads: of the decoder.
         max_pixels: a picture with more of them is not decoded.
+        kind: of the file, as `pipeline.media.probe` finds it; see `quick_clock`.
 
     Yields:
         (index into `numbers`, picture); every picture is an array of its own.
@@ -59,18 +62,18 @@ def read_numbered(
     if source.is_dir():
         yield from _read_folder(source, numbers, clamp, max_pixels)
         return
-    times = picture_times(source, max(numbers))
+    times = picture_times(source, max(numbers), kind)
     if times is None:
         yield from _read_through(source, numbers, clamp, max_pixels)
         return
     chosen = {index: _within(number, 1, len(times), clamp) for index, number in enumerate(numbers)}
     indices = [index for index, number in chosen.items() if 1 <= number <= len(times)]
     wanted = [times[chosen[index] - 1] for index in indices]
-    for place, picture in read_frames(source, wanted, threads, max_pixels=max_pixels):
+    for place, picture in read_frames(source, wanted, threads, max_pixels=max_pixels, kind=kind):
         yield indices[place], picture
 
 
-def picture_times(source: Path, count: int) -> list[float] | None:
+def picture_times(source: Path, count: int, kind: str | None = None) -> list[float] | None:
     """When the first pictures of a video are shown: seconds, ascending, at least `count` unless there are fewer.
 
     Returns:
@@ -81,14 +84,14 @@ def picture_times(source: Path, count: int) -> list[float] | None:
     """
     with open_media(source) as container:
         stream = best_video(container)
-        if stream.codec_context.codec.canonical_name in WITH_HIDDEN_PACKETS or not stream.time_base:
+        clock = quick_clock(container, source, kind)
+        if stream.codec_context.codec.canonical_name in WITH_HIDDEN_PACKETS or not stream.time_base or clock.parts > 1:
             return None
         read_only(container, stream)
         stamps = _stamps(container, stream, count + REORDERED)
         if not stamps or any(one == other for one, other in pairwise(stamps)):
             return None
-        zero = time_zero(container)
-        return [float(stamp * stream.time_base - zero) for stamp in stamps]
+        return [float(stamp * stream.time_base - clock.zero) for stamp in stamps]
 
 
 def _stamps(container: InputContainer, stream: VideoStream, count: int) -> list[int]:

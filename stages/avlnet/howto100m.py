@@ -22,6 +22,7 @@ from stages.avlnet import items
 from stages.avlnet.items import Floats, Sound, Window, padded_sound
 from stages.avlnet.speech_captions import SpeechCaptions, SpokenStretch, spoken_stretch
 
+PATH_LIST = "HowTo100M_1166_videopaths.txt"
 HINT = "see training.md of github.com/roudimit/AVLnet"
 
 
@@ -57,7 +58,8 @@ def read_paths(path: Path) -> list[str]:
                 raise UserError(f"{path} has no column `path` in its first line: {HINT}.")
             return [row["path"].replace("None/", "") for row in rows if row["path"]]
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        remedy = f"run `hearonce checkpoints fetch {path.stem}`" if path.name == PATH_LIST else "correct `files: paths`"
+        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no readable list of paths ({error}): {HINT}.") from None
 

@@ -27,9 +27,9 @@ def clip_reader(
     Args:
         clip_input: what the tower is given.
         clips: the clips, in the order of their rows.
-        audio: where extracted sound tracks are.
+        audio: where extracted sound tracks are, and which kinds media are of.
         max_pixels: of a frame.
     """
     if isinstance(clip_input, AudioInput):
         return SoundReader(clip_input.sample_rate, clips, audio)
-    return FrameReader(clip_input, clips, max_pixels)
+    return FrameReader(clip_input, clips, audio.kinds, max_pixels)

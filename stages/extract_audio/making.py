@@ -68,7 +68,8 @@ def extracted(
         if isinstance(done, NotMade):
             yield from ((medium, str(done)) for medium in task)
             continue
-        results, seconds = done
+        results, seconds, differing = done
+        store.differing |= differing
         summary.stopwatch.add(seconds)
         yield from zip(task, results, strict=True)
 
@@ -100,11 +101,11 @@ class Task:
     workers: int | None
 
 
-def extract_task(task: Task) -> tuple[list[Extracted], dict[str, float]]:
-    """Runs in a worker: what became of each medium, and where the time went."""
+def extract_task(task: Task) -> tuple[list[Extracted], dict[str, float], set[str]]:
+    """Runs in a worker: what became of each medium, where the time went, and `AudioStore.differing`."""
     stopwatch = Stopwatch()
     found = dict(_in_threads(task.media, task.store, task.workers or threads_here(), stopwatch))
-    return [found[medium] for medium in task.media], stopwatch.seconds
+    return [found[medium] for medium in task.media], stopwatch.seconds, task.store.differing
 
 
 def _in_threads(
@@ -113,7 +114,7 @@ def _in_threads(
     def extract(medium: Medium) -> Extracted:
         try:
             with stopwatch.timed("decode"):
-                return store.ensure(medium.digest, medium.source)
+                return store.repaired(medium.digest, medium.source)
         except Exception as error:  # one medium must not stop the others
             return problem_of(error)
 

@@ -43,7 +43,7 @@ def import_features(
     summary = Summary(f"import_features {corpus}", unit="rows")
     with summary.timed("read"):
         told: dict[str, str] = {}  # all is read twice
-        clips = ClipPickles(files, lambda where, reason: told.update({where: reason}))
+        clips = ClipPickles(files, config.files.layout, lambda where, reason: told.update({where: reason}))
         found = survey(clips, lambda clip, reason: problems.add(clip.id, clip.where, reason))
     for where, reason in told.items():
         problems.add(where, where, reason)

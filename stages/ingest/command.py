@@ -18,6 +18,7 @@ from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
+from pipeline.corpus_tables import kinds_note
 from pipeline.in_threads import each_in_threads
 from pipeline.media_place import MediaList, open_place
 from pipeline.operations.log import logged
@@ -63,8 +64,10 @@ def ingest(
     media = _open_media(annotations, place, config, problems, summary)
     tables = build(annotations, media, config, problems)
     with summary.timed("write"):
+        kinds = kinds_note({medium.digest: medium.info.kind for medium in media.values()})
         for name, schema in TABLES.items():
-            schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name))
+            notes = kinds if name == "media" else {}
+            schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name), notes)
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
     for remark in (f"{len(tables.clips)} clips, {len(tables.captions)} captions", *annotations.remarks):

@@ -17,6 +17,7 @@ from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
+from pipeline.console.visible import visible
 from pipeline.counted import counted
 from pipeline.media_place import MediaFolder, open_place
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
@@ -114,7 +115,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     )
     print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
-        print(f"{written_out(path)}: {written_out(reason)}")
+        print(visible(f"{path}: {reason}"))
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more that cannot be used")
     for remark in found.remarks:
@@ -125,7 +126,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
 def _find_captions(folder: Path | None, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
     """Where the captions are: (`captions_from`, annotation file if there is one)."""
     if captions is not None:
-        if not captions.is_file():
+        if not captions.exists():
             raise UserError(f"The caption file {captions} does not exist.")
         if captions.suffix.lower() in subtitles.SUFFIXES:
             return "subtitles", captions
@@ -134,7 +135,7 @@ def _find_captions(folder: Path | None, files: list[Path], captions: Path | None
         return "listing", captions
     if folder is None:
         return "filename", None
-    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").is_file()]
+    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").exists()]
     if listings:
         return "listing", listings[0]
     beside = {one.suffix.lower() for file in files for one in (folder / file).parent.glob(f"{_escape(file.stem)}.*")}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
+from pipeline.console.visible import visible
 from pipeline.media.containers import SUFFIXES
 from pipeline.media_list import SCHEMA, names_of, read_media_list, write_media_list
 from pipeline.remote.address import RemoteFile, is_url, shown
@@ -27,7 +28,7 @@ def list_media(
     """Write a media list: where each medium lies, its size and ETag. List again to see what has changed."""
     files, faults = files_of(source)
     for name, reason in faults[:3]:
-        print(f"{name}: {reason}")
+        print(visible(f"{name}: {reason}"))
     if len(faults) > 3:
         print(f"... and {len(faults) - 3} more that cannot be had now")
     count = write_media_list(output, files)
