@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from google_crc32c import value as crc32c
 
-from cache.durable import new_file, sync
+from cache.durable import FORGOTTEN_SECONDS, is_alive, make_folder, new_file, share, sync
 from cache.errors import Damage, UserError, writing
 from cache.keys import content_hash
 
@@ -100,14 +100,35 @@ class AnswerStore:
         self.damages = []
         found: dict[str, Answer] = {}
         for path in sorted(self.path.glob(f"*{SUFFIX}")):
-            for number, line in enumerate(_whole_lines(path), 1):
-                answer = _opened(line)
-                if answer is None or answer.key != self.key(answer.text):
+            for number, line in enumerate(_lines(path), 1):
+                answer = self._answer(line)
+                if answer is None:
+                    if _is_unfinished(line):
+                        continue
                     reason = "does not match its checksum: that answer is lost"
                     self.damages.append(Damage(f"{path.name}, line {number},", None, reason))
                 elif answer.key not in found or found[answer.key].at_ns <= answer.at_ns:
                     found[answer.key] = answer
         return found
+
+    def _answer(self, line: bytes) -> Answer | None:
+        """The answer in a line with its end, None if it is not what was written."""
+        answer = _opened(line[:-1]) if line.endswith(b"\n") else None
+        return answer if answer is not None and answer.key == self.key(answer.text) else None
+
+    def drop_damaged(self) -> None:
+        """Rewrites the files that have damaged lines, without those, unless another process may still append to one.
+
+        Raises:
+            UserError: a file cannot be read or written.
+        """
+        for path in sorted(self.path.glob(f"*{SUFFIX}")):
+            lines = list(_lines(path))
+            kept = [line for line in lines if self._answer(line) is not None]
+            whole = all(self._answer(line) is not None or _is_unfinished(line) for line in lines)
+            if not whole and not _may_be_written(path):
+                with new_file(path) as temporary:
+                    temporary.write_bytes(b"".join(kept))
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Keeps answers: when this returns they are on the disk.
@@ -132,13 +153,17 @@ class AnswerStore:
                 file.write(b"".join(_sealed(answer) for answer in answers))
                 file.flush()
                 os.fsync(file.fileno())
+                replaced = os.fstat(file.fileno()).st_nlink == 0
             except OSError:
                 self.close()  # perhaps in the middle of a line: nothing may follow it there
                 raise
+        if replaced:  # by a repair, which may not have seen these answers
+            self.close()
+            self._append(answers)
 
     def _begin(self) -> BinaryIO:
         new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         for folder in new:
             sync(folder.parent)  # a name that is lost in a power cut takes all that is below with it
         if not (self.path / DESCRIPTION).is_file():
@@ -146,6 +171,7 @@ class AnswerStore:
                 temporary.write_text(json.dumps(self.identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}{SUFFIX}"
         self._file = (self.path / name).open("xb")
+        share(self.path / name)
         sync(self.path)
         return self._file
 
@@ -166,18 +192,45 @@ def verify(path: Path) -> list[Damage]:
     """
     store = AnswerStore.at(path)
     store.read()
-    if store.identity:
+    if store.identity or not (path / DESCRIPTION).exists():  # the next run that asks writes a missing one anew
         return store.damages
     reason = "does not tell the prompt and model that the folder is named after: the next run that asks writes it anew"
     return [*store.damages, Damage(DESCRIPTION, None, f"{reason} once it is deleted")]
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def repair(path: Path, *, dry_run: bool = False) -> list[Damage]:
+    """Drops the damaged lines of a folder, and a damaged description; the next run asks again for what was lost.
+
+    A file that a living process may still append to keeps its damaged lines, which no reader believes.
+
+    Returns:
+        What was found, as `verify` has it.
+
+    Raises:
+        UserError: a file cannot be read or written.
+    """
+    found = verify(path)
+    if found and not dry_run:
+        store = AnswerStore.at(path)
+        store.drop_damaged()
+        if not store.identity:
+            (path / DESCRIPTION).unlink(missing_ok=True)
+    return found
+
+
+def _may_be_written(path: Path) -> bool:
+    """Whether the process that began a file may still live: here by its number, elsewhere by the file's age."""
+    host, _, rest = path.name.removesuffix(SUFFIX).rpartition("-")[0].rpartition("-")
+    if host == socket.gethostname() and rest.isdigit():
+        return int(rest) != os.getpid() and is_alive(int(rest))
+    return time.time() - path.stat().st_mtime < FORGOTTEN_SECONDS
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file with their ends; none if it is gone."""
     try:
         with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):  # else it is what a killed writer has left
-                    yield line[:-1]
+            yield from file
     except FileNotFoundError:
         return  # somebody has tidied up
     except OSError as error:
@@ -185,6 +238,11 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
             f"{path} holds answers that cannot be read ({error.strerror}): make it readable, or move it away to pay "
             "for them again."
         ) from None
+
+
+def _is_unfinished(line: bytes) -> bool:
+    """Whether a last line is what a killed writer has left, and not a whole one whose end is damaged."""
+    return not line.endswith(b"\n") and _opened(line[:-1]) is None
 
 
 def _sealed(answer: Answer) -> bytes:

@@ -10,6 +10,7 @@ from cache.errors import UserError
 
 STORE_VARIABLE = "HEARONCE_STORE"
 WORKING_TREE_STORE = Path(".hearonce")
+DIGESTS = "digests.sqlite"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Store:
     @property
     def digests(self) -> Path:
         """Remembered digests of files of this machine."""
-        return (self.local or self.root) / "digests.sqlite"
+        return (self.local or self.root) / DIGESTS
 
     @property
     def staging(self) -> Path:

@@ -1,52 +1,125 @@
-"""Extracted sound tracks, addressed by the bytes they came from: each is made once for all corpora and runs."""
+"""Extracted sound tracks, addressed by the bytes they came from: each is made once for all corpora and runs.
+
+What was written is what is read: a record beside each FLAC file has checksums of its blocks, and what does not fit is
+extracted again. A file of an older version, without checksums, is extracted again as well.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cache.durable import clean_abandoned, new_file
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from cache.digests import stamp_of
+from cache.durable import clean_abandoned, make_folder, new_file
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
-from pipeline.media.audio import AudioFile, extract_audio
-from pipeline.media_place import Source, local
+from pipeline.media.audio import AudioFile, extract_audio, read_audio
+from pipeline.media.audio_record import OF_OLDER_VERSION, AudioRecord, NoRecord, read_record
+from pipeline.media.checked_file import CheckedFile
+from pipeline.media.errors import MediaError
+from pipeline.media.kinds import rendition
+from pipeline.media.unchanged import digest_memory
+from pipeline.media_place import Source, held
+from pipeline.operations.events import event
 
 VERSION = 1
 
+_locks = [threading.Lock() for _ in range(64)]
+"""A thread extracts while others that want the same file wait; one lock serves several files."""
 
-def recipe(settings: AudioSettings) -> str:
-    """Names how sound tracks are extracted; part of the row keys of what listens to them."""
-    return f"flac{settings.bits}-{settings.channels}-{VERSION}"
+
+def recipe(settings: AudioSettings, kind: str = "") -> str:
+    """Names how sound tracks are extracted; part of the row keys of what listens to them.
+
+    Args:
+        settings: of the corpus.
+        kind: of the medium, if it is one that was once read wrongly: see `pipeline.media.kinds`.
+    """
+    special = rendition(kind, "audio")
+    return f"flac{settings.bits}-{settings.channels}-{VERSION}" + (f"-{special}" if special else "")
+
+
+class _Damaged(Exception):
+    """A FLAC file is not what was written.
+
+    Attributes:
+        version: of the file, None if there is none.
+    """
+
+    def __init__(self, reason: str, version: tuple[int, int] | None) -> None:
+        super().__init__(reason)
+        self.version = version
 
 
 class AudioStore:
-    """FLAC files named by the digest of their source, each with a small JSON file beside it.
+    """FLAC files named by the digest of their source, each with its record beside it.
 
     Args:
         store: whose `audio` folder is used.
         settings: how sound tracks are extracted.
+        kinds: of the media that have one, by digest: `pipeline.corpus_tables.media_kinds`.
 
     Attributes:
-        folder: of all files made in this way.
+        folder: of all files made in this way, but for those of media of a kind, which have folders beside it.
+        differing: digests of files that an older version had extracted, and from which the medium gives other audio.
     """
 
-    def __init__(self, store: Store, settings: AudioSettings) -> None:
+    def __init__(self, store: Store, settings: AudioSettings, kinds: Mapping[str, str] | None = None) -> None:
         self.settings = settings
+        self.kinds = dict(kinds or {})
         self.folder = store.audio / recipe(settings)
+        self.differing: set[str] = set()
         self._cleaned: set[Path] = set()
+
+    def recipe(self, digest: str) -> str:
+        """How the sound track of a source is extracted; see `recipe`."""
+        return recipe(self.settings, self.kinds.get(digest, ""))
 
     def path(self, digest: str) -> Path:
         """Where the FLAC file of a source lies."""
-        return self.folder / digest[:2] / f"{digest}.flac"
+        return self.folder.with_name(self.recipe(digest)) / digest[:2] / f"{digest}.flac"
 
     def find(self, digest: str) -> AudioFile | None:
-        """The extracted file, or None if it is not there yet."""
-        path = self.path(digest)
+        """The extracted file; None if it is not there yet, or its record or size show that it is not what was written.
+
+        Its bytes are checked when they are read, or by `intact`.
+        """
+        record = self._record(digest)
+        return None if record is None else record.audio
+
+    def intact(self, digest: str) -> bool:
+        """Whether all bytes of an extracted file are those that were written; read only if it is new to this machine.
+
+        Raises:
+            UserError: the store is not there.
+        """
+        record, path = self._record(digest), self.path(digest)
+        if record is None:
+            return False
+        kind, memory = f"checked {os.path.abspath(path)}", digest_memory()
         try:
-            return AudioFile(**json.loads(path.with_suffix(".json").read_text())) if path.is_file() else None
-        except (OSError, ValueError, TypeError):
-            return None
+            stamp = repr(tuple(stamp_of(path)))
+            if memory.recall_facts(digest, kind) == stamp:
+                return True
+            with CheckedFile(path, record.nbytes, record.crc32c) as file:
+                if file.check():
+                    return False
+        except OSError:
+            return False
+        memory.remember_facts(digest, kind, stamp)
+        return True
+
+    def checked(self, digest: str) -> AudioFile | None:
+        """As `find`, but None also if a byte of the file is wrong; see `intact`."""
+        found = self.find(digest)
+        return found if found is not None and self.intact(digest) else None
 
     def ensure(self, digest: str, source: Source) -> AudioFile:
         """Extracts the sound track unless that has been done.
@@ -56,18 +129,133 @@ class AudioStore:
             source: the media file; a remote one is fetched if need be.
 
         Raises:
-            MediaError: there is no sound track, or it cannot be decoded or fetched.
+            MediaError: there is no sound track, it cannot be decoded or fetched, or the source has other bytes.
         """
-        found = self.find(digest)
-        if found is not None:
-            return found
+        return self.find(digest) or self._extract(digest, source)
+
+    def repaired(self, digest: str, source: Source) -> AudioFile:
+        """As `ensure`, but every byte of an extracted file is checked (see `intact`).
+
+        Raises:
+            MediaError: as of `ensure`.
+        """
+        return self.checked(digest) or self._extract(digest, source, self._version(digest))
+
+    def read(
+        self, digest: str, source: Source | Callable[[], Source], start_s: float, stop_s: float, sample_rate: int | None
+    ) -> NDArray[np.float32]:
+        """Reads a clip as `read_audio` does; a sound track that is missing or damaged is extracted first.
+
+        Args:
+            digest: of the source's bytes.
+            source: the media file, or what finds it if it is needed.
+            start_s: start of the clip.
+            stop_s: end of the clip.
+            sample_rate: of the result; None for that of the file.
+
+        Returns:
+            float32 (n,).
+
+        Raises:
+            MediaError: the clip lies outside the file, or the file is damaged and cannot be extracted.
+        """
+        if self.find(digest) is None:
+            self._extract(digest, source() if callable(source) else source)
+        try:
+            return self._read(digest, start_s, stop_s, sample_rate)
+        except _Damaged as damage:
+            event("extracted audio is damaged", logging.WARNING, path=str(self.path(digest)), reason=str(damage))
+            try:
+                self._extract(digest, source() if callable(source) else source, damage.version)
+                return self._read(digest, start_s, stop_s, sample_rate)
+            except (MediaError, _Damaged) as error:
+                raise MediaError(
+                    f"its extracted audio is damaged ({self.path(digest)} {damage}) and cannot be made again: {error}; "
+                    "bring the medium back and run `dvc repro` again"
+                ) from error
+
+    def _record(self, digest: str) -> AudioRecord | None:
         path = self.path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.parent not in self._cleaned:
-            self._cleaned.add(path.parent)
-            clean_abandoned(path.parent)
-        with local(source, digest) as file:
-            made = extract_audio(file, path, channels=self.settings.channels, bits=self.settings.bits)
-        with new_file(path.with_suffix(".json"), clean=False) as temporary:
-            temporary.write_text(json.dumps(asdict(made)))
-        return made
+        try:
+            record = read_record(path.with_suffix(".json"), digest, self.recipe(digest))
+            return record if path.stat().st_size == record.nbytes else None
+        except (NoRecord, OSError):
+            return None
+
+    def _version(self, digest: str) -> tuple[int, int] | None:
+        try:
+            status = self.path(digest).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_ctime_ns
+
+    def _read(self, digest: str, start_s: float, stop_s: float, sample_rate: int | None) -> NDArray[np.float32]:
+        record, path = self._record(digest), self.path(digest)
+        if record is None:
+            raise _Damaged("has lost its record", None)
+        try:
+            file = CheckedFile(path, record.nbytes, record.crc32c)
+        except OSError as error:
+            raise _Damaged(f"cannot be read ({error.strerror})", None) from error
+        with file:
+            try:
+                samples = read_audio(file, start_s, stop_s, sample_rate)
+            except MediaError as error:
+                if file.fault or isinstance(error.__cause__, soundfile.LibsndfileError):
+                    raise _Damaged(file.fault or str(error), file.version) from error
+                raise
+            if file.fault:
+                raise _Damaged(file.fault, file.version)
+            return samples
+
+    def _extract(self, digest: str, source: Source, damaged: tuple[int, int] | None = None) -> AudioFile:
+        """Extracts a sound track, unless another thread or process has done so since it was missing or damaged."""
+        path = self.path(digest)
+        with _locks[hash(path) % len(_locks)]:
+            found = self.find(digest)
+            if found is not None and self._version(digest) != damaged:
+                return found
+            make_folder(path.parent)
+            if path.parent not in self._cleaned:
+                self._cleaned.add(path.parent)
+                clean_abandoned(path.parent)
+            with held(source, digest) as medium:
+                with new_file(path, clean=False) as temporary:
+                    made = extract_audio(
+                        medium.path, temporary, channels=self.settings.channels, bits=self.settings.bits
+                    )
+                    medium.check()
+                    record = AudioRecord.of(temporary, digest, self.recipe(digest), made)
+                    if self._older(digest) and not _same_audio(path, temporary, record):
+                        self.differing.add(digest)
+                        event("an older version had extracted other audio", logging.WARNING, path=str(path))
+                record.write(path.with_suffix(".json"))
+            return made
+
+    def _older(self, digest: str) -> bool:
+        """Whether a file was extracted by a version that wrote no checksums."""
+        path = self.path(digest)
+        try:
+            read_record(path.with_suffix(".json"), digest, self.recipe(digest))
+        except NoRecord as error:
+            return str(error) == OF_OLDER_VERSION and path.is_file()
+        return False
+
+
+ROUNDING = 1 << 20
+"""Decoders of other versions and machines give samples that differ by so much of 2^31: 16 steps of 16 bits."""
+
+
+def _same_audio(earlier: Path, made: Path, record: AudioRecord) -> bool:
+    """Whether two FLAC files hold the same sound; libraries of another version may round and pack it otherwise."""
+    try:
+        with CheckedFile(earlier, record.nbytes, record.crc32c) as file:
+            if not file.check():
+                return True
+        with soundfile.SoundFile(earlier) as first, soundfile.SoundFile(made) as second:
+            if (first.samplerate, first.channels, first.frames) != (second.samplerate, second.channels, second.frames):
+                return False
+            blocks = zip(*(file.blocks(1 << 16, dtype="int32") for file in (first, second)), strict=True)
+            return all(np.abs(one.astype(np.int64) - other).max(initial=0) <= ROUNDING for one, other in blocks)
+    except (OSError, ValueError, soundfile.LibsndfileError):
+        return False

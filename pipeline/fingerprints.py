@@ -51,6 +51,16 @@ def digest_of(path: Path) -> str:
         memory.close()
 
 
+def check_unchanged(path: Path, digest: str) -> None:
+    """Makes sure that what was read of a file were the bytes of a digest, before something made of them is kept.
+
+    Raises:
+        UserError: it has changed.
+    """
+    if digest_of(path) != digest:
+        raise UserError(f"{path} has changed while it was being read: run again when it is whole.")
+
+
 def _digest(path: Path, memory: DigestMemory) -> str:
     try:
         return memory.digest(path)

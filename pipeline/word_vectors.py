@@ -14,11 +14,12 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from google_crc32c import value as crc32c
 
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.fingerprints import digest_of
+from pipeline.fingerprints import check_unchanged, digest_of
 
 ENTRY = np.dtype([("hash", "<u8"), ("offset", "<i8")])
 GZIP = b"\x1f\x8b"
@@ -77,17 +78,32 @@ def open_vectors(path: Path, dim: int | None = None) -> WordVectors:
     Raises:
         UserError: it is missing, cut short, compressed, or something else.
     """
-    index = Store.default().word_indexes / f"{digest_of(path)}.npy"
+    digest = digest_of(path)
+    stored = Store.default().word_indexes / f"{digest}.npy"
     with path.open("rb") as file:
         try:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise UserError(f"{path} is empty: fetch it again.") from None
     count, start, dim = _header(path, content, dim)
-    if not index.exists():
-        with new_file(index) as temporary, temporary.open("wb") as file:
-            np.save(file, _index(path, content, count, start, dim))
-    return WordVectors(content, np.load(index, mmap_mode="r"), dim)
+    if not _is_intact(stored):
+        index = _index(path, content, count, start, dim)
+        with new_file(stored) as temporary:
+            with temporary.open("w+b") as file:
+                np.save(file, index)
+                file.seek(0)
+                file.write(crc32c(file.read()).to_bytes(4, "little"))
+            check_unchanged(path, digest)
+    return WordVectors(content, np.load(stored, mmap_mode="r"), dim)
+
+
+def _is_intact(index: Path) -> bool:
+    """Whether an index is there and matches the CRC-32C at its end; a word that it loses would be skipped silently."""
+    try:
+        data = index.read_bytes()
+    except FileNotFoundError:
+        return False
+    return crc32c(data[:-4]) == int.from_bytes(data[-4:], "little")
 
 
 def _header(path: Path, content: mmap.mmap, dim: int | None) -> tuple[int, int, int]:

@@ -24,8 +24,9 @@ def batch(rows: slice = slice(None)) -> Batch:
 
 def step(processes: Processes, parts: list[Batch], **options: object) -> dict:
     torch.manual_seed(0)
-    net = AvlNet(SHAPE).train()
-    stepper = Stepper(net, TrainingConfig(corpus="mine", variant="tri", words="word2vec", **options), processes)
+    config = TrainingConfig(corpus="mine", variant="tri", words="word2vec", **{"mode": "train", **options})
+    net = AvlNet(SHAPE).train(config.mode == "train")
+    stepper = Stepper(net, config, processes)
     loss = stepper.step(parts)
     gradients = {name: one.grad for name, one in net.named_parameters() if one.grad is not None}
     return {"loss": loss, "gradients": gradients, "state": net.state_dict()}

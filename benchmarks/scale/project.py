@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import shutil
 import wave
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore, recipe
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile
+from pipeline.media.audio_record import AudioRecord
 
 CLIPS_PER_MEDIUM = 100
 """HowTo100M has 111."""
@@ -44,8 +43,10 @@ fusions: {}
 descriptions: {}
 imports: {}
 speech: {}
+levels: {}
 trainings: {}
 text_trainings: {}
+file_trainings: {}
 avlnets: {}
 text_avlnets: {}
 avlnet_experiments: {}
@@ -126,14 +127,13 @@ def _tables(corpus: str, n_clips: int, n_captions: int, clips_per_medium: int) -
 
 
 def _sound_tracks(corpus: str) -> None:
-    """The files of extracted sound, of which an extraction with nothing to do looks at names and descriptions only."""
+    """The files of extracted sound, of which an extraction with nothing to do looks at records and sizes only."""
     store = AudioStore(Store.default(), AudioSettings())
-    description = json.dumps(asdict(AudioFile(16_000, 1, 64_000)))
     for digest in schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)["digest"]:
         path = store.path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-        path.with_suffix(".json").write_text(description)
+        AudioRecord(digest, store.folder.name, AudioFile(16_000, 1, 64_000), 0, "").write(path.with_suffix(".json"))
 
 
 def _scored(rows: int) -> None:

@@ -10,6 +10,7 @@ COMMANDS = {
     "verify": "pipeline.cache_commands.health:verify",
     "repair": "pipeline.cache_commands.health:repair",
     "gc": "pipeline.cache_commands.tidying:gc",
+    "forget": "pipeline.cache_commands.media_rows:forget",
     "compact": "pipeline.cache_commands.tidying:compact",
     "merge": "pipeline.cache_commands.sharing:merge",
     "export": "pipeline.cache_commands.sharing:export",

@@ -12,13 +12,15 @@ import polars as pl
 from cache import tables as schemas
 from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
-from cache.errors import UserError
+from cache.errors import Unreadable, UserError
 from cache.keys import caption_keys, clip_keys
 from cache.location import Store
 from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
 from pipeline import layout
-from pipeline.corpus_tables import read_extended
+from pipeline.corpus_tables import media_kinds, read_extended
+from pipeline.media.kinds import renditions
+from pipeline.operations.metrics import NAME as RUNS
 
 
 def is_store(path: Path | str) -> bool:
@@ -69,14 +71,21 @@ def answer_paths(root: Path | str) -> list[Path]:
     if not isinstance(place, LocalPlace):
         return []
     for paths in ([place.path], place.path.glob("*"), place.path.glob("answers/*")):
-        found = sorted(path for path in paths if (path / DESCRIPTION).is_file() or any(path.glob(f"*{SUFFIX}")))
+        found = sorted(path for path in paths if (path / DESCRIPTION).is_file() or _holds_answers(path))
         if found:
             return found
     return []
 
 
+def _holds_answers(path: Path) -> bool:
+    return any(file.name != RUNS for file in path.glob(f"*{SUFFIX}"))
+
+
 def _holds_store(place: Place) -> bool:
-    return not {"store.json", "segments"}.isdisjoint(place.names())
+    try:
+        return not {"store.json", "segments"}.isdisjoint(place.names())
+    except Unreadable:
+        return True  # who opens it learns why it cannot be read
 
 
 def chosen_stores(paths: Sequence[str]) -> list[str]:
@@ -141,7 +150,8 @@ def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
         recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
         spans = schemas.read_table(path, schemas.SPANS)
         stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
-        for rendition in ("", *recipes):
+        seen = set(renditions(media_kinds(path.parent.name), "video").values())
+        for rendition in ("", *seen, *recipes):
             yield "clips", clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
 
 

@@ -14,6 +14,7 @@ from cache.errors import UserError
 from cache.location import Store
 from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
+from pipeline.cache_commands.audio import audio_folders
 from pipeline.cache_commands.found import answer_paths, artifact_paths, encoders, opened, store_paths
 from pipeline.cache_commands.showing import AsJson, bytes_below, show_json, show_table
 from pipeline.counted import counted
@@ -27,13 +28,14 @@ def ls(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the row stores, the embedding caches of data/, and the answers of language models."""
+    """List the row stores, the embedding caches of data/, the answers of language models and the extracted audio."""
     names = encoders()
     stores = [_store_line(path, names) for path in store_paths(store or Store.default().rows)]
     artifacts = [_artifact_line(path) for path in artifact_paths()]
     answers = [_answers_line(path) for path in answer_paths(store or Store.default().answers)]
+    audio = [_audio_line(path) for path in audio_folders(store or Store.default().audio)]
     if as_json:
-        show_json({"stores": stores, "artifacts": artifacts, "answers": answers})
+        show_json({"stores": stores, "artifacts": artifacts, "answers": answers, "audio": audio})
         return
     for rows, one, several in (
         (stores, "row store", "row stores"),
@@ -44,6 +46,8 @@ def ls(
             show_table(counted(len(rows), one, several), rows)
         else:
             print(f"No {several}.")
+    if audio:
+        show_table(counted(len(audio), "folder of extracted audio", "folders of extracted audio"), audio)
 
 
 def info(
@@ -56,9 +60,12 @@ def info(
     if as_json:
         show_json(answer)
         return
-    provenance, made = answer.pop("provenance", []), answer.pop("runs", [])
+    provenance: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
     answer["bytes"] = size(answer["bytes"])
-    answer |= {f"identity.{name}": value for name, value in (answer.pop("identity", None) or {}).items()}
+    if isinstance(found, RowStore):
+        provenance, made = answer.pop("provenance"), answer.pop("runs")
+        answer |= {f"identity.{name}": value for name, value in answer.pop("identity").items()}
     show_table(str(found.path), [{"what": name, "value": value} for name, value in answer.items()])
     if provenance:
         lines = [{"rows": one["rows"], "made by": _sentence(one["provenance"])} for one in provenance]
@@ -110,6 +117,11 @@ def _answers_line(path: Path) -> dict[str, Any]:
         return {**line, "path": str(error)}
     models = sorted({answer.model for answer in kept.values()})
     return {**line, "model": ", ".join(models) or "?", "answers": len(kept)}
+
+
+def _audio_line(path: Path) -> dict[str, Any]:
+    files = sum(1 for _ in path.glob("??/*.flac"))
+    return {"recipe": path.resolve().name, "files": files, "bytes": bytes_below(path), "path": str(path)}
 
 
 def _store_info(store: RowStore) -> dict[str, Any]:

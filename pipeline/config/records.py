@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,7 +58,7 @@ def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str
     parts = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             parts.append(f"unknown key {place!r}, {did_you_mean(str(item['loc'][-1]), _fields(model, item['loc']))}")
         elif item["type"] == "missing":
             parts.append(f"key {place!r} is missing.")
@@ -84,4 +85,6 @@ def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
             current = current.model_fields[str(part)].annotation
         elif getattr(current, "__args__", None):
             current = current.__args__[-1]
+    if is_dataclass(current):
+        return [field.name for field in fields(current)]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []

@@ -9,8 +9,9 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from pipeline.media.clock import Clock
 from pipeline.media.decoding import decoded
-from pipeline.media.opening import time_zero
+from pipeline.media.opening import timed_streams
 from pipeline.media.pcm import Samples, frame_values
 from pipeline.media.timeline import SampleClock
 
@@ -29,11 +30,13 @@ class Block:
         start: the sample position that the timestamp says; None if there is no timestamp.
         values: as the decoder made them, (n, channels).
         lost: something before it could not be decoded.
+        follows: it begins a part of a file without frames, and follows what came before to the sample.
     """
 
     start: int | None
     values: Samples
     lost: bool
+    follows: bool = False
 
 
 class SoundDecoder:
@@ -48,13 +51,16 @@ class SoundDecoder:
         fault: FFmpeg's words for the last of them.
     """
 
-    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, clock: Clock) -> None:
         self.sample_rate = 0
         self.corrupt = 0
         self.fault = ""
         self._container = container
         self._stream = stream
-        self._zero = time_zero(container)
+        self._zero = clock.zero
+        self._shifter = clock.shifter(stream.index)
+        self._alone = len(timed_streams(container)) == 1
+        self._follows = False
         self._lost = False
         self._clocks: dict[tuple[int, int], SampleClock] = {}
         stream.codec_context.thread_count = 1
@@ -100,7 +106,8 @@ class SoundDecoder:
 
     def _blocks(self, frames: list[av.AudioFrame], lost: bool) -> Iterator[Block]:
         for frame in frames:
-            yield Block(self._start(frame), frame_values(frame), lost)
+            follows, self._follows = self._follows and self._alone, False
+            yield Block(self._start(frame), frame_values(frame), lost, follows)
             lost = False
 
     def _start(self, frame: av.AudioFrame) -> int | None:
@@ -113,8 +120,10 @@ class SoundDecoder:
         return self._clocks[unit].position(frame.pts)
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, bool]]:
-        for frames, fault in decoded(self._container, self._stream):
+        for frames, fault in decoded(self._container, self._stream, self._shifter):
             self._note(fault)
+            if self._shifter is not None and self._shifter.fresh:
+                self._follows, self._shifter.fresh = True, False
             for frame in frames:
                 if frame.samples:
                     lost, self._lost = self._lost, False

@@ -13,7 +13,7 @@ import numpy as np
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.fingerprints import digest_of
+from pipeline.fingerprints import check_unchanged, digest_of
 from pipeline.pickles.arrays import PickledArray
 from pipeline.pickles.items import PickledItems
 from stages.avlnet.speech_captions import SpeechCaptions
@@ -35,10 +35,15 @@ def open_captions(path: Path) -> CaptionFile:
     if path.suffix not in PICKLED:
         return CaptionFile(path)
     if not path.is_file():
-        raise UserError(f"{path} is missing: take HowTo100M's caption.pickle.")
-    imported = Store.default().captions / f"{digest_of(path)}.h5"
+        raise UserError(
+            f"{path} is missing: take HowTo100M's caption.pickle (`hearonce checkpoints fetch HowTo100M --unpack`)."
+        )
+    digest = digest_of(path)
+    imported = Store.default().captions / f"{digest}.h5"
     if not imported.exists():
-        import_captions(path, imported)
+        with new_file(imported) as temporary:
+            import_captions(path, temporary)
+            check_unchanged(path, digest)
     return CaptionFile(imported)
 
 

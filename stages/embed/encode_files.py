@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from cache.digests import DigestMemory
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.keys import caption_key
@@ -21,6 +20,8 @@ from pipeline.config.corpus import AudioSettings
 from pipeline.device import pick_device
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
+from pipeline.media.unchanged import digest_memory, ingested
+from pipeline.problems import problem_of, written_out
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput, Encoder, Modality
@@ -83,23 +84,23 @@ class OpenEncoder:
 
     def _clip(self, file: Path) -> np.ndarray:
         try:
+            medium = ingested(file, digest_memory())
             info = probe(file)
             missing = "sound track" if isinstance(self.encoder.clip_input, AudioInput) else "picture"
             if (info.audio if missing == "sound track" else info.video) is None:
                 raise MediaError(f"no {missing}")
             with tempfile.TemporaryDirectory() as scratch:
                 store = Store(Path(scratch))
-                memory = DigestMemory(store.digests)
-                span = Span(file, memory.digest(file), 0.0, info.duration_s, *(info.frames or (None, None)))
-                memory.close()
+                span = Span(file, medium.digest, 0.0, info.duration_s, *(info.frames or (None, None)))
                 clip = Clip(str(file), (span,), str(file))
-                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()))
+                kinds = {span.digest: info.kind} if info.kind else {}
+                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings(), kinds))
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):
                 raise item
             return self._clip_tower.encode([self._clip_tower.prepare(item, row.key)])[0]
-        except (MediaError, OSError) as error:
-            raise UserError(f"{file}: {getattr(error, 'strerror', None) or error}.") from None
+        except Exception as error:
+            raise UserError(f"{written_out(file)}: {problem_of(error)}.") from None
 
 
 def open_encoder(name: str, device: str | None = None, **overrides: Any) -> OpenEncoder:

@@ -110,10 +110,15 @@ class TowerLoader:
         Raises:
             UserError: it cannot be loaded, or the files here are not those that the run was planned with.
         """
+        device = pick_device(self.device)
+        self._check()
+        tower = load_tower(self.encoder, self.modality, device, self.compiled)
+        self._check()  # they may have been replaced meanwhile
+        return tower, describe(device)
+
+    def _check(self) -> None:
         if fingerprint_of(identity_of(self.encoder, self.modality))[0] != self.fingerprint:
             raise OtherFiles()
-        device = pick_device(self.device)
-        return load_tower(self.encoder, self.modality, device, self.compiled), describe(device)
 
 
 def row_maker(reader: Reader, load: Load, options: RunOptions) -> RowMaker:

@@ -11,11 +11,14 @@ import typer
 from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
-from pipeline.audio_store import AudioStore, recipe
+from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.corpus_tables import media_kinds
+from pipeline.counted import counted
+from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
 from pipeline.media_place import open_place
 from pipeline.operations.events import event
@@ -27,6 +30,11 @@ from pipeline.progress import progress
 from pipeline.summary import Summary
 from stages.extract_audio.making import Extracted, Medium, extracted
 from stages.extract_audio.planning import planned
+
+OTHER_AUDIO = (
+    "an older version had extracted other audio under its digest; it is right now, but rows made from that are wrong: "
+    "`hearonce cache forget` drops them (docs/cache.md)"
+)
 
 
 @logged
@@ -45,11 +53,15 @@ def extract_audio(
     heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
     media = media.filter(pl.col("media_id").is_in(heard.implode()))
-    store, sources = AudioStore(Store.default(), config.audio), open_place(place.media)
+    store = AudioStore(Store.default(), config.audio, media_kinds(corpus))
+    sources = open_place(place.media)
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
     rows = media.to_dicts()
-    present = {row["digest"]: store.find(row["digest"]) for row in rows}
+    digests = sorted({row["digest"] for row in rows})
+    with summary.timed("check"), each_in_threads(store.checked, digests, workers) as checked:
+        present = dict(zip(digests, checked, strict=True))
+    damaged = [digest for digest in digests if present[digest] is None and store.find(digest) is not None]
     todo = {row["digest"]: row for row in rows if present[row["digest"]] is None and row["has_audio"]}
     summary.found = sum(present[row["digest"]] is not None for row in rows)
 
@@ -81,6 +93,8 @@ def extract_audio(
             advance()
             reserve.check()
 
+    if again := sum(isinstance(made.get(digest), AudioFile) for digest in damaged):
+        summary.remark(f"{counted(again, 'damaged file')} extracted again")
     manifest = []
     for row in rows:
         audio = present[row["digest"]] or made.get(row["digest"], "no sound track")
@@ -88,13 +102,15 @@ def extract_audio(
             problems.add(row["media_id"], row["path"], audio)
             summary.failed += 1
             continue
+        if row["digest"] in store.differing:
+            problems.add(row["media_id"], row["path"], OTHER_AUDIO)
         if audio.warning:
             problems.add(row["media_id"], row["path"], audio.warning)
         manifest.append(
             {
                 "media_id": row["media_id"],
                 "digest": row["digest"],
-                "recipe": recipe(config.audio),
+                "recipe": store.recipe(row["digest"]),
                 "sample_rate": audio.sample_rate,
                 "channels": audio.channels,
                 "n_samples": audio.n_samples,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from cache.errors import UserError
 from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import threads_here
 from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
-from pipeline.media.errors import MediaError
 from pipeline.media_place import Source
+from pipeline.problems import problem_of
 from pipeline.row_making import NotMade
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
@@ -69,7 +68,8 @@ def extracted(
         if isinstance(done, NotMade):
             yield from ((medium, str(done)) for medium in task)
             continue
-        results, seconds = done
+        results, seconds, differing = done
+        store.differing |= differing
         summary.stopwatch.add(seconds)
         yield from zip(task, results, strict=True)
 
@@ -101,11 +101,11 @@ class Task:
     workers: int | None
 
 
-def extract_task(task: Task) -> tuple[list[Extracted], dict[str, float]]:
-    """Runs in a worker: what became of each medium, and where the time went."""
+def extract_task(task: Task) -> tuple[list[Extracted], dict[str, float], set[str]]:
+    """Runs in a worker: what became of each medium, where the time went, and `AudioStore.differing`."""
     stopwatch = Stopwatch()
     found = dict(_in_threads(task.media, task.store, task.workers or threads_here(), stopwatch))
-    return [found[medium] for medium in task.media], stopwatch.seconds
+    return [found[medium] for medium in task.media], stopwatch.seconds, task.store.differing
 
 
 def _in_threads(
@@ -114,13 +114,9 @@ def _in_threads(
     def extract(medium: Medium) -> Extracted:
         try:
             with stopwatch.timed("decode"):
-                return store.ensure(medium.digest, medium.source)
-        except MediaError as error:
-            return str(error)
-        except UserError:  # the disk is full
-            raise
-        except OSError as error:
-            return error.strerror or str(error)
+                return store.repaired(medium.digest, medium.source)
+        except Exception as error:  # one medium must not stop the others
+            return problem_of(error)
 
     with each_in_threads(extract, media, workers) as results:
         yield from zip(media, results, strict=True)

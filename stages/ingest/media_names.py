@@ -6,11 +6,11 @@ import re
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.media_place import AUDIO_SUFFIXES, VIDEO_SUFFIXES, MediaPlace
+from pipeline.media.containers import SUFFIXES
+from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, path_of
 from pipeline.text.decoding import fault_of_text
 
-ENDINGS = VIDEO_SUFFIXES | AUDIO_SUFFIXES
 _FOREIGN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -84,4 +84,4 @@ class MediaNames:
 
 def has_media_ending(name: str) -> bool:
     """Whether a name ends like a medium."""
-    return "." + name.rpartition(".")[2].lower() in ENDINGS
+    return "." + name.rpartition(".")[2].lower() in SUFFIXES

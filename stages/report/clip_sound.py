@@ -10,9 +10,9 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
-from pipeline.media.audio import read_audio
-from pipeline.media.errors import MediaError
-from pipeline.media_place import open_place
+from pipeline.corpus_tables import media_kinds
+from pipeline.media_place import Source, open_place
+from pipeline.problems import problem_of
 from stages.report.audio_snippet import encode_snippet
 
 SAMPLE_RATE = 32000
@@ -56,11 +56,14 @@ class Sounds:
 
 
 def _encoded(corpus: str, span: dict) -> bytes | None:
-    store = AudioStore(Store.default(), load_corpus(corpus).audio)
+    store = AudioStore(Store.default(), load_corpus(corpus).audio, media_kinds(corpus))
+
+    def source() -> Source:  # a media list is read only if need be
+        return open_place(corpus_place(corpus).media).source(span["media_path"])
+
     try:
-        if store.find(span["media_digest"]) is None:  # a media list is read only if need be
-            store.ensure(span["media_digest"], open_place(corpus_place(corpus).media).source(span["media_path"]))
-        samples = read_audio(store.path(span["media_digest"]), span["start_s"], span["stop_s"], SAMPLE_RATE)
-    except (MediaError, OSError):
+        samples = store.read(span["media_digest"], source, span["start_s"], span["stop_s"], SAMPLE_RATE)
+    except Exception as error:
+        problem_of(error)  # the run's are raised again
         return None
     return encode_snippet(samples, SAMPLE_RATE)

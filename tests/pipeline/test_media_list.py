@@ -149,7 +149,7 @@ def test_a_url_as_media_says_what_to_do(project, hearonce):
     ):
         load_params()
     Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
-    code, _, said = hearonce("adopt", "epic-mir", "--media", "s3://bucket/epic", "--annotations", ".")
+    code, _, said = hearonce("add", "epic-mir", "--media", "s3://bucket/epic", "--annotations", ".")
     assert code == 2 and "`hearonce list-media s3://bucket/epic -o epic-mir.csv`" in said
     code, _, said = hearonce("list-media", "https://host/videos/?sig=5ecre7", "-o", "media.csv")
     assert code == 2 and "https://host/videos/: a web server does not say what it has" in said

@@ -12,6 +12,7 @@ from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
 from pipeline.counted import counted
 from pipeline.media_place import MediaPlace, open_place
+from pipeline.problems import problem_of
 from pipeline.text.decoding import PER_MEDIUM, fault_of_text, read_text
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
@@ -26,7 +27,13 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
         UserError: the listing is missing or of an unknown kind.
     """
     media = open_place(place.media)
-    files = media.files()
+    annotations = _found(place, config, media, media.files())
+    annotations.faults += [(path.as_posix(), str(path), reason) for path, reason in media.faults()]
+    annotations.remarks += media.remarks(known=(*listing.SUFFIXES, *subtitles.SUFFIXES, ".txt"))
+    return annotations
+
+
+def _found(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, files: list[Path]) -> Annotations:
     if config.captions_from == "listing":
         return _from_listing(place, media, files)
     if config.captions_from == "subtitles":
@@ -68,10 +75,8 @@ def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) ->
             continue
         try:
             cues, faults = subtitles.read_cues(cue_file)
-        except UserError as error:
-            cues, faults = [], [str(error)]
-        except Exception as error:  # whatever a file holds, the others are read
-            cues, faults = [], [f"it cannot be read ({type(error).__name__}: {error})"]
+        except Exception as error:  # one file of captions must not stop the others
+            cues, faults = [], [str(error) if isinstance(error, UserError) else problem_of(error)]
         annotations.faults += [(file.as_posix(), str(cue_file), reason) for reason in faults]
         annotations.segments += [Segment(file, (c.text,), c.start_s, c.stop_s, cue_file.name) for c in cues]
         if not cues:

@@ -5,6 +5,7 @@ import pytest
 from ffmpeg_filters import filtered
 from media_samples import frame_number, numbered_frames, write_media
 
+from cache.digests import DigestMemory
 from pipeline.media.errors import MediaError
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameRate
@@ -21,7 +22,7 @@ def film(path, count, rate, first=0, **options):
 
 
 def span(path, start_s, stop_s):
-    return Span(path, str(path), start_s, stop_s)
+    return Span(path, DigestMemory(None).digest(path), start_s, stop_s)
 
 
 def read(fps, *clips, crop=False):

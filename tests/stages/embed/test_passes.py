@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from media_samples import frame_number, numbered_frames, write_media
 
+from cache.digests import DigestMemory
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput
 from stages.embed.frame_reader import FrameReader
@@ -27,7 +28,8 @@ def test_each_part_fits_and_none_is_lost(stretches, most_open):
 
 def test_clips_that_overlap_too_deeply_get_the_same_frames(tmp_path, monkeypatch):
     video = write_media(tmp_path / "numbers.mp4", frames=numbered_frames(50))
-    clips = [Clip(str(i), (Span(video, "0" * 32, i / 10, 2 - i / 20),), "numbers") for i in range(7)]
+    digest = DigestMemory(None).digest(video)
+    clips = [Clip(str(i), (Span(video, digest, i / 10, 2 - i / 20),), "numbers") for i in range(7)]
     read = {}
     for most in (100, 2):
         monkeypatch.setattr("stages.embed.frame_reader.CLIPS_AT_A_TIME", most)

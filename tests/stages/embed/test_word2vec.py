@@ -8,6 +8,7 @@ import torch
 from filled import word2vec as filled
 
 from cache.errors import UserError
+from pipeline import word_vectors
 from pipeline.word_vectors import open_vectors, words_of
 from stages.embed.encoders.word2vec import ENCODER, Config
 
@@ -85,3 +86,30 @@ def test_a_damaged_or_foreign_file_is_one_sentence(tmp_path):
     missing = ENCODER(Config(family="word2vec", checkpoint=tmp_path / "missing.bin"))
     with pytest.raises(UserError, match="not found"):
         missing.caption_identity()
+
+
+def test_a_flipped_bit_in_the_index_of_words_is_found_and_the_index_made_again(tmp_path, store):
+    path = filled.write_vectors(tmp_path / "v.bin", DIM)
+    expected = open_vectors(path, DIM).of(filled.WORDS)
+    (index,) = (store / "word-indexes").iterdir()
+    data = index.read_bytes()
+    for byte in range(0, len(data), 13):
+        index.write_bytes(data[:byte] + bytes([data[byte] ^ 16]) + data[byte + 1 :])
+        np.testing.assert_array_equal(open_vectors(path, DIM).of(filled.WORDS), expected)
+        assert index.read_bytes() == data
+
+
+def test_an_index_of_a_file_that_changes_meanwhile_is_not_kept(tmp_path, store, monkeypatch):
+    path = filled.write_vectors(tmp_path / "v.bin", DIM)
+    other = path.read_bytes().replace(b"in ", b"on ")
+
+    def overtaken(*of):
+        path.with_name("new").write_bytes(other)
+        path.with_name("new").replace(path)
+        return index_of(*of)
+
+    index_of = word_vectors._index
+    monkeypatch.setattr(word_vectors, "_index", overtaken)
+    with pytest.raises(UserError, match="has changed while it was being read"):
+        open_vectors(path, DIM)
+    assert not list((store / "word-indexes").glob("*.npy"))

@@ -6,6 +6,7 @@ import media_samples
 import pytest
 
 from cache import tables
+from cache.digests import DigestMemory
 from pipeline import layout
 from stages.report.clip_sound import Sounds
 
@@ -22,6 +23,8 @@ def corpus(project):
     Path("params.yaml").write_text(
         "corpora: {mine: {media: media, annotations: media}}\nembeddings: {}\nexperiments: {}\n"
     )
+    memory = DigestMemory(None)
+    digests = {name: memory.digest(Path(f"media/{name}.wav")) for name in "ab"}
     places = [("a", "a@0", 0.0, 1.0), ("a", "a@3", 3.0, 4.0), ("a", "a@6", 6.0, 9.0), ("b", "b", 0.0, 1.0)]
     spans = [
         {
@@ -29,7 +32,7 @@ def corpus(project):
             "modality": "sound",
             "media_id": f"{media}.wav",
             "media_path": f"{media}.wav",
-            "media_digest": media * 32,
+            "media_digest": digests[media],
             "start_s": start,
             "stop_s": stop,
             "start_frame": None,
@@ -38,7 +41,7 @@ def corpus(project):
         for media, clip, start, stop in places
     ]
     spans.append(spans[0] | {"start_s": 8.0, "stop_s": 8.5})
-    spans.append(spans[0] | {"modality": "picture", "media_path": "b.wav", "media_digest": "b" * 32})
+    spans.append(spans[0] | {"modality": "picture", "media_path": "b.wav", "media_digest": digests["b"]})
     tables.write_table(tables.table(spans, tables.SPANS), tables.SPANS, layout.table("mine", "spans"))
     return "mine"
 
