@@ -114,17 +114,13 @@ def test_captions_in_json_are_those_of_the_pickle(tmp_path, ascii_only):
     assert all(ours[id] == theirs[id] for id in source)
 
 
-@given(
-    st.dictionaries(
-        st.text(), st.lists(st.text()) | st.dictionaries(st.text(), st.floats(allow_nan=False)), max_size=5
-    ),
-    st.integers(1, 30),
-)
+VALUES = st.lists(st.text()) | st.dictionaries(st.text(), st.floats(allow_nan=False))
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=5), st.integers(1, 30))
 def test_json_is_read_whatever_the_chunks(tmp_path_factory, entries, chunk):
     path = tmp_path_factory.mktemp("json") / "a.json"
-    path.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
-    if any("\ud800" <= one <= "\udfff" for one in path.read_text(encoding="utf-8", errors="surrogatepass")):
-        return
+    path.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8", newline="")
     assert list(json_entries(path, "", chunk)) == list(entries.items())
 
 
