@@ -147,8 +147,9 @@ def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, 
         raise UserError("The corpus config names no pickle: write `train: NAME.pkl` under `files: subsets:`.")
     if not found:
         raise UserError(
-            f"{folder} has none of {', '.join(path.name for path in named.values())}: get {ORIGIN} (`hearonce checkpoints "
-            "fetch AVLnet_release_data YouCook_Japanese --unpack`), or name the folder that has them in params.yaml."
+            f"{folder} has none of {', '.join(path.name for path in named.values())}: get {ORIGIN} "
+            "(`hearonce checkpoints fetch AVLnet_release_data YouCook_Japanese --unpack`), or name the folder that has "
+            "them in params.yaml."
         )
     lost = [
         f"subset {subset} is left out: {path} is missing (get {ORIGIN})"
