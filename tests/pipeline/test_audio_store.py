@@ -185,9 +185,7 @@ def test_audio_of_an_older_version_whose_medium_is_gone_is_not_believed(tmp_path
     store, digest = AudioStore(Store(tmp_path / "store"), AudioSettings()), digest_of(stereo)
     older(store, digest, stereo)
     stereo.unlink()
-    with pytest.raises(
-        MediaError, match="of an older version, without checksums.*: file not found"
-    ):
+    with pytest.raises(MediaError, match=r"of an older version, without checksums.*: file not found"):
         store.read(digest, stereo, 0.0, 0.1, 16000)
     assert store.path(digest).is_file()
 
