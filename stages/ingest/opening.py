@@ -51,6 +51,8 @@ class Opener:
             medium = ingested(source, self.memory)
             info = probe(source)
             medium.check()
+            if info.frames and (first := medium.pictures(info.frames[:1], clamp=False)):
+                first.check(info.frames[0])
             return Medium(medium.digest, info)
         return self._remote(resolved(source), path in self.heard)
 
