@@ -2,6 +2,8 @@
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 export HF_HUB_OFFLINE ?= 1
 export DVC_NO_ANALYTICS ?= 1
+# Set in many containers, where every process would then compile PyTorch and transformers anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slow lint types format setup sound-approach-miniature
 

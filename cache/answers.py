@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from google_crc32c import value as crc32c
 
-from cache.durable import FORGOTTEN_SECONDS, is_alive, new_file, sync
+from cache.durable import FORGOTTEN_SECONDS, is_alive, make_folder, new_file, share, sync
 from cache.errors import Damage, UserError, writing
 from cache.keys import content_hash
 
@@ -163,7 +163,7 @@ class AnswerStore:
 
     def _begin(self) -> BinaryIO:
         new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         for folder in new:
             sync(folder.parent)  # a name that is lost in a power cut takes all that is below with it
         if not (self.path / DESCRIPTION).is_file():
@@ -171,6 +171,7 @@ class AnswerStore:
                 temporary.write_text(json.dumps(self.identity, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}{SUFFIX}"
         self._file = (self.path / name).open("xb")
+        share(self.path / name)
         sync(self.path)
         return self._file
 

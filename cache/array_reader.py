@@ -6,7 +6,7 @@ is one read, and picking rows out of it one numpy call; what is left is a CRC-32
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -15,7 +15,7 @@ import numpy as np
 from google_crc32c import value as crc32c
 
 from cache.array_spec import ArraySpec
-from cache.errors import Damage, DamageError
+from cache.errors import Damage, DamageError, FalseClaim, is_damage, unreadable
 from cache.places import Blob, LocalPlace, Place
 
 _LOCAL_BYTES = 2 << 20  # at a time: stays in the processor's cache between reading, checking and copying
@@ -38,7 +38,8 @@ class ShardedArray:
         self.shape, self.dtype = spec.shape, spec.dtype
         self._place = place
         self._name = name
-        self._checked: set[int] = set(range(spec.n_shards)) if lenient else set()
+        self._checked: set[int] = set()
+        self._lenient = lenient
         budget = _LOCAL_BYTES if isinstance(place, LocalPlace) else _REMOTE_BYTES
         self._slots = max(1, budget // spec.stride)
 
@@ -53,10 +54,11 @@ class ShardedArray:
             FileNotFoundError: a shard is gone.
         """
         stop = len(self) if stop is None else stop
-        out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        if not len(out) or not self.spec.row_bytes:
-            return out
+        if stop <= start or not self.spec.row_bytes:
+            return np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
         shards = range(start // self.spec.shard_rows, (stop - 1) // self.spec.shard_rows + 1)
+        self._look_at(shards)
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
         if len(shards) == 1:
             self._read_shard(shards[0], start, stop, out)
             return out
@@ -70,9 +72,10 @@ class ShardedArray:
         rows = np.asarray(rows, np.int64)
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
             return self.read(int(rows[0]), int(rows[-1]) + 1)
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
         numbers = rows[order]
+        self._look_at(np.unique(numbers // self.spec.shard_rows).tolist())
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         cuts = np.searchsorted(numbers, np.arange(1, self.spec.n_shards) * self.spec.shard_rows)
         for shard, (first, last) in enumerate(zip([0, *cuts], [*cuts, len(rows)], strict=True)):
             if first < last:
@@ -85,6 +88,14 @@ class ShardedArray:
         for shard in range(self.spec.n_shards):
             found += self._shard_damages(shard)
         return found
+
+    def _look_at(self, shards: Iterable[int]) -> None:
+        """Opens shards that have not been opened yet: memory is only taken for rows whose files are there."""
+        if not self._lenient:
+            for shard in shards:
+                if shard not in self._checked:
+                    with self._open(shard):
+                        pass
 
     def _read_shard(self, shard: int, start: int, stop: int, out: np.ndarray) -> None:
         spec = self.spec
@@ -127,6 +138,8 @@ class ShardedArray:
         except EOFError:
             raise DamageError([self._damage(shard, int(chunks[0]), int(chunks[-1]) + 1, "is cut short")]) from None
         except OSError as error:
+            if not is_damage(error):
+                raise unreadable(self._file(shard), error) from None
             reason = f"cannot be read ({error.strerror or error})"
             raise DamageError([self._damage(shard, int(chunks[0]), int(chunks[-1]) + 1, reason)]) from None
         bad = np.flatnonzero(_mismatches(framed))
@@ -138,9 +151,9 @@ class ShardedArray:
 
     @contextmanager
     def _open(self, shard: int) -> Iterator[Blob]:
-        blob = self._place.blob(self.spec.shard_name(shard))
+        blob = self._blob(shard)
         try:
-            if shard not in self._checked:
+            if shard not in self._checked and not self._lenient:
                 reason = self._index_reason(blob, shard)
                 if reason:
                     raise DamageError([self._damage(shard, 0, self.spec.n_chunks(shard), reason)])
@@ -148,6 +161,13 @@ class ShardedArray:
             yield blob
         finally:
             blob.close()
+
+    def _blob(self, shard: int) -> Blob:
+        try:
+            return self._place.blob(self.spec.shard_name(shard))
+        except FalseClaim as error:
+            reason = error.damages[0].reason
+            raise FalseClaim([self._damage(shard, 0, self.spec.n_chunks(shard), reason)]) from None
 
     def _index_reason(self, blob: Blob, shard: int) -> str | None:
         if blob.size != self.spec.shard_bytes(shard):
@@ -162,9 +182,11 @@ class ShardedArray:
     def _shard_damages(self, shard: int) -> list[Damage]:
         n = self.spec.n_chunks(shard)
         try:
-            blob = self._place.blob(self.spec.shard_name(shard))
+            blob = self._blob(shard)
         except FileNotFoundError:
             return [self._damage(shard, 0, n, "is missing")]
+        except FalseClaim as error:
+            return list(error.damages)
         found: list[Damage] = []
         try:
             reason = self._index_reason(blob, shard)
@@ -182,6 +204,8 @@ class ShardedArray:
             if reason and not found:
                 found.append(Damage(self._file(shard), None, reason))
         except OSError as error:
+            if not is_damage(error):
+                raise unreadable(self._file(shard), error) from None
             found.append(self._damage(shard, 0, n, f"cannot be read ({error.strerror or error})"))
         finally:
             blob.close()

@@ -26,6 +26,7 @@ ROWS_PER_SHARD = 1 << 18
 ARTIFACT_SHARD_BYTES = 32 << 20
 SEGMENT_SHARD_BYTES = 256 << 20
 CHECKSUM_BYTES = 4
+MOST_ROWS = 1 << 40
 _CHECKED = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 
 
@@ -122,14 +123,21 @@ class ArraySpec:
         """The array that the metadata describe, None if it is not of this one shape (another program made it)."""
         try:
             sharding = document["codecs"][0]["configuration"]
+            if not isinstance(document["data_type"], str):
+                return None
+            sizes = [*document["shape"], *sharding["chunk_shape"]]
+            sizes += document["chunk_grid"]["configuration"]["chunk_shape"]
+            if not all(type(one) is int and 0 <= one <= MOST_ROWS for one in sizes):  # 4096.0 and True equal numbers
+                return None
             spec = cls(
                 tuple(document["shape"]),
                 np.dtype(document["data_type"]).newbyteorder("<"),
                 sharding["chunk_shape"][0],
                 document["chunk_grid"]["configuration"]["chunk_shape"][0],
             )
-            return spec if spec.document() == document else None
-        except (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError):
+            whole = 0 < spec.chunk_rows <= spec.shard_rows and spec.shard_rows % spec.chunk_rows == 0
+            return spec if whole and spec.document() == document else None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             return None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache.errors import Damage, DamageError, UserError
+from cache.errors import Damage, DamageError, FalseClaim, UserError
 from cache.places import LocalPlace, Place, RemotePlace, place_of
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, rows_per_block
@@ -50,6 +50,8 @@ def _opened(place: LocalPlace | RemotePlace) -> Artifact:
     except DamageError as error:
         raise _damaged(str(place), error) from None
     except FileNotFoundError:
+        if isinstance(place, LocalPlace) and place.path.exists() and not place.path.is_dir():
+            raise UserError(f"{place} is no file and no folder, so it is no embedding cache of hearonce.") from None
         if looks_like_artifact(place):
             raise _damaged(str(place), DamageError([Damage("zarr.json", None, "is missing")])) from None
         if place.names():
@@ -73,7 +75,9 @@ def _open_hdf5(place: LocalPlace | RemotePlace) -> RowGroup:
         raise _damaged(str(place), error) from None
 
 
-def _damaged(path: str, error: DamageError) -> DamageError:
+def _damaged(path: str, error: DamageError) -> UserError:
+    if isinstance(error, FalseClaim):
+        return UserError(f"{path} is no embedding cache of hearonce: {error.damages[0]}: get it anew.")
     return DamageError(error.damages, f"{path} is damaged", "delete it and run `dvc repro`")
 
 

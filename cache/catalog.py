@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from cache.errors import Damage, DamageError, UserError
+from cache.copies import Copies
+from cache.errors import Damage, DamageError, Unreadable, UserError
 from cache.key_index import KeyIndex
 from cache.rows import Rows
 from cache.segments import Segments
@@ -38,6 +39,10 @@ class Catalog:
         path: of the store, for messages.
         segments: of the store.
         description: of the store.
+
+    Attributes:
+        unreadable: segments that the operating system does not let this process read, with a sentence that says so.
+            Their rows count as missing: they are computed again rather than waited for.
     """
 
     def __init__(self, path: str, segments: Segments, description: StoreDescription) -> None:
@@ -46,6 +51,8 @@ class Catalog:
         self._description = description
         self._groups: dict[str, ZarrGroup] = {}
         self._index: KeyIndex | None = None
+        self._copies: Copies | None = None
+        self.unreadable: dict[str, str] = {}
         self.stale = True
 
     @property
@@ -70,6 +77,7 @@ class Catalog:
         """
         self._segments.check_there()
         groups: dict[str, ZarrGroup] = {}
+        unreadable: dict[str, str] = {}
         for name in self._segments.names():
             try:
                 with self.naming_damage(name):
@@ -79,13 +87,52 @@ class Catalog:
                             raise DamageError([foreign])
                         _ = group.keys
                         groups[name] = group
+            except Unreadable as error:
+                unreadable[name] = str(error)
             except FileNotFoundError as error:
                 self.name_missing(name, error)  # or else another process has just merged it into another
         if self._index is None or list(groups) != list(self._groups):
             self._index = KeyIndex([group.keys for group in groups.values()])
+            self._copies = None
             for group, (start, stop) in zip(groups.values(), pairwise(self._index.first), strict=True):
                 group.keys = self._index.packed[start:stop]
-        self._groups, self.stale = groups, False
+        self._groups, self.unreadable, self.stale = groups, unreadable, False
+
+    @property
+    def copies(self) -> Copies:
+        """The keys that have more than one row."""
+        index = self.index
+        if self._copies is None:
+            row_bytes = self._description.format.row_bytes
+            self._copies = Copies(index, self._read, row_bytes)
+        return self._copies
+
+    def settled(self, position: np.ndarray) -> np.ndarray:
+        """Which row is read for the first row of each key (see `cache.copies`).
+
+        Raises:
+            DamageError: the copies of a key contradict each other.
+        """
+        chosen = self.copies.chosen(position)
+        bad = np.flatnonzero(chosen < -1)
+        if len(bad):
+            raise damaged_store(
+                self._path, [one for at in bad[:1] for one in self.contradiction(position[at : at + 1])]
+            )
+        return chosen
+
+    def contradiction(self, copies: np.ndarray) -> list[Damage]:
+        """Says of rows, each by its position, that they contradict others of their keys."""
+        return [
+            Damage(
+                f"segments/{name}/values",
+                (int(row), int(row) + 1),
+                "differs from another row of the same key by more than rounding",
+                (self.index.packed[position].tobytes(),),
+            )
+            for name, local, place in self.locate(copies)
+            for row, position in zip(local.tolist(), copies[place].tolist(), strict=True)
+        ]
 
     def read(self, wanted: Lookup, part: slice = slice(None)) -> Rows:
         """Rows in the order of the keys.
@@ -98,12 +145,12 @@ class Catalog:
             KeyError: a key has no row.
             UserError: a segment is damaged.
         """
-        return self._looking_again(lambda: self._read(wanted.rows[part]))
+        return self.looking_again(lambda: self._read(self.settled(wanted.rows[part])))
 
     def frames(self, wanted: Lookup) -> int:
         """Frames of these rows together; raises as `read` does."""
-        return self._looking_again(
-            lambda: sum(self._groups[name].frames(local) for name, local, _ in self.locate(wanted.rows))
+        return self.looking_again(
+            lambda: sum(self._groups[name].frames(local) for name, local, _ in self.locate(self.settled(wanted.rows)))
         )
 
     def locate(self, position: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -126,7 +173,8 @@ class Catalog:
             if a < b
         ]
 
-    def _looking_again(self, read: Callable[[], T]) -> T:
+    def looking_again(self, read: Callable[[], T]) -> T:
+        """What `read` returns, which looks rows up anew when another process has merged their segments meanwhile."""
         for _ in range(_LOOKS):
             try:
                 return read()

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from google_crc32c import value as crc32c
 
+from cache.durable import make_folder, share
 from cache.errors import Damage
 
 DIGEST_BYTES = 16
@@ -275,7 +276,7 @@ def _opened(path: Path | None, error: sqlite3.DatabaseError | None = None) -> sq
     if path is None:
         return _connected(":memory:")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if error is None:
             try:
                 return _connected(path)
@@ -333,6 +334,8 @@ def _connected(path: Path | str) -> sqlite3.Connection:
             connection.executemany("INSERT OR IGNORE INTO remembered VALUES (?, ?, ?, ?, ?)", earlier)
             connection.execute("COMMIT")
         connection.execute("SELECT kind, name, version, value, crc32c FROM remembered LIMIT 1").fetchall()
+        if isinstance(path, Path):
+            share(path)  # what SQLite writes beside it has the same permissions
     except sqlite3.DatabaseError:
         connection.close()
         raise

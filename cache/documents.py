@@ -9,7 +9,7 @@ from typing import Any
 
 from google_crc32c import value as crc32c
 
-from cache.errors import Damage, DamageError
+from cache.errors import Damage, DamageError, FalseClaim
 
 CHECKSUM = "hearonce_crc32c"
 _SLOT = re.compile(rb'"hearonce_crc32c": "([0-9a-f]{8})"')
@@ -35,13 +35,43 @@ def is_ours(data: bytes) -> bool:
     return data.startswith(b'{\n "')
 
 
+def parsed(data: bytes, name: str) -> Any:
+    """Reads JSON that may come from anybody.
+
+    Raises:
+        FalseClaim: it is none, is nested too deeply, names something twice, or has numbers that JSON has not.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_refuse)
+    except RecursionError:
+        raise FalseClaim([Damage(name, None, "is no JSON of hearonce (it is nested too deeply)")]) from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FalseClaim([Damage(name, None, f"is no JSON of hearonce ({reason})")]) from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number")
+
+
 def opened(data: bytes, name: str) -> dict[str, Any]:
     """Reads a sealed document.
 
     Raises:
         DamageError: the bytes are not those that `sealed` made.
+        FalseClaim: they are sealed, but no JSON object.
     """
     found = _SLOT.search(data)
     if found is not None and crc32c(_SLOT.sub(_EMPTY, data)) == int(found[1], 16):
-        return json.loads(data)
+        document = parsed(data, name)
+        if isinstance(document, dict):
+            return document
+        raise FalseClaim([Damage(name, None, "is no JSON object")])
     raise DamageError([Damage(name, None, "does not match its checksum")])

@@ -1,4 +1,8 @@
-"""Writes that survive a power cut: everything is on the disk before its name appears."""
+"""Writes that survive a power cut: everything is on the disk before its name appears.
+
+In a folder that a group shares (with the setgid bit, `chmod g+s`), what is new takes the folder's permissions for the
+group instead of the writer's umask, so that nobody shuts the others out.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +31,64 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def share(path: Path) -> None:
+    """Gives a new file or folder, and all below, the permissions of its folder for the group, if a group shares that.
+
+    A file system that has no such permissions is no reason to fail.
+    """
+    mode = _group_mode(path.parent)
+    if mode is None:
+        return
+    _share(path, mode)
+    for folder, folders, files in os.walk(path) if path.is_dir() and not path.is_symlink() else ():
+        for name in (*folders, *files):
+            _share(Path(folder, name), mode)
+
+
+def _group_mode(folder: Path) -> int | None:
+    """What the group may do in a folder that it shares: bits of 0o070; None for other folders."""
+    with suppress(OSError):
+        mode = folder.stat().st_mode
+        if mode & stat.S_ISGID:
+            return mode & stat.S_IRWXG
+    return None
+
+
+def _share(path: Path, group: int) -> None:
+    with suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            return
+        allowed = (stat.S_IRWXG | stat.S_ISGID) if stat.S_ISDIR(found.st_mode) else stat.S_IRGRP | stat.S_IWGRP
+        mode = stat.S_IMODE(found.st_mode) & ~stat.S_IRWXG | (group | stat.S_ISGID) & allowed
+        if mode != stat.S_IMODE(found.st_mode):
+            os.chmod(path, mode)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, unless they are there, each as `share` says.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    missing = []
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            break
+        missing.append(folder)
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        share_folder(folder)
+    path.mkdir(exist_ok=True)  # says what stands there instead
+
+
+def share_folder(folder: Path) -> None:
+    """`share` of a folder alone."""
+    mode = _group_mode(folder.parent)
+    if mode is not None:
+        _share(folder, mode)
 
 
 def sync_tree(path: Path) -> None:
@@ -67,7 +130,8 @@ def clean_abandoned(scratch: Path, name: str = "") -> None:
         else:
             dead = time.time() - _last_change(path) > FORGOTTEN_SECONDS
         if dead:
-            remove(path)
+            with suppress(OSError):  # somebody else's, who removes it
+                remove(path)
 
 
 def is_alive(pid: int) -> bool:
@@ -115,12 +179,13 @@ def new_file(path: Path, *, clean: bool = True) -> Iterator[Path]:
             nothing is written.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if clean:
             clean_abandoned(path.parent, path.name)
         temporary = _temporary(path.parent, path.name)
         try:
             yield temporary
+            share(temporary)
             sync(temporary)
             if path.is_dir() and not path.is_symlink():
                 path.rmdir()
@@ -142,15 +207,22 @@ def new_directory(path: Path, scratch: Path | None = None) -> Iterator[Path]:
         UserError: the disk is full or read-only, or the folder is gone; nothing is written.
     """
     with writing(path):
-        path.parent.mkdir(parents=scratch is None, exist_ok=True)
+        if scratch is None:
+            make_folder(path.parent)
+        elif not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            share_folder(path.parent)
         if scratch is None:
             scratch = path.parent
             clean_abandoned(scratch, path.name)
-        scratch.mkdir(exist_ok=True)
+        if not scratch.is_dir():
+            scratch.mkdir(exist_ok=True)
+            share_folder(scratch)
         temporary = _temporary(scratch, path.name)
         temporary.mkdir()
         try:
             yield temporary
+            share(temporary)
             sync_tree(temporary)
             if path.exists() or path.is_symlink():
                 os.rename(path, displaced := _temporary(scratch, path.name))

@@ -49,6 +49,31 @@ class DamageError(UserError):
         super().__init__(f"{where}{': ' if where else ''}{self.damages[0]}{more}{': ' if remedy else ''}{remedy}.")
 
 
+class FalseClaim(DamageError):
+    """What a store or file says of itself cannot be true, although its checksums fit: somebody else wrote it so."""
+
+
+class Unreadable(UserError):
+    """Bytes that cannot be read now, which says nothing about what they are: nobody may call them damaged."""
+
+
+_DAMAGED_DISK = (None, errno.EIO, errno.EBADMSG, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO))
+
+
+def is_damage(error: OSError) -> bool:
+    """Whether a failed read is the fault of the bytes, or of the disk that holds them; permissions are not."""
+    return error.errno in _DAMAGED_DISK
+
+
+def unreadable(place: object, error: OSError) -> Unreadable:
+    """The sentence for a read that the operating system refused."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        why = "permission is denied: ask its owner for `chmod -R g+rX` on it (docs/cache.md, Sharing)"
+    else:
+        why = f"{error.strerror or error}: run again when that is over"
+    return Unreadable(f"{place} cannot be read: {why}.")
+
+
 class BeingTidied(UserError):
     """Another process is compacting, collecting or repairing the store; nothing was changed."""
 

@@ -32,7 +32,8 @@ def merge(source: RowStore, target: RowStore) -> int:
         Number of rows added.
 
     Raises:
-        UserError: the stores are of different encoders or formats, or the source is damaged.
+        UserError: the stores are of different encoders or formats, the source is damaged, or a row of it is one that
+            no store takes; rows before that one are added.
     """
     target.check_same(source.format, source.description.fingerprint)
     added = 0
@@ -40,8 +41,11 @@ def merge(source: RowStore, target: RowStore) -> int:
         absent = group.keys[target.lookup(group.keys).missing()]
         with target.writer(group.description.get("provenance")) as writer:
             for rows in source.blocks(absent):
+                rows.check(source.path)
                 writer.add_rows(rows)
         added += writer.committed
+    for sentence in source.catalog.unreadable.values():
+        raise UserError(f"{added} rows were added, and not all there are: {sentence}")
     return added
 
 
@@ -116,6 +120,16 @@ def import_rows(
     for rows in _checked(opened, index):
         store.append_rows(rows, provenance or {"imported": Path(opened.path).name})
     return len(index)
+
+
+def check_store(source: RowStore) -> None:
+    """Refuses a store of which a row is one that no store takes.
+
+    Raises:
+        UserError: a row is not finite or contradicts another of its key, or the store is damaged.
+    """
+    for rows in source.blocks():
+        rows.check(source.path)
 
 
 def check_rows(source: Artifact | feature_files.Features) -> None:

@@ -9,6 +9,7 @@ what they were. npz and safetensors are written a block at a time, Parquet in me
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +24,18 @@ from cache import documents
 from cache import keys as row_keys
 from cache.artifact import Artifact
 from cache.durable import new_file
-from cache.errors import DamageError, UserError
+from cache.errors import DamageError, UserError, is_damage, unreadable
 from cache.row_format import RowFormat
 from cache.row_group import check_schema, describe
 from cache.rows import Rows
 
 FORMATS = ("npz", "parquet", "safetensors")
+
+_MOST_ARRAYS = 100
+_MOST_RATIO = 100
+"""Rows of an encoder are never packed as tightly."""
+
+_FREE_BYTES = 16 << 20
 
 _OWN = ("schema", "format", "rows", "crc32c", documents.CHECKSUM)
 
@@ -84,6 +91,8 @@ def read(path: Path, format: str) -> Features:
         UserError: it is missing, cannot be read, or was not exported by hearonce.
     """
     readers = {"npz": _read_npz, "parquet": _read_parquet, "safetensors": _read_safetensors}
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file, so it was not read.")
     try:
         text, columns = readers[format](path)
         if text is None:
@@ -105,10 +114,14 @@ def read(path: Path, format: str) -> Features:
         return Features(str(path), {k: v for k, v in found.items() if k not in _OWN}, rows)
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
-    except UserError:
-        raise
+    except OSError as error:
+        if is_damage(error):
+            raise UserError(f"{path} cannot be read as {format} of hearonce ({error}): get it again.") from None
+        raise unreadable(path, error) from None
     except (Exception, pl.exceptions.PanicException) as error:  # damaged bytes may raise anything in three parsers
-        reason = " ".join(str(error).split())[:200]
+        if isinstance(error, UserError) and str(error).startswith(str(path)):
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UserError(f"{path} cannot be read as {format} of hearonce ({reason}): get it again.") from None
 
 
@@ -165,9 +178,32 @@ def _write_npy(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
 
 
 def _read_npz(path: Path) -> tuple[str | None, dict[str, Any]]:
-    with np.load(path, allow_pickle=False) as archive:
-        columns = {name: archive[name] for name in archive.files}
+    columns = {}
+    with zipfile.ZipFile(path) as archive:
+        names = [one for one in archive.namelist() if one.removesuffix(".npy") not in ("ids", "README")]
+        if len(set(names)) < len(names) or len(names) > _MOST_ARRAYS:
+            raise ValueError("it has arrays of one name, or far too many")
+        total = sum(archive.getinfo(name).file_size for name in names)
+        if total > _FREE_BYTES + _MOST_RATIO * path.stat().st_size:
+            raise ValueError(f"it would unpack to {total:,} bytes")
+        for name in names:
+            columns[name.removesuffix(".npy")] = _read_npy(archive, name)
     return (str(columns["hearonce"]) if "hearonce" in columns else None), columns
+
+
+def _read_npy(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array, once its header is known to claim as many bytes as there are."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = header[version](file)
+        claimed, there = math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size
+        if dtype.hasobject or fortran or any(one < 0 for one in shape) or claimed > there:
+            raise ValueError(f"{name} claims {claimed:,} bytes of {dtype}, and is one of {there:,}")
+        data = file.read(claimed)
+        if len(data) != claimed or file.read(1):  # at its end the CRC-32 of the archive is checked
+            raise ValueError(f"{name} does not hold what it claims")
+    return np.frombuffer(data, dtype).reshape(shape) if claimed else np.zeros(shape, dtype)
 
 
 def _write_parquet(artifact: Artifact, path: Path) -> None:
@@ -196,7 +232,16 @@ def _read_parquet(path: Path) -> tuple[str | None, dict[str, Any]]:
     if text is None:
         return None, {}
     row_format = RowFormat.from_json(_opened(text)["format"])
-    table = pl.read_parquet(path)
+    lazy = pl.scan_parquet(path)
+    n = int(lazy.select(pl.len()).collect().item())
+    if n * row_keys.KEY_BYTES > _FREE_BYTES + _MOST_RATIO * path.stat().st_size:
+        raise ValueError(f"it claims {n:,} rows")
+    row = pl.Array(pl.Float32, row_format.dim)
+    kinds = {"key": pl.Binary(), "values": pl.List(row) if row_format.ragged else row}
+    schema = lazy.collect_schema()
+    if any(schema.get(name) != kind for name, kind in kinds.items()):
+        raise ValueError(f"its columns are {str(dict(schema))[:200]}")
+    table = lazy.select(pl.exclude("id")).collect()
     columns: dict[str, Any] = {name: table[name].to_numpy() for name in table.columns if name.startswith("side.")}
     columns.update({f"side.{name}": np.zeros(0) for name in row_format.side if f"side.{name}" not in columns})
     columns["keys"] = row_keys.pack(table["key"].to_list())
@@ -244,7 +289,7 @@ def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size:
             raise ValueError("its header is longer than the file")
-        header = json.loads(file.read(length))
+        header = documents.parsed(file.read(length), "its header")
     text = header.get("__metadata__", {}).get("hearonce")
     if text is None:
         return None, {}
@@ -258,6 +303,10 @@ def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
         if name == "values" and tensor["dtype"] != _SAFETENSORS[row_format.dtype]:
             raise ValueError(f"its values are {tensor['dtype']}, not {row_format.dtype}")
         start, stop = tensor["data_offsets"]
+        if not all(type(one) is int and one >= 0 for one in tensor["shape"]):
+            raise ValueError(f"its {name} have the shape {str(tensor['shape'])[:80]}")
+        if not 0 <= start <= stop <= path.stat().st_size - 8 - length:
+            raise ValueError(f"its {name} are not within the file")
         data = np.fromfile(path, np.uint8, stop - start, offset=8 + length + start)
         columns[name] = data.view(kind).reshape(tensor["shape"])
     columns["values"] = row_format.decode(columns["values"])

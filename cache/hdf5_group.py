@@ -32,8 +32,9 @@ from google_crc32c import extend
 
 from cache import documents, strings
 from cache.array_spec import ARTIFACT_SHARD_BYTES, ROWS_PER_CHUNK, ArraySpec
-from cache.errors import Damage, DamageError, UserError
+from cache.errors import Damage, DamageError, FalseClaim, UserError, unreadable
 from cache.hdf5_array import BROKEN, Hdf5Array
+from cache.hdf5_opening import check_arrays, description, not_ours, open_file
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
 
@@ -158,18 +159,27 @@ class Hdf5Group(RowGroup):
         self._whole: bool | None = None
         self._name = path.rstrip("/").rsplit("/", 1)[-1]
         try:
-            self._file = h5py.File(source, "r")
-            data = bytes(self._file.attrs["hearonce"]) if "hearonce" in self._file.attrs else None
+            self._file = open_file(path, source)
             size = _size(source)
+            data = description(self._file, self._name, size)
         except BROKEN as error:
-            if _is_ours(source):
-                raise DamageError([Damage(self._name, None, f"cannot be read ({error})")]) from None
-            raise UserError(f"{path} is no embedding cache of hearonce.") from None
+            raise self._broken(error) from None
         if data is None:
-            raise UserError(f"{path} is no embedding cache of hearonce.")
+            raise not_ours(path)
         if not _header(source).startswith(_MAGIC + b"%d " % size):
             raise DamageError([Damage(self._name, None, f"has {size} bytes, not as many as were written")])
         self._describe(documents.opened(data, self._name), "embedding cache")
+        arrays: dict[str, Any] = dict(layout(self.format, len(self), 0)) | {"ids": ((len(self),), np.dtype(bytes))}
+        if self.format.ragged:
+            arrays["values"] = ((None, self.format.dim), self.format.storage)
+        try:
+            check_arrays(self._file, self._name, size, arrays)
+        except BROKEN:
+            pass  # `array` says of each what is lost, and `damages` of all
+        except FalseClaim as error:
+            if self._is_whole():
+                raise
+            raise DamageError(error.damages) from None
 
     def array(self, name: str) -> StoredArray:
         """See `RowGroup.array`."""
@@ -180,7 +190,10 @@ class Hdf5Group(RowGroup):
 
     def ids(self) -> list[str]:
         """See `RowGroup.ids`."""
-        return [str(one, "utf-8") for one in self.array("ids").read().tolist()]
+        try:
+            return [str(one, "utf-8") for one in self.array("ids").read().tolist()]
+        except ValueError:
+            raise FalseClaim([Damage(self._name, (0, len(self)), "has ids that are no UTF-8")]) from None
 
     def damages(self) -> list[Damage]:
         """See `RowGroup.damages`."""
@@ -193,7 +206,18 @@ class Hdf5Group(RowGroup):
                 found += error.damages
         if not found and not self._is_whole():
             found.append(Damage(self._name, None, "does not match its checksum, outside of all rows"))
+        if not found and self.format.ragged:
+            found += self._false_offsets(self.array("offsets").read())
         return found
+
+    def _broken(self, error: Exception) -> UserError:
+        """What to say of a file that HDF5 cannot read."""
+        try:
+            if _is_ours(self._source):
+                return DamageError([Damage(self._name, None, f"cannot be read ({error})")])
+        except OSError as refused:
+            return unreadable(self.path, refused)
+        return not_ours(self.path)
 
     def _is_whole(self) -> bool:
         """Whether the file is, to the last byte, what was written; looked at once."""

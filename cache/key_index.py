@@ -24,7 +24,7 @@ class KeyIndex:
         total = int(self.first[-1])
         self.packed = np.concatenate([row_keys.pack([]), *parts])
         high = self._halves[:, 0]
-        # Stable: of a key written twice, the oldest segment's row comes first and is the one that is read.
+        # Stable: of a key written twice, the first row comes first; which is read, `cache.copies` decides.
         self._order = np.argsort(high, kind="stable").astype(np.uint32 if total < 1 << 32 else np.int64)
         self._sorted = high[self._order]
 
@@ -51,6 +51,24 @@ class KeyIndex:
                 block[i] = match[0] if len(match) else -1
             found[start : start + _BLOCK] = block
         return found
+
+    def copies(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows whose key has several, those of a key together and ascending: positions (m,), and where each key begins.
+
+        Returns:
+            int64 (m,), int64 (keys + 1,); keys are ordered by their first row.
+        """
+        again = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
+        suspects = np.unique(self._order[np.concatenate([again, again + 1])].astype(np.int64))
+        if not len(suspects):
+            return suspects, np.zeros(1, np.int64)
+        first = self.find(self.packed[suspects])
+        order = np.lexsort((suspects, first))
+        members, first = suspects[order], first[order]
+        counts = np.unique(first, return_counts=True)[1]
+        several = np.repeat(counts > 1, counts)
+        counts = counts[counts > 1]
+        return members[several], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def first_rows(self) -> np.ndarray:
         """Which rows are the first of their key: bool (n,)."""

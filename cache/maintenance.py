@@ -4,20 +4,21 @@ Each change writes a new segment first and removes the old ones after it is comm
 holds some rows twice, which reads as once, and the next `compact` drops the second copy. Readers that have looked
 before find the old segments gone, look again, and go on.
 
-One process at a time tidies a store: another might be about to remove the segment whose first copies are a reason to
-drop second ones. Where that cannot be had, on a URL or NFS, only copies that are rewritten together become one.
+One process at a time tidies a store: another might be about to remove the segment whose copies are a reason to drop
+others. Where that cannot be had, on a URL or NFS, only copies that are rewritten together become one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from cache import keys as row_keys
-from cache.errors import BeingTidied
+from cache.errors import BeingTidied, Damage
 from cache.key_index import KeyIndex
 from cache.row_group import rows_per_block
 from cache.row_store import RowStore
@@ -56,7 +57,7 @@ class Superseded(Exception):
 
 
 def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMPACT_BYTES) -> Change:
-    """Merges neighbouring small segments into few big ones, and drops all copies of a row but the first.
+    """Merges neighbouring small segments into few big ones, and drops all copies of a row but the one that is read.
 
     Raises:
         BeingTidied: by another process.
@@ -66,12 +67,10 @@ def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMP
     def plan(alone: bool) -> list[Plan]:
         names = list(store.groups)
         runs = list(_runs(store, names, segment_bytes))
-        if alone:
-            kept = _first_copies(names, store.catalog.index)
-        else:
-            kept = {}
-            for run in runs:
-                kept |= _first_copies(run, KeyIndex([store.groups[name].keys for name in run]))
+        try:
+            kept = _needed(store, names) if alone else _needed_together(store, names, runs)
+        except FileNotFoundError as error:
+            raise Superseded from error
         return [{name: kept[name] for name in run} for run in runs if len(run) > 1 or not kept[run[0]].all()]
 
     return _carry_out(store, plan, dry_run)
@@ -105,6 +104,7 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
         Superseded: one of the segments is gone; nothing was written.
     """
     n = sum(map(len, index.values()))
+    store.segments.check_removable(groups)
     if n:
         frames = 0
         for name, group in groups.items():
@@ -170,7 +170,7 @@ def _noticing_others(store: RowStore, name: str) -> Iterator[None]:
 
 
 def _runs(store: RowStore, names: list[str], limit: int) -> Iterator[list[str]]:
-    """Neighbouring segments that fit into one together; only neighbours, so that the first commit still wins."""
+    """Neighbouring segments that fit into one together."""
     run: list[str] = []
     total = 0
     for name in names:
@@ -184,9 +184,85 @@ def _runs(store: RowStore, names: list[str], limit: int) -> Iterator[list[str]]:
         yield run
 
 
-def _first_copies(names: list[str], index: KeyIndex) -> Plan:
-    """Which rows of these segments are the first of their key in their index."""
-    return dict(zip(names, np.split(index.first_rows(), index.first[1:-1]), strict=False))
+def _needed(store: RowStore, names: list[str]) -> Plan:
+    """Which rows of the segments are single, the copy that is read, or part of a contradiction."""
+    index = store.catalog.index
+    needed = store.catalog.copies.needed(len(index.packed))
+    return dict(zip(names, np.split(needed, index.first[1:-1]), strict=False))
+
+
+def _needed_together(store: RowStore, names: list[str], runs: list[list[str]]) -> Plan:
+    """The same, but copies also stay whose chosen one is not rewritten with them: others might be removing that."""
+    index = store.catalog.index
+    chosen = store.catalog.copies.chosen_for_all(len(index.packed))
+    run_of = {name: number for number, run in enumerate(runs) for name in run}
+    run = np.repeat([run_of[name] for name in names], np.diff(index.first))
+    needed = (chosen == np.arange(len(chosen))) | (run[chosen] != run)
+    return dict(zip(names, np.split(needed, index.first[1:-1]), strict=False))
+
+
+def withdraw(store: RowStore, copies: Sequence[np.ndarray]) -> None:
+    """Drops all copies of some keys, so that a process that is killed meanwhile leaves no copy that would be believed.
+
+    Before the first copy goes, a segment is committed in which each of the keys stands twice with no numbers (NaN),
+    which contradicts whatever is left of the others; it goes last.
+
+    Args:
+        store: the store, which nobody else tidies.
+        copies: for each key the positions of all its rows among all rows of the store.
+
+    Raises:
+        UserError: the disk refuses, or the owner of a segment does; what is left is still contradictory.
+        BeingTidied: a segment has been rewritten meanwhile.
+    """
+    groups, index = dict(store.groups), store.catalog.index
+    parts = store.catalog.locate(np.sort(np.concatenate(copies)))
+    store.segments.check_removable(name for name, _, _ in parts)
+    keys = np.repeat(index.packed[[one[0] for one in copies]], 2, axis=0)
+    values = store.format.encode(np.full((len(keys), store.format.dim), np.nan, np.float32))
+    offsets = np.arange(len(keys) + 1) if store.format.ragged else None
+    side = {name: np.zeros(len(keys), np.dtype(kind).newbyteorder("<")) for name, kind in store.format.side.items()}
+    mark = {"withdraws": f"{len(copies)} rows that contradict each other", "mark": uuid.uuid4().hex}
+    store.append_rows(Rows(store.format, keys, values, offsets, side), mark)
+    for name, local, _ in parts:
+        keep = np.ones(len(groups[name]), bool)
+        keep[local] = False
+        try:
+            replace(store, {name: groups[name]}, {name: np.flatnonzero(keep)})
+        except Superseded:
+            raise BeingTidied(store.path) from None
+    store.refresh()
+    for name, group in list(store.groups.items()):
+        if group.description.get("provenance") == mark:
+            store.segments.discard(name)
+    store.catalog.stale = True
+
+
+def drop_contradictions(store: RowStore, keys: row_keys.Keys | None = None) -> list[Damage]:
+    """Drops all copies of keys whose copies contradict each other, so that their rows are computed again.
+
+    Args:
+        store: the store.
+        keys: only of these; of all if None.
+
+    Returns:
+        What was dropped.
+
+    Raises:
+        BeingTidied: by another process.
+        UserError: the disk or the owner of a segment refuses.
+    """
+    with store.segments.tidying():
+        store.refresh()
+        copies = store.catalog.looking_again(lambda: store.catalog.copies.contradictions())
+        if keys is not None:
+            wanted = KeyIndex([row_keys.pack(keys)])
+            copies = [one for one in copies if wanted.find(store.catalog.index.packed[one[:1]])[0] >= 0]
+        if not copies:
+            return []
+        found = store.catalog.contradiction(np.concatenate(copies))
+        withdraw(store, copies)
+        return found
 
 
 def _blocks(store: RowStore, name: str, group: ZarrGroup, index: np.ndarray) -> Iterator[Rows]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from cache.errors import UserError
+from cache.errors import Damage, FalseClaim, UserError, unreadable
+
+MOST_BYTES = 1 << 30
+"""A file that is read whole is no larger: a document, or 65,536 ids."""
+
+_IN_DVC_CACHE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 Piece = tuple[int, np.ndarray]
 """Where in the file to begin, and the uint8 array to fill from there."""
@@ -47,24 +56,38 @@ class Place(Protocol):
 
         Raises:
             FileNotFoundError: there is none.
+            Unreadable: the operating system refuses.
+            FalseClaim: it is no plain file, a link to somewhere else, or far too large.
         """
 
+    def nbytes(self) -> int:
+        """Bytes of the files that lie directly in it."""
+
     def blob(self, name: str) -> Blob:
-        """Opens a file."""
+        """Opens a file; raises as `read` does."""
 
 
 class LocalPlace:
-    """A folder of this machine."""
+    """A folder of this machine.
 
-    def __init__(self, path: Path) -> None:
+    In what lies below it, only plain files are opened (a FIFO would block for ever), and links only where they stay
+    within it or lead into DVC's cache: what somebody has sent must not read other files.
+
+    Args:
+        path: of the folder.
+        top: the folder that links may not leave; itself by default.
+    """
+
+    def __init__(self, path: Path, top: Path | None = None) -> None:
         self.path = path
+        self._top = top or path
 
     def __str__(self) -> str:
         return str(self.path)
 
     def child(self, name: str) -> LocalPlace:
         """See `Place.child`."""
-        return LocalPlace(self.path / name)
+        return LocalPlace(self.path / name, self._top)
 
     def names(self) -> list[str]:
         """See `Place.names`."""
@@ -72,33 +95,83 @@ class LocalPlace:
             return sorted(os.listdir(self.path))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+
+    def nbytes(self) -> int:
+        """Bytes of the files that lie directly in it."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path) as entries:
+            return sum(one.stat(follow_symlinks=True).st_size for one in entries if one.is_file())
+        return 0
 
     def read(self, name: str) -> bytes:
         """See `Place.read`."""
-        return (self.path / name).read_bytes()
+        blob = _LocalBlob(self._open(name))
+        try:
+            if blob.size > MOST_BYTES:
+                raise FalseClaim([Damage(name, None, f"has {blob.size:,} bytes, which is no file of hearonce")])
+            with open(blob.descriptor, "rb", closefd=False) as file:
+                return file.read(MOST_BYTES)
+        except OSError as error:
+            raise unreadable(self.path / name, error) from None
+        finally:
+            blob.close()
 
     def blob(self, name: str) -> Blob:
         """See `Place.blob`."""
-        return _LocalBlob(self.path / name)
+        return _LocalBlob(self._open(name))
+
+    def _open(self, name: str) -> int:
+        path = self.path / name
+        try:
+            if self.path != self._top and os.path.islink(self.path):
+                self._check_link(self.path, name)
+            try:
+                descriptor = os.open(path, _PLAINLY | os.O_NOFOLLOW)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.EMLINK):
+                    raise
+                self._check_link(path, name)
+                descriptor = os.open(path, _PLAINLY)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, or a link to itself
+                raise FalseClaim([Damage(name, None, "is no plain file")]) from None
+            raise unreadable(path, error) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FalseClaim([Damage(name, None, "is no plain file")])
+        return descriptor
+
+    def _check_link(self, path: Path, name: str) -> None:
+        target = Path(os.path.realpath(path))
+        if not target.is_relative_to(os.path.realpath(self._top)) and not _IN_DVC_CACHE.search(str(target)):
+            raise FalseClaim([Damage(name, None, f"is a link to {target}, outside of {self._top}")])
+
+
+_PLAINLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class _LocalBlob:
     # Not memory-mapped: of a file that is cut short or on a failing disk, a map kills the process by SIGBUS.
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self.size = os.fstat(self._descriptor).st_size
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
 
     def fill(self, pieces: Sequence[Piece]) -> None:
         for start, target in pieces:
-            n = os.preadv(self._descriptor, [target.data], start)
+            n = os.preadv(self.descriptor, [target.data], start)
             while n < target.nbytes:  # at most 2 GiB come at a time
-                more = os.preadv(self._descriptor, [target.reshape(-1)[n:].data], start + n)
+                more = os.preadv(self.descriptor, [target.reshape(-1)[n:].data], start + n)
                 if more == 0:
                     raise EOFError
                 n += more
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 class RemotePlace:
@@ -123,6 +196,13 @@ class RemotePlace:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(one.rstrip("/").rsplit("/", 1)[-1] for one in found)
+
+    def nbytes(self) -> int:
+        """See `Place.nbytes`."""
+        try:
+            return int(self.filesystem.du(self.path, maxdepth=1))
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
 
     def read(self, name: str) -> bytes:
         """See `Place.read`."""

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cache import documents
 from cache import keys as row_keys
 from cache.array_spec import ArraySpec
-from cache.errors import Damage, DamageError, UserError
-from cache.maintenance import Superseded, replace
+from cache.errors import Damage, DamageError, FalseClaim, Unreadable, UserError
+from cache.maintenance import Superseded, replace, withdraw
 from cache.places import LocalPlace, Place, RemotePlace, place_of
 from cache.row_format import RowFormat
-from cache.row_group import describe, layout
+from cache.row_group import describe, layout, rows_per_block
 from cache.row_store import RowStore
 from cache.segments import Segments
 from cache.store_description import StoreDescription
 from cache.zarr_group import ZarrGroup, group_document
 
 
-def verify(path: Path | str, filesystem: Any = None) -> list[Damage]:
+def verify(path: Path | str, filesystem: Any = None, skipped: list[str] | None = None) -> list[Damage]:
     """Reads a whole row store and lists what is damaged, with the keys of the rows as far as they are known.
+
+    Args:
+        path: of the store, or its URL.
+        filesystem: as of `place_of`.
+        skipped: takes a sentence for each segment that cannot be read for want of permission.
 
     Raises:
         UserError: the path holds no row store, or one of another version.
+        Unreadable: permission is denied, and `skipped` is None.
     """
-    return _verified(place_of(path, filesystem))
+    return _verified(place_of(path, filesystem), skipped)
 
 
-def _verified(place: LocalPlace | RemotePlace) -> list[Damage]:
+def _verified(place: LocalPlace | RemotePlace, skipped: list[str] | None = None) -> list[Damage]:
     found: list[Damage] = []
     description: StoreDescription | None
     try:
@@ -43,16 +50,27 @@ def _verified(place: LocalPlace | RemotePlace) -> list[Damage]:
     if description is not None:
         segments = Segments(place)
         for name in segments.names():
-            found += _examine(segments, name, description)[1]
+            found += _examine(segments, name, description, skipped)[1]
+        if not found:
+            with suppress(Unreadable):  # then `skipped` says so
+                found += _contradictions(RowStore(place)) or [
+                    one for _, _, damages in _not_finite(RowStore(place)) for one in damages
+                ]
     return found
 
 
-def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
+def _contradictions(store: RowStore) -> list[Damage]:
+    copies = store.catalog.looking_again(lambda: store.catalog.copies.contradictions())
+    return store.catalog.contradiction(np.concatenate(copies)) if copies else []
+
+
+def repair(path: Path | str, *, dry_run: bool = False, skipped: list[str] | None = None) -> list[Damage]:
     """Drops the rows that are damaged, a whole chunk's rows where one bit is wrong, and keeps all others.
 
     Args:
         path: of the store, or its URL.
         dry_run: only say what would be dropped.
+        skipped: as of `verify`; such a segment stays as it is.
 
     Returns:
         What was found, as `verify` has it.
@@ -63,17 +81,17 @@ def repair(path: Path | str, *, dry_run: bool = False) -> list[Damage]:
     """
     place = place_of(path)
     with Segments(place).tidying(dry_run=dry_run):
-        return _repaired(place, dry_run)
+        return _repaired(place, dry_run, skipped)
 
 
-def _repaired(place: LocalPlace | RemotePlace, dry_run: bool) -> list[Damage]:
+def _repaired(place: LocalPlace | RemotePlace, dry_run: bool, skipped: list[str] | None) -> list[Damage]:
     found: list[Damage] = []
     try:
         store = RowStore(place)
     except DamageError as error:
         found += error.damages
         if dry_run:
-            return _verified(place)
+            return _verified(place, skipped)
         recovered = _recovered_description(place)
         if recovered is None:
             raise UserError(
@@ -82,7 +100,7 @@ def _repaired(place: LocalPlace | RemotePlace, dry_run: bool) -> list[Damage]:
         Segments(place).write_description(recovered.to_bytes())
         store = RowStore(place)
     for name in store.segments.names():
-        group, damages = _examine(store.segments, name, store.description)
+        group, damages = _examine(store.segments, name, store.description, skipped)
         found += damages
         if not damages or dry_run:
             continue
@@ -96,11 +114,35 @@ def _repaired(place: LocalPlace | RemotePlace, dry_run: bool) -> list[Damage]:
         lenient = ZarrGroup(store.segments.place(name), "segment", group.document)
         with suppress(Superseded):  # another process has just merged or repaired it
             replace(store, {name: lenient}, {name: np.flatnonzero(healthy)})
+    if not found:
+        found += _contradictions(store)
+        if found and not dry_run:
+            withdraw(store, store.catalog.copies.contradictions())
+    if not found:  # after the contradictions: `withdraw` commits such rows, and they have to go last
+        for name, group, damages in _not_finite(store):
+            found += damages
+            if not dry_run:
+                healthy = np.ones(len(group), bool)
+                healthy[[one.rows[0] for one in damages if one.rows]] = False
+                with suppress(Superseded):
+                    replace(store, {name: group}, {name: np.flatnonzero(healthy)})
     return found
 
 
-def _examine(segments: Segments, name: str, description: StoreDescription) -> tuple[ZarrGroup | None, list[Damage]]:
+def _examine(
+    segments: Segments, name: str, description: StoreDescription, skipped: list[str] | None
+) -> tuple[ZarrGroup | None, list[Damage]]:
     """A segment, reconstructed where its description is damaged, and everything wrong with it."""
+    try:
+        return _examined(segments, name, description)
+    except Unreadable as error:
+        if skipped is None:
+            raise
+        skipped.append(str(error))
+        return None, []
+
+
+def _examined(segments: Segments, name: str, description: StoreDescription) -> tuple[ZarrGroup | None, list[Damage]]:
     place = segments.place(name)
     found: list[Damage] = []
     group: ZarrGroup | None
@@ -123,6 +165,24 @@ def _examine(segments: Segments, name: str, description: StoreDescription) -> tu
     return group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found]
 
 
+def _not_finite(store: RowStore) -> Iterator[tuple[str, ZarrGroup, list[Damage]]]:
+    """Rows whose checksums fit, but which no store takes: segment by segment."""
+    for name, group in list(store.groups.items()):
+        found = []
+        step = rows_per_block(group.format, len(group), group.array("values").shape[0])
+        for start in range(0, len(group), step):
+            rows = group.rows(start, start + step)
+            bad = np.flatnonzero(group.format.not_finite(rows.values))
+            if rows.offsets is not None:
+                bad = np.unique(np.searchsorted(rows.offsets, bad, side="right") - 1)
+            for i in bad.tolist():
+                key = (rows.keys[i].tobytes(),)
+                where = (start + i, start + i + 1)
+                found.append(Damage(f"segments/{name}/values", where, "holds numbers that are not finite", key))
+        if found:
+            yield name, group, found
+
+
 def _with_keys(damage: Damage, group: ZarrGroup) -> Damage:
     if damage.rows is None:
         return damage
@@ -138,8 +198,8 @@ def _reconstructed(place: Place, row_format: RowFormat) -> ZarrGroup | None:
     specs: dict[str, ArraySpec] = {}
     for name in layout(row_format, 0, 0):
         try:
-            spec = ArraySpec.from_document(json.loads(place.child(name).read("zarr.json")))
-        except (ValueError, FileNotFoundError):
+            spec = ArraySpec.from_document(documents.parsed(place.child(name).read("zarr.json"), name))
+        except (FalseClaim, FileNotFoundError):
             return None
         if spec is None:
             return None
@@ -151,7 +211,10 @@ def _reconstructed(place: Place, row_format: RowFormat) -> ZarrGroup | None:
         return None
     description = describe(row_format, n, {"provenance": {"note": "the description was damaged and reconstructed"}})
     metadata = {name: spec.document() for name, spec in specs.items()}
-    return ZarrGroup(place, "segment", group_document(description, metadata))
+    try:
+        return ZarrGroup(place, "segment", group_document(description, metadata))
+    except FalseClaim:
+        return None
 
 
 def _recovered_description(place: LocalPlace | RemotePlace) -> StoreDescription | None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "float16", "bfloat16")
+MOST_DIM = 1 << 20
+"""More numbers in a row, or in a frame of it, are nothing that an encoder makes."""
+
 SIDE_DTYPES = ("uint8", "int32", "int64", "float32", "float64")
 
 _EXPONENT = {"float32": (np.uint32, 0x7F800000), "float16": (np.uint16, 0x7C00), "bfloat16": (np.uint16, 0x7F80)}
@@ -39,8 +42,10 @@ class RowFormat:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "side", MappingProxyType(dict(sorted(self.side.items()))))
-        if not isinstance(self.dim, int) or self.dim < 1:
-            raise UserError(f"A row needs a whole length of at least 1, got {self.dim!r}.")
+        if type(self.dim) is not int or not 1 <= self.dim <= MOST_DIM:
+            raise UserError(f"A row needs a whole length of at least 1 and at most {MOST_DIM:,}, got {self.dim!r}.")
+        if type(self.ragged) is not bool:
+            raise UserError(f"Whether rows are ragged is true or false, not {self.ragged!r}.")
         if self.dtype not in DTYPES:
             raise UserError(f"Rows are stored as {', '.join(DTYPES)}, not as {self.dtype!r}.")
         for name, dtype in self.side.items():
@@ -72,8 +77,8 @@ class RowFormat:
         """
         try:
             return cls(described["dim"], described["dtype"], described["ragged"], described["side"])
-        except (KeyError, TypeError, AttributeError):
-            raise UserError(f"{described!r} describes no row format.") from None
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise UserError(f"{str(described)[:200]} describes no row format.") from None
 
     @property
     def storage(self) -> np.dtype:

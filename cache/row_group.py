@@ -15,7 +15,8 @@ import numpy as np
 
 from cache import documents
 from cache import keys as row_keys
-from cache.errors import Damage, DamageError, UserError
+from cache.array_spec import MOST_ROWS
+from cache.errors import Damage, DamageError, FalseClaim, UserError
 from cache.row_format import RowFormat
 from cache.rows import Rows, frames_of
 
@@ -98,9 +99,16 @@ class RowGroup(ABC):
         check_schema(found, self.path, kind)
         own = ("schema", "format", "rows", documents.CHECKSUM)
         self.description = {name: value for name, value in found.items() if name not in own}
-        if not isinstance(found.get("format"), dict) or not isinstance(found.get("rows"), int):
-            raise UserError(f"{self.path} is no {kind} of hearonce (it does not say which rows, or how many).")
-        self.format = RowFormat.from_json(found["format"])
+        if not isinstance(found.get("format"), dict) or type(found.get("rows")) is not int:
+            raise FalseClaim([Damage("its description", None, "does not say which rows it is of, or how many")])
+        if not 0 <= found["rows"] <= MOST_ROWS:
+            raise FalseClaim([Damage("its description", None, "claims a number of rows that no store has")])
+        if not isinstance(found.get("provenance", {}), dict):
+            raise FalseClaim([Damage("its description", None, "has a provenance that is no JSON object")])
+        try:
+            self.format = RowFormat.from_json(found["format"])
+        except UserError as error:
+            raise FalseClaim([Damage("its description", None, f"has no row format ({error})")]) from None
         self._n = found["rows"]
 
     def __len__(self) -> int:
@@ -126,7 +134,24 @@ class RowGroup(ABC):
     @cached_property
     def offsets(self) -> np.ndarray | None:
         """Where each ragged row begins in `values`, int64 (n + 1,); None for rows of one length."""
-        return self.array("offsets").read() if self.format.ragged else None
+        if not self.format.ragged:
+            return None
+        offsets = self.array("offsets").read()
+        if damages := self._false_offsets(offsets):
+            raise FalseClaim(damages)
+        return offsets
+
+    def _false_offsets(self, offsets: np.ndarray) -> list[Damage]:
+        """What says that offsets, whose checksum fits, do not cut `values` into rows."""
+        frames = self.array("values").shape[0]
+        ends = (int(offsets[0]), int(offsets[-1])) == (0, frames)
+        if ends and (np.diff(offsets) >= 0).all():
+            return []
+        return [Damage("offsets", (0, len(self)), f"do not cut the {frames} frames of `values` into rows")]
+
+    def claimed(self, frames: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """The arrays that a group of so many rows and frames must have, and how they must look."""
+        return layout(self.format, len(self), frames)
 
     def rows(self, start: int = 0, stop: int | None = None) -> Rows:
         """Rows start to stop."""

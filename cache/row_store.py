@@ -9,7 +9,7 @@ Layout, for reading without this code::
         runs.jsonl                      how fast runs made rows; no part of the store, and of no use but for estimates
 
 A segment appears by a rename once all its bytes are on the disk, and is never written again. No writer locks: each
-makes segments of its own, and a key that two writers computed reads as one row, the first committed.
+makes segments of its own, and a key that two writers computed reads as one row, see `copies`.
 """
 
 from __future__ import annotations
@@ -134,6 +134,11 @@ class RowStore:
     def keys(self) -> np.ndarray:
         """The key of every row, in the order of commits: uint8 (n, 16)."""
         return self.catalog.index.packed[self.catalog.index.first_rows()]
+
+    def contradictory(self, keys: row_keys.Keys | Lookup) -> np.ndarray:
+        """Which of the keys have rows that contradict each other, so that none is read: bool (len(keys),)."""
+        wanted = self.lookup(keys)
+        return self.catalog.looking_again(lambda: self.catalog.copies.chosen(wanted.rows) < -1)
 
     def lookup(self, keys: row_keys.Keys | Lookup) -> Lookup:
         """Where the rows of many keys are, to ask more than one thing of them."""

@@ -90,7 +90,7 @@ class Rows:
         return rows
 
     def check(self, where: str) -> None:
-        """Refuses rows that are not finite or of which two have the same key.
+        """Refuses rows that are not finite, that no key names, or of which two have the same key.
 
         Args:
             where: subject of the sentence.
@@ -106,6 +106,9 @@ class Rows:
                 f"{where} was refused: row {row} (key {self.keys[row].tobytes().hex()}) is not finite in "
                 f"{self.format.dtype}."
             )
+        unnamed = np.flatnonzero(~self.keys.any(axis=1))
+        if len(unnamed):
+            raise UserError(f"{where} was refused: row {unnamed[0]} has a key of zeros, which names nothing.")
         self.check_distinct(where)
 
     def check_distinct(self, where: str) -> None:

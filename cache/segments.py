@@ -8,11 +8,11 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cache.durable import clean_abandoned, new_directory, new_file
+from cache.durable import clean_abandoned, new_directory, new_file, share_folder
 from cache.errors import BeingTidied, UserError, writing
 from cache.places import LocalPlace, Place, RemotePlace
 from cache.zarr_group import ZarrGroup
@@ -82,11 +82,28 @@ class Segments:
             yield Path(temporary)
             self._upload(Path(temporary), name)
 
+    def check_removable(self, names: Iterable[str]) -> None:
+        """Refuses to rewrite segments that this process may not remove, which would double their rows at each attempt.
+
+        Raises:
+            UserError: one belongs to somebody who does not share it.
+        """
+        if isinstance(self._place, LocalPlace):
+            for name in names:
+                path = self._place.path / name
+                if path.is_dir() and not os.access(path, os.W_OK):
+                    raise UserError(
+                        f"{path} is somebody else's, so it was not rewritten: ask its owner for `chmod -R g+rwX` on it, "
+                        "or to run this (docs/cache.md, Sharing)."
+                    )
+
     def discard(self, name: str) -> None:
         """Removes a segment: at once for all readers, then its bytes."""
         if isinstance(self._place, LocalPlace):
             with writing(self._store):
-                self._scratch.mkdir(exist_ok=True)
+                if not self._scratch.is_dir():
+                    self._scratch.mkdir(exist_ok=True)
+                    share_folder(self._scratch)
                 gone = self._scratch / f".{name}.{uuid.uuid4().hex[:12]}.part"
                 try:
                     os.rename(self._place.path / name, gone)

@@ -78,4 +78,11 @@ class StoreDescription:
             raise UserError(f"{place} is no row store of hearonce (it has no {NAME}).") from None
         found = documents.opened(data, NAME)
         check_schema(found, f"{place}/{NAME}", "row store")
-        return cls(found["modality"], found["fingerprint"], RowFormat.from_json(found["format"]), found["identity"])
+        identity = found.get("identity")
+        try:
+            check_tower(found.get("modality"), found.get("fingerprint"))
+            if not isinstance(found.get("format"), dict) or not isinstance(identity, dict):
+                raise UserError("It does not say what its rows look like, or what they were made of.")
+            return cls(found["modality"], found["fingerprint"], RowFormat.from_json(found["format"]), identity)
+        except UserError as error:
+            raise UserError(f"{place}/{NAME} is no description of a row store of hearonce: {error}") from None

@@ -14,7 +14,7 @@ import polars as pl
 from google_crc32c import value as crc32c
 
 from cache import documents
-from cache.errors import Damage, DamageError, UserError
+from cache.errors import Damage, DamageError, FalseClaim, UserError
 from cache.places import Place
 
 STRINGS_PER_CHUNK = 1 << 16
@@ -84,6 +84,8 @@ def read_strings(place: Place, n: int, name: str) -> list[str]:
             damages.append(Damage(f"{name}/c.{number}", (start, stop), "is missing"))
         except ValueError as error:
             damages.append(Damage(f"{name}/c.{number}", (start, stop), str(error)))
+        except FalseClaim as error:
+            damages += [Damage(f"{name}/c.{number}", (start, stop), one.reason) for one in error.damages]
     if damages:
         raise DamageError(damages)
     return found
@@ -94,8 +96,13 @@ def _decode(data: bytes, n: int) -> list[str]:
         raise ValueError("does not match its checksum")
     strings, at = [], 4
     unpack = _UINT32.unpack_from
-    for _ in range(n):
-        stop = at + 4 + unpack(data, at)[0]
-        strings.append(str(data[at + 4 : stop], "utf-8"))
-        at = stop
+    try:
+        for _ in range(n):
+            stop = at + 4 + unpack(data, at)[0]
+            strings.append(str(data[at + 4 : stop], "utf-8"))
+            at = stop
+    except (struct.error, UnicodeDecodeError):
+        at = len(data)
+    if at > len(data) - 4:  # the checksum fits, so nothing was flipped
+        raise ValueError("claims text that it does not hold")
     return strings

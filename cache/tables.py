@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -96,6 +97,14 @@ SPEECH: Schema = {
 }
 """How long somebody speaks in each clip that has sound, and which of the subsets `speech` and `sounds` it is in."""
 
+LEVELS: Schema = {
+    "clip_id": pl.String,
+    "peak_dbfs": pl.Float64,
+    "rms_dbfs": pl.Float64,
+    "subset": pl.String,
+}
+"""How loud each clip with audio is (-inf: digital silence), and its subset, `audible` or `silent`."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,
@@ -127,7 +136,9 @@ CLASSES: Schema = {
 """Numbers per class of clip, where the protocol has classes."""
 
 
-def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:
+def write_table(
+    frame: pl.DataFrame, schema: Schema, path: Path, notes: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Writes a table whole or not at all.
 
     Raises:
@@ -136,7 +147,15 @@ def write_table(frame: pl.DataFrame, schema: Schema, path: Path) -> None:
     if frame.schema != pl.Schema(schema):
         raise ValueError(f"{path}: columns {dict(frame.schema)} do not fit the schema {schema}")
     with new_file(path) as temporary:
-        frame.write_parquet(temporary, metadata={_VERSION_KEY: SCHEMA_VERSION})
+        frame.write_parquet(temporary, metadata={_VERSION_KEY: SCHEMA_VERSION, **notes})
+
+
+def read_note(path: Path, name: str) -> str | None:
+    """A note written with a table; None if it, or the table, is not there."""
+    try:
+        return pl.read_parquet_metadata(path).get(name)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
 
 
 def read_table(path: Path, schema: Schema, where: pl.Expr | None = None) -> pl.DataFrame:

@@ -16,7 +16,6 @@ group ends the writing: a group without it is not there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,14 @@ from cache import documents, strings
 from cache.array_reader import ShardedArray
 from cache.array_spec import ARTIFACT_SHARD_BYTES, SEGMENT_SHARD_BYTES, ArraySpec
 from cache.array_writer import ArrayWriter
-from cache.errors import Damage, DamageError, UserError
+from cache.errors import Damage, DamageError, FalseClaim, UserError
 from cache.places import Place
 from cache.plain_array import PlainArray
 from cache.row_format import RowFormat
 from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
+
+_ROWS_BELIEVED = 1 << 20
+"""A group of no more rows is believed without a look at its files' sizes; reading looks at them anyway."""
 
 
 def array_specs(row_format: RowFormat, n: int, frames: int, *, segment: bool) -> dict[str, ArraySpec]:
@@ -132,43 +134,101 @@ class ZarrGroup(RowGroup):
         attributes = document.get("attributes")
         self._describe(attributes.get("hearonce") if isinstance(attributes, dict) else None, kind)
         self.document = document
-        self._metadata = document.get("consolidated_metadata", {}).get("metadata", {})
+        consolidated = document.get("consolidated_metadata")
+        metadata = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+        self._metadata: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
         self._arrays: dict[str, StoredArray] = {}
+        self._check_claims()
 
     def array(self, name: str) -> StoredArray:
         """See `RowGroup.array`."""
         if name not in self._arrays:
             spec = ArraySpec.from_document(self._metadata.get(name, {}))
             place = self._place.child(name)
-            self._arrays[name] = (
-                PlainArray(place, name) if spec is None else ShardedArray(place, spec, name, self.lenient)
-            )
+            if spec is not None:
+                self._arrays[name] = ShardedArray(place, spec, name, self.lenient)
+            else:
+                shape, dtype = self.claimed(0)[name]
+                any_length = name == "values" and self.format.ragged
+                try:
+                    self._arrays[name] = PlainArray(place, name, (None if any_length else shape[0], *shape[1:]), dtype)
+                except FileNotFoundError:
+                    raise DamageError([Damage(f"{name}/zarr.json", None, "is missing")]) from None
         return self._arrays[name]
+
+    def _check_claims(self) -> None:
+        """Refuses metadata of arrays that are not the group's, before anything is read or memory taken for it.
+
+        Raises:
+            FalseClaim: an array has another shape or type, or has far more rows than its files can hold.
+        """
+        specs = {name: ArraySpec.from_document(document) for name, document in self._metadata.items()}
+        values = specs.get("values")
+        most = 0
+        for name, (shape, dtype) in self.claimed(values.shape[0] if values else 0).items():
+            spec = specs.get(name)
+            if self._metadata and name not in self._metadata:
+                raise FalseClaim([Damage("zarr.json", None, f"does not tell of its array {name}")])
+            if spec is None:
+                continue  # of another program: see `PlainArray`
+            if (spec.shape, spec.dtype) != (shape, dtype):
+                reason = f"claims {spec.shape} {spec.dtype}, which is not the {shape} {dtype} of its description"
+                raise FalseClaim([Damage(f"{name}/zarr.json", None, reason)])
+            most = max(most, shape[0])
+        if max(most, len(self)) > _ROWS_BELIEVED:
+            self._check_lengths({name: spec for name, spec in specs.items() if spec is not None})
+
+    def _check_lengths(self, specs: Mapping[str, ArraySpec]) -> None:
+        """Many rows are believed where a thousandth of them lies on the disk (the rest may be lost, which is damage)."""
+        own = {name: spec for name, spec in specs.items() if name in self.claimed(0)}
+        if "keys" not in own:
+            _ = self.array("keys")  # of another program: `PlainArray` looks at its files
+            return
+        held = {name: self._place.child(name).nbytes() // max(1, spec.row_bytes) for name, spec in own.items()}
+        rows = max((n for name, n in held.items() if name != "values" or not self.format.ragged), default=0)
+        claimed = [(name, spec.shape[0], max(rows, held[name])) for name, spec in own.items()]
+        for name, length, there in [*claimed, ("zarr.json", len(self), rows)]:
+            if length > _ROWS_BELIEVED + 1000 * there:
+                raise FalseClaim([Damage(name, None, f"claims {length:,} rows, of which its files hold {there:,}")])
 
     def ids(self) -> list[str]:
         """See `RowGroup.ids`."""
         if self._metadata.get("ids") == strings.document(len(self)):
             return strings.read_strings(self._place.child("ids"), len(self), "ids")
-        return [str(one) for one in PlainArray(self._place.child("ids"), "ids").read().tolist()]
+        try:
+            plain = PlainArray(self._place.child("ids"), "ids", (len(self),), np.dtype(str))
+        except FileNotFoundError:
+            raise DamageError([Damage("ids/zarr.json", None, "is missing")]) from None
+        return [str(one) for one in plain.read().tolist()]
 
     def damages(self) -> list[Damage]:
         """See `RowGroup.damages`."""
         found: list[Damage] = []
-        for name, document in self._metadata.items():
+        for name in (*self.claimed(0), "ids"):
+            if name not in self._metadata:
+                continue
             try:
-                if self._place.child(name).read("zarr.json") != documents.plain(document):
+                if self._place.child(name).read("zarr.json") != documents.plain(self._metadata[name]):
                     found.append(Damage(f"{name}/zarr.json", None, "is not what was written"))
             except FileNotFoundError:
                 found.append(Damage(f"{name}/zarr.json", None, "is missing"))
+            except FalseClaim as error:
+                found += [Damage(f"{name}/zarr.json", None, one.reason) for one in error.damages]
         if "ids" in self._metadata:
             try:
                 self.ids()
             except DamageError as error:
                 found += error.damages
-        for name in layout(self.format, 0, 0):
-            broken = self.array(name).damages()
+        for name in self.claimed(0):
+            try:
+                broken = self.array(name).damages()
+            except DamageError as error:
+                found += error.damages
+                continue
             if name == "offsets":
-                broken = [_rows_of_offsets(one, len(self)) for one in broken]
+                broken = [_rows_of_offsets(one, len(self)) for one in broken] or self._false_offsets(
+                    self.array(name).read()
+                )
             elif name == "values":
                 broken = self.rows_of_frames(broken)
             found += broken
@@ -182,10 +242,7 @@ def _rows_of_offsets(damage: Damage, n: int) -> Damage:
 
 
 def _foreign(data: bytes, path: str) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except ValueError:
-        raise DamageError([Damage("zarr.json", None, "is no JSON")]) from None
+    document = documents.parsed(data, "zarr.json")
     if not isinstance(document, dict):
         raise UserError(f"{path} is no embedding cache of hearonce.")
     return {"attributes": document.get("attributes")}

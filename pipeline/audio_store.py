@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,14 @@ import soundfile
 from numpy.typing import NDArray
 
 from cache.digests import stamp_of
-from cache.durable import clean_abandoned, new_file
+from cache.durable import clean_abandoned, make_folder, new_file
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile, extract_audio, read_audio
 from pipeline.media.audio_record import OF_OLDER_VERSION, AudioRecord, NoRecord, read_record
 from pipeline.media.checked_file import CheckedFile
 from pipeline.media.errors import MediaError
+from pipeline.media.kinds import rendition
 from pipeline.media.unchanged import digest_memory
 from pipeline.media_place import Source, held
 from pipeline.operations.events import event
@@ -34,9 +35,15 @@ _locks = [threading.Lock() for _ in range(64)]
 """A thread extracts while others that want the same file wait; one lock serves several files."""
 
 
-def recipe(settings: AudioSettings) -> str:
-    """Names how sound tracks are extracted; part of the row keys of what listens to them."""
-    return f"flac{settings.bits}-{settings.channels}-{VERSION}"
+def recipe(settings: AudioSettings, kind: str = "") -> str:
+    """Names how sound tracks are extracted; part of the row keys of what listens to them.
+
+    Args:
+        settings: of the corpus.
+        kind: of the medium, if it is one that was once read wrongly: see `pipeline.media.kinds`.
+    """
+    special = rendition(kind, "audio")
+    return f"flac{settings.bits}-{settings.channels}-{VERSION}" + (f"-{special}" if special else "")
 
 
 class _Damaged(Exception):
@@ -57,21 +64,27 @@ class AudioStore:
     Args:
         store: whose `audio` folder is used.
         settings: how sound tracks are extracted.
+        kinds: of the media that have one, by digest: `pipeline.corpus_tables.media_kinds`.
 
     Attributes:
-        folder: of all files made in this way.
+        folder: of all files made in this way, but for those of media of a kind, which have folders beside it.
         differing: digests of files that an older version had extracted, and from which the medium gives other audio.
     """
 
-    def __init__(self, store: Store, settings: AudioSettings) -> None:
+    def __init__(self, store: Store, settings: AudioSettings, kinds: Mapping[str, str] | None = None) -> None:
         self.settings = settings
+        self.kinds = dict(kinds or {})
         self.folder = store.audio / recipe(settings)
         self.differing: set[str] = set()
         self._cleaned: set[Path] = set()
 
+    def recipe(self, digest: str) -> str:
+        """How the sound track of a source is extracted; see `recipe`."""
+        return recipe(self.settings, self.kinds.get(digest, ""))
+
     def path(self, digest: str) -> Path:
         """Where the FLAC file of a source lies."""
-        return self.folder / digest[:2] / f"{digest}.flac"
+        return self.folder.with_name(self.recipe(digest)) / digest[:2] / f"{digest}.flac"
 
     def find(self, digest: str) -> AudioFile | None:
         """The extracted file; None if it is not there yet, or its record or size show that it is not what was written.
@@ -129,7 +142,7 @@ class AudioStore:
         return self.checked(digest) or self._extract(digest, source, self._version(digest))
 
     def read(
-        self, digest: str, source: Source | Callable[[], Source], start_s: float, stop_s: float, sample_rate: int
+        self, digest: str, source: Source | Callable[[], Source], start_s: float, stop_s: float, sample_rate: int | None
     ) -> NDArray[np.float32]:
         """Reads a clip as `read_audio` does; a sound track that is missing or damaged is extracted first.
 
@@ -138,7 +151,7 @@ class AudioStore:
             source: the media file, or what finds it if it is needed.
             start_s: start of the clip.
             stop_s: end of the clip.
-            sample_rate: of the result.
+            sample_rate: of the result; None for that of the file.
 
         Returns:
             float32 (n,).
@@ -164,7 +177,7 @@ class AudioStore:
     def _record(self, digest: str) -> AudioRecord | None:
         path = self.path(digest)
         try:
-            record = read_record(path.with_suffix(".json"), digest, path.parents[1].name)
+            record = read_record(path.with_suffix(".json"), digest, self.recipe(digest))
             return record if path.stat().st_size == record.nbytes else None
         except (NoRecord, OSError):
             return None
@@ -176,7 +189,7 @@ class AudioStore:
             return None
         return status.st_ino, status.st_ctime_ns
 
-    def _read(self, digest: str, start_s: float, stop_s: float, sample_rate: int) -> NDArray[np.float32]:
+    def _read(self, digest: str, start_s: float, stop_s: float, sample_rate: int | None) -> NDArray[np.float32]:
         record, path = self._record(digest), self.path(digest)
         if record is None:
             raise _Damaged("has lost its record", None)
@@ -202,11 +215,11 @@ class AudioStore:
             found = self.find(digest)
             if found is not None and self._version(digest) != damaged:
                 return found
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             if path.parent not in self._cleaned:
                 self._cleaned.add(path.parent)
                 clean_abandoned(path.parent)
-            older = self._older(path)
+            older = self._older(digest)
             try:
                 return self._extracted(digest, source, older)
             except MediaError as error:
@@ -223,17 +236,18 @@ class AudioStore:
             with new_file(path, clean=False) as temporary:
                 made = extract_audio(medium.path, temporary, channels=self.settings.channels, bits=self.settings.bits)
                 medium.check()
-                record = AudioRecord.of(temporary, digest, path.parents[1].name, made)
+                record = AudioRecord.of(temporary, digest, self.recipe(digest), made)
                 if older and not _same_audio(path, temporary, record):
                     self.differing.add(digest)
                     event("an older version had extracted other audio", logging.WARNING, path=str(path))
             record.write(path.with_suffix(".json"))
         return made
 
-    def _older(self, path: Path) -> bool:
+    def _older(self, digest: str) -> bool:
         """Whether a file was extracted by a version that wrote no checksums."""
+        path = self.path(digest)
         try:
-            read_record(path.with_suffix(".json"), path.stem, path.parents[1].name)
+            read_record(path.with_suffix(".json"), digest, self.recipe(digest))
         except NoRecord as error:
             return str(error) == OF_OLDER_VERSION and path.is_file()
         return False

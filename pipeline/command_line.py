@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from cache.errors import UserError
+from pipeline.console.visible import visible, visible_streams
 from pipeline.exit_codes import EXIT_INTERRUPTED, EXIT_PROBLEMS, exit_code_of
 from pipeline.operations import interruption
 from pipeline.suggest import did_you_mean
@@ -83,7 +84,7 @@ def run(app: typer.Typer) -> None:
     Exit codes: 0 done, 2 a mistake of the user's, 3 done with problems (see the problems table), 4 stopped by the
     first problem of a strict run, 130 interrupted, 143 ended by a scheduler.
     """
-    with interruption.handled():
+    with visible_streams(), interruption.handled():
         try:
             app()
         except UserError as error:
@@ -110,4 +111,4 @@ def finish(line: str, n_problems: int, keep_going: bool) -> None:
 
 
 def _say(message: object) -> None:
-    print(f"hearonce: {message}", file=sys.stderr, flush=True)
+    print(f"hearonce: {visible(message)}", file=sys.stderr, flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.console.visible import visible
+
 WIDE = 200
 """Columns where the output is a file or a pipe, which has no width of its own."""
 
@@ -24,12 +26,14 @@ def print_table(
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title=escape(title), title_justify="left", title_style="bold")
+    shown = Table(title=escape(visible(title)), title_justify="left", title_style="bold")
     for place, name in enumerate(columns):
         left = place < n_left
-        shown.add_column(escape(name), justify="left" if left else "right", overflow="fold", no_wrap=not left)
+        shown.add_column(
+            escape(visible(name, breaks=True)), justify="left" if left else "right", overflow="fold", no_wrap=not left
+        )
     for place, row in enumerate(rows):
-        shown.add_row(*(escape(cell) for cell in row), style="bold" if place in emphasis else None)
+        shown.add_row(*(escape(visible(cell)) for cell in row), style="bold" if place in emphasis else None)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import polars as pl
 
 from cache import tables as schemas
@@ -15,6 +18,21 @@ EXTENDED = {
     "subsets": schemas.SUBSETS,
 }
 """Tables to which describe adds rows: its captions are further caption sources of the same clips."""
+
+
+KINDS = "hearonce.kinds"
+"""Note of the media table: the kinds of those media that have one, by digest."""
+
+
+def kinds_note(kinds: Mapping[str, str]) -> dict[str, str]:
+    """The note that a media table is written with; none, and so the same bytes as ever, where no medium has a kind."""
+    kinds = {digest: kind for digest, kind in kinds.items() if kind}
+    return {KINDS: json.dumps(kinds, sort_keys=True)} if kinds else {}
+
+
+def media_kinds(corpus: str) -> dict[str, str]:
+    """The kinds (`pipeline.media.kinds`) of the media of a corpus that have one, by digest."""
+    return json.loads(schemas.read_note(layout.table(corpus, "media"), KINDS) or "{}")
 
 
 def read_extended(corpus: str, name: str) -> pl.DataFrame:

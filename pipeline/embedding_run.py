@@ -24,11 +24,13 @@ from pipeline import layout
 from pipeline.operations.events import event
 from pipeline.operations.interruption import check, held_back
 from pipeline.operations.space import Reserve
-from pipeline.problems import Problems
+from pipeline.problems import Problems, problem_of
 from pipeline.progress import progress
-from pipeline.row_making import Result, RowMaker, reason
+from pipeline.row_making import RowMaker
 from pipeline.summary import Summary
 from pipeline.wanted_rows import Row, WantedRows
+
+NOT_FINITE = "the encoder gave a value that is not finite"
 
 MANY_SEGMENTS = 64
 """A store with more is compacted at the end of a run: a slow encoder commits a small segment every 30 seconds."""
@@ -88,14 +90,15 @@ def _commit_made(todo: WantedRows, store: RowStore, maker: RowMaker, summary: Su
         try:
             for made in batches:
                 summary.making.device = str(made.provenance.get("device", ""))
-                failures |= {row.key: fault for row, result in made.results if (fault := _fault(result))}
-                good = {row.key: result for row, result in made.results if isinstance(result, np.ndarray)}
-                good = {key: value for key, value in good.items() if key not in failures}
+                values_of = {row.key: result for row, result in made.results if isinstance(result, np.ndarray)}
+                good = {key: value for key, value in values_of.items() if np.isfinite(value).all()}
                 if good:
                     with held_back(), summary.timed("write"):
                         values = list(good.values())
                         summary.making.nbytes += sum(one.size for one in values) * store.format.storage.itemsize
                         writers.add(list(good), values if store.format.ragged else np.stack(values), made.provenance)
+                failures |= {key: NOT_FINITE for key in values_of if key not in good}
+                failures |= {row.key: problem_of(one) for row, one in made.results if isinstance(one, Exception)}
                 advance(len(made.results))
                 check()
                 reserve.check()
@@ -143,10 +146,3 @@ def _compact(store: RowStore, summary: Summary) -> None:
                 compact(store)
         except UserError as error:  # a damaged segment or a full disk; what was computed is safe
             summary.remark(f"not compacted: {error}")
-
-
-def _fault(result: Result) -> str:
-    """Why there is no row, or nothing if there is one."""
-    if isinstance(result, Exception):
-        return reason(result)
-    return "" if np.isfinite(result).all() else "the encoder gave a value that is not finite"

@@ -31,8 +31,13 @@ def embeddings(corpus: str, encoder: str, modality: str) -> Path:
     return DATA / "embeddings" / corpus / encoder / f"{modality}.zarr"
 
 
+def levels(corpus: str) -> Path:
+    """How many clips are audible and how many silent, as a metric of DVC."""
+    return DATA / "levels" / f"{corpus}.json"
+
+
 def training(name: str) -> Path:
-    """What a training leaves: `model.pth`, and `live/` with its metrics and plots."""
+    """What a training leaves: `model.pth`, `epochs/` with weights of single epochs, `live/` with metrics and plots."""
     return DATA / "trainings" / name
 
 

@@ -16,9 +16,12 @@ from cache.durable import new_file
 from cache.errors import UserError
 from pipeline.remote.address import RemoteFile, is_url, location
 from pipeline.suggest import did_you_mean
+from pipeline.text.decoding import fault_of_text, read_text
+from pipeline.text.delimited import Items, open_table, records
 
 TABLES = (".csv", ".tsv", ".parquet")
 SUFFIXES = (*TABLES, ".txt")
+WHAT = "media list"
 SCHEMA = {"path": pl.String, "url": pl.String, "size": pl.Int64, "etag": pl.String}
 
 
@@ -30,12 +33,12 @@ def read_media_list(path: Path) -> pl.DataFrame:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} is no media list ({', '.join(SUFFIXES)}): `hearonce list-media` makes one.")
-    frame = _read_text(path) if path.suffix.lower() == ".txt" else _read_table(path)
+    frame, rows = _read_text(path) if path.suffix.lower() == ".txt" else _read_table(path)
     urls = frame["url"].to_list()
     for number, url in enumerate(urls):
         if not url or not is_url(url):
             raise UserError(
-                f"{_row(path, number)} names {repr(url) if url else 'nothing'}, which is no URL such as s3://bucket/key."
+                f"{_row(path, rows[number])} names {repr(url) if url else 'nothing'}, which is no URL such as s3://bucket/key."
             )
     if not urls:
         raise UserError(f"{path} lists no media.")
@@ -48,11 +51,10 @@ def read_media_list(path: Path) -> pl.DataFrame:
     seen: dict[str, int] = {}
     for number, name in enumerate(given):
         if name.startswith("/") or ".." in name.split("/"):
-            raise UserError(f"{_row(path, number)}: the path {name!r} must be relative and without `..`.")
+            raise UserError(f"{_row(path, rows[number])}: the path {name!r} must be relative and without `..`.")
         if seen.setdefault(name, number) != number:
-            raise UserError(
-                f"{_row(path, number)} has the path {name!r} like {_row(path, seen[name])}: give each its own `path`."
-            )
+            other = _row(path, rows[seen[name]])
+            raise UserError(f"{_row(path, rows[number])} has the path {name!r} like {other}: give each its own `path`.")
     return frame
 
 
@@ -84,21 +86,20 @@ def names_of(urls: Sequence[str]) -> list[str]:
     return ["/".join(place.split("/")[common:]).lstrip("/") for place in places]
 
 
-def _read_text(path: Path) -> pl.DataFrame:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The media list {path} cannot be read ({error}).") from None
+def _read_text(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
+    lines = read_text(path, WHAT).text.splitlines()
     urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"]))
+    return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"])), range(1, len(urls) + 1)
 
 
-def _read_table(path: Path) -> pl.DataFrame:
+def _read_table(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
+    """The rows of a table, and by which number each is called."""
     try:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path)
+            rows: Sequence[int] = range(1, len(frame) + 1)
         else:
-            frame = pl.read_csv(path, separator=_separator(path), infer_schema=False)
+            frame, rows = _read_delimited(path)
         names = [name for name in frame.columns if name in SCHEMA]
         if "url" not in names:
             guess = "; ".join(f"{name!r}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
@@ -108,22 +109,33 @@ def _read_table(path: Path) -> pl.DataFrame:
             wrong = (told.is_null() & frame["size"].is_not_null()).arg_true()
             if len(wrong):
                 size = frame["size"][wrong[0]]
-                raise UserError(f"{_row(path, wrong[0])}: the size {size!r} is no whole number of bytes.")
-        return frame.select(**_columns(names))
-    except UnicodeDecodeError as error:
-        raise UserError(f"The media list {path} is no text in UTF-8 ({error}): save it as CSV in UTF-8.") from None
+                raise UserError(f"{_row(path, rows[wrong[0]])}: the size {size!r} is no whole number of bytes.")
+        return frame.select(**_columns(names)), rows
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"The media list {path} cannot be read ({reason}).") from None
 
 
-def _separator(path: Path) -> str:
-    """Some spreadsheets write semicolons into their CSV."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
-    return ";" if ";" in header and "," not in header else ","
+def _read_delimited(path: Path) -> tuple[pl.DataFrame, list[int]]:
+    """A table of text, all cells as text and empty ones as null; and the line of each row."""
+    text = read_text(path, WHAT).text
+    table = open_table(text, lambda names: len({*names} & {*SCHEMA}), "\t" if path.suffix.lower() == ".tsv" else ",")
+    twice = next((name for name in SCHEMA if table.header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has {table.header.count(twice)} columns {twice!r}: remove or rename all but one.")
+    if "url" not in table.header:
+        return pl.DataFrame(schema={name: pl.String for name in table.header if name}), []
+    columns: dict[str, list[str | None]] = {name: [] for name in table.header if name in SCHEMA}
+    rows = []
+    positions = [(table.header.index(name), values) for name, values in columns.items()]
+    for line, cells, fault, _ in records(table, Items(table.header.index("url"), is_url)):
+        fault = fault or next((reason for cell in cells if (reason := fault_of_text(cell))), None)
+        if fault is not None:
+            raise UserError(f"{path} row {line}: {fault}.")
+        rows.append(line)
+        for position, values in positions:
+            values.append(cells[position].strip() or None)
+    return pl.DataFrame(columns, dict.fromkeys(columns, pl.String)), rows
 
 
 def _columns(names: list[str]) -> dict[str, pl.Expr]:
@@ -131,6 +143,4 @@ def _columns(names: list[str]) -> dict[str, pl.Expr]:
 
 
 def _row(path: Path, number: int) -> str:
-    if path.suffix.lower() == ".txt":
-        return f"{path} URL {number + 1}"
-    return f"{path} row {number + (1 if path.suffix.lower() == '.parquet' else 2)}"
+    return f"{path} {'URL' if path.suffix.lower() == '.txt' else 'row'} {number}"

@@ -5,27 +5,21 @@ All who read media ask a place for the `Source` of a path, and read the local pa
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
 from pipeline.media.unchanged import Pictures, Unchanged, digest_memory
+from pipeline.media.walk import Walk, walk
 from pipeline.media_list import SUFFIXES, read_media_list
 from pipeline.remote.address import RemoteFile, scheme, url_of
 from pipeline.remote.reading import check_kinds
 from pipeline.remote.staging import Staging
-
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".flv", ".wmv", ".3gp", ".ogv")
-)
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".ac3")
-)
 
 Source = Path | RemoteFile
 """A medium: a file of this machine (or a folder of frames), or one that has to be fetched."""
@@ -136,6 +130,16 @@ class MediaPlace(Sources, Protocol):
     def files(self) -> list[Path]:
         """All media there, by the paths that annotations use, sorted."""
 
+    def faults(self) -> list[tuple[Path, str]]:
+        """(path, reason) of what looks like a medium and cannot be one."""
+
+    def remarks(self, known: Collection[str] = ()) -> list[str]:
+        """What was passed over, in sentences.
+
+        Args:
+            known: endings of files that are read for something else.
+        """
+
     def has(self, path: Path) -> bool:
         """Whether there is a medium (or a folder of frames) of this path."""
 
@@ -156,22 +160,31 @@ class MediaFolder:
     def __str__(self) -> str:
         return str(self.folder)
 
+    @cached_property
+    def _walk(self) -> Walk:
+        if not self.folder.is_dir():
+            raise UserError(f"The media folder {self.folder} does not exist: correct `media:` in params.yaml.")
+        return walk(self.folder)
+
     def files(self) -> list[Path]:
-        """Media files by suffix; hidden files and folders are left out.
+        """Media files by suffix, each once; hidden files and folders are left out. See `pipeline.media.walk`.
 
         Raises:
             UserError: there is no such folder.
         """
-        if not self.folder.is_dir():
-            raise UserError(f"The media folder {self.folder} does not exist: correct `media:` in params.yaml.")
-        found = []
-        for parent, folders, files in os.walk(self.folder, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in files:
-                path = Path(parent, name)
-                if not name.startswith(".") and path.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
-                    found.append(path.relative_to(self.folder))
-        return sorted(found, key=lambda path: path.as_posix())
+        return list(self._walk.files)
+
+    def faults(self) -> list[tuple[Path, str]]:
+        """What looks like a medium and cannot be one."""
+        return list(self._walk.faults)
+
+    def unfit(self) -> list[Path]:
+        """What programs that read every file of the folder stop at."""
+        return list(self._walk.unfit)
+
+    def remarks(self, known: Collection[str] = ()) -> list[str]:
+        """What was passed over."""
+        return self._walk.remarks(known)
 
     def has(self, path: Path) -> bool:
         """Whether there is a file or folder of this path."""
@@ -212,6 +225,14 @@ class MediaList:
     def files(self) -> list[Path]:
         """All media of the list."""
         return [Path(name) for name in sorted(self._rows)]
+
+    def faults(self) -> list[tuple[Path, str]]:
+        """None: a list that cannot be read is refused as a whole."""
+        return []
+
+    def remarks(self, known: Collection[str] = ()) -> list[str]:
+        """None: a list has nothing but media."""
+        return []
 
     def has(self, path: Path) -> bool:
         """Whether the list has this path."""

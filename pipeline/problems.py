@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +11,79 @@ from sys import intern
 
 import polars as pl
 
-from cache.errors import UserError
+from cache.errors import DamageError, UserError
 from cache.tables import PROBLEMS, write_table
+from pipeline.media.errors import MediaError
 from pipeline.operations.events import event
+from pipeline.operations.interruption import Stopped, check
 
 MOST_LOGGED = 1000
 """Problems of a stage that are in its log; all are in its table."""
+
+
+MOST_LETTERS = 500
+"""Of a reason."""
+
+_OF_THE_RUN = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run again",
+    errno.EMFILE: "this process has too many files open: allow more with `ulimit -n`, or run with fewer --workers",
+    errno.ENFILE: "this machine has too many files open: close some programs and run again",
+}
+"""What the operating system says that would be said of every other item, too."""
+
+
+class ItemError(Exception):
+    """Why there is nothing of one item, in one sentence."""
+
+
+def problem_of(error: Exception) -> str:
+    """Why one item (medium, clip, caption, row, file) could not be processed, for the problems table.
+
+    This is where it is decided what is the fault of one item and what ends the run. Whatever a reader, decoder or
+    encoder raises over one item is the fault of that item, so that the others go on.
+
+    Raises:
+        UserError: the run cannot go on: the disk is full, settings are wrong, the run is strict.
+        Interrupted, Stopped: the run is to end.
+    """
+    if isinstance(error, Stopped):
+        check()
+        raise error
+    if isinstance(error, UserError) and not isinstance(error, DamageError):
+        raise error
+    if isinstance(error, OSError) and error.errno in _OF_THE_RUN:
+        raise UserError(f"The run cannot go on: {_OF_THE_RUN[error.errno]}.") from error
+    return _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, UserError):
+        text = str(error.strerror)
+    else:
+        text = " ".join(str(error).split())
+        if not isinstance(error, MediaError | ItemError | UserError):
+            text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."
+
+
+def written_out(text: str | Path) -> str:
+    r"""A text in which bytes of a file name that are no UTF-8 are written as `\xe9`, so that it can be stored."""
+    return str(text).encode("utf-8", "written-out").decode()
+
+
+def _as_escapes(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    codes = map(ord, error.object[error.start : error.end])
+    escapes = [f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code < 0xDD00 else f"\\u{code:04x}" for code in codes]
+    return "".join(escapes), error.end
+
+
+codecs.register_error("written-out", _as_escapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +126,12 @@ class Problems:
         Raises:
             StrictStop: the run is strict.
         """
+        id, path, reason = (written_out(text) for text in (id, path, reason))
         if len(self.found) < MOST_LOGGED:
             event("problem", logging.WARNING, stage=self.stage, id=id, path=path, reason=reason)
         if self.strict:
             raise StrictStop(f"{self.stage}: {path or id}: {reason} (strict run).")
-        self.found.append(Problem(self.stage, id, intern(str(path)), intern(reason)))
+        self.found.append(Problem(self.stage, id, intern(path), intern(reason)))
 
     def __len__(self) -> int:
         return len(self.found)

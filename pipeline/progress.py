@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
+from pipeline.console.visible import visible, visible_streams
 from pipeline.operations.events import event
 
 LOG_EVERY_S = 10.0
@@ -57,6 +58,7 @@ def progress(label: str, total: int, unit: str = "rows") -> Iterator[Advance]:
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int, float], None]]:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = [
@@ -66,6 +68,6 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int, float], N
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
     ]
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, rate="")
+    with Progress(*columns, console=Console(stderr=True)) as bar, visible_streams():  # its streams obey colours
+        task = bar.add_task(escape(visible(label)), total=total, rate="")
         yield lambda done, rate: bar.update(task, completed=done, rate=f"{rate:.1f} {unit}/s")

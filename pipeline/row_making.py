@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.encoding import Encode
+from pipeline.problems import ItemError
 from pipeline.reading_ahead import Waiting, in_threads, nbytes
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
@@ -37,7 +38,7 @@ Result = np.ndarray | Exception
 """A row of one frame (dim,) or of several (frames, dim), or why there is none."""
 
 
-class NotMade(Exception):
+class NotMade(ItemError):
     """Why there is no row, in one sentence, where the error itself has stayed with a worker."""
 
 
@@ -130,6 +131,7 @@ def computed(
                     values = encode([item for _, item in whole])
                 results += [(row, value) for (row, _), value in zip(whole, values, strict=True)]
             yield results
+        encode.end()
 
 
 def _prepared(group: list[Row], read: Read, tower: Encoding, stopwatch: Stopwatch) -> Iterator[tuple[Row, Any]]:
@@ -153,10 +155,3 @@ def _prepared(group: list[Row], read: Read, tower: Encoding, stopwatch: Stopwatc
     except Exception as error:  # nor one file
         for row in left.values():
             yield row, error
-
-
-def reason(error: Exception) -> str:
-    """One sentence for the problems table."""
-    text = " ".join(str(error).split())
-    plain = type(error).__name__ in ("MediaError", "TooLarge", "NotMade")
-    return text if plain else f"{type(error).__name__}: {text}"

@@ -18,6 +18,8 @@ from pipeline.suggest import did_you_mean
 
 FOLDER = Path("configs/subsets")
 ALL = "all"
+LABELS = {"speech": schemas.SPEECH, "levels": schemas.LEVELS}
+"""Tables that stages make of a corpus whose clips are labelled."""
 
 
 class SubsetConfig(Settings):
@@ -30,7 +32,7 @@ class SubsetConfig(Settings):
             subset if the condition is true for one of its captions.
         annotated: a subset that comes with the annotations of the corpus, or with descriptions of its captions
             (`described-NAME-low`, `-moderate`, `-high`); or `speech` or `sounds`, where its clips have been labelled by
-            whether somebody speaks.
+            whether somebody speaks, `audible` or `silent`, by how loud they are.
     """
 
     clips: list[str] | None = None
@@ -96,14 +98,18 @@ def _listed(wanted: Sequence[str], media_of: Mapping[str, str], path: Path, rema
 def _annotated(corpus: str, name: str, path: Path) -> set[str]:
     table = read_extended(corpus, "subsets")
     chosen = table.filter(pl.col("subset") == name)["id"]
-    if chosen.is_empty() and layout.table(corpus, "speech").is_file():
-        speech = schemas.read_table(layout.table(corpus, "speech"), schemas.SPEECH)
-        chosen = speech.filter(pl.col("subset") == name)["clip_id"]
-        table = pl.concat([table.select("subset"), speech.select("subset")])
+    for labels, schema in LABELS.items():
+        if chosen.is_empty() and layout.table(corpus, labels).is_file():
+            labelled = schemas.read_table(layout.table(corpus, labels), schema)
+            chosen = labelled.filter(pl.col("subset") == name)["clip_id"]
+            table = pl.concat([table.select("subset"), labelled.select("subset")])
     if chosen.is_empty():
         known = table["subset"].unique().to_list()
-        if name in ("speech", "sounds"):
-            remedy = f"list it in {PARAMS} under `speech:` to have its clips labelled"
+        section = {"speech": "speech", "sounds": "speech", "audible": "levels", "silent": "levels"}.get(name)
+        if section is not None and layout.table(corpus, section).is_file():
+            remedy = f"no clip has been labelled so, see `{section}:` of {PARAMS}"
+        elif section is not None:
+            remedy = f"list it in {PARAMS} under `{section}:` to have its clips labelled"
         else:
             remedy = f"`hearonce ingest {corpus}` says if files of it are missing"
         raise UserError(f"{path}: corpus {corpus!r} has no subset {name!r} ({remedy}), {did_you_mean(name, known)}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.checkpoints.hint import catalogued, official_annotations
 from pipeline.cluster.config import load_cluster
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import load_experiment
@@ -15,10 +17,11 @@ from pipeline.counted import counted
 from pipeline.media_place import open_place
 from pipeline.pickles.avlnet import FEATURES
 from pipeline.suggest import did_you_mean
+from stages.add import lacking
+from stages.add.lacking import Lacking
 from stages.describe.config import load_description
 from stages.describe.one_description import tasks_of
 from stages.embed.avlnet.config import load_avlnet_config
-from stages.embed.registry import load_encoder
 from stages.train.config import load_training
 
 
@@ -29,24 +32,27 @@ def check() -> None:
         UserError: the first thing that does not.
     """
     params = load_params()
-    if lacking := [section for section in Params.model_fields if section not in params.model_fields_set]:
-        raise UserError(f"{PARAMS} lacks {', '.join(lacking)}, which dvc.yaml reads: add `{lacking[0]}: {{}}`.")
+    if absent := [section for section in Params.model_fields if section not in params.model_fields_set]:
+        raise UserError(f"{PARAMS} lacks {', '.join(absent)}, which dvc.yaml reads: add `{absent[0]}: {{}}`.")
+    missing: list[Lacking] = []
     for name, place in params.corpora.items():
         load_corpus(name)
+        official = [folder for folder, _ in official_annotations(name).values()]
         for path in (place.media, place.annotations):
-            if not path.exists():
+            if not path.exists() and path not in official:
                 raise UserError(f"{PARAMS}: corpus {name!r} names {path}, which does not exist.")
+        missing += lacking.of_annotations(name, place.annotations)
         open_place(place.media)
     embedded = set()
     for name, embedding in params.embeddings.items():
         _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
-        load_encoder(embedding.encoder)
+        missing += lacking.of_encoder(embedding.encoder, embedding.corpus)
         embedded.add((embedding.corpus, embedding.encoder))
-    for section, corpora in (("imports", params.imports), ("speech", params.speech)):
+    for section, corpora in (("imports", params.imports), ("speech", params.speech), ("levels", params.levels)):
         for name, one in corpora.items():
             _known("corpus", one.corpus, list(params.corpora), f"{section}.{name}")
     embedded |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
-    embedded |= _check_avlnets(params)
+    embedded |= _check_avlnets(params, missing)
     for name in params.all_experiments():
         config = load_experiment(name)
         _known("corpus", config.corpus, list(params.corpora), f"experiment {name}")
@@ -75,19 +81,32 @@ def check() -> None:
     print(
         f"{counted(len(params.corpora), 'corpus', 'corpora')}, {counted(len(embedded), 'embedding')}, "
         f"{counted(len(params.all_experiments()), 'experiment')}, "
-        f"{counted(len(params.trainings) + len(params.text_trainings), 'training')}, "
+        f"{counted(len(params.all_trainings()), 'training')}, "
         f"{counted(len(params.subsets), 'subset')}: all fits together."
     )
+    if lines := lacking.commands(missing):
+        print("Official files that still lack:", *lines, sep="\n  ")
 
 
-def _check_avlnets(params: Params) -> set[tuple[str, str]]:
-    """Checks what AVLnet is trained on and embeds; the corpora and encoders that it embeds."""
+def _check_avlnets(params: Params, missing: list[Lacking]) -> set[tuple[str, str]]:
+    """Checks what AVLnet is trained on and embeds.
+
+    Args:
+        params: of the project.
+        missing: takes official files that are not there.
+
+    Returns:
+        The corpora and encoders that it embeds.
+
+    Raises:
+        UserError: something does not fit, or a file is missing that nothing makes and nobody fetches.
+    """
     listed = {(one.corpus, one.encoder) for one in params.embeddings.values()}
     listed |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
-    trained = {layout.training(name) / "model.pth" for name in [*params.trainings, *params.text_trainings]}
+    trained = {layout.training(name) for name in params.all_trainings()}
     groups: dict[str, Mapping[str, Featured]] = {
         "trainings": {**params.trainings, **params.text_trainings},
-        "avlnets": {**params.avlnets, **params.text_avlnets},
+        "avlnets": params.all_avlnets(),
     }
     for group, places in groups.items():
         for name, place in places.items():
@@ -110,13 +129,56 @@ def _check_avlnets(params: Params) -> set[tuple[str, str]]:
                 for subset in (training.train_on, training.evaluate_on):
                     if subset is not None:
                         _subset(training.corpus, subset, f"{group}.{name}")
-            for path in needed:
-                if path not in trained and not path.exists():
-                    raise UserError(
-                        f"{PARAMS}: {group}.{name}: {path} is missing, and no training makes it: see "
-                        "`hearonce checkpoints list` and docs/avlnet-files.md."
-                    )
-    return {(one.corpus, one.encoder) for one in {**params.avlnets, **params.text_avlnets}.values()}
+            _there(needed, trained, f"{group}.{name}", missing)
+    for name, files in params.file_trainings.items():
+        if not files.features.exists():
+            raise UserError(f"{PARAMS}: file_trainings.{name} names {files.features}, which does not exist.")
+        _there(load_training(name).reads(), trained, f"file_trainings.{name}", missing)
+    return _embedded_by_avlnets(params)
+
+
+def _there(needed: list[Path], trained: set[Path], where: str, missing: list[Lacking]) -> None:
+    for path in needed:
+        if _made_by(trained, path) or path.exists():
+            continue
+        name = catalogued(path)
+        if name is None:
+            raise UserError(
+                f"{PARAMS}: {where}: {path} is missing, and no training makes it: see "
+                "`hearonce checkpoints list` and docs/avlnet-files.md."
+            )
+        missing.append(Lacking(where.partition(".")[2], path, name))
+
+
+def _embedded_by_avlnets(params: Params) -> set[tuple[str, str]]:
+    """The corpora and encoders that AVLnets embed, each once."""
+    found: dict[tuple[str, str], str] = {}
+    for name, one in params.all_avlnets().items():
+        folder = CONFIGS / "experiments" / one.corpus
+        if name in params.text_avlnets and not folder.is_dir():
+            raise UserError(
+                f"{PARAMS}: text_avlnets.{name}: {folder}/ is missing, where dvc.yaml looks which captions are read: "
+                "write an experiment there that reads them."
+            )
+        if not one.config:
+            raise UserError(
+                f"{PARAMS}: avlnets.{name} lacks `config`, which dvc.yaml reads: add `config: {one.options}`, the YAML "
+                "of its options."
+            )
+        embedding = one.corpus, one.encoder
+        if embedding in found:
+            raise UserError(
+                f"{PARAMS}: avlnets.{found[embedding]} and avlnets.{name} both embed {one.corpus} as {one.encoder!r}: "
+                "give one of them another `encoder`, such as `CONFIG@TRAINING`."
+            )
+        found[embedding] = name
+    return set(found)
+
+
+def _made_by(trainings: set[Path], path: Path) -> bool:
+    """Whether one of the trainings, by their folders, makes a file."""
+    folder = path.parent if path.name == "model.pth" else path.parent.parent
+    return folder in trainings and path in (folder / "model.pth", folder / "epochs" / path.name)
 
 
 def _subset(corpus: str, name: str, where: str) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # as in many containers: each start would compile torch anew
+    sys.dont_write_bytecode = False  # (before the imports below; $PYTHONPYCACHEPREFIX can say where it goes)
 
 import typer
 
+from pipeline.cache_commands import recomputing
 from pipeline.command_line import lazy_group, run
 
 COMMANDS = {
     "init": "stages.ingest.init:init",
     "list-media": "stages.ingest.list_media:list_media",
-    "adopt": "stages.adopt:adopt",
+    "add": "stages.add.command:add",
+    "adopt": "stages.add.command:adopt",
     "check": "stages.check:check",
     "ingest": "stages.ingest.command:ingest",
     "extract-audio": "stages.extract_audio.command:extract_audio",
@@ -20,6 +27,7 @@ COMMANDS = {
     "embed-captions": "stages.embed.command:embed_captions",
     "import-features": "stages.import_features.command:import_features",
     "detect-speech": "stages.detect_speech.command:detect_speech",
+    "measure-levels": "stages.measure_levels.command:measure_levels",
     "embed-avlnet": "stages.embed.avlnet.command:embed_avlnet",
     "train": "stages.train.command:train",
     "score": "stages.score.command:score",
@@ -34,6 +42,8 @@ COMMANDS = {
     "checkpoints": "pipeline.checkpoints.app:app",
     "cache": "pipeline.cache_commands.app:app",
 }
+
+recomputing.STAGE = "stages.embed.recompute:recompute"
 
 app = typer.Typer(
     name="hearonce",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from waiting import wait_until
 
 from cache.errors import UserError
 from cache.keys import caption_key
@@ -148,29 +149,25 @@ def folder_with_clusters(folder: Path, **clusters: Mapping[str, Any]) -> Iterato
         os.chdir(before)
 
 
-def ended(pid: int, within_s: float = 10.0) -> bool:
-    """Whether a process ends in time; one that nobody has waited for has ended."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
+def ended(pid: int) -> bool:
+    """Waits until a process has ended; one that nobody has waited for has ended."""
+
+    def gone() -> bool:
         try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
             return True
-        time.sleep(0.05)
-    return False
+
+    wait_until(gone, step_s=0.05)
+    return True
 
 
-def when(condition: Callable[[], bool], act: Callable[[], None], within_s: float = 60.0) -> threading.Thread:
+def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
     """Acts in a thread as soon as the condition holds."""
 
     def watch() -> None:
-        until = time.monotonic() + within_s
-        while time.monotonic() < until:
-            if condition():
-                act()
-                return
-            time.sleep(0.01)
+        wait_until(condition)
+        act()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # else every process of the tests compiles torch anew
+    sys.dont_write_bytecode = False
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

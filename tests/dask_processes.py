@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from waiting import end_with_parent, wait_until
 
 REPOSITORY = Path(__file__).parent.parent
 WITHOUT_HEARONCE = {"options": ("-S",), "path": (sysconfig.get_path("purelib"),)}
@@ -44,6 +45,7 @@ class Processes:
             cwd=self.folder,
             stdout=log,
             stderr=log,
+            preexec_fn=end_with_parent,
         )
         self._all.append(process)
         return process
@@ -52,17 +54,15 @@ class Processes:
         """A scheduler that listens when this returns, and its file."""
         file = self.folder / name
         arguments = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file]
-        arguments += ["--idle-timeout", "120s"]  # ends also if nobody ends it
+        arguments += ["--idle-timeout", "3600s"]
         process = self.start("distributed.cli.dask_scheduler", *arguments, *more, **how)
-        while not file.is_file():
-            assert process.poll() is None, (self.folder / "log").read_text()
-            time.sleep(0.05)
+        wait_until(file.is_file, process, step_s=0.05)
         return process, file
 
     def worker(self, scheduler_file: Path, *arguments: object, **how: object) -> subprocess.Popen:
         """A worker of one thread without a nanny, which is on its way when this returns."""
         arguments = ("--no-nanny", "--nthreads", 1, "--no-dashboard", "--local-directory", self.folder, *arguments)
-        arguments += ("--death-timeout", "60")
+        arguments += ("--death-timeout", "600")
         return self.start("distributed.cli.dask_worker", "--scheduler-file", scheduler_file, *arguments, **how)
 
     def end(self) -> None:

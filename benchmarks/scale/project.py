@@ -43,8 +43,10 @@ fusions: {}
 descriptions: {}
 imports: {}
 speech: {}
+levels: {}
 trainings: {}
 text_trainings: {}
+file_trainings: {}
 avlnets: {}
 text_avlnets: {}
 avlnet_experiments: {}

@@ -13,13 +13,14 @@ from cache import tables as schemas
 from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
 from cache.digests import DAMAGED
-from cache.errors import UserError
+from cache.errors import Unreadable, UserError
 from cache.keys import caption_keys, clip_keys
 from cache.location import DIGESTS, Store
 from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
 from pipeline import layout
-from pipeline.corpus_tables import read_extended
+from pipeline.corpus_tables import media_kinds, read_extended
+from pipeline.media.kinds import renditions
 from pipeline.operations.metrics import NAME as RUNS
 
 
@@ -83,7 +84,10 @@ def _holds_answers(path: Path) -> bool:
 
 
 def _holds_store(place: Place) -> bool:
-    return not {"store.json", "segments"}.isdisjoint(place.names())
+    try:
+        return not {"store.json", "segments"}.isdisjoint(place.names())
+    except Unreadable:
+        return True  # who opens it learns why it cannot be read
 
 
 def chosen_stores(paths: Sequence[str]) -> list[str]:
@@ -148,7 +152,8 @@ def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
         recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
         spans = schemas.read_table(path, schemas.SPANS)
         stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
-        for rendition in ("", *recipes):
+        seen = set(renditions(media_kinds(path.parent.name), "video").values())
+        for rendition in ("", *seen, *recipes):
             yield "clips", clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
 
 

@@ -10,17 +10,21 @@ import typer
 
 from cache import answers, digests
 from cache import repair as repairs
-from cache.artifact import open_artifact
-from cache.errors import Damage, DamageError
+from cache.artifact import looks_like_artifact, open_artifact
+from cache.errors import Damage, DamageError, UserError
 from cache.location import DIGESTS, Store
 from cache.places import LocalPlace, place_of
-from pipeline.cache_commands import audio
+from pipeline.cache_commands import audio, recomputing
 from pipeline.cache_commands.found import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
+from pipeline.cache_commands.outdated import drop_outdated, verify_outdated
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 from pipeline.counted import counted
 from pipeline.exit_codes import EXIT_PROBLEMS
 
 Found = list[tuple[str, Damage]]
+Outdated = Annotated[
+    bool, typer.Option("--outdated", help="Media that an older version read wrongly, by their packets, instead.")
+]
 
 
 def verify(
@@ -31,13 +35,34 @@ def verify(
             "default."
         ),
     ] = None,
+    outdated: Outdated = False,
+    recompute: Annotated[
+        int, typer.Option(min=0, help="Also compute so many random rows anew, by their encoders, and compare them.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of --recompute: which rows.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Read every byte and list what is damaged, with file and rows; exit code 3 if anything is."""
+    if outdated:
+        return verify_outdated(as_json)
     chosen = _chosen(paths or [])
     found: Found = []
+    unread: list[str] = []
     for path in chosen:
-        found += [(path, one) for one in _damages(path)]
+        try:
+            found += [(path, one) for one in _damages(path, unread)]
+        except DamageError as error:
+            found += [(path, one) for one in error.damages]
+        except UserError as error:  # the others are read all the same
+            unread.append(str(error))
+    if unread and not found:
+        raise _unread(unread)
+    if recompute and not found:
+        if not as_json:
+            print(f"{len(chosen)} checked, nothing damaged.")
+        if not recomputing.recompute(recompute, seed, [path for path in chosen if is_store(path)], as_json):
+            raise SystemExit(EXIT_PROBLEMS)
+        return
     _show(found, as_json, f"{len(chosen)} checked, nothing damaged.")
     if found:
         if not as_json:
@@ -45,6 +70,8 @@ def verify(
                 "Embedding caches: delete them and run `dvc repro`. All else: `hearonce cache repair`; the next run "
                 "computes, extracts or asks for what was lost."
             )
+            for sentence in unread:
+                print(sentence)
         raise SystemExit(EXIT_PROBLEMS)
 
 
@@ -53,14 +80,28 @@ def repair(
         list[str] | None,
         typer.Argument(help="Row stores, extracted audio, answers, remembered digests; all of the project by default."),
     ] = None,
+    outdated: Outdated = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Drop what is damaged of rows, extracted audio, answers and digests, and nothing else; the next run makes it."""
+    if outdated:
+        if drop_outdated(dry_run, as_json) and dry_run:
+            raise SystemExit(EXIT_PROBLEMS)
+        return
+    known_outdated = not paths and not as_json and drop_outdated(dry_run, as_json, read=False)
     found: Found = []
     dropped: Found = []
+    unread: list[str] = []
+    for path in paths or []:
+        if not (store_paths(path) or _others(path)) and (Path(path).is_file() or looks_like_artifact(place_of(path))):
+            open_artifact(path)  # says what hinders, if anything does
+            raise UserError(
+                f"{path} is an embedding cache, of which no part is repaired: where `hearonce cache verify` finds "
+                "damage, delete it and run `dvc repro`."
+            )
     for stores, others in [_parts(path) for path in paths] if paths else [_parts(None)]:
-        found += [(path, one) for path in stores for one in repairs.repair(path, dry_run=dry_run)]
+        found += [(path, one) for path in stores for one in repairs.repair(path, dry_run=dry_run, skipped=unread)]
         dropped += [(path, one) for path in others for one in _repaired(path, dry_run)]
     _show(found + dropped, as_json, "Nothing is damaged.")
     if found and not as_json:
@@ -70,8 +111,16 @@ def repair(
     if dropped and not as_json:
         verb = "would be" if dry_run else "was" if len(dropped) == 1 else "were"
         print(f"{counted(len(dropped), 'place')} of audio, answers and digests {verb} dropped; see the reasons.")
-    if (found or dropped) and dry_run:
+    if unread:
+        raise _unread(unread)
+    if (found or dropped or known_outdated) and dry_run:
         raise SystemExit(EXIT_PROBLEMS)
+
+
+def _unread(sentences: list[str]) -> UserError:
+    """What could not be read, and may or may not be damaged."""
+    more = f" ({counted(len(sentences) - 1, 'more such place')})" if len(sentences) > 1 else ""
+    return UserError(f"{sentences[0].rstrip('.')}{more}.")
 
 
 def _chosen(paths: Sequence[str]) -> list[str]:
@@ -105,19 +154,16 @@ def _others(path: str | None) -> list[str]:
     return [*map(str, audio.audio_folders(path)), *map(str, answer_paths(path)), *map(str, files)]
 
 
-def _damages(path: str) -> list[Damage]:
+def _damages(path: str, unread: list[str]) -> list[Damage]:
     if is_store(path):
-        return repairs.verify(path)
+        return repairs.verify(path, skipped=unread)
     if path.endswith(DIGESTS):
         return digests.verify(Path(path))
     if audio.audio_folders(path):
         return audio.verify(Path(path))
     if answer_paths(path):
         return answers.verify(Path(path))
-    try:
-        return open_artifact(path).verify()
-    except DamageError as error:
-        return list(error.damages)
+    return open_artifact(path).verify()
 
 
 def _repaired(path: str, dry_run: bool) -> list[Damage]:

@@ -60,9 +60,12 @@ def info(
     if as_json:
         show_json(answer)
         return
-    provenance, made = answer.pop("provenance", []), answer.pop("runs", [])
+    provenance: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
     answer["bytes"] = size(answer["bytes"])
-    answer |= {f"identity.{name}": value for name, value in (answer.pop("identity", None) or {}).items()}
+    if isinstance(found, RowStore):
+        provenance, made = answer.pop("provenance"), answer.pop("runs")
+        answer |= {f"identity.{name}": value for name, value in answer.pop("identity").items()}
     show_table(str(found.path), [{"what": name, "value": value} for name, value in answer.items()])
     if provenance:
         lines = [{"rows": one["rows"], "made by": _sentence(one["provenance"])} for one in provenance]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,10 @@ from cache.row_store import RowStore
 from cache.store_description import check_tower
 from pipeline.cache_commands.found import is_store, opened, store_paths, store_root
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
+from pipeline.config.params import corpus_place
+from pipeline.counted import counted
+from pipeline.pickles.avlnet import FEATURES
+from pipeline.pickles.avlnet_export import LAYOUTS, CorpusFeatures, Layout, write_files, write_pickle
 
 
 def merge(
@@ -39,17 +44,48 @@ def merge(
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="An embedding cache or a row store: a path or a URL.")],
-    path: Annotated[str, typer.Argument(help="File to make (a folder for .zarr).")],
+    source: Annotated[
+        str, typer.Argument(help="An embedding cache or a row store: a path or a URL. With AVLnet's formats, a corpus.")
+    ],
+    path: Annotated[str, typer.Argument(help="File to make (a folder for .zarr and howto100m).")],
     format: Annotated[
-        str | None, typer.Option(help="zarr, hdf5, npz, parquet or safetensors; by the name of PATH by default.")
+        str | None,
+        typer.Option(
+            help="zarr, hdf5, npz, parquet or safetensors, by the name of PATH by default; or the features of a corpus "
+            "in the layouts of AVLnet's authors: youcook2 or msrvtt (a pickle), howto100m (a folder of .npz)."
+        ),
     ] = None,
+    subset: Annotated[str | None, typer.Option(help="Clips of this subset alone (AVLnet's layouts).")] = None,
+    captions: Annotated[str, typer.Option(help="Caption source (AVLnet's pickles).")] = "given",
+    features: Annotated[
+        str, typer.Option(help="Encoders of spectrograms, 2D and 3D features (AVLnet's layouts).")
+    ] = ",".join(FEATURES),
     as_json: AsJson = False,
 ) -> None:
-    """Write rows with their ids and keys into one file that stands for itself."""
+    """Write rows with their ids and keys into one file that stands for itself, or features for others' code."""
+    if format in LAYOUTS:
+        return _export_features(source, Path(path), format, subset, captions, features, as_json)
     found = opened(source)
     exchange.export(found, path, format)
     _show("exported", [{"source": source, "path": path, "rows": len(found)}], as_json)
+
+
+def _export_features(
+    corpus: str, path: Path, kind: Layout, subset: str | None, captions: str, features: str, as_json: bool
+) -> None:
+    """Writes the features of a corpus as AVLnet's authors lay them out."""
+    encoders = [one.strip() for one in features.split(",")]
+    if len(encoders) != len(FEATURES):
+        raise UserError(f"--features names {len(encoders)} encoders, not three: spectrograms, 2D and 3D features.")
+    corpus_place(corpus)
+    if path.exists():
+        raise UserError(f"{path} exists already: remove it, or name another place.")
+    found = CorpusFeatures(corpus, encoders, subset)
+    done = write_files(found, path) if kind == "howto100m" else write_pickle(found, path, kind, captions)
+    line = {"source": corpus, "path": path.as_posix(), "clips": done.clips, "left out": done.left_out}
+    _show("exported", [line], as_json)
+    if done.left_out and not as_json:
+        print(f"{counted(done.left_out, 'clip')} left out: a feature of each is missing, which the layout needs.")
 
 
 def import_file(
@@ -86,6 +122,8 @@ def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | Non
     described = source.description
     root = store_root(target) if target else str(Store.default().rows)
     path = f"{root}/{described.modality}-{described.fingerprint}"
+    if not is_store(path):
+        exchange.check_store(source)  # so that refused rows leave no empty store
     if not dry_run:
         return RowStore.ensure(root, described.modality, described.fingerprint, source.format, described.identity)
     if not is_store(path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.console.visible import visible, visible_json
 from pipeline.operations.space import size
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -17,7 +17,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 
 def show_json(answer: Any) -> None:
     """Prints one JSON document."""
-    print(json.dumps(answer, indent=2, sort_keys=True, default=str))
+    print(visible_json(answer, indent=2, sort_keys=True, default=str))
 
 
 def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -26,12 +26,12 @@ def show_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=visible(title), title_justify="left")
     for name in rows[0] if rows else ():
         numbers = all(isinstance(row[name], int) for row in rows)
         table.add_column(name, overflow="fold", justify="right" if numbers else "left")
     for row in rows:
-        table.add_row(*(escape(size(value) if name == "bytes" else str(value)) for name, value in row.items()))
+        table.add_row(*(escape(size(value) if name == "bytes" else visible(value)) for name, value in row.items()))
     Console().print(table)
 
 

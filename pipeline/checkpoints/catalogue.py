@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from cache.errors import UserError
+from pipeline.checkpoints.extraction import Limits
 from pipeline.config.named import CONFIGS
 from pipeline.config.records import Settings, load
 from pipeline.suggest import did_you_mean
@@ -79,20 +80,25 @@ class Entry(Settings):
         files: what the folder holds; `a|b` is the first of the two that is published. None given: all that a Google
             Drive folder holds.
         weights: more files of the folder, fetched only when asked for.
+        holds: files that an archive must have when it is unpacked, below its top folder if it has one; or that a
+            corpus reads of a Google Drive folder.
         into: where the file or folder goes, relative to the project.
         places: tried in this order.
         licence: what its publishers say about its use.
         used_by: encoders, corpora or commands.
+        limits: of what an archive may become.
     """
 
     file: Inside | None = None
     folder: Inside | None = None
     files: tuple[Inside, ...] = ()
     weights: tuple[Inside, ...] = ()
+    holds: tuple[Inside, ...] = ()
     into: Inside = "checkpoints"
     places: Annotated[list[Place], Field(min_length=1)]
     licence: str
     used_by: list[str]
+    limits: Limits = Limits()
 
     @model_validator(mode="after")
     def _consistent(self) -> Entry:
@@ -100,6 +106,8 @@ class Entry(Settings):
             raise ValueError("needs exactly one of file and folder")
         if self.file is not None and (self.files or self.weights):
             raise ValueError("files and weights belong to a folder")
+        if self.holds and self.files:
+            raise ValueError("holds belongs to archives and to folders whose files are not listed")
         if self.folder is not None and any(place.drive for place in self.places):
             raise ValueError("a folder cannot come from a single Drive file")
         if self.folder is not None and not self.files and any(not place.drive_folder for place in self.places):

@@ -14,6 +14,8 @@ from pipeline.checkpoints import unpacking
 from pipeline.checkpoints.catalogue import Entry, find, load_catalogue
 from pipeline.checkpoints.fetching import Fetching
 from pipeline.checkpoints.lock import LOCK, Record, measured, recorded, same
+from pipeline.checkpoints.wrapping import check_expected
+from pipeline.console.visible import visible
 from pipeline.exit_codes import EXIT_PROBLEMS, EXIT_USER_ERROR
 from pipeline.operations.space import size
 
@@ -44,7 +46,7 @@ def fetch(
             if len(found) == 1:
                 raise
             failures.append(error)
-            print(f"hearonce: {error}", file=sys.stderr, flush=True)
+            print(f"hearonce: {visible(error)}", file=sys.stderr, flush=True)
     if failures:
         print(f"{len(failures)} of {len(found)} could not be fetched.", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR)
@@ -98,7 +100,9 @@ def _fetch(fetching: Fetching, unpack: bool) -> None:
     for one in fetching.run():
         print(f"{one.path}: {one.news} ({size(one.record.size)}, sha256 {one.record.sha256[:12]}…)", flush=True)
         if unpack and unpacking.is_archive(one.path):
-            print(f"{unpacking.unpack(one.path)}: unpacked from {one.path.name}", flush=True)
+            folder = unpacking.unpack(one.path, fetching.entry.limits, fetching.entry.holds)
+            check_expected(folder, fetching.entry.holds, one.path, fetching.name)
+            print(f"{folder}: unpacked from {one.path.name}", flush=True)
 
 
 def _row(name: str, entry: Entry, known: dict[str, Record]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from cache.durable import new_file, remove, sync
@@ -123,7 +124,8 @@ class Fetching:
             return self._copied(given, self.entry.path)
         base = self._given_folder(given)
         for name in names:
-            for place in (base / name, base / Path(name).name):
+            fetched = base.glob(f"{escape(Path(name).name)}[?]*")  # `wget` leaves `?dl=1` in the name
+            for place in (base / name, base / Path(name).name, *sorted(fetched)):
                 if place.is_file():
                     return self._copied(place, self.entry.target(name))
         raise UserError(f"{base} has no {' or '.join(names)}, which {self.name} needs.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def not_found(path: Path) -> str:
     """`checkpoint not found: PATH`, with the command that fetches it if it is an official file or folder."""
     name = catalogued(path)
     unpacked = " --unpack" if name and _made_by_unpacking(path.absolute(), _entries()[name]) else ""
-    if unpacked and path.parent.is_dir():
+    if unpacked and path.parent.is_dir() and not any(path.parent.glob(f"*/{path.name}")):
         there = ", ".join(sorted(one.name for one in path.parent.iterdir()))
         return f"checkpoint not found: {path}: name the right file in the encoder's YAML, the archive had {there}"
     remedy = (
@@ -45,6 +46,30 @@ def catalogued(path: Path) -> str | None:
         if wanted == place or inside or _made_by_unpacking(wanted, entry):
             return name
     return None
+
+
+def fetch_command(names: Iterable[str]) -> str:
+    """The command that fetches catalogue entries, and unpacks those that are archives."""
+    entries = _entries()
+    wanted = list(dict.fromkeys(names))
+    archives = any(is_archive(entries[name].path) for name in wanted)
+    return f"hearonce checkpoints fetch {' '.join(wanted)}{' --unpack' if archives else ''}"
+
+
+def official_annotations(corpus: str) -> dict[str, tuple[Path, list[str]]]:
+    """The catalogue's entries of a corpus's annotations: name -> folder they end in, and files that belong there."""
+    found = {}
+    for name, entry in _entries().items():
+        if corpus not in entry.used_by or not entry.into.startswith("annotations"):
+            continue
+        if entry.folder is not None:
+            files = [names.split("|")[0] for names in (entry.files or entry.holds)]
+            found[name] = entry.path, files
+        elif is_archive(entry.path):
+            found[name] = unpacked(entry.path), list(entry.holds)
+        else:
+            found[name] = entry.path.parent, [str(entry.file)]
+    return found
 
 
 def _made_by_unpacking(path: Path, entry: Entry) -> bool:

@@ -12,15 +12,19 @@ import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from cache.durable import new_file
 from cache.errors import UserError, writing
 from pipeline.checkpoints.content import HEAD_BYTES, stand_in
 from pipeline.checkpoints.meter import Meter
 from pipeline.checkpoints.places import PlaceError, root
+from pipeline.remote.inside import InsideError, allowed_by, check_address, check_host
+from pipeline.remote.least_rate import TooSlow, fast_enough
 from pipeline.retrying import persist
 
 TRIES = 5
@@ -55,7 +59,7 @@ class _CutError(Exception):
     """The transfer ended early; another attempt may go on."""
 
 
-_FAILURES = (_CutError, OSError, http.client.HTTPException)
+_FAILURES = (_CutError, TooSlow, OSError, http.client.HTTPException)
 
 
 def fetch(url: str, scratch: Path, label: str) -> Path:
@@ -96,7 +100,7 @@ def _attempt(url: str, part: Path, state: _State, meter: Meter) -> None:
     if state.total is not None and state.synced == state.total:
         return  # all of it had arrived when the process ended
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
+        with _opener(url).open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
             start, total = _extent(answer, state, part)
             validator = _validator(answer) or (state.validator if start else None)
             _receive(answer, part, _State(url, validator, total, start), meter)
@@ -108,6 +112,42 @@ def _attempt(url: str, part: Path, state: _State, meter: Meter) -> None:
         if error.code >= 500 or error.code in _TRANSIENT:
             raise _CutError(f"HTTP {error.code} {error.reason}") from None
         raise PlaceError(f"{url}: HTTP {error.code} {error.reason}", absent=error.code in _GONE) from None
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """What follows redirections, but into this network only if the address itself lies there: see `inside`."""
+    allowed = allowed_by(urlsplit(url).hostname or "")
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, request: Any, file: Any, code: int, text: str, headers: Any, new: str) -> Any:
+            check_host(urlsplit(new).hostname, allowed)
+            return super().redirect_request(request, file, code, text, headers, new)
+
+    return urllib.request.build_opener(Redirects, *_guarded(allowed))
+
+
+def _guarded(allowed: frozenset[str]) -> list[urllib.request.BaseHandler]:
+    """Handlers whose connections look at the address that they have reached before they send anything."""
+
+    class Plain(http.client.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            check_address(self.sock.getpeername()[0], allowed)
+
+    class Secure(http.client.HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            check_address(self.sock.getpeername()[0], allowed)
+
+    class PlainHandler(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Plain, request)
+
+    class SecureHandler(urllib.request.HTTPSHandler):
+        def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Secure, request)
+
+    return [PlainHandler(), SecureHandler()]
 
 
 def _extent(answer: http.client.HTTPResponse, state: _State, part: Path) -> tuple[int, int | None]:
@@ -143,7 +183,7 @@ def _receive(answer: http.client.HTTPResponse, part: Path, state: _State, meter:
             file.seek(done)
         try:
             meter.at(done, state.total)
-            while block := answer.read(BLOCK):
+            for block in _blocks(answer):
                 if done == 0 and (wrong := stand_in(block[:HEAD_BYTES])):
                     raise PlaceError(f"{state.url} sends {wrong}")
                 with writing(part):
@@ -160,6 +200,18 @@ def _receive(answer: http.client.HTTPResponse, part: Path, state: _State, meter:
         raise _CutError(f"the connection was cut after {done} of {state.total} bytes")
     state.total = done
     _write_state(part, state)
+
+
+def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body in blocks of equal size, of which little may come at a time, but not too slowly."""
+    gathered = bytearray()
+    for piece in fast_enough(iter(lambda: answer.read1(BLOCK), b"")):
+        gathered += piece
+        if len(gathered) >= BLOCK:
+            yield bytes(gathered)
+            gathered.clear()
+    if gathered:
+        yield bytes(gathered)
 
 
 def _sync(file: BinaryIO, part: Path, state: _State, done: int) -> None:
@@ -180,7 +232,7 @@ def _validator(answer: http.client.HTTPResponse) -> str | None:
 
 def _is_hopeless(error: Exception) -> bool:
     """Whether another attempt a second later is pointless: no network, host or certificate, nowhere to write."""
-    if isinstance(error, UserError) or not isinstance(error, _FAILURES):
+    if isinstance(error, UserError | TooSlow | InsideError) or not isinstance(error, _FAILURES):
         return True
     reason = getattr(error, "reason", None)
     if isinstance(reason, (TimeoutError, ConnectionError)):

@@ -1,53 +1,61 @@
-"""Archives, unpacked without trusting what they say about paths, owners and devices."""
+"""Archives beside which `hearonce checkpoints fetch --unpack` puts what they hold."""
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tarfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from cache.durable import new_directory, new_file
-from cache.errors import UserError
+from pipeline.checkpoints.extraction import Limits, extract
+from pipeline.checkpoints.wrapping import add_missing, lacks, lift
 
-_TAR = (".tar.gz", ".tgz", ".tar")
+_FOLDERS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar", ".zip")
+_FILES = (".gz", ".bz2", ".xz")
+_LIMITS = Limits()
 
 
 def is_archive(path: Path) -> bool:
     """Whether `unpack` knows what to do with a file of this name."""
-    return path.name.endswith((*_TAR, ".gz"))
+    return path.name.endswith((*_FOLDERS, *_FILES))
 
 
 def unpacked(path: Path) -> Path:
-    """The folder (of a tar archive) or file (of a gzip file) that an archive becomes, beside it."""
-    suffix = next(one for one in (*_TAR, ".gz") if path.name.endswith(one))
+    """The folder (of a tar or zip archive) or file (of a compressed file) that an archive becomes, beside it."""
+    suffix = next(one for one in (*_FOLDERS, *_FILES) if path.name.endswith(one))
     return path.with_name(path.name.removesuffix(suffix))
 
 
-def unpack(path: Path) -> Path:
+def unpack(path: Path, limits: Limits = _LIMITS, expected: Sequence[str] = ()) -> Path:
     """Unpacks an archive beside itself; what it becomes appears only when it is complete.
 
-    Links and names that lead outside, devices and set-uid bits are refused or dropped (`tarfile.data_filter`).
+    A folder that wraps all files of an archive is left out, whatever its name (`pipeline.checkpoints.wrapping`).
+
+    Args:
+        path: of the archive.
+        limits: of what it becomes.
+        expected: files that the folder must have in the end, by relative path.
 
     Returns:
-        The folder or file; one that stands there already is left as it is.
+        The folder or file; of one that stands there already, no file is overwritten.
 
     Raises:
-        UserError: the archive is damaged or tries to write elsewhere, or the disk is full.
+        UserError: the archive is damaged, holds links or other things than files and folders, tries to write elsewhere
+            or goes beyond the limits; or the disk is full. Nothing of it is left.
     """
     target = unpacked(path)
+    if target.is_dir():
+        lift(target, expected)
+        if lacks(target, expected):  # files of another source stand there, or of another archive
+            with new_directory(target.with_name(f"{target.name}.unpacked")) as temporary:
+                extract(path, temporary, limits)
+                lift(temporary, expected)
+            add_missing(target.with_name(f"{target.name}.unpacked"), target)
+        return target
     if target.exists():
         return target
-    try:
-        if path.name.endswith(_TAR):
-            with new_directory(target) as temporary, tarfile.open(path) as archive:
-                archive.extractall(temporary, filter="data")
-        else:
-            with new_file(target) as temporary, gzip.open(path) as packed, temporary.open("wb") as file:
-                shutil.copyfileobj(packed, file, 1 << 20)
-    except tarfile.FilterError as error:
-        raise UserError(f"{path} was not unpacked, because it tries to write outside its folder: {error}.") from None
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is damaged and was not unpacked ({error}): delete it and fetch it again.") from None
+    folder = path.name.endswith(_FOLDERS)
+    with new_directory(target) if folder else new_file(target) as temporary:
+        extract(path, temporary, limits)
+        if folder:
+            lift(temporary, expected)
     return target

@@ -16,7 +16,8 @@ from cache.errors import UserError
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import kept, threads_here
 from pipeline.encoding import Encode
-from pipeline.row_making import Load, Made, NotMade, Read, Result, computed, reason
+from pipeline.problems import problem_of
+from pipeline.row_making import Load, Made, NotMade, Read, Result, computed
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
 from pipeline.tuning import FIRST_BATCH, Readers
@@ -137,7 +138,7 @@ def make_rows(task: Task) -> Done:
     results: dict[bytes, Result] = {}
     for batch in computed(WantedRows.of(task.rows), task.read, model.tower, model.encode, readers, stopwatch):
         for row, result in batch:
-            results[row.key] = NotMade(reason(result)) if isinstance(result, Exception) else result
+            results[row.key] = NotMade(problem_of(result)) if isinstance(result, Exception) else result
     return Done([results[row.key] for row in task.rows], model.provenance, stopwatch.seconds, model.told())
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.cluster.same_code import code_here, differences
+from pipeline.console.visible import visible
+from pipeline.encoding import BROKEN_DEVICE
 
 THREADS_VARIABLE = "HEARONCE_WORKER_THREADS"
 """Set by the clusters that hearonce starts: how many processors a worker has to itself."""
-
-BROKEN_DEVICE = ("CUDA error", "AcceleratorError")
-"""What an error says after which a process can no longer use its GPU."""
 
 _handed_on: set[str] = set()
 _kept: dict[str, Any] = {}
@@ -105,7 +104,7 @@ def run_task(function: Callable[[Any], Any], task: Any, site: Site) -> Any:
     except Exception as error:
         reason = f"a worker on {os.uname().nodename} failed: {type(error).__name__}: {' '.join(str(error).split())}"
         if any(one in reason for one in BROKEN_DEVICE):  # it would fail all that it is given, and be idle soonest
-            print(f"{reason}: it ends, for another to take its place.", file=sys.stderr, flush=True)
+            print(f"{visible(reason)}: it ends, for another to take its place.", file=sys.stderr, flush=True)
             os._exit(1)
         return Failed(reason)
 

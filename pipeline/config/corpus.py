@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pipeline.config.named import named
 from pipeline.config.records import Settings, load
+from pipeline.media.limits import Limits
 from pipeline.official_files import OfficialFiles
 
 
@@ -23,6 +24,19 @@ class AudioSettings(Settings):
     bits: Literal[16, 24] = 16
 
 
+class SilenceSettings(Settings):
+    """Which clips count as silent, for the subsets `silent` and `audible`.
+
+    Attributes:
+        measure: `rms`, the root mean square over the clip, or `peak`, its largest sample.
+        below_dbfs: a clip whose level is lower is silent; 0 dBFS is a sample of 1, so that a sine at full scale has a
+            peak of 0 and an RMS of -3.01 dBFS.
+    """
+
+    measure: Literal["rms", "peak"] = "rms"
+    below_dbfs: Annotated[float, Field(le=0)] = -60.0
+
+
 class CorpusConfig(Settings):
     """`configs/corpora/NAME.yaml`.
 
@@ -32,8 +46,10 @@ class CorpusConfig(Settings):
         window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
         min_window_s: a shorter remainder joins the window before it.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
-            media (SRT, VTT), a `text` file beside each, or the `filename` itself.
+            media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
         audio: how sound tracks are extracted.
+        limits: what a medium may claim to be before it is refused.
+        silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
     """
 
     reader: str = "folder"
@@ -42,6 +58,8 @@ class CorpusConfig(Settings):
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
     audio: AudioSettings = AudioSettings()
+    limits: Limits = Limits()
+    silence: SilenceSettings = SilenceSettings()
 
 
 def load_corpus(name: str) -> CorpusConfig:

@@ -89,6 +89,12 @@ class SpeechLabels(Settings):
     least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class LevelLabels(Settings):
+    """A corpus whose clips are labelled by whether they are silent; `silence:` of its own YAML has the threshold."""
+
+    corpus: str
+
+
 class Featured(Settings):
     """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
 
@@ -115,20 +121,55 @@ class FeaturedText(Featured):
     words: str
 
 
+class FileTraining(Settings):
+    """A training on feature files of whole videos (HowTo100M) that no corpus of `params.yaml` has.
+
+    Attributes:
+        corpus: folder in `configs/trainings/`.
+        paths: list of the videos.
+        features: folder of the feature files on this machine, in place of that in the training's YAML.
+    """
+
+    corpus: str
+    paths: Path
+    features: Path
+
+
 class AvlNetPlace(Featured):
     """One corpus embedded by an AVLnet, from cached features.
 
     Attributes:
-        encoder: name in `configs/encoders/`.
-        checkpoint: its weights: a file, which a training may make.
+        encoder: what the embedding is called: `config`, or with weights of a training `CONFIG@TRAINING`, or any name.
+        config: name in `configs/encoders/`; `encoder` if it is left out, but dvc.yaml cannot do without.
+        checkpoint: the weights: a file, which a training may make.
     """
 
     encoder: str
+    config: str = ""
     checkpoint: Path
+
+    @property
+    def options(self) -> str:
+        """Name of the YAML in `configs/encoders/`."""
+        return self.config or config_of(self.encoder)
 
     def reads(self) -> list[str]:
         """What the encoder's YAML must say, too."""
-        return [name for name in type(self).model_fields if name not in ("corpus", "encoder")]
+        return [name for name in type(self).model_fields if name not in ("corpus", "encoder", "config", "checkpoint")]
+
+
+TRAINED_BY = "@"
+"""Between the encoder YAML and the training in the name of an embedding: `avlnet@youcook2-finetuned`."""
+
+
+def config_of(encoder: str) -> str:
+    """The encoder YAML of an embedding's name, `avlnet` of `avlnet@youcook2-finetuned`."""
+    return encoder.partition(TRAINED_BY)[0]
+
+
+def training_of(encoder: str) -> str | None:
+    """The training whose weights an embedding's name asks for, None if it asks for none."""
+    return encoder.partition(TRAINED_BY)[2] or None
 
 
 class AvlNetTextPlace(AvlNetPlace):
@@ -156,8 +197,10 @@ class Params(Settings):
     descriptions: dict[str, list[str]] = {}
     imports: dict[str, Imported] = {}
     speech: dict[str, SpeechLabels] = {}
+    levels: dict[str, LevelLabels] = {}
     trainings: dict[str, Featured] = {}
     text_trainings: dict[str, FeaturedText] = {}
+    file_trainings: dict[str, FileTraining] = {}
     avlnets: dict[str, AvlNetPlace] = {}
     text_avlnets: dict[str, AvlNetTextPlace] = {}
     avlnet_experiments: dict[str, Scored] = {}
@@ -165,6 +208,14 @@ class Params(Settings):
     def all_experiments(self) -> dict[str, Scored]:
         """Of all kinds, fusions after those on one encoder."""
         return {**self.experiments, **self.fusions, **self.avlnet_experiments}
+
+    def all_trainings(self) -> list[str]:
+        """Names of the trainings of all kinds."""
+        return [*self.trainings, *self.text_trainings, *self.file_trainings]
+
+    def all_avlnets(self) -> dict[str, AvlNetPlace]:
+        """With text and without."""
+        return {**self.avlnets, **self.text_avlnets}
 
     def experiments_of(self, corpus: str) -> list[str]:
         """Names of the experiments on a corpus, fusions last."""

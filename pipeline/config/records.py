@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache.errors import UserError
+from pipeline.config.yaml_text import load_yaml
 from pipeline.suggest import did_you_mean
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's reads a long `params.yaml` ten times as fast as the one in Python; both give plain values only."""
 
 
 class Settings(BaseModel):
@@ -20,6 +18,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+MOST_SHOWN = 500
+"""Characters of a wrong value that a message shows."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -30,12 +31,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: unreadable, no YAML, or no mapping.
     """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    data = load_yaml(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold `key: value` lines, found {type(data).__name__}.")
     return data
@@ -62,15 +58,23 @@ def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str
     parts = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             parts.append(f"unknown key {place!r}, {did_you_mean(str(item['loc'][-1]), _fields(model, item['loc']))}")
         elif item["type"] == "missing":
             parts.append(f"key {place!r} is missing.")
         elif item["type"] == "value_error":  # a check of ours, which says what is wrong; the value may be a secret
             parts.append(f"{place}: {item['ctx']['error']}." if place else f"{item['ctx']['error']}.")
         else:
-            parts.append(f"{place}: {item['msg']} (found {item['input']!r}).")
+            parts.append(f"{place}: {item['msg']} (found {_shown(item['input'])}).")
     return f"{path}: {' '.join(parts)}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
 
 
 def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
@@ -81,4 +85,6 @@ def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
             current = current.model_fields[str(part)].annotation
         elif getattr(current, "__args__", None):
             current = current.__args__[-1]
+    if is_dataclass(current):
+        return [field.name for field in fields(current)]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []

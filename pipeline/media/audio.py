@@ -11,12 +11,14 @@ from typing import Literal
 import numpy as np
 import soundfile
 import soxr
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from pipeline.media.checked_file import CheckedFile
+from pipeline.media.clock import TS_DISCONT, Clock, read_clock
 from pipeline.media.decoding import read_only
 from pipeline.media.errors import MediaError
-from pipeline.media.flac import MOST_CHANNELS, flac_file
+from pipeline.media.flac import MOST_CHANNELS, FlacWriter, flac_file
 from pipeline.media.length import WITHOUT_HEADER, duration
 from pipeline.media.opening import best_audio, first_bytes, open_media
 from pipeline.media.pcm import mix_to_mono
@@ -24,6 +26,21 @@ from pipeline.media.sound import SoundDecoder
 from pipeline.media.timeline import Timeline
 from pipeline.media.times import sample_position, sample_span
 from pipeline.media.truncation import shortfall
+
+FEW_CLIPPED = 0.01
+"""Codecs of music overshoot full scale here and there; a share below this is as good as none."""
+
+IN_A_ROW = frozenset({"matroska,webm", "flv"})
+"""Formats whose packets fill the file from start to end."""
+
+MUCH_UNREAD = 0.1
+"""A larger share of such a file after its last packet is reported: it is no index."""
+
+UNCOUNTED_S = 0.5
+"""Audio that is longer than its timestamps say by more is reported."""
+
+MANY_FAR_BEYOND = 0.01
+"""A larger share of samples far beyond full scale is refused."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +61,37 @@ class AudioFile:
 
 
 def extract_audio(
-    source: Path, target: Path, channels: Literal["keep", "mono"] = "keep", bits: Literal[16, 24] = 16
+    source: Path,
+    target: Path,
+    channels: Literal["keep", "mono"] = "keep",
+    bits: Literal[16, 24] = 16,
+    clock: Clock | None = None,
 ) -> AudioFile:
     """Decodes the sound track of a media file once and writes it as FLAC, with bounded memory.
 
     Sample 0 of the FLAC file is time 0 of the medium (its earliest sound or picture). Holes of more than 0.1 s in the
-    timestamps are filled with silence, overlaps of more than 0.1 s dropped. The same file gives the same bytes.
+    timestamps are filled with silence, overlaps of more than 0.1 s dropped; where timestamps start again, another
+    recording follows the one before (`pipeline.media.clock`). Samples beyond full scale are clipped, and the warning
+    tells their share, unless they are few and of a lossy codec. The same file gives the same bytes.
 
     Args:
         source: the media file.
         target: the FLAC file; replaced if it exists.
         channels: "keep" those of the source (more than 8 are mixed to one), or "mono", their mean.
         bits: per sample; x * 2^(bits - 1) is rounded half to even and clipped.
+        clock: what the packets of the file say of its time; they are read first if None.
 
     Raises:
-        MediaError: there is no sound that can be decoded.
+        MediaError: there is no sound that can be decoded, or its samples are numbers of another scale than 1: more than
+            1 % of them are beyond 8 times full scale.
         OSError: the target cannot be written.
     """
     with open_media(source) as container:
         stream = best_audio(container)
-        length = duration(container, source)
+        clock = clock or read_clock(source)
+        length = duration(container, source, clock)
         read_only(container, stream)
-        decoder = SoundDecoder(container, stream)
+        decoder = SoundDecoder(container, stream, clock)
         blocks = decoder.blocks()
         first = next(blocks, None)
         if first is None:
@@ -73,38 +99,79 @@ def extract_audio(
         native = first.values.shape[1]
         too_many = channels == "keep" and native > MOST_CHANNELS
         limit = sample_position(length + 1, decoder.sample_rate)
-        timeline = Timeline(decoder.sample_rate, limit, counted=container.format.name in WITHOUT_HEADER)
+        counted = container.format.name in WITHOUT_HEADER or (clock.parts > 1 and decoder.alone)
+        timeline = Timeline(decoder.sample_rate, limit, counted)
         with flac_file(target, decoder.sample_rate, native, channels == "mono" or too_many, bits) as writer:
             for block in chain([first], blocks):
-                silence, drop = timeline.place(block.start, len(block.values), block.lost)
+                silence, drop = timeline.place(block.start, len(block.values), block.lost, block.follows)
                 if silence:
                     writer.write_silence(silence)
                 writer.write(block.values[drop:] if drop else block.values)
             if timeline.position == 0:
                 raise MediaError("zero duration")
+            writer.flush()
+            clipped = _clipped(writer, timeline.position * native, "pcm" in stream.codec_context.name)
         faults = [
             _count(decoder.corrupt, "corrupt packet", "skipped"),
-            _count(timeline.jumps, "timestamp jump", "ignored"),
+            _count(timeline.jumps + clock.parts - 1, "timestamp jump", "ignored"),
             f"{timeline.holes / decoder.sample_rate:.2f} s missing, filled with silence" if timeline.holes else "",
-            shortfall(container, stream, source, Fraction(timeline.position, decoder.sample_rate)),
+            _unread(decoder, clock, Fraction(timeline.position, decoder.sample_rate), container, source),
+            shortfall(container, stream, source, Fraction(timeline.position, decoder.sample_rate), clock),
+            clipped,
             f"{native} channels mixed to one (FLAC holds {MOST_CHANNELS})" if too_many else "",
         ]
         warning = "; ".join(fault for fault in faults if fault) or None
         return AudioFile(writer.sample_rate, writer.channels, writer.n_samples, warning)
 
 
+def _clipped(writer: FlacWriter, n_values: int, lossless: bool) -> str:
+    """Says which share of the samples was clipped.
+
+    Raises:
+        MediaError: they are numbers of another scale.
+    """
+    share = writer.clipped / n_values
+    if writer.far_beyond > MANY_FAR_BEYOND * n_values:
+        raise MediaError(
+            f"{_percent(share)} of the samples lie beyond full scale, up to {writer.peak:.3g} times: these are no "
+            "floats between -1 and 1 (integers saved as floats?); scale the file"
+        )
+    if not writer.clipped or (share < FEW_CLIPPED and not lossless):
+        return ""
+    return f"{_percent(share)} of the samples clipped (up to {writer.peak:.3g} times full scale)"
+
+
+def _unread(decoder: SoundDecoder, clock: Clock, decoded_s: Fraction, container: InputContainer, path: Path) -> str:
+    """Says what clips will not reach: what FFmpeg does not read, or what timestamps do not count."""
+    if decoder.ended and container.format.flags & TS_DISCONT:  # in others a header tells what is missing
+        return f"what follows {float(decoded_s):.1f} s cannot be read ({decoder.ended})"
+    if container.format.name in IN_A_ROW and clock.read_to:
+        share = 1 - clock.read_to / path.stat().st_size
+        if share > MUCH_UNREAD:
+            return f"the last {100 * share:.0f} % of the file cannot be read (joined files? convert each by itself)"
+    if decoder.alone and decoded_s > clock.end + UNCOUNTED_S:
+        return (
+            f"audio of {float(decoded_s):.1f} s by whose timestamps it has {float(clock.end):.1f} s: convert the file"
+        )
+    return ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
 def _count(number: int, noun: str, verb: str) -> str:
     return f"{number} {noun}{'s' * (number > 1)} {verb}" if number else ""
 
 
-def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_rate: int) -> NDArray[np.float32]:
+def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_rate: int | None) -> NDArray[np.float32]:
     """Reads a clip from an extracted sound track: one channel (the mean) at the sample rate asked for.
 
     Args:
         flac: made by `extract_audio`; its path, or the open file.
         start_s: start of the clip.
         stop_s: end of the clip; clamped to the file.
-        sample_rate: of the result (soxr, high quality).
+        sample_rate: of the result (soxr, high quality); None for that of the file.
 
     Returns:
         float32 (n,), n = round(samples of the clip * sample_rate / rate of the file), at least 1.
@@ -125,7 +192,7 @@ def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_r
     if len(samples) < last - first:
         raise MediaError(f"truncated: {len(samples)} of {last - first} samples read")
     mono = mix_to_mono(samples)[:, 0].astype(np.float32)
-    if rate == sample_rate:
+    if sample_rate is None or rate == sample_rate:
         return mono
     wanted = max(round(Fraction(len(mono) * sample_rate, rate)), 1)
     resampled = soxr.resample(mono, rate, sample_rate, quality="HQ")[:wanted]

@@ -13,13 +13,16 @@ import soundfile
 import soxr
 
 from cache.durable import new_file
-from pipeline.media.pcm import Samples, mix_to_mono, quantise, to_floats
+from pipeline.media.pcm import FULL_SCALE, Samples, mix_to_mono, quantise, to_floats
 
 HIGHEST_RATE = 655350
 HIGHEST_ODD_RATE = 65535
 MOST_CHANNELS = 8
 BLOCK = 1 << 16
 """Samples per channel that are converted and written at a time."""
+
+FAR_BEYOND = 8.0
+"""No recording has many samples so far beyond full scale: these are numbers of another scale."""
 
 
 def carried_rate(sample_rate: int) -> int:
@@ -45,6 +48,9 @@ class FlacWriter:
         sample_rate: of the FLAC file.
         channels: in it.
         n_samples: written so far, complete after `finish`.
+        clipped: values beyond full scale among them, by more than rounding.
+        far_beyond: values beyond `FAR_BEYOND`.
+        peak: the largest of those that is finite, full scale being 1.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class FlacWriter:
         self.sample_rate = carried_rate(sample_rate)
         self.channels = 1 if mono else channels
         self.n_samples = 0
+        self.clipped = self.far_beyond = 0
+        self.peak = 0.0
         self._bits = bits
         self._pending: list[Samples] = []
         self._pending_samples = 0
@@ -69,21 +77,36 @@ class FlacWriter:
         self._pending.append(values)
         self._pending_samples += len(values)
         if self._pending_samples >= BLOCK:
-            self._flush()
+            self.flush()
 
     def write_silence(self, n_samples: int) -> None:
         """Appends silence, in blocks."""
-        self._flush()
+        self.flush()
         while n_samples > 0:
             block = min(n_samples, BLOCK)
             self._write_floats(np.zeros((block, self.channels), np.float32))
             n_samples -= block
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Writes what has been gathered."""
         if self._pending:
-            samples = to_floats(np.concatenate(self._pending))
+            values = np.concatenate(self._pending)
+            if values.dtype.kind == "f":
+                self._measure(values)
+            samples = to_floats(values)
             self._pending, self._pending_samples = [], 0
             self._write_floats(mix_to_mono(samples) if self.channels == 1 else samples)
+
+    def _measure(self, values: Samples) -> None:
+        """Counts what is clipped."""
+        highest, lowest = np.fmax.reduce(values, axis=None), np.fmin.reduce(values, axis=None)
+        if highest <= FULL_SCALE and lowest >= -FULL_SCALE:
+            return
+        sizes = np.abs(values)
+        finite = sizes[np.isfinite(sizes)]
+        self.peak = max(self.peak, float(finite.max(initial=0.0)))
+        self.clipped += int(np.count_nonzero(sizes > FULL_SCALE))
+        self.far_beyond += int(np.count_nonzero(finite > FAR_BEYOND))
 
     def _write_floats(self, samples: Samples, last: bool = False) -> None:
         if self._resampler is not None:
@@ -97,7 +120,7 @@ class FlacWriter:
 
     def finish(self) -> None:
         """Writes what is left."""
-        self._flush()
+        self.flush()
         if self._resampler is not None:
             self._write_floats(np.zeros((0, self.channels)), last=True)
         try:

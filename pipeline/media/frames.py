@@ -12,10 +12,12 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from pipeline.media.clock import Clock, quick_clock
 from pipeline.media.decoding import decoded, read_only
 from pipeline.media.display import Picture, to_rgb
 from pipeline.media.errors import MediaError
-from pipeline.media.opening import best_video, open_media, time_zero
+from pipeline.media.limits import DEFAULT
+from pipeline.media.opening import best_video, open_media
 
 AHEAD_S = 2.5
 """A wanted time further ahead than this is sought rather than decoded up to, where no index tells better."""
@@ -40,12 +42,15 @@ def read_frames(
     threads: int = 1,
     picture: Callable[[av.VideoFrame], Picture] | None = None,
     past_end: bool = True,
+    max_pixels: int = DEFAULT.max_pixels,
+    kind: str | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Yields the picture shown at each time, as RGB uint8 (height, width, 3) in display orientation.
 
     The picture shown at a time is the last one whose timestamp is not after it; the first one before that; the last
     one that can be decoded past the end. Pictures come in the order of their times. The file is opened once and read
-    forwards, with jumps over stretches in which nothing is wanted.
+    forwards, with jumps over stretches in which nothing is wanted; if it is several recordings one after another
+    (`pipeline.media.clock`), without.
 
     Args:
         source: the video, or a still image.
@@ -53,6 +58,8 @@ def read_frames(
         threads: of the decoder; one is best where many files are read at once.
         picture: makes the array of a frame, instead of RGB of its own size.
         past_end: whether times after the last picture has been shown give that picture, rather than none.
+        max_pixels: a frame with more of them counts as broken.
+        kind: of the file, as `pipeline.media.probe` finds it; see `quick_clock`.
 
     Yields:
         (index into `times_s`, picture); every picture is an array of its own.
@@ -66,7 +73,7 @@ def read_frames(
     order = sorted(range(len(times_s)), key=lambda index: times_s[index])
     if not order:
         return
-    with closing(_Pictures(source, threads)) as pictures:
+    with closing(_Pictures(source, threads, max_pixels, kind)) as pictures:
         if picture is None:
             reformatter = VideoReformatter()
             picture = lambda frame: to_rgb(frame, reformatter)  # noqa: E731
@@ -86,10 +93,12 @@ def read_frames(
 class _Pictures:
     """A forward reader of a picture track that seeks where that is shorter."""
 
-    def __init__(self, source: Path, threads: int) -> None:
-        self._source = source
+    def __init__(self, source: Path, threads: int, max_pixels: int, kind: str | None) -> None:
+        self._source, self._max_pixels = source, max_pixels
         self._threads = threads
         self._file = ExitStack()
+        self._kind = kind
+        self._clock: Clock | None = None
         self._can_seek = True
         self._ahead_s = AHEAD_S
         self._fault = ""
@@ -102,11 +111,13 @@ class _Pictures:
     def _open(self) -> None:
         """Stands at the start of the file."""
         self._file.close()
-        self._container = self._file.enter_context(open_media(self._source))
-        self._stream = best_video(self._container)
+        self._container = self._file.enter_context(open_media(self._source, self._max_pixels))
+        self._stream = best_video(self._container, self._max_pixels)
+        self._clock = self._clock or quick_clock(self._container, self._source, self._kind)
+        self._zero = self._clock.zero
+        self._can_seek = self._can_seek and self._clock.parts == 1
         self._stream.codec_context.thread_type = "NONE" if self._threads == 1 else "AUTO"
         self._stream.codec_context.thread_count = self._threads
-        self._zero = time_zero(self._container)
         self._period_s = 1 / float(self._stream.average_rate or self._stream.guessed_rate or 25)
         read_only(self._container, self._stream)
         self._frames = self._decoded()
@@ -142,15 +153,29 @@ class _Pictures:
     def _decoded(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Seconds and frames from where the file stands to the last that can be read; broken ones are left out."""
         time_s = -self._period_s
-        for frames, fault in decoded(self._container, self._stream):
+        for frames, fault in self._packets_decoded():
             self._fault = fault or self._fault
             for frame in frames:
+                if self._is_too_narrow(frame):
+                    self._fault = f"a frame of {frame.width} x {frame.height} pixels"
+                    continue
                 if frame.pts is None or frame.time_base is None:
                     self._can_seek = False
                     time_s += self._period_s
                 else:
                     time_s = float(frame.pts * frame.time_base - self._zero)
                 yield time_s, frame
+
+    def _is_too_narrow(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame is not of the shape that the file's head had when it was found fit to be used."""
+        most = max(DEFAULT.max_aspect, _aspect(self._stream.width, self._stream.height))
+        return _aspect(frame.width, frame.height) > most
+
+    def _packets_decoded(self) -> Iterator[tuple[list[av.VideoFrame], str]]:
+        shifter = self._clock.shifter(self._stream.index) if self._clock else None
+        if shifter is None:
+            return decoded(self._container, self._stream)
+        return decoded(self._container, self._stream, shifter)
 
     def _worth_seeking(self, reached_s: float, time_s: float) -> bool:
         """Whether a keyframe is known, or likely, between the next frame and a time."""
@@ -185,3 +210,7 @@ class _Pictures:
     def _stamp(self, time_s: float) -> int:
         """A time as a timestamp of the stream."""
         return int((Fraction(min(time_s, 1e7)) + self._zero) / Fraction(self._stream.time_base or 1))
+
+
+def _aspect(width: int, height: int) -> float:
+    return max(width, height) / max(min(width, height), 1)

@@ -11,12 +11,14 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from pipeline.media.clock import quick_clock
 from pipeline.media.decoding import decoded, packets, read_only
 from pipeline.media.display import Picture, to_rgb
 from pipeline.media.errors import MediaError
 from pipeline.media.frame_folder import load_picture, numbered_files
 from pipeline.media.frames import read_frames
-from pipeline.media.opening import best_video, open_media, time_zero
+from pipeline.media.limits import DEFAULT
+from pipeline.media.opening import best_video, open_media
 
 REORDERED = 64
 """No codec shows a picture this many packets earlier or later than its place in the file."""
@@ -26,7 +28,13 @@ WITH_HIDDEN_PACKETS = frozenset({"vp8"})
 
 
 def read_numbered(
-    source: Path, numbers: Sequence[int], *, clamp: bool = False, threads: int = 1
+    source: Path,
+    numbers: Sequence[int],
+    *,
+    clamp: bool = False,
+    threads: int = 1,
+    max_pixels: int = DEFAULT.max_pixels,
+    kind: str | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Yields pictures by number, as RGB uint8 (height, width, 3) in display orientation, in ascending order.
 
@@ -40,6 +48,8 @@ def read_numbered(
         numbers: from 1, in any order.
         clamp: a number before the first picture stands for the first, one after the last for the last.
         threads: of the decoder.
+        max_pixels: a picture with more of them is not decoded.
+        kind: of the file, as `pipeline.media.probe` finds it; see `quick_clock`.
 
     Yields:
         (index into `numbers`, picture); every picture is an array of its own.
@@ -50,19 +60,20 @@ def read_numbered(
     if not numbers:
         return
     if source.is_dir():
-        yield from _read_folder(source, numbers, clamp)
+        yield from _read_folder(source, numbers, clamp, max_pixels)
         return
-    times = picture_times(source, max(numbers))
+    times = picture_times(source, max(numbers), kind)
     if times is None:
-        yield from _read_through(source, numbers, clamp)
+        yield from _read_through(source, numbers, clamp, max_pixels)
         return
     chosen = {index: _within(number, 1, len(times), clamp) for index, number in enumerate(numbers)}
     indices = [index for index, number in chosen.items() if 1 <= number <= len(times)]
-    for place, picture in read_frames(source, [times[chosen[index] - 1] for index in indices], threads):
+    wanted = [times[chosen[index] - 1] for index in indices]
+    for place, picture in read_frames(source, wanted, threads, max_pixels=max_pixels, kind=kind):
         yield indices[place], picture
 
 
-def picture_times(source: Path, count: int) -> list[float] | None:
+def picture_times(source: Path, count: int, kind: str | None = None) -> list[float] | None:
     """When the first pictures of a video are shown: seconds, ascending, at least `count` unless there are fewer.
 
     Returns:
@@ -73,14 +84,14 @@ def picture_times(source: Path, count: int) -> list[float] | None:
     """
     with open_media(source) as container:
         stream = best_video(container)
-        if stream.codec_context.codec.canonical_name in WITH_HIDDEN_PACKETS or not stream.time_base:
+        clock = quick_clock(container, source, kind)
+        if stream.codec_context.codec.canonical_name in WITH_HIDDEN_PACKETS or not stream.time_base or clock.parts > 1:
             return None
         read_only(container, stream)
         stamps = _stamps(container, stream, count + REORDERED)
         if not stamps or any(one == other for one, other in pairwise(stamps)):
             return None
-        zero = time_zero(container)
-        return [float(stamp * stream.time_base - zero) for stamp in stamps]
+        return [float(stamp * stream.time_base - clock.zero) for stamp in stamps]
 
 
 def _stamps(container: InputContainer, stream: VideoStream, count: int) -> list[int]:
@@ -97,13 +108,13 @@ def _stamps(container: InputContainer, stream: VideoStream, count: int) -> list[
     return sorted(stamps)
 
 
-def _read_through(source: Path, numbers: Sequence[int], clamp: bool) -> Iterator[tuple[int, Picture]]:
+def _read_through(source: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, Picture]]:
     """Counts pictures while decoding from the start."""
     waiting = sorted(((number if not clamp else max(number, 1), index) for index, number in enumerate(numbers)))
     waiting = [(number, index) for number, index in waiting if number >= 1]
     reformatter, last = VideoReformatter(), None
-    with open_media(source) as container:
-        stream = best_video(container)
+    with open_media(source, max_pixels) as container:
+        stream = best_video(container, max_pixels)
         read_only(container, stream)
         for number, last in enumerate(_pictures(container, stream), 1):
             while waiting and waiting[0][0] == number:
@@ -120,12 +131,12 @@ def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[av.Vid
     return (frame for frames, _ in decoded(container, stream) for frame in frames)
 
 
-def _read_folder(folder: Path, numbers: Sequence[int], clamp: bool) -> Iterator[tuple[int, Picture]]:
+def _read_folder(folder: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, Picture]]:
     files = numbered_files(folder)
     first, last = min(files), max(files)
     for number, index in sorted((_within(number, first, last, clamp), index) for index, number in enumerate(numbers)):
         if number in files:
-            yield index, load_picture(files[number])
+            yield index, load_picture(files[number], max_pixels)
 
 
 def _within(number: int, first: int, last: int, clamp: bool) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,27 +16,44 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from pipeline.media.containers import HEAD_BYTES, OPEN_OPTIONS, what_instead
 from pipeline.media.errors import MediaError
+from pipeline.media.limits import DEFAULT
 
 av.logging.set_level(None)
 """FFmpeg prints nothing; the reason of a failure is in the error it returns."""
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[InputContainer]:
-    """Opens a file by its content, whatever its name.
+def open_media(path: Path, max_pixels: int = DEFAULT.max_pixels) -> Iterator[InputContainer]:
+    """Opens a file by its content, whatever its name, if its format is one of `containers.FORMATS`.
+
+    Nothing but the bytes of this file is read.
+
+    Args:
+        path: the file.
+        max_pixels: of the frames that FFmpeg may decode to find out what the streams are.
 
     Raises:
         MediaError: it is missing, unreadable, empty or no media file.
     """
-    head = first_bytes(path)
     try:
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise MediaError("its name is not UTF-8: rename it") from error
+    first_bytes(path)
+    try:
+        container = av.open(
+            f"file:{path}",
+            metadata_errors="replace",
+            options={"max_pixels": str(max_pixels)},
+            container_options=OPEN_OPTIONS,
+        )
     except av.error.FFmpegError as error:
-        raise MediaError(_why_not_media(path, head, error)) from error
+        raise MediaError(_why_not_media(path, error)) from error
+    except MemoryError as error:
+        raise MediaError("claims more than fits into memory") from error
     with container:
-        if container.format.name == "tty":
-            raise MediaError("not a media file (text)")
         yield container
 
 
@@ -57,15 +76,22 @@ def first_bytes(path: Path) -> bytes:
     except PermissionError as error:
         raise MediaError("no permission to read") from error
     except OSError as error:
-        raise MediaError(f"cannot be read ({error.strerror})") from error
+        loop = error.errno == errno.ELOOP
+        raise MediaError("a link to itself" if loop else f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise MediaError("no file can have this name") from error
     if not head:
         raise MediaError("empty file (0 bytes)")
     return head
 
 
-def _why_not_media(path: Path, head: bytes, error: av.error.FFmpegError) -> str:
-    if isinstance(error, PermissionError):
-        return "no permission to read"
+def _why_not_media(path: Path, error: av.error.FFmpegError) -> str:
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if what := what_instead(head):
+        return f"not a media file ({what})"
+    if isinstance(error, av.error.ArgumentError) and not isinstance(error, av.error.InvalidDataError):
+        return "not a media file (of no container format that may be opened)"
     if head[4:8] == b"ftyp" and b"moov" not in _boxes(path):
         return "truncated: the index of the mp4 file (moov) is missing"
     return f"not a media file ({error.strerror})"
@@ -108,8 +134,12 @@ def best_audio(container: InputContainer) -> AudioStream:
     return decodable[0]
 
 
-def best_video(container: InputContainer) -> VideoStream:
+def best_video(container: InputContainer, max_pixels: int = DEFAULT.max_pixels) -> VideoStream:
     """The picture track a player would choose; cover art does not count.
+
+    Args:
+        container: the file.
+        max_pixels: a frame with more of them is not decoded, wherever in the file it comes.
 
     Raises:
         MediaError: there is none, or none that can be decoded.
@@ -121,7 +151,9 @@ def best_video(container: InputContainer) -> VideoStream:
     if not decodable:
         raise MediaError("no decoder for the picture")
     best = container.streams.best("video")
-    return best if isinstance(best, VideoStream) and best in decodable else decodable[0]
+    chosen = best if isinstance(best, VideoStream) and best in decodable else decodable[0]
+    chosen.codec_context.options = {"max_pixels": str(max_pixels)}
+    return chosen
 
 
 def timed_streams(container: InputContainer) -> list[Stream]:

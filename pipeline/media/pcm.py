@@ -11,10 +11,21 @@ from numpy.typing import NDArray
 Samples = NDArray[Any]
 """(n, channels), of a decoder's type or float32 or float64."""
 
+FULL_SCALE = 1 + 2**-15
+"""Samples beyond it are clipped by more than rounding to 16 bits would."""
+
+WITHOUT_ARRAY = {"s64": np.int64, "s64p": np.int64}
+"""Sample formats that PyAV does not turn into arrays."""
+
 
 def frame_values(frame: av.AudioFrame) -> Samples:
     """The samples of a frame as the decoder made them, (n, channels)."""
-    values: Samples = frame.to_ndarray()
+    values: Samples
+    if dtype := WITHOUT_ARRAY.get(frame.format.name):
+        each = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
+        values = np.stack([np.frombuffer(plane, dtype, each) for plane in frame.planes])
+    else:
+        values = frame.to_ndarray()
     return values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
 
 

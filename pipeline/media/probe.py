@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -14,11 +15,18 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from cache.digests import DigestMemory
+from pipeline.media.clock import read_clock
 from pipeline.media.display import turn_of
 from pipeline.media.errors import MediaError
 from pipeline.media.frame_folder import load_picture, numbered_files
+from pipeline.media.kinds import kind_of
 from pipeline.media.length import duration
+from pipeline.media.limits import DEFAULT, Limits
 from pipeline.media.opening import best_audio, best_video, open_media
+
+FACTS = "probe 2"
+"""Under which name what was found is remembered; to be raised when `probe` finds out more, or other things."""
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 
@@ -67,40 +75,91 @@ class MediaInfo:
         audio: the sound track, or None.
         video: the picture track, or None. Cover art is none.
         frames: numbers of the first and the last picture of a folder of frames; None for a file.
+        kind: which of the kinds of `pipeline.media.kinds` it is of, which have versions of their own; mostly empty.
     """
 
     duration_s: float
     audio: AudioTrack | None
     video: VideoTrack | None
     frames: tuple[int, int] | None = None
+    kind: str = ""
 
 
-def probe(path: Path) -> MediaInfo:
-    """Reads the headers of a file; all packets (without decoding) where they do not tell its length.
+def probe(path: Path, limits: Limits = DEFAULT) -> MediaInfo:
+    """Reads the headers of a file, and all packets without decoding them: headers are often wrong about the length.
 
     A folder of numbered pictures counts as a video without sound.
 
+    Args:
+        path: the file or folder.
+        limits: of what it may claim.
+
     Raises:
-        MediaError: it is missing, unreadable, no media file, or zero seconds long.
+        MediaError: it is missing, unreadable, no media file, zero seconds long, or claims more than the limits allow.
     """
     if path.is_dir():
-        return _probe_folder(path)
-    with open_media(path) as container:
+        return _probe_folder(path, limits)
+    with open_media(path, limits.max_pixels) as container:
         sound = _found(best_audio, container)
-        picture = _found(best_video, container)
+        picture = _found(lambda file: best_video(file, limits.max_pixels), container)
         if sound is None and picture is None:
             raise MediaError("not a media file (no sound and no picture that can be decoded)")
-        seconds = float(duration(container, path))
+        if sound is not None:
+            limits.check_audio(sound.rate, sound.channels)
+        if picture is not None:
+            limits.check_frame(picture.width, picture.height)
+        clock = read_clock(path)
+        seconds = float(duration(container, path, clock))
         if seconds <= 0:
             raise MediaError("zero duration")
+        limits.check_length(seconds)
+        kind = kind_of(container, path, clock)
         audio = AudioTrack(sound.rate, sound.channels, _codec(sound)) if sound else None
         video = _video_track(container, picture) if picture else None
-        return MediaInfo(seconds, audio, video)
+        return MediaInfo(seconds, audio, video, kind=kind)
 
 
-def _probe_folder(path: Path) -> MediaInfo:
+def within(info: MediaInfo, limits: Limits) -> MediaInfo:
+    """What a medium is known to hold, if that is within the limits.
+
+    Raises:
+        MediaError: it is not.
+    """
+    if info.frames is None:
+        limits.check_length(info.duration_s)
+    if info.video is not None:
+        limits.check_frame(info.video.width, info.video.height)
+    if info.audio is not None:
+        limits.check_audio(info.audio.sample_rate, info.audio.channels)
+    return info
+
+
+def remember(memory: DigestMemory, digest: str, info: MediaInfo) -> None:
+    """Keeps what `probe` has found under the digest of the bytes, so that their packets are read once."""
+    memory.remember_facts(digest, FACTS, json.dumps(asdict(info)))
+
+
+def recalled(memory: DigestMemory, digest: str) -> MediaInfo | None:
+    """What `probe` has found in the bytes of this digest, None if that has not been done."""
+    text = memory.recall_facts(digest, FACTS)
+    if not text:
+        return None
+    facts = json.loads(text)
+    audio, video, frames = facts["audio"], facts["video"], facts["frames"]
+    return MediaInfo(
+        facts["duration_s"],
+        AudioTrack(**audio) if audio else None,
+        VideoTrack(**video) if video else None,
+        tuple(frames) if frames else None,
+        facts["kind"],
+    )
+
+
+def _probe_folder(path: Path, limits: Limits) -> MediaInfo:
     files = numbered_files(path)
-    height, width = load_picture(next(iter(files.values()))).shape[:2]
+    limits.check_frames(len(files))
+    height, width = load_picture(next(iter(files.values())), limits.max_pixels).shape[:2]
+    limits.check_frame(width, height)
     return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still pictures"), (min(files), max(files)))
 
 

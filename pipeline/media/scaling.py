@@ -11,6 +11,7 @@ from av.video.reformatter import Colorspace
 
 from pipeline.media.display import RESERVED_MATRIX, Picture, turn_of
 from pipeline.media.errors import MediaError
+from pipeline.media.limits import DEFAULT
 
 
 def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -65,6 +66,8 @@ class Scaling:
 
     def _filters(self, width: int, height: int) -> list[tuple[str, str]]:
         wide, high = scaled_size(width, height, self._short_side)
+        if wide * high > DEFAULT.max_pixels:
+            raise MediaError(f"a frame of {width} x {height} pixels would be scaled to {wide} x {high}")
         scale, rgb = ("scale", f"{wide}:{high}"), ("format", "rgb24")
         if not self._crop:
             return [scale, rgb]

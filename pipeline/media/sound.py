@@ -9,8 +9,9 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from pipeline.media.decoding import decoded
-from pipeline.media.opening import time_zero
+from pipeline.media.clock import Clock
+from pipeline.media.decoding import Ending, decoded
+from pipeline.media.opening import timed_streams
 from pipeline.media.pcm import Samples, frame_values
 from pipeline.media.timeline import SampleClock
 
@@ -29,11 +30,13 @@ class Block:
         start: the sample position that the timestamp says; None if there is no timestamp.
         values: as the decoder made them, (n, channels).
         lost: something before it could not be decoded.
+        follows: it begins a part of a file without frames, and follows what came before to the sample.
     """
 
     start: int | None
     values: Samples
     lost: bool
+    follows: bool = False
 
 
 class SoundDecoder:
@@ -46,15 +49,21 @@ class SoundDecoder:
         sample_rate: of all blocks; known after the first.
         corrupt: packets that could not be decoded.
         fault: FFmpeg's words for the last of them.
+        ended: FFmpeg's words for what ended the reading before the end of the file, else empty.
+        alone: whether the file holds nothing else that has a time.
     """
 
-    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, clock: Clock) -> None:
         self.sample_rate = 0
         self.corrupt = 0
         self.fault = ""
+        self.ended = ""
         self._container = container
         self._stream = stream
-        self._zero = time_zero(container)
+        self._zero = clock.zero
+        self._shifter = clock.shifter(stream.index)
+        self.alone = len(timed_streams(container)) == 1
+        self._follows = False
         self._lost = False
         self._clocks: dict[tuple[int, int], SampleClock] = {}
         stream.codec_context.thread_count = 1
@@ -100,7 +109,8 @@ class SoundDecoder:
 
     def _blocks(self, frames: list[av.AudioFrame], lost: bool) -> Iterator[Block]:
         for frame in frames:
-            yield Block(self._start(frame), frame_values(frame), lost)
+            follows, self._follows = self._follows and self.alone, False
+            yield Block(self._start(frame), frame_values(frame), lost, follows)
             lost = False
 
     def _start(self, frame: av.AudioFrame) -> int | None:
@@ -113,8 +123,12 @@ class SoundDecoder:
         return self._clocks[unit].position(frame.pts)
 
     def _frames(self) -> Iterator[tuple[av.AudioFrame, bool]]:
-        for frames, fault in decoded(self._container, self._stream):
+        for frames, fault in decoded(self._container, self._stream, self._shifter):
             self._note(fault)
+            if isinstance(fault, Ending):
+                self.ended = str(fault)
+            if self._shifter is not None and self._shifter.fresh:
+                self._follows, self._shifter.fresh = True, False
             for frame in frames:
                 if frame.samples:
                     lost, self._lost = self._lost, False

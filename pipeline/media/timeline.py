@@ -64,7 +64,7 @@ class Timeline:
         self._stamped = False
         self._lost = False
 
-    def place(self, start: int | None, n_samples: int, lost: bool = False) -> tuple[int, int]:
+    def place(self, start: int | None, n_samples: int, lost: bool = False, follows: bool = False) -> tuple[int, int]:
         """Says what to do with a block before appending it.
 
         Args:
@@ -72,6 +72,7 @@ class Timeline:
                 of damage.
             n_samples: its length.
             lost: something before it could not be decoded.
+            follows: it begins another recording, and follows the one before whatever its timestamp.
 
         Returns:
             (samples of silence to write first, samples to drop from its start).
@@ -80,6 +81,9 @@ class Timeline:
         if start is None:
             silence, drop = 0, 0
             self._lost = self._lost or self._stamped
+        elif follows and self.position:
+            self._shift = self.position - start
+            silence, drop, self._lost = 0, 0, False
         else:
             silence, drop = self._fit(start + self._shift - self.position, n_samples)
             self._stamped = True

@@ -10,8 +10,9 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from pipeline.media.length import has_guessed_length, packets_duration
-from pipeline.media.opening import time_zero, timed_streams
+from pipeline.media.clock import Clock
+from pipeline.media.length import has_guessed_length
+from pipeline.media.opening import timed_streams
 
 SHORTFALL_S = 0.15
 """Sound that ends this much before the promised end is missing some; codecs pad by less."""
@@ -20,9 +21,11 @@ STREAMED_RIFF = 0x7FFFF000
 """Programs that write WAV into a pipe claim at least this many bytes."""
 
 
-def shortfall(container: InputContainer, stream: AudioStream, path: Path, decoded_s: Fraction) -> str:
+def shortfall(container: InputContainer, stream: AudioStream, path: Path, decoded_s: Fraction, clock: Clock) -> str:
     """Says how much sound is missing at the end of the file; empty where none is."""
-    promised_s = _promised(container, stream, path)
+    if clock.parts > 1:  # headers speak of the first part, or of nothing
+        return ""
+    promised_s = _promised(container, stream, path, clock)
     if promised_s is None or decoded_s >= promised_s - SHORTFALL_S:
         promised_s = decoded_s * _riff_part(path)
         if decoded_s >= promised_s - SHORTFALL_S:
@@ -30,19 +33,19 @@ def shortfall(container: InputContainer, stream: AudioStream, path: Path, decode
     return f"truncated: {float(decoded_s):.1f} s of {float(promised_s):.1f} s decoded"
 
 
-def _promised(container: InputContainer, stream: AudioStream, path: Path) -> Fraction | None:
+def _promised(container: InputContainer, stream: AudioStream, path: Path, clock: Clock) -> Fraction | None:
     """Where the sound ends, in seconds from time zero, according to the headers; None if they do not say."""
     if container.duration is None or has_guessed_length(container, path):
         return None
     if stream.duration is not None:
         end = ((stream.start_time or 0) + stream.duration) * Fraction(stream.time_base or 0)
-        return end - time_zero(container)
+        return end - clock.zero
     tagged = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if tagged:
         hours, minutes, seconds = (Fraction(part) for part in tagged.groups())
-        return hours * 3600 + minutes * 60 + seconds - time_zero(container)
+        return hours * 3600 + minutes * 60 + seconds - clock.zero
     whole = Fraction(container.duration, av.time_base)
-    if len(timed_streams(container)) == 1 or packets_duration(path) < whole - SHORTFALL_S:
+    if len(timed_streams(container)) == 1 or clock.end < whole - clock.zero - SHORTFALL_S:
         return whole
     return None
 

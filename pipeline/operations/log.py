@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import logging
 import os
 import platform
@@ -26,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from cache.errors import UserError
 from cache.location import Store
+from pipeline.console.visible import visible_json
 from pipeline.exit_codes import exit_code_of
 from pipeline.operations.events import counters, event, logger
 from pipeline.operations.metrics import peak_rss_bytes
@@ -122,7 +122,7 @@ class _Json(logging.Formatter):
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"at": at, "level": record.levelname.lower(), "event": record.getMessage()}
         line |= getattr(record, "facts", {})
-        return json.dumps({name: _plain(value) for name, value in line.items()}, ensure_ascii=False)
+        return visible_json({name: _plain(value) for name, value in line.items()}, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cache.durable import share
+from cache.errors import UserError
 from cache.places import Place
 
 NAME = "runs.jsonl"
@@ -119,6 +121,7 @@ def keep(folder: Path, run: Run) -> None:
         descriptor = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, json.dumps(asdict(run)).encode() + b"\n")
+            share(folder / NAME)
         finally:
             os.close(descriptor)
 
@@ -127,7 +130,7 @@ def runs(place: Place) -> list[Run]:
     """The records of a store, oldest first; lines that cannot be read are left out."""
     try:
         lines = place.read(NAME).splitlines()
-    except OSError:
+    except (OSError, UserError):
         return []
     return [run for line in lines if (run := _read(line)) is not None]
 

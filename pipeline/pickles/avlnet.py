@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class PickledClip:
 
     Attributes:
         id: its name there.
-        captions: its texts; MSR-VTT has 20 in training.
+        captions: its texts in the order of the file; MSR-VTT has 20 in training, of which some are equal.
         eval_caption: the one text that MSR-VTT is scored on, or None.
         video: the video it was cut from, or its own name.
         start_s: where it begins in the video; 0 if that is not said.
@@ -91,12 +91,20 @@ class ClipPickles:
 
     Args:
         files: subset -> file; a file may be larger than memory.
+        layout: whose files these should be like, as `layout` of `OfficialFiles`; None takes all.
+        fault: is told of each item that is no clip, and why, which is then left out; None makes it an error.
 
     Raises:
-        UserError: a file is damaged, or holds anything else; also while iterating.
+        UserError: a file is damaged, of a corpus of the other layout, or holds anything else; also while iterating.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        layout: str | None = None,
+        fault: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self._layout, self._fault = layout, fault
         remedy = f"fetch it again from {ORIGIN}"
         self._items = {subset: PickledItems(path, remedy) for subset, path in files.items()}
 
@@ -107,8 +115,16 @@ class ClipPickles:
         for subset, items in self._items.items():
             in_file: Counter[tuple[str, str]] = Counter()
             for number, item in enumerate(items):
-                clip = _clip(item, f"{items.path} item {number}")
-                same = clip.id, clip.content()
+                where = f"{items.path} item {number}"
+                try:
+                    clip = _clip(item, where)
+                    same = clip.id, clip.content()
+                except UserError as error:
+                    if self._fault is None:
+                        raise
+                    self._fault(where, str(error))
+                    continue
+                _check_layout(item, where, self._layout)
                 in_file[same] += 1
                 key = *same, in_file[same]
                 new = key not in known
@@ -130,7 +146,11 @@ def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, 
     if not named:
         raise UserError("The corpus config names no pickle: write `train: NAME.pkl` under `files: subsets:`.")
     if not found:
-        raise UserError(f"{folder} has none of {', '.join(path.name for path in named.values())}: get {ORIGIN}.")
+        raise UserError(
+            f"{folder} has none of {', '.join(path.name for path in named.values())}: get {ORIGIN} "
+            "(`hearonce checkpoints fetch AVLnet_release_data YouCook_Japanese --unpack`), or name the folder that has "
+            "them in params.yaml."
+        )
     lost = [
         f"subset {subset} is left out: {path} is missing (get {ORIGIN})"
         for subset, path in named.items()
@@ -139,23 +159,43 @@ def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, 
     return found, lost
 
 
+def _check_layout(item: Mapping[str, Any], where: str, wanted: str | None) -> None:
+    many = isinstance(item.get("caption"), list | tuple)
+    found, sign = wanted, ""
+    if wanted == "youcook2" and (many or "eval_caption" in item):
+        found, sign = "MSR-VTT", "a list of captions" if many else "an `eval_caption`"
+    elif wanted == "msrvtt" and not many and "2d" in item and "2d_pooled" not in item:
+        found, sign = "YouCook2 or a corpus like it", "`2d` without `2d_pooled`"
+    if found != wanted:
+        raise UserError(
+            f"{where} is of {found} (it has {sign}), not of this corpus: put the corpus's own file there, of {ORIGIN}."
+        )
+
+
 def _clip(item: Any, where: str) -> PickledClip:
     if not isinstance(item, dict) or not isinstance(item.get("id"), str | int):
         raise UserError(f"{where} is no dict with an `id`: take the file as published ({ORIGIN}).")
     captions = item.get("caption", ())
     texts = [captions] if isinstance(captions, str) else captions if isinstance(captions, list | tuple) else []
-    id = str(item["id"])
+    id = _text(item["id"], "id", where)
     try:
         start, stop = (float(item.get(key, 0.0)) for key in ("start", "end"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where} has no numbers as `start` and `end`: take the file as published.") from None
     return PickledClip(
         id,
-        tuple(dict.fromkeys(str(text) for text in texts if str(text).strip())),
-        str(item["eval_caption"]) if item.get("eval_caption") is not None else None,
-        str(item.get("video_id", id)),
+        tuple(text for text in (_text(one, "caption", where) for one in texts) if text.strip()),
+        _text(item["eval_caption"], "eval_caption", where) if item.get("eval_caption") is not None else None,
+        _text(item.get("video_id", id), "video_id", where),
         start,
         stop,
         where,
         item,
     )
+
+
+def _text(value: Any, key: str, where: str) -> str:
+    """A text or number as text; lists within lists, that a few bytes may nest a thousandfold, are none."""
+    if (isinstance(value, int) and value.bit_length() > 64) or not isinstance(value, str | int | float):
+        raise UserError(f"{where} has neither text nor a number as {key!r}: take the file as published ({ORIGIN}).")
+    return str(value)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pipeline.operations.secrets import without_secrets
 from pipeline.remote.address import is_http, scheme, shown
+from pipeline.remote.inside import InsideError
+from pipeline.remote.least_rate import TooSlow
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 _CREDENTIALS = {
@@ -65,6 +67,11 @@ def fault_of(error: BaseException, url: str) -> Fault:
     if "HttpProcessingError" in names:
         status = None  # aiohttp gives 400 to what it does not understand itself
     text = f" ({_text(chain[-1])})"
+    for one in chain:
+        if isinstance(one, TooSlow):
+            return Fault(str(one))
+        if isinstance(one, InsideError):
+            return Fault(f"{one}, which only a listed address of that kind may lead to")
     if any(isinstance(one, ImportError) for one in chain):
         return Fault("a package is missing", f" ({missing_package(url, error)})", for_all=True)
     if isinstance(error, CutError):

@@ -5,23 +5,35 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from cache.errors import UserError
 from pipeline.media.errors import MediaError
 from pipeline.operations import interruption
 from pipeline.remote.address import is_http, scheme
 from pipeline.remote.faults import CutError, missing_package
+from pipeline.remote.inside import allowed_by, check_address, check_host
+from pipeline.remote.least_rate import ANSWER_S, TooSlow, least_rate, patience_s
 from pipeline.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from aiohttp import ClientSession
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 BLOCK = 16 << 20
+FIRST_BLOCK = 1 << 20
+"""Of an object store, and the next ones while it is slow: how slow, only a whole block tells."""
+
+FAST_S = 4.0
+"""A store that takes no longer for the first block is asked for large ones."""
+
 _STREAM_BLOCK = 1 << 20
 _SECONDS = {"sock_connect": 30.0, "sock_read": 60.0}
 _VERSIONS = ("ETag", "etag", "generation", "LastModified", "Last-Modified", "mtime", "modify", "updated", "created")
@@ -54,8 +66,31 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
         client = {"timeout": ClientTimeout(total=None, **_SECONDS), "trust_env": True}
         options["client_kwargs"] = client | conf.get(scheme(url), {}).get("client_kwargs", {})
+        options["get_client"] = _client_maker(allowed_by(urlsplit(url).hostname or ""))
         options["encoded"] = url.isascii() and " " not in url  # a signature is of the very letters of its URL
     return url_to_fs(url, **options)
+
+
+@functools.cache
+def _client_maker(allowed: frozenset[str]) -> Callable[..., Awaitable[ClientSession]]:
+    """Makes sessions that go nowhere inside this network but to addresses of kinds that are allowed: see `inside`."""
+    import aiohttp
+
+    async def guarded(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        host = request.url.host
+        await asyncio.get_running_loop().run_in_executor(None, check_host, host, allowed)
+        async with asyncio.timeout(ANSWER_S):
+            return await handler(request)
+
+    def connected(found: Any) -> socket.socket:
+        check_address(str(found[4][0]), allowed)
+        return socket.socket(found[0], found[1], found[2])
+
+    async def make(**options: Any) -> ClientSession:
+        options.setdefault("connector", aiohttp.TCPConnector(socket_factory=connected))
+        return aiohttp.ClientSession(middlewares=(guarded,), **options)
+
+    return make
 
 
 @functools.cache
@@ -117,7 +152,7 @@ def found_at(system: AbstractFileSystem, path: str) -> Found:
     Raises:
         Exception: of whatever library lies below fsspec.
     """
-    info = system.info(path)
+    info = system.info(path, **_within(ANSWER_S, system))
     if info.get("type") == "directory":
         raise FileNotFoundError(path)
     return Found(size_of(info), version_of(info))
@@ -130,12 +165,23 @@ def blocks(system: AbstractFileSystem, path: str, found: Found, start: int) -> I
     elif found.size is None:
         raise MediaError("the place does not say how long the file is, so that a cut could not be noticed")
     else:
-        for first in range(start, found.size, BLOCK):
-            last = min(first + BLOCK, found.size)
-            block = system.cat_file(path, start=first, end=last)
+        first, size = start, min(FIRST_BLOCK, BLOCK)
+        while first < found.size:
+            last, begun = min(first + size, found.size), time.monotonic()
+            try:
+                block = system.cat_file(path, start=first, end=last, **_within(patience_s(size), system))
+            except TimeoutError as error:
+                raise TooSlow(least_rate()) from error
             yield block[: last - first]
             if len(block) != last - first:
                 raise CutError(f"cut after {first + len(block)} of {found.size} bytes")
+            fast = time.monotonic() - begun < FAST_S * size / FIRST_BLOCK
+            first, size = last, BLOCK if fast else min(FIRST_BLOCK, BLOCK)
+
+
+def _within(seconds: float | None, system: AbstractFileSystem) -> dict[str, float]:
+    """Options that bound how long a call of a file system may take, where it knows of such."""
+    return {"timeout": seconds} if seconds and getattr(system, "async_impl", False) else {}
 
 
 def _streamed(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:

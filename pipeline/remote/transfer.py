@@ -19,6 +19,7 @@ from pipeline.operations.interruption import Stopped, check
 from pipeline.remote import reading
 from pipeline.remote.address import RemoteFile, scheme
 from pipeline.remote.faults import EXTRAS, CutError, Fault, fault_of
+from pipeline.remote.least_rate import fast_enough
 from pipeline.remote.reading import Found, blocks, found_at, open_filesystem
 from pipeline.retrying import persist
 
@@ -92,7 +93,7 @@ class Download:
             self._check_listed(found)
             self._restart(found)
         rest = blocks(system, path, found, self._done) if self._done != found.size else ()
-        for block in rest:
+        for block in fast_enough(rest):
             check()
             self._take(block)
             self._digest.update(block)

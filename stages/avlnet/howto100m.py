@@ -8,7 +8,6 @@ their own, `ID_spec.npz` (array `arr_0`: 40 mels times frames).
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
+from pipeline.problems import problem_of
 from stages.avlnet import items
 from stages.avlnet.items import Floats, Sound, Window, padded_sound
 from stages.avlnet.speech_captions import SpeechCaptions, SpokenStretch, spoken_stretch
 
+PATH_LIST = "HowTo100M_1166_videopaths.txt"
 HINT = "see training.md of github.com/roudimit/AVLnet"
 
 
@@ -57,7 +58,8 @@ def read_paths(path: Path) -> list[str]:
                 raise UserError(f"{path} has no column `path` in its first line: {HINT}.")
             return [row["path"].replace("None/", "") for row in rows if row["path"]]
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        remedy = f"run `hearonce checkpoints fetch {path.stem}`" if path.name == PATH_LIST else "correct `files: paths`"
+        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no readable list of paths ({error}): {HINT}.") from None
 
@@ -169,8 +171,9 @@ class HowTo100M:
                 values = file[name]
         except FileNotFoundError:
             raise UserError(f"{path} is missing: compute its features or take it out of the path list.") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} holds no readable array `{name}` ({error}): compute it again.") from None
+        except Exception as error:  # zipfile, zlib and numpy raise whatever the bytes lead them to
+            reason = problem_of(error) if isinstance(error, OSError | MemoryError) else str(error)
+            raise UserError(f"{path} holds no readable array `{name}` ({reason}): compute it again.") from None
         if values.ndim != 2:
             raise UserError(f"{path} holds an array of shape {values.shape}, expected (a, b): compute it again.")
         return values

@@ -29,10 +29,12 @@ class Sound:
     Attributes:
         frames: float32 (length, 40), zeros (the loudest level there is) behind the sound; networks take it turned.
         n_frames: frames of the sound before it was padded or cut.
+        key: names the sound where several rows share it, so that a network need not embed it for each.
     """
 
     frames: Floats
     n_frames: int
+    key: bytes = b""
 
 
 def padded_sound(spectrogram: NDArray[Any], length: int, n_frames: int | None = None) -> Sound:

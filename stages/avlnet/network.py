@@ -58,7 +58,7 @@ class WordPool(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """(batch, words, word_dim) -> (batch, outputs)."""
-        return self.fc(words).relu().amax(1)
+        return self.fc(words).relu().max(1).values
 
 
 class AvlNet(nn.Module):
@@ -78,9 +78,11 @@ class AvlNet(nn.Module):
         half = shape.dim // 2
         sound_dim = shape.sound_widths[-1]
         self.DAVEnet = DaveNet(shape.sound_widths)
-        self.DAVEnet_projection = nn.Linear(sound_dim, half if fused else shape.dim)
+        self.DAVEnet_projection = nn.Linear(sound_dim, shape.dim)
         self.GU_audio = GatedUnit(sound_dim, sound_dim)  # in the published files of `fused`, too, which does not use it
         self.GU_video = GatedUnit(shape.picture_dim, shape.dim)
+        if fused:  # after the projection above, as in the original: a seed gives the same initial weights
+            self.DAVEnet_projection = nn.Linear(sound_dim, half)
         if shape.variant != "bi":
             self.text_pooling_caption = WordPool(shape.word_dim, half if fused else shape.dim)
         if shape.variant == "tri":
@@ -136,5 +138,12 @@ class AvlNet(nn.Module):
 
     def sound_text(self, spectrogram: Tensor, n_frames: Tensor, words: Tensor) -> Tensor:
         """Embeds sound with its text (of `fused`)."""
-        sound = self.DAVEnet_projection(self.pooled_sound(spectrogram, n_frames))
+        return self.joined(self.sound_of_joined(spectrogram, n_frames), words)
+
+    def sound_of_joined(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
+        """The sound's part in `sound_text`, (batch, dim / 2): the same for all texts of a clip."""
+        return self.DAVEnet_projection(self.pooled_sound(spectrogram, n_frames))
+
+    def joined(self, sound: Tensor, words: Tensor) -> Tensor:
+        """Embeds the sound's part (batch, dim / 2) with texts (batch, words, word_dim)."""
         return self.GU_audio_text(sound, self.text_pooling_caption(words))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import UserError
 from stages.avlnet.shape import Variant
 
 RECALL_AT = (1, 5, 10)
@@ -33,8 +34,17 @@ def both_directions(
         similarities: (n, n), queries by items.
         variant: which sides they are.
         count: number of queries, where those that are not here count as mistakes.
+
+    Raises:
+        UserError: a similarity is NaN, which would rank first and last at once.
     """
     queries, items = SIDES[variant]
+    broken = np.flatnonzero(np.isnan(similarities).any(axis=1))
+    if len(broken):
+        raise UserError(
+            f"The similarities of query {broken[0]} ({direction(queries, items)}) hold NaN ({len(broken)} of "
+            f"{len(similarities)} queries do): look for NaN in the features of its clip and in the weights."
+        )
     return {
         direction(a, b): retrieval(*runs_of_ranks(sims), count)
         for a, b, sims in ((queries, items, similarities), (items, queries, similarities.T))

@@ -7,6 +7,7 @@ from typing import Literal
 
 Variant = Literal["bi", "tri", "fused"]
 Objective = Literal["pairs", "text-to-sum"]
+Mode = Literal["eval", "train"]
 
 PICTURE_DIM = 4096
 WORD_DIM = 300

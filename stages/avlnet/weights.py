@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from cache.durable import new_file
+from pipeline.checkpoints.weights import WRAPPERS as PLAIN_WRAPPERS
 from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
 from stages.avlnet.network import AvlNet
 from stages.avlnet.shape import Shape, Variant
+
+WRAPPERS = (*PLAIN_WRAPPERS, "net")
+"""`net` is that of `amp_checkpoint.pt`, which the original saves beside the weights in mixed precision."""
 
 NAMES = {"bi": "AVLnet", "tri": "AVLnet-Text-Tri", "fused": "AVLnet-Text-Fused"}
 
@@ -37,7 +41,9 @@ def shape_of(weights: Mapping[str, Tensor], path: Path) -> Shape:
             widths.append(len(weights[stage]))
         return Shape(variant, dim, picture_dim, Shape.word_dim if words is None else words.shape[1], tuple(widths))
     except (KeyError, ValueError):
-        raise CheckpointError(f"{path} is not a checkpoint of AVLnet: it has no GU_video or no DAVEnet") from None
+        raise CheckpointError(
+            f"{path} is no checkpoint of AVLnet (it has no GU_video or no DAVEnet): name another file"
+        ) from None
 
 
 def load_weights(net: AvlNet, path: Path) -> None:
@@ -46,7 +52,7 @@ def load_weights(net: AvlNet, path: Path) -> None:
     Raises:
         CheckpointError: the file is missing, damaged, or of another variant or size.
     """
-    weights = read_state_dict(path)
+    weights = read_state_dict(path, wrappers=WRAPPERS)
     found = shape_of(weights, path)
     if found != net.shape:
         raise CheckpointError(
@@ -69,7 +75,7 @@ def load_avlnet(path: Path) -> AvlNet:
     Raises:
         CheckpointError: the file is missing, damaged, or no AVLnet.
     """
-    weights = read_state_dict(path)
+    weights = read_state_dict(path, wrappers=WRAPPERS)
     shape = shape_of(weights, path)
     with torch.device("meta"):
         net = AvlNet(shape)
@@ -78,6 +84,6 @@ def load_avlnet(path: Path) -> AvlNet:
 
 
 def save_weights(net: AvlNet, path: Path) -> None:
-    """Writes a network as the authors do, whole or not at all."""
-    with new_file(path) as temporary:
-        torch.save(net.state_dict(), temporary)
+    """Writes a network as the authors do, whole or not at all; equal weights give equal bytes."""
+    with new_file(path) as temporary, temporary.open("wb") as file:  # by a path, its random name would be in the bytes
+        torch.save(net.state_dict(), file)

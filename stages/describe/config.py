@@ -42,6 +42,7 @@ class Endpoint(Settings):
         timeout_s: a request that has not been answered in full by then is asked again.
         attempts: per question, of those that fail by time-out, rate limit or a fault of the server.
         backoff_s: wait before the second attempt; doubled for each further one, with jitter.
+        max_answer_mb: megabytes that the body of one answer may have, on its way and decompressed.
         longest_wait_s: an endpoint that asks for a longer pause than this ends the run.
     """
 
@@ -51,6 +52,7 @@ class Endpoint(Settings):
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     attempts: Annotated[int, Field(ge=1)] = 6
     backoff_s: Annotated[float, Field(gt=0)] = 1.0
+    max_answer_mb: Annotated[float, Field(gt=0)] = 8.0
     longest_wait_s: Annotated[float, Field(gt=0)] = 120.0
 
     @field_validator("base_url")

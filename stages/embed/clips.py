@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import overload
 
 import numpy as np
 import polars as pl
 
 from cache.errors import UserError
-from cache.keys import clip_keys, joined_clip_key
+from cache.keys import clip_keys, joined_clip_key, pack
 from cache.rows import frames_of
 from pipeline.media.errors import MediaError
 from pipeline.media_place import GivenMedia, Source, Sources, open_place
 from pipeline.wanted_rows import taken
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,15 @@ class Clip:
     spans: tuple[Span, ...]
     name: str
 
-    def key(self, rendition: str) -> bytes:
-        """The row key of an embedding of what `rendition` makes of the files; see `cache.keys.clip_key`."""
+    def key(self, rendition: str, special: Mapping[str, str] = NOTHING) -> bytes:
+        """The row key of an embedding of what `rendition` makes of the files; see `cache.keys.clip_key`.
+
+        Args:
+            rendition: of all media.
+            special: what the kinds of some media add to it, by digest; see `pipeline.media.kinds`.
+        """
+        if special and (added := sorted({special[span.digest] for span in self.spans if span.digest in special})):
+            rendition = "-".join([*([rendition] if rendition else []), "+".join(added)])
         return joined_clip_key([(span.digest, span.start_s, span.stop_s) for span in self.spans], rendition)
 
 
@@ -132,8 +142,18 @@ class Clips(Sequence[Clip]):
             for id, name, (start, stop) in zip(ids, names, pairwise(offsets.tolist()), strict=True)
         ]
 
-    def keys(self, rendition: str) -> np.ndarray:
+    def keys(self, rendition: str, special: Mapping[str, str] = NOTHING) -> np.ndarray:
         """`Clip.key` of each, uint8 (n, 16)."""
+        keys = self._plain_keys(rendition)
+        if special:
+            spans = self._spans["digest"].is_in(list(special)).arg_true().to_numpy()
+            positions = np.unique(np.searchsorted(self._first, spans, side="right") - 1)
+            if len(positions):
+                keys = keys.copy()
+                keys[positions] = pack([clip.key(rendition, special) for clip in self.take(positions)])
+        return keys
+
+    def _plain_keys(self, rendition: str) -> np.ndarray:
         digests, starts, stops = (self._spans[name] for name in ("digest", "start_s", "stop_s"))
         stretches = None if len(digests) == len(self) else np.diff(self._first).tolist()
         return clip_keys(digests, starts, stops, rendition, stretches)

@@ -18,7 +18,7 @@ from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
-from pipeline.corpus_tables import read_extended
+from pipeline.corpus_tables import media_kinds, read_extended
 from pipeline.fingerprints import fingerprint_of
 from pipeline.operations.log import logged
 from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
@@ -83,7 +83,8 @@ def embed_clips(
     if len(without):
         spans = spans.filter(~pl.col("clip_id").is_in(without.implode()))
     clips = clips_of(spans, place.media)
-    reader = clip_reader(model.clip_input, clips, AudioStore(Store.default(), config.audio))
+    audio = AudioStore(Store.default(), config.audio, media_kinds(corpus))
+    reader = clip_reader(model.clip_input, clips, audio, config.limits.max_pixels)
     kind = "extracted sound" if modality == SOUND else "picture"
     note = f"{len(without)} clips of media without {kind} left out" if len(without) else ""
     with cluster_named(cluster, [place.media]) as others:

@@ -21,6 +21,7 @@ from pipeline.device import pick_device
 from pipeline.media.errors import MediaError
 from pipeline.media.probe import probe
 from pipeline.media.unchanged import digest_memory, ingested
+from pipeline.problems import problem_of, written_out
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput, Encoder, Modality
@@ -92,13 +93,14 @@ class OpenEncoder:
                 store = Store(Path(scratch))
                 span = Span(file, medium.digest, 0.0, info.duration_s, *(info.frames or (None, None)))
                 clip = Clip(str(file), (span,), str(file))
-                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings()))
+                kinds = {span.digest: info.kind} if info.kind else {}
+                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings(), kinds))
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):
                 raise item
             return self._clip_tower.encode([self._clip_tower.prepare(item, row.key)])[0]
-        except (MediaError, OSError) as error:
-            raise UserError(f"{file}: {getattr(error, 'strerror', None) or error}.") from None
+        except Exception as error:
+            raise UserError(f"{written_out(file)}: {problem_of(error)}.") from None
 
 
 def open_encoder(name: str, device: str | None = None, **overrides: Any) -> OpenEncoder:

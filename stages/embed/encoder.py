@@ -32,9 +32,13 @@ class EncoderConfig(Settings):
 
 @dataclass(frozen=True)
 class AudioInput:
-    """A tower that listens: it is given float32 mono samples of shape (n,) in [-1, 1] at `sample_rate` Hz."""
+    """A tower that listens: it is given float32 mono samples of shape (n,) in [-1, 1].
 
-    sample_rate: int
+    Attributes:
+        sample_rate: in Hz; None for that of the extracted audio.
+    """
+
+    sample_rate: int | None
 
 
 Sampling = Literal["middle-of-parts", "egovlp-epic", "egovlp-egomcq"]

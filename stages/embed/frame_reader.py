@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from cache.keys import pack
 from pipeline.media.display import Picture
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
+from pipeline.media.kinds import renditions
+from pipeline.media.limits import DEFAULT
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.scaling import Scaling
 from pipeline.media_place import Source, held
@@ -38,22 +40,32 @@ class FrameReader:
     Args:
         clip_input: which pictures of a clip the tower is given.
         clips: the wanted clips.
+        kinds: of the media that have one, by digest (`pipeline.media.kinds`); by default nobody knows them.
+        max_pixels: a frame with more of them is not decoded.
     """
 
-    def __init__(self, clip_input: FrameInput | FrameRate, clips: Sequence[Clip]) -> None:
-        self._clip_input = clip_input
+    def __init__(
+        self,
+        clip_input: FrameInput | FrameRate,
+        clips: Sequence[Clip],
+        kinds: Mapping[str, str] | None = None,
+        max_pixels: int = DEFAULT.max_pixels,
+    ) -> None:
+        self._clip_input, self._max_pixels = clip_input, max_pixels
+        self._kinds = kinds
         self._clips = Clips.of(clips)
         self.rows = WantedRows(self._clips.ids, self._keys(), self._clips.first_files(), self._clips.names)
 
     def _keys(self) -> np.ndarray:
         if timed(self._clip_input) and not any(source.is_dir() for source in self._clips.sources()):
-            return self._clips.keys("")
-        return pack([clip.key(self._rendition(clip)) for clip in self._clips])
+            return self._clips.keys("", renditions(self._kinds or {}, "video"))
+        special = renditions(self._kinds or {}, "video")
+        return pack([clip.key(self._rendition(clip), special) for clip in self._clips])
 
     def _rendition(self, clip: Clip) -> str:
         try:
             return sample(self._clip_input, clip).rendition
-        except MediaError:  # said when it is read
+        except Exception:  # said when it is read
             return ""
 
     @cached_property
@@ -65,7 +77,7 @@ class FrameReader:
 
     def part(self, rows: Sequence[Row]) -> FrameReader:
         """A reader of these rows alone."""
-        return FrameReader(self._clip_input, self._clips_of(rows))
+        return FrameReader(self._clip_input, self._clips_of(rows), self._kinds, self._max_pixels)
 
     def read(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Any]]:
         """Yields (row, frames) for rows whose first file is the same; an exception stands for what failed.
@@ -76,14 +88,14 @@ class FrameReader:
         for row, clip in zip(rows, self._clips_of(rows), strict=True):
             try:
                 pending.append(_Pending(row, clip, sample(self._clip_input, clip)))
-            except MediaError as error:
+            except Exception as error:  # the clip's: the others are read
                 yield row, error
         convert: Convert | None = None
         if isinstance(self._clip_input, FrameRate):
             convert = Scaling(self._clip_input.short_side, self._clip_input.crop)
         firsts = [one.clip.spans[0] for one in pending]
         for part in passes([(span.start_s, span.stop_s) for span in firsts], CLIPS_AT_A_TIME):
-            yield from _read([pending[i] for i in part], convert)
+            yield from _read([pending[i] for i in part], convert, self._kinds, self._max_pixels)
 
 
 @dataclass
@@ -97,7 +109,7 @@ class _Pending:
     stack: PictureStack = field(default_factory=PictureStack)
     last_slot: int = -1
     done: bool = False
-    fault: MediaError | None = None
+    fault: Exception | None = None
 
     def add(self, slot: int, picture: Picture) -> None:
         """Takes a picture. At a constant rate there can be many: they come in playing order and go onto the stack."""
@@ -109,7 +121,7 @@ class _Pending:
                     raise MediaError("the stretches of this clip are not in the order of their file")
                 self.last_slot = slot
                 self.stack.add(picture)
-            except MediaError as error:
+            except Exception as error:  # no room for the file of a large stack, for example
                 self.fault = error
 
     @property
@@ -117,15 +129,15 @@ class _Pending:
         """Whether all pictures have come."""
         return max(len(self.pictures), len(self.stack)) == len(self.sample.positions)
 
-    def taken(self) -> np.ndarray | MediaError:
+    def taken(self) -> np.ndarray | Exception:
         """The pictures in playing order, which are then forgotten."""
         self.done = True
         try:
             for slot in sorted(self.pictures):
                 self.stack.add(self.pictures.pop(slot))
-        except MediaError as error:
-            self.fault = error
-        return self.fault or self.stack.array()
+            return self.fault or self.stack.array()
+        except Exception as error:
+            return error
 
     def absence(self) -> MediaError:
         """Why a picture is missing though its file could be read."""
@@ -137,7 +149,9 @@ class _Pending:
         return MediaError(f"there is no frame {missing[0]}")
 
 
-def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Row, Any]]:
+def _read(
+    pending: list[_Pending], convert: Convert | None, kinds: Mapping[str, str] | None, max_pixels: int
+) -> Iterator[tuple[Row, Any]]:
     """Goes once through each file that has pictures of these rows."""
     files: dict[str, tuple[Source, list[tuple[_Pending, int]]]] = {}
     for one in pending:
@@ -149,7 +163,8 @@ def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Ro
             with held(source, digest) as medium:
                 numbers = [int(one.sample.positions[slot]) for one, slot in wanted]
                 in_folder = medium.pictures(numbers, wanted[0][0].sample.clamped)
-                for index, picture in _pictures(medium.path, wanted, convert):
+                kind = None if kinds is None else kinds.get(digest, "")
+                for index, picture in _pictures(medium.path, wanted, convert, kind, max_pixels):
                     one, slot = wanted[index]
                     if in_folder is not None:
                         in_folder.check(numbers[index])
@@ -158,7 +173,7 @@ def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Ro
                         if in_folder is None:
                             medium.check()
                         yield one.row, one.taken()
-        except MediaError as error:
+        except Exception as error:  # the file's: clips of other files are read
             for one, _ in wanted:
                 one.fault = error
     for one in pending:
@@ -169,10 +184,12 @@ def _read(pending: list[_Pending], convert: Convert | None) -> Iterator[tuple[Ro
 
 
 def _pictures(
-    source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None
+    source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None, kind: str | None, max_pixels: int
 ) -> Iterator[tuple[int, Picture]]:
     positions = [one.sample.positions[slot] for one, slot in wanted]
     first = wanted[0][0].sample
     if first.numbered:
-        return read_numbered(source, [int(number) for number in positions], clamp=first.clamped)
-    return read_frames(source, positions, picture=convert, past_end=not first.until_end)
+        numbers = [int(number) for number in positions]
+        return read_numbered(source, numbers, clamp=first.clamped, max_pixels=max_pixels, kind=kind)
+    past_end = not first.until_end
+    return read_frames(source, positions, picture=convert, past_end=past_end, max_pixels=max_pixels, kind=kind)

@@ -51,6 +51,9 @@ class Sample:
         return "frames " + " ".join(f"{span}:{number}" for span, number in zip(self.spans, self.positions, strict=True))
 
 
+MOST_FRAMES = 1_000_000
+"""Of one clip at a constant rate: eleven hours at 24 per second."""
+
 TIE_S = 2e-6
 """A picture whose time lies exactly between two periods of a constant rate belongs to the later one."""
 
@@ -93,6 +96,10 @@ def constant_rate(clip: Clip, fps: int) -> Sample:
         raise MediaError("a constant rate needs a video: pictures in a folder have numbers but no times")
     begins = np.cumsum([0.0, *(span.stop_s - span.start_s for span in clip.spans)])
     length_s = float(begins[-1])
+    if length_s * fps > MOST_FRAMES:
+        raise MediaError(
+            f"a clip of {length_s:.0f} s has more than {MOST_FRAMES} frames at {fps} per second: cut it into windows"
+        )
     count = max(int(length_s * fps + 0.5 + 1e-6), 1)
     times = np.minimum((np.arange(count) + 0.5) / fps, length_s / 2 if count == 1 else length_s) - TIE_S
     which = np.searchsorted(begins[1:-1], times, side="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 from cache.artifact_writer import write_artifact
 from cache.errors import UserError
 from cache.location import Store
+from cache.lookup import Lookup
+from cache.maintenance import drop_contradictions
 from cache.row_format import RowFormat
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.embedding_run import embed_missing
+from pipeline.operations.events import event
 from pipeline.operations.space import Need, check_room, dvc_cache
 from pipeline.previous_artifact import warm
 from pipeline.problems import Problems
@@ -91,6 +95,9 @@ def embed_side(
     store = RowStore.ensure(Store.default().rows, side.modality, side.fingerprint, side.format, side.identity)
     summary = Summary(side.label, note=note)
     found = store.lookup(rows.keys)
+    for sentence in store.catalog.unreadable.values():
+        summary.remark(f"rows that could not be read are computed anew: {sentence}")
+    rows, found = _without_contradictions(side, rows, store, found, problems, summary)
     if n_missing := len(found.missing()):
         check_room(needs_of(side, len(rows), n_missing, store), force)
     with summary.timed("warm"):
@@ -109,6 +116,35 @@ def embed_side(
                 "dropped rows with `hearonce cache gc`?): run again."
             ) from None
     return summary.line()
+
+
+def _without_contradictions(
+    side: Side, rows: WantedRows, store: RowStore, found: Lookup, problems: Problems, summary: Summary
+) -> tuple[WantedRows, Lookup]:
+    """Drops rows of one key that differ by more than rounding, so that they are computed again.
+
+    Where they cannot be dropped, because they are somebody else's, they are problems and the other rows go on.
+    """
+    bad = store.contradictory(found)
+    if not bad.any():
+        return rows, found
+    try:
+        dropped = drop_contradictions(store, rows.keys[bad])
+    except UserError as error:
+        for row in rows.part(np.flatnonzero(bad)):
+            reason = "the store holds rows of this key that differ by more than rounding, and they could not be dropped"
+            problems.add(row.id, row.path, f"{reason}: {error}")
+        summary.wanted += int(bad.sum())
+        summary.failed += int(bad.sum())
+        rows = rows.part(np.flatnonzero(~bad))
+        return rows, store.lookup(rows.keys)
+    where = ", ".join(sorted({damage.file.split("/")[1] for damage in dropped}))
+    event("contradiction", logging.WARNING, stage=side.label, keys=[key.hex() for one in dropped for key in one.keys])
+    summary.remark(
+        f"{int(bad.sum())} rows computed anew, of which {where} held copies that differ by more than rounding: find out "
+        "who made them with `hearonce cache info`"
+    )
+    return rows, found
 
 
 def needs_of(side: Side, n_rows: int, n_missing: int, store: RowStore | None) -> list[Need]:

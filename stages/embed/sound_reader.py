@@ -11,7 +11,7 @@ import polars as pl
 
 from cache.key_index import KeyIndex
 from pipeline.audio_store import AudioStore, recipe
-from pipeline.media.errors import MediaError
+from pipeline.media.kinds import renditions
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 
@@ -23,16 +23,16 @@ class SoundReader:
     """Turns clips into rows to embed, and rows into samples for `Tower.prepare`.
 
     Args:
-        sample_rate: in Hz, what the tower listens to.
+        sample_rate: in Hz, what the tower listens to; None for that of the extracted audio.
         clips: the wanted clips.
         audio: where extracted sound tracks are.
     """
 
-    def __init__(self, sample_rate: int, clips: Sequence[Clip], audio: AudioStore) -> None:
+    def __init__(self, sample_rate: int | None, clips: Sequence[Clip], audio: AudioStore) -> None:
         self._sample_rate = sample_rate
         self._audio = audio
         self._clips = Clips.of(clips)
-        keys = self._clips.keys(recipe(audio.settings))
+        keys = self._clips.keys(recipe(audio.settings), renditions(audio.kinds, "audio"))
         self.rows = WantedRows(self._clips.ids, keys, _groups(self._clips.first_files()), self._clips.names)
 
     @cached_property
@@ -51,7 +51,7 @@ class SoundReader:
         for row, clip in zip(rows, self._clips_of(rows), strict=True):
             try:
                 yield row, self._samples(clip)
-            except MediaError as error:
+            except Exception as error:  # the clip's: the others are read
                 yield row, error
 
     def _samples(self, clip: Clip) -> np.ndarray:

@@ -11,11 +11,12 @@ import typer
 from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
-from pipeline.audio_store import AudioStore, recipe
+from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.corpus_tables import media_kinds
 from pipeline.counted import counted
 from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
@@ -52,7 +53,8 @@ def extract_audio(
     heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
     media = media.filter(pl.col("media_id").is_in(heard.implode()))
-    store, sources = AudioStore(Store.default(), config.audio), open_place(place.media)
+    store = AudioStore(Store.default(), config.audio, media_kinds(corpus))
+    sources = open_place(place.media)
     problems = Problems("extract_audio", strict)
     summary = Summary(f"extract_audio {corpus}", unit="media", wanted=len(media))
     rows = media.to_dicts()
@@ -108,7 +110,7 @@ def extract_audio(
             {
                 "media_id": row["media_id"],
                 "digest": row["digest"],
-                "recipe": recipe(config.audio),
+                "recipe": store.recipe(row["digest"]),
                 "sample_rate": audio.sample_rate,
                 "channels": audio.channels,
                 "n_samples": audio.n_samples,

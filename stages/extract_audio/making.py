@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from cache.errors import UserError
 from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import threads_here
 from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
-from pipeline.media.errors import MediaError
 from pipeline.media_place import Source
+from pipeline.problems import problem_of
 from pipeline.row_making import NotMade
 from pipeline.stopwatch import Stopwatch
 from pipeline.summary import Summary
@@ -116,12 +115,8 @@ def _in_threads(
         try:
             with stopwatch.timed("decode"):
                 return store.repaired(medium.digest, medium.source)
-        except MediaError as error:
-            return str(error)
-        except UserError:  # the disk is full
-            raise
-        except OSError as error:
-            return error.strerror or str(error)
+        except Exception as error:  # one medium must not stop the others
+            return problem_of(error)
 
     with each_in_threads(extract, media, workers) as results:
         yield from zip(media, results, strict=True)

@@ -42,8 +42,13 @@ def import_features(
     problems = Problems("import_features", strict)
     summary = Summary(f"import_features {corpus}", unit="rows")
     with summary.timed("read"):
-        clips = ClipPickles(files)
+        told: dict[str, str] = {}  # all is read twice
+        clips = ClipPickles(files, config.files.layout, lambda where, reason: told.update({where: reason}))
         found = survey(clips, lambda clip, reason: problems.add(clip.id, clip.where, reason))
+    for where, reason in told.items():
+        problems.add(where, where, reason)
+    if told and not any(one.ids for one in found.values()):
+        raise UserError(next(iter(told.values())))
     with summary.timed("write"):
         write(clips, found, lambda encoder: layout.embeddings(corpus, encoder, "clips"))
         problems.write(layout.problems(corpus, "import_features"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cache import keys as row_keys
 from cache.artifact_writer import artifact_writer
+from cache.errors import UserError
 from cache.row_format import RowFormat
 from cache.rows import Rows
 from pipeline.pickles.avlnet import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
@@ -49,11 +50,20 @@ def survey(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dic
     Args:
         clips: of the corpus.
         fault: told of features that cannot be used; they are left out.
+
+    Raises:
+        UserError: no features of a kind have the shape that they should have.
     """
     found = {encoder: Survey() for encoder in FEATURES}
+    wrong: dict[str, UserError] = {}
     for clip in _once(clips):
         for encoder, one in found.items():
-            values = clip.features(encoder)
+            try:
+                values = clip.features(encoder)
+            except UserError as error:
+                wrong.setdefault(encoder, error)
+                fault(clip, str(error))
+                continue
             if values is None:
                 fault(clip, f"has no {encoder}")
             elif not len(values) or not np.isfinite(values).all():
@@ -62,6 +72,9 @@ def survey(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dic
                 one.ids.append(clip.id)
                 one.frames += len(values)
                 one.exact = one.exact and encoder in HALVES and _whole_in_half(values)
+    for encoder, first in wrong.items():
+        if not found[encoder].ids:  # it is the file, not a clip
+            raise first
     return found
 
 

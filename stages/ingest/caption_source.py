@@ -52,9 +52,11 @@ class CaptionSource:
         if self.relevancy is None:
             return schemas.table([], schemas.RELEVANCY)
         listed = self.relevancy != 0
+        first = {text: positions[0] for text, positions in self.by_text().items()}
+        text_of = np.array([first[caption.text] for caption in self.captions])
+        own = text_of[np.array(self.own, np.int64)]
         for column in np.flatnonzero(~listed.any(axis=0)):
-            text = self.captions[column].text
-            listed[:, column] = [self.captions[one].text == text for one in self.own]
+            listed[:, column] = own == text_of[column]
         rows, columns = np.nonzero(listed)
         captions = pl.Series([caption.caption_id for caption in self.captions], dtype=pl.String)
         return pl.DataFrame(

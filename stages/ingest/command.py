@@ -18,12 +18,12 @@ from pipeline.audio_store import AudioStore
 from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
+from pipeline.corpus_tables import kinds_note
 from pipeline.in_threads import each_in_threads
-from pipeline.media.errors import MediaError
-from pipeline.media_place import open_place
+from pipeline.media_place import MediaList, open_place
 from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
-from pipeline.problems import Problems
+from pipeline.problems import Problems, problem_of
 from pipeline.progress import progress
 from pipeline.suggest import did_you_mean
 from pipeline.summary import Summary
@@ -64,8 +64,10 @@ def ingest(
     media = _open_media(annotations, place, config, problems, summary)
     tables = build(annotations, media, config, problems)
     with summary.timed("write"):
+        kinds = kinds_note({medium.digest: medium.info.kind for medium in media.values()})
         for name, schema in TABLES.items():
-            schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name))
+            notes = kinds if name == "media" else {}
+            schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name), notes)
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
     for remark in (f"{len(tables.clips)} clips, {len(tables.captions)} captions", *annotations.remarks):
@@ -92,7 +94,10 @@ def _open_media(
     store, paths = Store.default(), annotations.media()
     memory = DigestMemory(store.digests)
     media = open_place(place.media)
-    opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard())
+    if isinstance(media, MediaList) and config.reader != "folder":  # which tells of them itself
+        for path, reason in media.faults():
+            problems.add(path.as_posix(), path, reason)
+    opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard(), config.limits)
     summary.wanted = len(paths)
     workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}
@@ -101,12 +106,8 @@ def _open_media(
         try:
             with summary.timed("read"):
                 return opener.open(path)
-        except MediaError as error:
-            return str(error)
-        except UserError:  # the disk is full
-            raise
-        except OSError as error:
-            return error.strerror or str(error)
+        except Exception as error:  # one medium must not stop the others
+            return problem_of(error)
 
     with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as found:
         for path, medium in zip(paths, found, strict=True):

@@ -17,12 +17,17 @@ from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
+from pipeline.console.visible import visible
 from pipeline.counted import counted
-from pipeline.media_place import open_place
+from pipeline.media_place import MediaFolder, open_place
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
+from pipeline.problems import written_out
 from stages.ingest import listing, subtitles
 from stages.ingest.init_place import name_of, starting_place, tracks
 from stages.ingest.readers.folder import read
+
+NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
+"""In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
 
 AUDIO_ENCODER, VISUAL_ENCODER = "yamnet-minilm", "efficientnet-minilm"
 
@@ -43,6 +48,8 @@ def init(
     window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
 ) -> None:
     """Write starter configs for your own media and add them to params.yaml."""
+    if written_out(source) != str(source):
+        raise UserError(f"The name {written_out(source)} is not UTF-8: rename it.")
     params = load_params()
     corpus = name or re.sub(r"[^a-z0-9]+", "-", name_of(source).lower()).strip("-") or "mine"
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", corpus):
@@ -58,7 +65,8 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     media = open_place(media_path)
     files = media.files()
     if not files:
-        raise UserError(f"{media} holds no media file (by suffix): nothing to set up.")
+        why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.remarks())
+        raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
 
     origin, annotations = _find_captions(media.folder, files, captions)
     shortest = min(1.0, window / 10)
@@ -99,17 +107,17 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
             **experiment_entries(experiments),
         }
     )
-    if media.folder is not None:
-        _keep_dvc_from_unreadable(media.folder, files)
+    if isinstance(media, MediaFolder):
+        _keep_dvc_from_unreadable(media.folder, files, media.unfit())
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
     )
     print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
-        print(f"{path}: {reason}")
+        print(visible(f"{path}: {reason}"))
     if len(found.faults) > 3:
-        print(f"... and {counted(len(found.faults) - 3, 'more row')} that cannot be used")
+        print(f"... and {len(found.faults) - 3} more that cannot be used")
     for remark in found.remarks:
         print(remark)
     print(f"Wrote {config_path}, {counted(len(experiments), 'experiment')} and params.yaml. Now: uv run dvc repro")
@@ -118,7 +126,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
 def _find_captions(folder: Path | None, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
     """Where the captions are: (`captions_from`, annotation file if there is one)."""
     if captions is not None:
-        if not captions.is_file():
+        if not captions.exists():
             raise UserError(f"The caption file {captions} does not exist.")
         if captions.suffix.lower() in subtitles.SUFFIXES:
             return "subtitles", captions
@@ -127,7 +135,7 @@ def _find_captions(folder: Path | None, files: list[Path], captions: Path | None
         return "listing", captions
     if folder is None:
         return "filename", None
-    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").is_file()]
+    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").exists()]
     if listings:
         return "listing", listings[0]
     beside = {one.suffix.lower() for file in files for one in (folder / file).parent.glob(f"{_escape(file.stem)}.*")}
@@ -140,26 +148,37 @@ def _escape(stem: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", stem)
 
 
-def _keep_dvc_from_unreadable(folder: Path, files: list[Path]) -> None:
-    """DVC reads every file of a folder that it watches and stops at one it may not read; ours is then never asked."""
-    unreadable = [folder / file for file in files if not os.access(folder / file, os.R_OK)]
+def _keep_dvc_from_unreadable(folder: Path, files: list[Path], unfit: list[Path]) -> None:
+    """DVC reads every file of a folder that it watches and stops at one it may not read; ours is then never asked.
+
+    It stops at a name that is not UTF-8 and at a link to itself as well, and waits for ever at a pipe.
+    """
+    paths = dict.fromkeys([*unfit, *(file for file in files if not os.access(folder / file, os.R_OK))])
+    unreadable = [folder / path for path in paths]
     if not unreadable:
         return
     root = Path.cwd().resolve()
-    inside = [path.resolve().relative_to(root) for path in unreadable if path.resolve().is_relative_to(root)]
+    inside = [real.relative_to(root) for path in unreadable if (real := _real(path)).is_relative_to(root)]
     if inside:
         with Path(".dvcignore").open("a", encoding="utf-8") as file:
             file.writelines(f"/{_ignore_pattern(path)}\n" for path in inside)
         print(f"DVC would stop at {counted(len(inside), 'unreadable file')}, so .dvcignore names what it is to skip.")
     if len(inside) < len(unreadable):
-        first = next(path for path in unreadable if not path.resolve().is_relative_to(root))
+        first = next(path for path in unreadable if not _real(path).is_relative_to(root))
         print(
-            f"{first} cannot be read: DVC stops at such a file. Make it readable, or move it away, before `dvc repro`."
+            f"{written_out(first)} cannot be read: DVC stops at such a file. Make it readable, or move it away, before "
+            "`dvc repro`."
         )
 
 
+def _real(path: Path) -> Path:
+    """Where a file, or the link itself, lies in the end."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
 def _ignore_pattern(path: Path) -> str:
-    return re.sub(r"([\[\]*?!#])", r"\\\1", path.as_posix())
+    escaped = re.sub(r"([\[\]*?!#])", r"\\\1", path.as_posix())
+    return re.sub(r"[\ud800-\udfff]", NOT_A_LETTER, escaped)
 
 
 def _dump(data: dict[str, Any], path: Path, remark: str) -> None:

@@ -11,10 +11,11 @@ from cache.errors import UserError
 from cache.location import Store
 from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
-from pipeline.media.errors import MediaError
+from pipeline.media.limits import DEFAULT, Limits
 from pipeline.media.probe import probe
 from pipeline.media_list import SUFFIXES, write_media_list
 from pipeline.media_place import MediaPlace
+from pipeline.problems import problem_of
 from pipeline.remote.address import is_url, location
 from stages.ingest import listing
 from stages.ingest.list_media import files_of
@@ -72,17 +73,17 @@ def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterat
         raise
 
 
-def tracks(media: MediaPlace, files: Sequence[Path]) -> tuple[bool, bool, str]:
+def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -> tuple[bool, bool, str]:
     """Whether any of the first few media has sound, and picture; and why the last one that fails cannot be opened."""
     store, sound, picture, reason = Store.default(), False, False, ""
     memory = DigestMemory(store.digests)  # what is fetched now is known when the corpus is ingested
-    opener = Opener(media, memory, AudioStore(store, AudioSettings()), frozenset())
+    opener = Opener(media, memory, AudioStore(store, AudioSettings()), frozenset(), limits)
     for file in files[: N_PROBED if media.folder else N_FETCHED]:
         try:
             source = media.source(file.as_posix())
-            info = probe(source) if isinstance(source, Path) else opener.open(file).info
-        except (MediaError, OSError) as error:
-            reason = str(error)
+            info = probe(source, limits) if isinstance(source, Path) else opener.open(file).info
+        except Exception as error:
+            reason = problem_of(error)
             continue
         sound, picture = sound or info.audio is not None, picture or info.video is not None
         if sound and picture:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
+from pipeline.console.visible import visible
+from pipeline.media.containers import SUFFIXES
 from pipeline.media_list import SCHEMA, names_of, read_media_list, write_media_list
-from pipeline.media_place import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.remote.address import RemoteFile, is_url, shown
 from pipeline.remote.listing import ask_each, find_media
 from stages.ingest import listing
@@ -27,7 +28,7 @@ def list_media(
     """Write a media list: where each medium lies, its size and ETag. List again to see what has changed."""
     files, faults = files_of(source)
     for name, reason in faults[:3]:
-        print(f"{name}: {reason}")
+        print(visible(f"{name}: {reason}"))
     if len(faults) > 3:
         print(f"... and {len(faults) - 3} more that cannot be had now")
     count = write_media_list(output, files)
@@ -45,7 +46,7 @@ def files_of(source: str) -> tuple[list[RemoteFile], list[tuple[str, str]]]:
         UserError: there are none, or it cannot be read or listed.
     """
     if is_url(source):
-        found = find_media(source, VIDEO_SUFFIXES | AUDIO_SUFFIXES)
+        found = find_media(source, SUFFIXES)
         if not found:
             raise UserError(f"{shown(source)} holds no media file (by suffix).")
         return found, []

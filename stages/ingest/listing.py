@@ -1,28 +1,51 @@
-"""Caption listings: CSV, TSV and JSON Lines with a media file, a caption and optional times in each row."""
+"""Caption listings: CSV, TSV and JSON Lines with a media file, captions and optional times in each row."""
 
 from __future__ import annotations
 
-import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cache.errors import UserError
+from pipeline.counted import counted
 from pipeline.media_place import MediaPlace
-from pipeline.remote.address import is_url, path_of, shown
-from pipeline.suggest import did_you_mean
+from pipeline.remote.address import is_url, shown
+from pipeline.text.decoding import escaped, fault_of_text, read_text
+from pipeline.text.delimited import Items, Table, comments_below, open_table, records
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.clock import seconds
+from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, known
+from stages.ingest.media_names import MediaNames, has_media_ending
 
-COLUMNS = {
-    "file": ("file", "path", "media", "video", "audio", "filename", "file_name", "url"),
-    "caption": ("caption", "text", "description", "sentence"),
-    "start": ("start", "start_s", "start_time", "begin"),
-    "stop": ("stop", "stop_s", "end", "end_s", "stop_time", "end_time"),
-}
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+LINES = (".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", *LINES)
+WHAT = "caption file"
+SAMPLED = 1000
+"""Rows that tell which of several columns of ids names the media."""
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class Row(NamedTuple):
+    """What a row says, not yet checked.
+
+    Attributes:
+        place: `row 2`, `line 2`.
+        name: of the medium.
+        captions: texts, or what stands in their place.
+        times: start and stop; None or an empty text where there is none.
+        fault: why the row cannot be read, else None.
+    """
+
+    place: str
+    name: Any
+    captions: list[Any]
+    times: tuple[Any, Any] = (None, None)
+    fault: str | None = None
 
 
 def read_listing(path: Path, media: MediaPlace) -> Annotations:
@@ -38,28 +61,30 @@ def read_listing(path: Path, media: MediaPlace) -> Annotations:
     Raises:
         UserError: the listing cannot be read or has no file column.
     """
-    found: dict[tuple[Path, float | None, float | None], tuple[str, list[str]]] = {}
-    paths: dict[str, Path] = {}
+    found: dict[tuple[Path, float | None, float | None], tuple[str, dict[str, None]]] = {}
+    names = MediaNames(media)
     annotations = Annotations()
-    for place, row in _rows(path):
-        name = row["file"].strip()
+    any_caption, file_name = False, path.name
+    for row in _rows(path, names, annotations.remarks):
         try:
-            start, stop = (seconds(row[key]) if row.get(key, "").strip() else None for key in ("start", "stop"))
-            if not name:
-                raise ValueError("no file is named")
-            if name not in paths:
-                paths[name] = _relative(name, media)
-            if stop is not None and stop <= (start or 0.0):
-                raise ValueError(f"the clip stops at {stop:g} s, before or when it starts at {start or 0.0:g} s")
+            media_path, start, stop = _clip(row, names)
         except ValueError as error:
-            annotations.faults.append((shown(name) if is_url(name) else name, str(path), f"{place}: {error}"))
+            annotations.faults.append((_shown(row.name), str(path), f"{row.place}: {escaped(str(error))}"))
             continue
-        _, captions = found.setdefault((paths[name], start, stop), (f"{path.name} {place}", []))
-        caption = row.get("caption", "").strip()
-        if caption and caption not in captions:
-            captions.append(caption)
-    for (file, start, stop), (where, captions) in found.items():
-        annotations.segments.append(Segment(file, tuple(captions), start, stop, where))
+        captions, reasons = _texts(row.captions)
+        annotations.faults += [(_shown(row.name), str(path), f"{row.place}: {reason}") for reason in reasons]
+        if reasons and not captions:
+            continue
+        any_caption |= bool(captions)
+        key = (media_path, start, stop)
+        if key not in found:
+            found[key] = (f"{file_name} {row.place}", {})
+        for caption in captions:
+            found[key][1][caption] = None
+    for (file, start, stop), (where, texts) in found.items():
+        annotations.segments.append(Segment(file, tuple(texts), start, stop, where))
+    if found and not any_caption and not annotations.remarks:
+        annotations.remarks.append(f"no row of {path} has a caption")
     return annotations
 
 
@@ -71,14 +96,10 @@ def is_listing(path: Path) -> bool:
     """
     if path.suffix.lower() not in SUFFIXES:
         return False
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
+    if path.suffix.lower() in LINES:
         return True
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            names = {name.strip(' "').lower() for name in re.split("[,;\t]", file.readline().strip())}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}).") from None
-    return bool(names & {*COLUMNS["caption"], *COLUMNS["start"]}) or "url" not in names
+    names = {name.strip().lower() for name in _open_table(path, []).header}
+    return bool(names & {*CAPTION, *START}) or "url" not in names
 
 
 def urls_in(path: Path) -> list[str]:
@@ -87,72 +108,195 @@ def urls_in(path: Path) -> list[str]:
     Raises:
         UserError: the listing cannot be read or has no file column.
     """
-    names = (row.get("file", "").strip() for _, row in _rows(path))
+    names = (row.name.strip() for row in _rows(path, None, []) if isinstance(row.name, str))
     return list(dict.fromkeys(name for name in names if is_url(name)))
 
 
-def _relative(name: str, media: MediaPlace) -> Path:
-    """The file relative to the media folder where that is possible, and the path that stands for a URL.
+def _clip(row: Row, names: MediaNames) -> tuple[Path, float | None, float | None]:
+    """The medium and the times of a row.
 
     Raises:
-        ValueError: no path can stand for this URL.
+        ValueError: says what is wrong with it.
     """
-    if is_url(name):
-        return media.path_of(name) or path_of(name)
-    path = Path(name)
-    if path.is_absolute() and media.folder is not None and path.is_relative_to(media.folder.resolve()):
-        return path.relative_to(media.folder.resolve())
-    return path
+    if row.fault is not None:
+        raise ValueError(row.fault)
+    name = "" if row.name is None else row.name
+    if not isinstance(name, str):
+        raise ValueError(f"the file is {_kind(name)}, not a text")
+    path = names.path(name.strip())
+    start, stop = _time(row.times[0]), _time(row.times[1])
+    if stop is not None and stop <= (start or 0.0):
+        raise ValueError(f"the clip stops at {stop:g} s, before or when it starts at {start or 0.0:g} s")
+    return path, start, stop
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows with canonical column names and empty strings for what is missing, each with its place."""
+def _time(value: Any) -> float | None:
+    if isinstance(value, str):
+        return seconds(value) if value and not value.isspace() else None
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"a time is {_kind(value)}, not a number")
+    return seconds(repr(value))
+
+
+def _texts(captions: list[Any]) -> tuple[list[str], list[str]]:
+    """The texts that can be captions, and why others cannot."""
+    texts, reasons = [], []
+    for caption in captions:
+        if caption is None:
+            continue
+        if not isinstance(caption, str):
+            reasons.append(f"a caption is {_kind(caption)}, not a text")
+        elif reason := fault_of_text(caption):
+            reasons.append(reason)
+        elif text := caption.strip():
+            texts.append(text)
+    return texts, reasons
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, bool):
+        return "true or false"
+    return {int: "a number", float: "a number", list: "a list", dict: "an object"}.get(type(value), "no text")
+
+
+def _shown(name: Any) -> str:
+    name = name.strip() if isinstance(name, str) else "" if name is None else repr(name)[:100]
+    return escaped(shown(name) if is_url(name) else name)
+
+
+def _rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Iterator[Row]:
+    if path.suffix.lower() in LINES:
+        return _json_rows(path, remarks)
+    return _table_rows(path, names, remarks)
+
+
+def _open_table(path: Path, remarks: list[str]) -> Table:
+    text, note = read_text(path, WHAT)
+    remarks += [note] if note else []
+    return open_table(text, known, "\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+def _table_rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Iterator[Row]:
+    """Rows of a CSV or TSV file."""
+    table = _open_table(path, remarks)
+    columns = columns_of(table.header, path)
+    items = _items(table, _file_column(table, columns, names, path), names)
+    remarks += _column_remarks(table, columns, path)
+    if n := comments_below(table, items):
+        remarks.append(f"{counted(n, 'line')} of {path} with # passed over")
+    n_needed = max(columns.captions, default=-1) + 1
+    for line, cells, fault, n_fields in records(table, items):
+        if 0 < n_fields < n_needed:
+            has = f"it has {counted(n_fields, 'field')}, the header {len(table.header)}"
+            fault = fault or f"{has}: write the caption, or the separators of empty cells"
+        start, stop = (None if column is None else cells[column] for column in (columns.start, columns.stop))
+        yield Row(f"row {line}", cells[items.column], [cells[k] for k in columns.captions], (start, stop), fault)
+
+
+def _file_column(table: Table, columns: Columns, names: MediaNames | None, path: Path) -> int:
+    """The column of files; of several with ids the one that names most media."""
+    header = [name.strip().lower() for name in table.header]
+    if names is None or header[columns.files[0]] not in ID:
+        return columns.files[0]
+    hits: Counter[int] = Counter({column: 0 for column in columns.files})
+    for line in islice(table.lines, table.first, table.first + SAMPLED):
+        cells = [cell.strip(' "') for cell in line.rstrip("\r\n").split(table.separator)]
+        hits.update(column for column in columns.files if column < len(cells) and names.finds(cells[column]))
+    column, n = max(hits.items(), key=lambda hit: hit[1])
+    if not n:
+        raise UserError(
+            f"{path} has no column `file` that names the media file of each row, and its column "
+            f"{table.header[columns.files[0]]!r} names none of the media."
+        )
+    return column
+
+
+def _items(table: Table, column: int, names: MediaNames | None) -> Items:
+    """How rows are known, by their endings if the first row has one."""
+    if names is None:
+        return Items(column, is_url)
+    first = next((line for line in islice(table.lines, table.first, None) if line.strip()), "")
+    cell = (first.rstrip("\r\n").split(table.separator) + [""] * (column + 1))[column]
+    return Items(column, names.is_name, has_media_ending(cell.strip(' "')))
+
+
+def _column_remarks(table: Table, columns: Columns, path: Path) -> list[str]:
+    remarks = []
+    if not columns.captions:
+        listed = ", ".join(repr(escaped(name)) for name in table.header[:20])
+        remarks.append(f"no caption column is known in {path}, which has {listed}: call one `caption`")
+    if columns.start is not None and columns.stop is None:
+        remarks.append(
+            f"{path} has a column {table.header[columns.start].strip()!r} and none of ends: clips last to the end of "
+            "their media"
+        )
+    return remarks
+
+
+def _json_rows(path: Path, remarks: list[str]) -> Iterator[Row]:
+    """Rows of a JSON Lines file.
+
+    Raises:
+        UserError: no line of the file is an object.
+    """
+    text, note = read_text(path, WHAT)
+    remarks += [note] if note else []
+    known_columns: dict[tuple[str, ...], Columns] = {}
+    held: list[Row] = []  # faults, until a line can be read
+    any_object = False
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        if not line.strip():
+            continue
+        try:
+            row = _object(line)
+            keys = tuple(row)
+            if keys not in known_columns:
+                known_columns[keys] = columns_of(keys, path)
+            held.append(_json_row(f"line {number}", list(row.values()), known_columns[keys]))
+            any_object = True
+        except ValueError as error:
+            held.append(Row(f"line {number}", "", [], fault=str(error)))
+        except UserError as error:  # of its columns
+            held.append(Row(f"line {number}", "", [], fault=str(error).removeprefix(f"{path} ")))
+        if any_object:
+            yield from held
+            held.clear()
+    if held:
+        raise UserError(f"{path} {held[0].place} {held[0].fault}".rstrip(".") + ".")
+
+
+def _json_row(place: str, values: list[Any], columns: Columns) -> Row:
+    captions: list[Any] = []
+    for position in columns.captions:
+        value = values[position]
+        captions += value if isinstance(value, list) else [value]
+    start, stop = (None if position is None else values[position] for position in (columns.start, columns.stop))
+    return Row(place, values[columns.files[0]], captions, (start, stop))
+
+
+def _object(line: str) -> dict[str, Any]:
+    """Raises ValueError if it is no JSON object that can be read."""
     try:
-        if path.suffix.lower() in (".jsonl", ".ndjson"):
-            yield from _json_rows(path)
-            return
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            file.seek(0)
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ";" if ";" in header and "," not in header else ","
-            reader = csv.DictReader(file, delimiter=delimiter)
-            names = _canonical(list(reader.fieldnames or []), path)
-            for row in reader:
-                yield f"row {reader.line_num}", {names[k]: v or "" for k, v in row.items() if k in names}
-    except OSError as error:
-        raise UserError(f"The caption file {path} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The caption file {path} is no readable table ({error}): save it as CSV in UTF-8.") from None
+        row = _DECODER.decode(line)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON object ({error.msg})") from None
+    if not isinstance(row, dict):
+        raise ValueError("is no JSON object")
+    return row
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row: Any = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path} line {number} is no JSON object ({error.msg}).") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path} line {number} is no JSON object.")
-            names = _canonical(list(row), path)
-            captions = [row[k] for k in row if names.get(k) == "caption"]
-            fields = {names[k]: str(v) for k, v in row.items() if k in names and v is not None}
-            for caption in captions[0] if captions and isinstance(captions[0], list) else [fields.get("caption", "")]:
-                yield f"line {number}", {**fields, "caption": str(caption)}
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
+        raise ValueError(f"names {twice!r} more than once")
+    return row
 
 
-def _canonical(names: list[str], path: Path) -> dict[str, str]:
-    """Column name -> canonical name, the first known alias of each winning."""
-    lowered = {name.strip().lower(): name for name in names if name}
-    chosen: dict[str, str] = {}
-    for canonical, aliases in COLUMNS.items():
-        for alias in aliases:
-            if alias in lowered and lowered[alias] not in chosen:
-                chosen[lowered[alias]] = canonical
-                break
-    if "file" not in chosen.values():
-        guess = " ".join(f"{name!r}: {did_you_mean(name, ['file', 'caption', 'start', 'stop'])}" for name in lowered)
-        raise UserError(f"{path} has no column `file` that names the media file of each row. {guess}".strip())
-    return chosen
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)

@@ -6,6 +6,7 @@ Columns count by position, as in the original code; only the two timestamps go b
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ from numpy.typing import NDArray
 
 from cache.errors import UserError
 from pipeline.pickles.arrays import read_array
+from pipeline.text.decoding import fault_of_text, read_text
 from stages.ingest.clock import seconds
 
+MOST_DIGITS = 9
+_FRAME = re.compile(rf"[0-9]{{1,{MOST_DIGITS}}}")
 ID, PARTICIPANT, VIDEO, START_FRAME, STOP_FRAME, NARRATION = 0, 1, 2, 6, 7, 8
 
 
@@ -67,12 +71,16 @@ class ClipRows:
         """Class numbers of each row, written `3` or `[3, 17]`.
 
         Raises:
-            UserError: the file has no such column.
+            UserError: the file has no such column, or a number there is absurd.
         """
         if name not in self.header:
             raise UserError(f"{self.path} has no column {name!r}, from which relevancy is built: use relevancy: file.")
         position = self.header.index(name)
-        return [frozenset(int(number) for number in re.findall(r"\d+", row[position])) for row in self.rows]
+        classes = [frozenset(re.findall(r"[0-9]+", row[position])) for row in self.rows]
+        for number, row in enumerate(classes, 2):
+            if any(len(one) > MOST_DIGITS for one in row):
+                raise UserError(f"{self.path} row {number}: {name!r} holds a number of more than {MOST_DIGITS} digits.")
+        return [frozenset(map(int, row)) for row in classes]
 
 
 def read_clips(folder: Path, name: str, origin: str) -> ClipRows:
@@ -91,7 +99,7 @@ def read_clips(folder: Path, name: str, origin: str) -> ClipRows:
     for number, row in enumerate(rows, 2):
         try:
             times.append((seconds(row[start]), seconds(row[stop])))
-            if not (row[START_FRAME] + row[STOP_FRAME]).isdigit():
+            if not all(_FRAME.fullmatch(row[column]) for column in (START_FRAME, STOP_FRAME)):
                 raise ValueError("columns 7 and 8 are no frame numbers")
         except ValueError as error:
             raise UserError(f"{path} row {number}: {error}; fetch the file again.") from None
@@ -130,19 +138,21 @@ def read_relevancy(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _table(path: Path, origin: str, n_columns: int) -> tuple[list[str], list[list[str]]]:
+    if not path.exists():
+        raise UserError(f"{path} is missing: get it from {origin}.")
+    text = read_text(path, "annotation file").text
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            rows = [row for row in reader if row]
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: get it from {origin}.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(reader, [])
+        rows = [row for row in reader if row]
+    except csv.Error as error:
         raise UserError(f"{path} is no readable table ({error}): fetch it again.") from None
-    short = next((number for number, row in enumerate(rows, 2) if len(row) < n_columns), None)
-    if short is not None or not rows:
-        what = "no rows" if short is None else f"fewer than {n_columns} columns in row {short}"
-        raise UserError(f"{path} has {what}: fetch it again.")
+    for number, row in enumerate(rows, 2):
+        if not n_columns <= len(row) <= max(len(header), n_columns):
+            how = f"fewer than {n_columns} columns" if len(row) < n_columns else "more columns than the header"
+            raise UserError(f"{path} has {how} in row {number}: fetch it again.")
+        if reason := next((reason for cell in row if (reason := fault_of_text(cell))), None):
+            raise UserError(f"{path} row {number}: {reason}, or fetch the file again.")
+    if not rows:
+        raise UserError(f"{path} has no rows: fetch it again.")
     return header, rows

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cache.keys import caption_keys, unpack
 from pipeline.config.corpus import CorpusConfig
+from pipeline.media.errors import MediaError
 from pipeline.media.times import fixed_windows
 from pipeline.problems import Problems
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Segment, Stretch
@@ -40,7 +41,12 @@ def name_clips(
             where = f"{segment.where}: " if segment.where else ""
             problems.add(_clip_id(segment, segment.start_s, segment.stop_s), segment.media, where + reason)
             continue
-        for start, stop in _windows(segment, duration_s, config):
+        try:
+            windows = _windows(segment, duration_s, config)
+        except MediaError as error:
+            problems.add(segment.media.as_posix(), segment.media, str(error))
+            continue
+        for start, stop in windows:
             whole = segment.start_s is None and segment.stop_s is None and (start, stop) == (0.0, duration_s)
             clip_id = segment.media.as_posix() if whole else _clip_id(segment, start, stop)
             stretch = (Stretch(segment.media, start, stop),)
@@ -56,6 +62,7 @@ def _windows(segment: Segment, duration_s: float, config: CorpusConfig) -> list[
         return [(segment.start_s or 0.0, min(duration_s if segment.stop_s is None else segment.stop_s, duration_s))]
     if config.window_s is None or duration_s <= config.window_s:
         return [(0.0, duration_s)]
+    config.limits.check_windows(duration_s, config.window_s)
     return fixed_windows(duration_s, config.window_s, config.min_window_s)
 
 

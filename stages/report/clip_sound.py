@@ -10,8 +10,9 @@ from pipeline import layout
 from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
-from pipeline.media.errors import MediaError
+from pipeline.corpus_tables import media_kinds
 from pipeline.media_place import Source, open_place
+from pipeline.problems import problem_of
 from stages.report.audio_snippet import encode_snippet
 
 SAMPLE_RATE = 32000
@@ -55,13 +56,14 @@ class Sounds:
 
 
 def _encoded(corpus: str, span: dict) -> bytes | None:
-    store = AudioStore(Store.default(), load_corpus(corpus).audio)
+    store = AudioStore(Store.default(), load_corpus(corpus).audio, media_kinds(corpus))
 
     def source() -> Source:  # a media list is read only if need be
         return open_place(corpus_place(corpus).media).source(span["media_path"])
 
     try:
         samples = store.read(span["media_digest"], source, span["start_s"], span["stop_s"], SAMPLE_RATE)
-    except (MediaError, OSError):
+    except Exception as error:
+        problem_of(error)  # the run's are raised again
         return None
     return encode_snippet(samples, SAMPLE_RATE)

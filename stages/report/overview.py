@@ -1,7 +1,8 @@
 """Tables of many experiments: one row each, one column a metric, as papers print them.
 
 Each corpus and protocol has a table of the whole corpus with all directions, and one of its subsets with the few
-numbers that the protocol is judged by. Experiments that differ in the seed only share a row.
+numbers that the protocol is judged by. Experiments that differ in the seed only share a row. Variants of AVLnet, which
+retrieve in other directions, have tables of their own.
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ SHOWN = {
     "paired-retrieval": ("R@1", "R@5", "R@10", "MedR"),
     "multi-instance": ("mAP", "nDCG"),
     "multiple-choice": ("accuracy",),
+    "avlnet": ("R@1", "R@5", "R@10", "MedR"),
 }
 """Metrics in the table of the whole corpus, for each direction."""
 HEADLINES = {
     "paired-retrieval": (("text_to_clip", "R@1"), ("clip_to_text", "R@1")),
     "multi-instance": (("average", "mAP"), ("average", "nDCG")),
     "multiple-choice": (("inter_video", "accuracy"), ("intra_video", "accuracy")),
+    "avlnet": (
+        ("sound_to_picture", "R@1"),
+        ("picture_to_sound", "R@1"),
+        ("text_to_sound_picture", "R@1"),
+        ("sound_text_to_picture", "R@1"),
+    ),
 }
 """What each protocol is judged by in the table of subsets."""
 
@@ -133,10 +141,11 @@ def overviews(results: Sequence[ExperimentResult], subset: str = WHOLE) -> Itera
         subset: the set of clips that the wide tables show; without it, another than the whole is left to the tables
             of subsets.
     """
-    together: dict[tuple[str, str], list[ExperimentResult]] = {}
+    together: dict[tuple[str, str, tuple[str, ...]], list[ExperimentResult]] = {}
     for result in results:
-        together.setdefault((result.corpus, result.protocol), []).append(result)
-    for (corpus, protocol), members in together.items():
+        apart = _directions(result) if result.protocol == "avlnet" else ()
+        together.setdefault((result.corpus, result.protocol, apart), []).append(result)
+    for (corpus, protocol, _), members in together.items():
         groups: dict[str, list[ExperimentResult]] = {}
         for result in members:
             groups.setdefault(f"seeds {result.seeds_of}" if result.seeds_of else f"name {result.name}", []).append(
@@ -147,6 +156,10 @@ def overviews(results: Sequence[ExperimentResult], subset: str = WHOLE) -> Itera
                 rows = [_row(group, columns) for group in groups.values()]
                 chance = [_first(members, column) for column in columns]
                 yield Overview(corpus, protocol, of_subsets, columns, rows, chance)
+
+
+def _directions(result: ExperimentResult) -> tuple[str, ...]:
+    return tuple(sorted({direction for values in result.metrics.values() for direction in values}))
 
 
 def _wide(members: Sequence[ExperimentResult], subset: str) -> list[Column]:

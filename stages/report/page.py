@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.console.visible import visible
 from stages.report import charts, heatmap, tables
 from stages.report.agreement import LEVELS
 from stages.report.audio_snippet import MIME_TYPE
@@ -50,6 +51,7 @@ def render(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: visible(value, breaks=True) if type(value) is str else value,  # Markup is ours
     )
     environment.globals.update(
         sound=_Sounds().element,
@@ -134,7 +136,7 @@ def _picture(result: ExperimentResult, side: int) -> dict[str, Any] | None:
     drawn = heatmap.draw(result.heatmap, side)
     names, labels = (result.caption_labels, result.clip_labels), None
     if drawn.picks and tuple(map(len, names)) == drawn.of_shape:
-        labels = [[side[i] for i in picks] for side, picks in zip(names, drawn.picks, strict=True)]
+        labels = [[visible(side[i]) for i in picks] for side, picks in zip(names, drawn.picks, strict=True)]
     return {"drawn": drawn, "labels": labels}
 
 

@@ -16,6 +16,12 @@ DIRECTIONS = {
     "average": "Average",
     "inter_video": "Inter-video",
     "intra_video": "Intra-video",
+    "sound_to_picture": "Audio → video",
+    "picture_to_sound": "Video → audio",
+    "text_to_sound_picture": "Text → audio + video",
+    "sound_picture_to_text": "Audio + video → text",
+    "sound_text_to_picture": "Text + audio → video",
+    "picture_to_sound_text": "Video → text + audio",
 }
 DIRECTION_MEANINGS = {
     "text_to_clip": "Each caption is a query and ranks the clips.",
@@ -23,6 +29,12 @@ DIRECTION_MEANINGS = {
     "average": "The mean of both directions, each counting one half.",
     "inter_video": "Questions whose five clips come from five videos.",
     "intra_video": "Questions whose five clips come from one video.",
+    "sound_to_picture": "The audio of each clip is a query and ranks the videos of all clips.",
+    "picture_to_sound": "The video of each clip is a query and ranks the audio of all clips.",
+    "text_to_sound_picture": "Each caption is a query and ranks the clips by audio and video together.",
+    "sound_picture_to_text": "Audio and video of each clip are a query and rank the captions.",
+    "sound_text_to_picture": "Each caption with its clip's audio is a query and ranks the videos of all clips.",
+    "picture_to_sound_text": "The video of each clip is a query and ranks the captions with their clips' audio.",
 }
 WHOLE = "all"
 """The subset that stands first."""

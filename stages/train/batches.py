@@ -79,8 +79,8 @@ def draws(seed: int, epoch: int, clip: int) -> np.random.Generator:
 
 
 def share(batch: NDArray[np.int64], rank: int, processes: int, parts: int) -> list[NDArray[np.int64]]:
-    """What one of several processes takes of a batch, in parts."""
-    return np.array_split(np.array_split(batch, processes)[rank], parts)
+    """What one of several processes takes of each part of a batch: its parts are the same whatever the processes."""
+    return [np.array_split(part, processes)[rank] for part in np.array_split(batch, parts)]
 
 
 def read_ahead(make: Callable[[T], Batch], jobs: Sequence[T]) -> Iterator[Batch]:

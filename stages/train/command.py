@@ -12,6 +12,8 @@ import typer
 from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
+from pipeline.checkpoints.hint import not_found
+from pipeline.config.named import named
 from pipeline.fingerprints import fingerprint_of
 from pipeline.operations.events import event
 from pipeline.operations.log import logged
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from stages.train.features import Features
     from stages.train.run import Material
 
-VERSION = 1
+VERSION = 2
 """To be raised when a change of the code changes what is trained: saved states of before then no longer serve."""
+
+YAML_OF_ENCODER = "the encoder's YAML"
+"""What `not_found` sends the user to; here it is another file."""
 
 Name = Annotated[str, typer.Argument(help="A training of configs/trainings/.")]
 Device = Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...; a GPU if any.")]
@@ -44,6 +49,7 @@ def train(
 ) -> None:
     """Train a network on cached features; a training that was interrupted goes on where it was."""
     config = load_training(name)
+    _check_start(name, config)
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         event("remark", text="torchrun takes over; each of its processes has a log of its own")
@@ -69,6 +75,19 @@ def train(
         together.leave()
 
 
+def _check_start(name: str, config: TrainingConfig) -> None:
+    """Before features are read and processes started, for both take long."""
+    start = config.start
+    if start is None or start.exists():
+        return
+    trainings = layout.training(name).parent.absolute()
+    if trainings in start.absolute().parents:
+        other = start.absolute().relative_to(trainings).parts[0]
+        raise UserError(f"Training {name!r} starts from {start}, which is missing: run `hearonce train {other}` first.")
+    place = f"{named('trainings', name)} (`start`)"
+    raise UserError(f"Training {name!r} cannot start, {not_found(start).replace(YAML_OF_ENCODER, place)}.")
+
+
 def _features(config: TrainingConfig) -> Features:
     from stages.train.features import CachedFeatures
     from stages.train.howto100m import WindowedVideos
@@ -90,6 +109,7 @@ def _check_alike(trained: Features, evaluated: Features) -> None:
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
     from stages.avlnet.weights import save_weights
+    from stages.train.kept_epochs import KeptEpochs
     from stages.train.live import LivePlots, Silence
     from stages.train.progress import SavedProgress
     from stages.train.run import train as run
@@ -99,18 +119,24 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
     summary.wanted = config.epochs * material.steps_per_epoch
     net = _new_network(config, material.features).to(together.device)
     stepper = Stepper(net, config, together)
-    saved = SavedProgress(Store.default().trainings / identity(config, material.features))
+    state = Store.default().trainings / identity(config, material.features)
+    saved = SavedProgress(state, config.mode)
     progress = saved.load(net, stepper)
     together.wait()
     summary.found = len(progress.losses)
     if material.features.left_out:
         summary.remark(f"{material.features.left_out} left out")
     folder = layout.training(name)
+    kept = KeptEpochs(config.keep, state, folder / "epochs")
+    if together.rank == 0 and (lost := kept.begin(progress)):
+        summary.remark(lost)
     observer = LivePlots(folder / "live", material.steps_per_epoch, progress) if together.rank == 0 else Silence()
-    run(net, stepper, material, saved, progress, observer, summary, save_every_s)
+    run(net, stepper, material, saved, kept, progress, observer, summary, save_every_s)
     if together.rank == 0:
         save_weights(net, folder / "model.pth")
         observer.end()
+        if (best := kept.best_epoch(progress.evaluations)) is not None:
+            summary.remark(f"best.pth is of epoch {best}")
         saved.forget()
         for direction, values in progress.evaluations[-1].items():
             shown = ", ".join(f"{metric} {value:.4g}" for metric, value in values.items())
@@ -133,6 +159,6 @@ def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
 
 
 def identity(config: TrainingConfig, features: Features) -> str:
-    """A name for all that decides what is trained."""
-    settings = {**config.model_dump(mode="json"), "start": config.start}
+    """A name for all that decides what is trained but the mode, which the saved state records and compares."""
+    settings = {**config.model_dump(mode="json", exclude={"mode", "keep"}), "start": config.start}
     return fingerprint_of({"version": VERSION, "training": settings, "features": features.identity()})[0]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from cache.errors import UserError
 from pipeline.config.named import named
-from pipeline.config.params import PARAMS, Featured, FeaturedText, load_params
+from pipeline.config.params import PARAMS, Featured, FeaturedText, FileTraining, load_params
 from pipeline.config.records import Settings, load
-from stages.avlnet.shape import MARGIN, SOUND_WIDTHS, Objective, Variant
+from stages.avlnet.shape import MARGIN, SOUND_WIDTHS, Mode, Objective, Variant
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+Keep = Literal["all", "last", "best"]
+
+
+def published_mode(given: dict[str, Any]) -> Mode:
+    """The mode that AVLnet was published with: `train` on windows of HowTo100M, `eval` on the clips of a corpus."""
+    return "eval" if given.get("windows") is None else "train"
 
 
 class Windows(Settings):
@@ -39,7 +45,8 @@ class VideoFiles(Settings):
         paths: list of the videos, `HowTo100M_1166_videopaths.txt`.
         features: folder of `ID_2d.npz` and `ID_3d.npz`.
         sounds: folder of `ID_spec.npz`; that of the picture features if null.
-        captions: `caption.pickle`, for the variants with text; imported into the store at its first use.
+        captions: `caption.pickle` or `caption.json`, for the variants with text; imported into the store at its first
+            use.
         vectors: of words, in word2vec's binary format, likewise.
     """
 
@@ -51,7 +58,7 @@ class VideoFiles(Settings):
 
 
 class TrainingConfig(Settings):
-    """How a network is trained, on which clips of which corpus. Whatever stands here can change the weights.
+    """How a network is trained, on which clips of which corpus. All but `keep` can change the weights.
 
     Attributes:
         corpus: whose clips are trained and evaluated on; with `files`, it is evaluated on alone.
@@ -75,9 +82,17 @@ class TrainingConfig(Settings):
         max_words: texts are padded or cut to so many words.
         windows: random stretches of each clip instead of the whole.
         files: feature files of whole videos to train on, HowTo100M, instead of the caches of the corpus.
+        mode: of the network while it learns. In `eval`, batch normalisation applies the running statistics of `start`
+            (from scratch: mean 0, variance 1), which stay as they are, and the embedding of audio is the mean over its
+            real frames. In `train`, batch normalisation applies the statistics of the batch, and the mean is over
+            padding too. If not given: as published, `train` with `windows`, else `eval`; see docs/avlnet.md.
+        keep: which epochs' weights stay in the folder `epochs` beside `model.pth`, which has those of the last:
+            `all` (`e1.pth`, `e2.pth`, ...), `last` (none beside `model.pth`), or `best` (`best.pth`, of the highest
+            sum of R@1, R@5 and R@10 in both directions; the earlier among equals).
         batch_size: clips of a batch, over all processes.
-        accumulate: parts in which each process works through its batch, to save memory. The loss and its gradient are
-            those of the whole batch; only batch normalisation sees a part at a time.
+        accumulate: micro-batches in which a batch is worked through. Loss and gradient are those of the whole batch,
+            negatives of other micro-batches included; only batch normalisation, in mode `train`, sees one micro-batch
+            at a time (over all processes), as it sees the share of one GPU under DataParallel.
         epochs: over all clips; a last batch that is not full is left out.
         lr: learning rate of Adam.
         lr_decay: factor on the learning rate after each epoch.
@@ -104,6 +119,8 @@ class TrainingConfig(Settings):
     max_words: Count = 20
     windows: Windows | None = None
     files: VideoFiles | None = None
+    mode: Annotated[Mode, Field(default_factory=published_mode)]
+    keep: Keep = "last"
     batch_size: Count = 256
     accumulate: Count = 1
     epochs: Count = 5
@@ -129,6 +146,8 @@ class TrainingConfig(Settings):
             raise ValueError("dim of variant fused must be even")
         if self.files is None and self.windows is not None and self.words is not None:
             raise ValueError("random windows have no captions: leave out windows or words")
+        if self.keep == "best" and self.evaluate_on is None:
+            raise ValueError("keep: best needs evaluate_on, which says what is best")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} does not divide into {self.accumulate} parts")
         return self
@@ -166,6 +185,8 @@ def load_training(name: str) -> TrainingConfig:
     if config.corpus != path.parent.name:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     params = load_params()
+    if (given := params.file_trainings.get(name)) is not None:
+        return _on_this_machine(config, given, name, path)
     wired = {**params.trainings, **params.text_trainings}.get(name)
     if wired is None:
         return config
@@ -175,3 +196,12 @@ def load_training(name: str) -> TrainingConfig:
         group = "trainings" if config.words is None else "text_trainings"
         raise UserError(f"{PARAMS} and {path} disagree on training {name!r}: write `{name}: {wanted}` in `{group}`.")
     return config
+
+
+def _on_this_machine(config: TrainingConfig, given: FileTraining, name: str, path: Path) -> TrainingConfig:
+    """The same with the folder of features that `params.yaml` names."""
+    if config.files is None or (given.corpus, given.paths) != (config.corpus, config.files.paths):
+        wanted = None if config.files is None else {"corpus": config.corpus, "paths": config.files.paths.as_posix()}
+        remedy = f"write `{wanted}` there, and its features" if wanted else "list it under `trainings`"
+        raise UserError(f"{PARAMS} and {path} disagree on file_trainings.{name}: {remedy}.")
+    return config.model_copy(update={"files": config.files.model_copy(update={"features": given.features})})

@@ -34,6 +34,7 @@ def embedded(
     net: AvlNet, config: TrainingConfig, features: CachedFeatures, reader: BatchReader, device: torch.device
 ) -> dict[str, NDArray[np.float32]]:
     """The sides of all clips, each float32 (clips, dim)."""
+    training = net.training
     net.eval()
     size = min(MAX_BATCH, config.batch_size)
     parts = np.array_split(np.arange(len(features)), max(1, -(-len(features) // size)))
@@ -41,5 +42,5 @@ def embedded(
     for batch in reader.batches(parts, lambda i: [features.evaluation_item(i)]):
         with autocast(device, config.precision):
             rows.append(tuple(side.float().cpu() for side in net(*batch.inputs(device))))
-    net.train()
+    net.train(training)
     return {name: torch.cat(side).numpy() for name, side in zip(net.shape.sides, zip(*rows, strict=True), strict=True)}

@@ -20,6 +20,9 @@ from stages.avlnet.items import Floats
 from stages.avlnet.shape import WORD_DIM
 from stages.train.config import TrainingConfig
 
+SCORED = "eval"
+"""Caption source of what a clip is scored on, where a corpus has such (MSR-VTT)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Item:
@@ -98,8 +101,10 @@ class CachedFeatures:
         self.left_out = f"{n_silent} clips without sound" if n_silent else ""
         self.word_dim = WORD_DIM if self._words is None else self._words.dim
         self._captions: Mapping[str, Sequence[str]] = {}
+        self._scored: Mapping[str, Sequence[str]] = {}
         if self._words is not None:
-            self._captions = _captions_of(config, self.clip_ids, self._words)
+            self._captions = _captions_of(config.corpus, config.captions, self.clip_ids, self._words)
+            self._scored = _captions_of(config.corpus, SCORED, self.clip_ids, self._words)
             self.clip_ids = [one for one in self.clip_ids if one in self._captions]
 
     @property
@@ -134,8 +139,9 @@ class CachedFeatures:
         return [self._window(clip, one) for one in drawn]
 
     def evaluation_item(self, i: int) -> Item:
-        """Clip i as it is evaluated on: whole, with its first caption."""
-        captions = self._captions.get(self.clip_ids[i], [])
+        """Clip i as it is evaluated on: whole, with the caption that its corpus is scored on, or its first one."""
+        clip = self.clip_ids[i]
+        captions = self._scored.get(clip) or self._captions.get(clip, [])
         return self._item(i, captions[0] if captions else None)
 
     def _item(self, i: int, caption: str | None) -> Item:
@@ -151,10 +157,10 @@ class CachedFeatures:
         return Item(picture, items.padded_sound(spectrogram, window.n_frames), None)
 
 
-def _captions_of(config: TrainingConfig, clips: Collection[str], words: FeatureRows) -> dict[str, list[str]]:
-    captions = schemas.read_table(layout.table(config.corpus, "captions"), schemas.CAPTIONS)
-    chosen = set(captions.filter(pl.col("source") == config.captions)["caption_id"])
-    pairs = schemas.read_table(layout.table(config.corpus, "pairs"), schemas.PAIRS)
+def _captions_of(corpus: str, source: str, clips: Collection[str], words: FeatureRows) -> dict[str, list[str]]:
+    captions = schemas.read_table(layout.table(corpus, "captions"), schemas.CAPTIONS)
+    chosen = set(captions.filter(pl.col("source") == source)["caption_id"])
+    pairs = schemas.read_table(layout.table(corpus, "pairs"), schemas.PAIRS)
     wanted = set(clips)
     found: dict[str, list[str]] = {}
     for clip_id, caption_id in pairs.select("clip_id", "caption_id").iter_rows():

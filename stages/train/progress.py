@@ -12,6 +12,7 @@ import torch
 from cache.durable import new_file
 from cache.errors import UserError
 from stages.avlnet.network import AvlNet
+from stages.avlnet.shape import Mode
 from stages.train.step import Stepper
 
 Evaluation = dict[str, dict[str, float]]
@@ -41,15 +42,17 @@ class SavedProgress:
     """Where the state of one training lies.
 
     Args:
-        folder: of this training, named after all that decides its result.
+        folder: of this training, named after all that decides its result but the mode.
+        mode: that it trains in.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "state.pt"
+    def __init__(self, folder: Path, mode: Mode) -> None:
+        self._path, self._mode = folder / "state.pt", mode
 
     def save(self, progress: Progress, net: AvlNet, stepper: Stepper) -> None:
         """Writes the state, whole or not at all."""
         state: dict[str, Any] = {
+            "mode": self._mode,
             "progress": asdict(progress),
             "net": net.state_dict(),
             "optimizer": stepper.optimizer.state_dict(),
@@ -62,16 +65,24 @@ class SavedProgress:
         """Puts the saved state into network and optimiser; a new `Progress` if there is none.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: the file is damaged, or was saved in the other mode.
         """
         if not self._path.is_file():
             return Progress()
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
+            if state["mode"] != self._mode:
+                raise UserError(
+                    f"{self._path} is this training as saved in mode {state['mode']}, which cannot go on in mode "
+                    f"{self._mode}: write `mode: {state['mode']}` to go on, or delete {self._path.parent} to begin "
+                    "anew."
+                )
             net.load_state_dict(state["net"])
             stepper.optimizer.load_state_dict(state["optimizer"])
             stepper.scaler.load_state_dict(state["scaler"])
             return Progress(**state["progress"])
+        except UserError:
+            raise
         except Exception as error:  # a damaged file can raise anything
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"{self._path} is damaged ({reason}): delete it, and the training begins anew.") from None

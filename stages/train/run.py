@@ -21,6 +21,7 @@ from stages.train.batches import BatchReader, draws, order, share
 from stages.train.config import TrainingConfig
 from stages.train.evaluation import evaluate
 from stages.train.features import CachedFeatures, Features, Item
+from stages.train.kept_epochs import KeptEpochs
 from stages.train.processes import Processes
 from stages.train.progress import Evaluation, Progress, SavedProgress
 from stages.train.step import Stepper
@@ -84,6 +85,7 @@ def train(
     stepper: Stepper,
     material: Material,
     saved: SavedProgress,
+    kept: KeptEpochs,
     progress: Progress,
     observer: Observer,
     summary: Summary,
@@ -96,18 +98,19 @@ def train(
         stepper: likewise.
         material: clips and settings.
         saved: where the state is kept.
+        kept: where the weights of epochs are kept.
         progress: what has been done; kept up to date.
         observer: told of losses and retrieval.
         summary: counters and times.
         save_every_s: seconds after which the state is saved within an epoch.
     """
     config, first = material.config, material.processes.rank == 0
-    net.train()
+    net.train(config.mode == "train")
     with shown(summary.label, config.epochs * material.steps_per_epoch, "steps") as advance:
         advance(len(progress.losses))
         while progress.epoch < config.epochs:
             if len(progress.evaluations) == progress.epoch:
-                _evaluate(net, material, progress, observer, summary)
+                _evaluate(net, material, kept, progress, observer, summary)
             last_save = time.monotonic()
             with _between_steps(material.processes):
                 for losses in _steps(stepper, material, progress, summary):
@@ -127,9 +130,10 @@ def train(
             progress.epoch, progress.step = progress.epoch + 1, 0
             if first:
                 with summary.timed("save"):
+                    kept.epoch_done(progress.epoch, net)
                     saved.save(progress, net, stepper)
         if len(progress.evaluations) == config.epochs:
-            _evaluate(net, material, progress, observer, summary)
+            _evaluate(net, material, kept, progress, observer, summary)
 
 
 def _between_steps(processes: Processes) -> AbstractContextManager[None]:
@@ -137,7 +141,9 @@ def _between_steps(processes: Processes) -> AbstractContextManager[None]:
     return held_back() if processes.count == 1 else nullcontext()
 
 
-def _evaluate(net: AvlNet, material: Material, progress: Progress, observer: Observer, summary: Summary) -> None:
+def _evaluate(
+    net: AvlNet, material: Material, kept: KeptEpochs, progress: Progress, observer: Observer, summary: Summary
+) -> None:
     found: Evaluation = {}
     if material.evaluated is not None and material.processes.rank == 0:
         with summary.timed("evaluate"):
@@ -145,6 +151,8 @@ def _evaluate(net: AvlNet, material: Material, progress: Progress, observer: Obs
             found = evaluate(net, material.config, material.evaluated, material.reader, device)
     material.processes.wait()
     progress.evaluations.append(found)
+    if found:
+        kept.evaluated(progress.evaluations, net)
     observer.evaluation(found)
 
 

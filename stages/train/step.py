@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -24,8 +24,10 @@ class Stepper:
     The embeddings of all processes are gathered, each process takes the gradient of the global loss with respect to
     its own, sends that back through its network, and the gradients of the weights are added up. So the result is that
     of one process with the whole batch (batch normalisation included, see `GlobalBatchNorm2d`). A batch in several
-    parts is embedded twice, first for the loss and then for its gradient; only batch normalisation, which sees a part
-    at a time, makes that differ from the whole: it is what the authors' DataParallel computes on as many GPUs.
+    parts (micro-batches) is embedded twice, first for the loss and then for its gradient, so that every part has the
+    negatives of the whole batch. Only batch normalisation in mode `train`, which sees a part at a time, makes that
+    differ from the whole: it is what the original's DataParallel computes on as many GPUs, where the running statistics
+    are those of the first.
 
     Args:
         net: the network, on the device.
@@ -68,7 +70,8 @@ class Stepper:
             start = 0
             for part in parts:
                 n = len(part)
-                torch.autograd.backward(self._embed(part), [one[start : start + n] for one in gradients])
+                with statistics_kept(self._net) if start else nullcontext():
+                    torch.autograd.backward(self._embed(part), [one[start : start + n] for one in gradients])
                 start += n
         self._processes.add_gradients(list(self._net.parameters()))
         self.scaler.step(self.optimizer)

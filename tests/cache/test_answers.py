@@ -133,7 +133,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
                 store.add([answer(store, str(number), "x" * 300)])
                 say(number)
 
-        ended = kill_at_random(work, 0.15, dice)
+        ended = kill_at_random(work, 0.05, dice, told=2 * round)
         texts = {one.text for one in store.read().values()}
         assert {str(number) for number in ended.said} <= texts
         assert len(texts) <= len(ended.said) + 1

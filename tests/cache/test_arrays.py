@@ -40,7 +40,10 @@ def test_we_and_plain_zarr_read_the_same(tmp_path_factory, drawn, block, slots, 
     plain = zarr.open_array(folder, mode="r")
     np.testing.assert_array_equal(plain[...], array)
     assert plain.dtype == array.dtype
-    ours, theirs = ShardedArray(LocalPlace(folder), spec, "values"), PlainArray(LocalPlace(folder), "values")
+    ours, theirs = (
+        ShardedArray(LocalPlace(folder), spec, "values"),
+        PlainArray(LocalPlace(folder), "values", array.shape, array.dtype),
+    )
     ours._slots = slots
     start = data.draw(st.integers(0, len(array)))
     stop = data.draw(st.integers(start, len(array)))

@@ -32,8 +32,8 @@ class Ended:
     seconds: float
 
 
-def in_child(work: Callable[[Say], None], kill_after: float | None = None) -> Ended:
-    """Runs `work` in a child to its end, or kills the child after some seconds."""
+def in_child(work: Callable[[Say], None], kill_after: float | None = None, told: int = 0) -> Ended:
+    """Runs `work` in a child to its end, or kills the child some seconds after it has told so many numbers."""
     reader, writer = os.pipe()
     os.set_blocking(writer, True)
     sys.stdout.flush()
@@ -51,10 +51,12 @@ def in_child(work: Callable[[Say], None], kill_after: float | None = None) -> En
             sys.stderr.flush()
             os._exit(status)
     os.close(writer)
+    data = b""
     if kill_after is not None:
+        while len(data) < 4 * told and (block := os.read(reader, 1 << 16)):
+            data += block
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
-    data = b""
     while block := os.read(reader, 1 << 16):
         data += block
     os.close(reader)
@@ -67,6 +69,6 @@ def in_child(work: Callable[[Say], None], kill_after: float | None = None) -> En
     return Ended(killed, said, time.perf_counter() - started)
 
 
-def kill_at_random(work: Callable[[Say], None], within: float, dice: random.Random) -> Ended:
-    """Kills a child at a moment drawn from the first `within` seconds of its life."""
-    return in_child(work, dice.uniform(0.0, within))
+def kill_at_random(work: Callable[[Say], None], within: float, dice: random.Random, told: int = 0) -> Ended:
+    """Kills a child at a moment drawn from the first `within` seconds of its life, or since it has told numbers."""
+    return in_child(work, dice.uniform(0.0, within), told)

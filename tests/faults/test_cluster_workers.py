@@ -22,6 +22,7 @@ from cluster_material import (
     store_in,
     when,
 )
+from waiting import wait_until
 
 from cache.artifact_writer import write_artifact
 from cache.errors import UserError
@@ -131,14 +132,21 @@ def test_a_model_that_fails_always_ends_the_run_in_one_sentence(cluster, run, tm
         made(refusing, rows_of(4), store_in(tmp_path / "rows"))
 
 
+def ahead(log: Path, taken: int) -> int:
+    """Media that were read for tasks that nobody has taken yet."""
+    counts = read_media(log)
+    return sum(counts.values()) - counts["load"] - taken * MEDIA_PER_TASK
+
+
 def test_a_slow_committer_holds_the_workers_back(cluster, tmp_path):
     rows, log = WantedRows.of(rows_of(80)), tmp_path / "log"
     making = ClusterMaker(cluster, Reader(log), Loader(log), batch_size=BATCH).make(rows, Summary("slow"))
     most = 0
     for taken in range(1, 7):
         next(making)
+        if taken == 1:
+            wait_until(lambda: ahead(log, 1) > 0)
         time.sleep(0.3)
-        counts = read_media(log)
-        most = max(most, sum(counts.values()) - counts["load"] - taken * MEDIA_PER_TASK)
+        most = max(most, ahead(log, taken))
     making.close()
     assert 0 < most <= 2 * WORKERS * MEDIA_PER_TASK

@@ -94,7 +94,7 @@ def run_chain(folder: Path, frames: int) -> None:
         for published in (16, 4):
             name = f"configs/encoders/egovlp-{published}f.yaml"
             replace(clone, name, f"num_frames: {published}", f"num_frames: {frames}")
-    with said("hearonce adopt, hearonce check"):
+    with said("hearonce add, hearonce check"):
         for corpus in EXPERIMENTS:
             output = adopt(clone, folder, corpus)
             require("checkpoints fetch" not in output, f"checkpoints are said to be missing:\n{output}")
@@ -123,10 +123,10 @@ def run_chain(folder: Path, frames: int) -> None:
 
 
 def adopt(clone: Clone, folder: Path, corpus: str) -> str:
-    """Runs `hearonce adopt` on a corpus and returns what it says."""
+    """Runs `hearonce add` on a corpus and returns what it says."""
     media, annotations = (str(folder / "corpora" / one) for one in PLACES[corpus])
     patterns = [part for one in EXPERIMENTS[corpus] for part in ("--experiments", one)]
-    return clone.run("hearonce", "adopt", corpus, "--media", media, "--annotations", annotations, *patterns).stdout
+    return clone.run("hearonce", "add", corpus, "--media", media, "--annotations", annotations, *patterns).stdout
 
 
 def check_numbers(clone: Clone) -> None:

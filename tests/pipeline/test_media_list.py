@@ -36,8 +36,23 @@ def test_lists_of_spreadsheets_are_read(tmp_path):
     assert place.files() == [Path("a/ü.mp4"), Path("y z.mp4")]
     assert place.source("a/ü.mp4") == RemoteFile(URLS[0], "a/ü.mp4", 5)
     (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"list\.csv is no text in UTF-8"):
+    with pytest.raises(UserError, match=r"list\.csv is no UTF-8"):
         read_media_list(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\nurl;path\nURL;one, two.mp4\n",
+        "# ours\nurl|path\n\nURL|one, two.mp4\n",
+        'path, url\n"one, two.mp4", "URL"\n',
+        "url\tpath\tsize\r\rURL\tone, two.mp4\t\r",
+    ],
+)
+def test_lists_of_other_programs_are_read(tmp_path, text):
+    for encoding in ("utf-8", "utf-16", "utf-16-le"):
+        (tmp_path / "list.csv").write_bytes(text.replace("URL", URLS[0]).encode(encoding))
+        assert read_media_list(tmp_path / "list.csv").row(0) == ("one, two.mp4", URLS[0], None, None)
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
@@ -61,6 +76,11 @@ def test_a_list_is_read_as_it_was_written(tmp_path, ending):
         ("a.csv", "urls\ns3://b/k\n", r"has no column `url`.*'urls': did you mean 'url'"),
         ("a.csv", "url,size\ns3://b/k,big\n", r"a\.csv row 2: the size 'big' is no whole number"),
         ("a.csv", "url\n", "lists no media"),
+        ("a.csv", "url,path\n\n# x\ns3://b/k,x,y\n", r"a\.csv row 4: it has 3 fields, the header 2"),
+        ("a.csv", "sep=,\nurl,path\ns3://b/k,x\n\nk,y\n", r"a\.csv row 5 names 'k', which is no URL"),
+        ("a.csv", 'url,path\ns3://b/k,"x\ns3://b/l,y\n', r"a\.csv row 2: a quotation mark is not closed"),
+        ("a.csv", "url,path,path\ns3://b/k,x,y\n", r"a\.csv has 2 columns 'path'"),
+        ("a.csv", "url,path\ns3://b/k,x\0\n", r"a\.csv row 2: .*zero byte"),
         ("a.txt", "https://h/get?id=5\nhttps://h/get?id=6\n", r"a\.txt URL 2 has the path 'get' like"),
         ("a.parquet", "PAR1", r"a\.parquet cannot be read"),
         ("a.mp4", "", r"a\.mp4 is no media list \(\.csv"),
@@ -129,7 +149,7 @@ def test_a_url_as_media_says_what_to_do(project, hearonce):
     ):
         load_params()
     Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
-    code, _, said = hearonce("adopt", "epic-mir", "--media", "s3://bucket/epic", "--annotations", ".")
+    code, _, said = hearonce("add", "epic-mir", "--media", "s3://bucket/epic", "--annotations", ".")
     assert code == 2 and "`hearonce list-media s3://bucket/epic -o epic-mir.csv`" in said
     code, _, said = hearonce("list-media", "https://host/videos/?sig=5ecre7", "-o", "media.csv")
     assert code == 2 and "https://host/videos/: a web server does not say what it has" in said

@@ -2,10 +2,19 @@
 
 import json
 import re
+import tarfile
 
 import pytest
+import torch
 import yaml
+from avlnet_files import youcook
+from clone import working_tree
 from filled.weights import write_weights
+
+from pipeline.config.params import Params
+from stages.avlnet.network import AvlNet
+from stages.avlnet.shape import Shape
+from stages.avlnet.weights import save_weights
 
 FEATURES = {"corpus": "mine", "sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnet152"}
 TRAINING = """corpus: mine
@@ -45,7 +54,8 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
         params["embeddings"][f"mine-{encoder}"] = {"corpus": "mine", "encoder": encoder}
     params["trainings"]["mine-small"] = FEATURES
     model = "data/trainings/mine-small/model.pth"
-    params["avlnets"]["mine-avlnet"] = {**FEATURES, "encoder": "mine-avlnet", "checkpoint": model}
+    names = {"encoder": "mine-avlnet", "config": "mine-avlnet"}
+    params["avlnets"]["mine-avlnet"] = {**FEATURES, **names, "checkpoint": model}
     params["avlnet_experiments"]["mine-avlnet"] = {"corpus": "mine", "encoder": "mine-avlnet"}
     clone.write("params.yaml", yaml.safe_dump(params))
     clone.run("git", "add", "-A")
@@ -66,3 +76,45 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
     changed = "configs/trainings/mine/mine-small.yaml:lr=0.002"
     output = clone.run("dvc", "exp", "run", "-S", changed, "train@mine-small", HEARONCE_DEVICE="cpu").stdout
     assert re.findall(r"Running stage '(.*)'", output) == ["train@mine-small"]
+
+
+@pytest.mark.slow
+def test_the_published_results_by_one_command(tmp_path):
+    """Archives in the README's layout -> `add` -> `dvc repro`: zero-shot, fine-tuned and from scratch, in one table."""
+    data, models = tmp_path / "data", tmp_path / "AVLnet_release"
+    youcook(data)
+    for name in ("msrvtt_train", "msrvtt_jsfusion_test", "crosstask_clips_train", "crosstask_clips_val"):
+        (data / f"{name}.pkl").write_bytes((data / "youcook_train_audio.pkl").read_bytes())
+    models.mkdir()
+    widths = (4, 4, 8, 8, 16)
+    for variant, name in (("bi", "AVLnet"), ("tri", "AVLnet_Text_Tri"), ("fused", "AVLnet_Text_Fused")):
+        torch.manual_seed(0)
+        save_weights(AvlNet(Shape(variant, 8, sound_widths=widths)), models / f"{name}_release.pth")
+    for folder, name in ((data, "AVLnet_release_data"), (models, "AVLnet_release_models")):
+        with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as archive:
+            archive.add(folder, folder.name)
+    clone = working_tree(tmp_path / "hearonce")
+    clone.write("params.yaml", "".join(f"{name}: {{}}\n" for name in Params.model_fields))
+    for name in ("scratch", "finetuned"):
+        path = clone.root / f"configs/trainings/youcook2/youcook2-{name}.yaml"
+        small = {"dim": 8, "sound_widths": list(widths), "batch_size": 2, "epochs": 1, "max_frames": 320}
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **small}))
+    said = clone.run("hearonce", "add", "youcook2", *[f"--experiments=youcook2-avlnet{one}" for one in ("", "-[fs]*")])
+    assert "2 trainings, 3 experiments" in said.stdout
+    assert "AVLnet_release_data --unpack" in clone.run("hearonce", "check").stdout
+    names = ("AVLnet_release_data", "AVLnet_release_models")
+    clone.run("hearonce", "checkpoints", "fetch", *names, "--from", str(tmp_path), "--unpack")
+    assert "lack" not in clone.run("hearonce", "check").stdout
+    clone.run("git", "add", "-A")
+    clone.run("git", "-c", "user.name=me", "-c", "user.email=me@here", "commit", "-qm", "all")
+    clone.repro(HEARONCE_DEVICE="cpu")
+    assert {"train@youcook2-finetuned", "embed_avlnet@youcook2-scratch", "score_subset@youcook2-val"} <= set(clone.ran)
+    values = clone.run("hearonce", "results", "--subset", "val", COLUMNS="300").stdout
+    for experiment in ("youcook2-avlnet", "youcook2-avlnet-finetuned", "youcook2-avlnet-scratch"):
+        assert experiment in values
+        assert experiment in (clone.root / "data/report/index.html").read_text()
+    scored = json.loads((clone.root / "data/results/subsets/youcook2/val/metrics.json").read_text())
+    live = json.loads((clone.root / "data/trainings/youcook2-scratch/live/metrics.json").read_text())
+    for direction, metrics in scored["youcook2-avlnet-scratch"].items():  # the last evaluation of the training
+        assert metrics["MedR"] == live["evaluation"][direction]["MedR"]
+    assert clone.repro(HEARONCE_DEVICE="cpu").ran == []

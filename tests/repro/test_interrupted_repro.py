@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from interrupted_run import silent_wav
+from waiting import output_of, wait_until
 
 PARAMS = "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
 STAGE = """\
@@ -43,16 +43,14 @@ def test_ctrl_c_under_dvc_keeps_what_was_done(project, hearonce):
     assert hearonce("ingest", "mine")[0] == 0
     assert start("dvc", "init", "--no-scm", "-q").wait() == 0
     repro = start("dvc", "repro")
-    while len(list(Path(".hearonce/audio").rglob("*.json"))) < 2:
-        assert repro.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: len(list(Path(".hearonce/audio").rglob("*.json"))) >= 2, repro)
     os.killpg(repro.pid, signal.SIGINT)
-    said, _ = repro.communicate(timeout=60)
+    said, _ = output_of(repro)
     assert repro.returncode != 0 and "hearonce: interrupted; everything that was committed is kept" in said
     assert len(list(Path(".hearonce/audio").rglob("*.flac"))) == 2
     silent_wav(Path("videos/third.wav"), 3)
     assert hearonce("ingest", "mine")[0] == 0
     repro = start("dvc", "repro")
-    said, _ = repro.communicate(timeout=100)
+    said, _ = output_of(repro)
     assert repro.returncode == 0 and "3 media wanted, 2 found in cache, 1 computed, 0 failed" in said
     assert Path("data/audio/mine.parquet").is_file()

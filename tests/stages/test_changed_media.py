@@ -110,8 +110,8 @@ def test_sound_that_changes_after_ingest_is_refused_and_never_stored(sounds, cha
 def test_a_file_that_is_written_while_it_is_ingested_is_a_problem(sounds, monkeypatch):
     from pipeline.media import probe
 
-    def slow_writer(path):
-        info = probe.probe(path)
+    def slow_writer(path, *limits):
+        info = probe.probe(path, *limits)
         if path.name == "x.wav":
             with path.open("ab") as file:
                 file.write(b"\0" * 1000)
@@ -236,8 +236,8 @@ def test_a_folder_that_changes_while_it_is_ingested_is_refused(folder, what, mon
 
     first = folder / "frame_000001.png"
 
-    def overtaken(path):
-        info = probe.probe(path)
+    def overtaken(path, *limits):
+        info = probe.probe(path, *limits)
         if what == "rewritten":
             rewrite_with_old_times(folder / "frame_000002.png", first)
         else:

@@ -5,8 +5,6 @@ import pytest
 import yaml
 
 from cache.errors import UserError
-from pipeline.checkpoints.catalogue import load_catalogue
-from pipeline.config.records import read_yaml
 from stages.check import check
 
 REPOSITORY = Path(__file__).parents[2]
@@ -95,34 +93,6 @@ def test_a_training_needs_what_it_reads_and_is_evaluated_on(demo, capsys):
     assert "1 training," in capsys.readouterr().out
 
 
-def test_all_that_is_published_of_avlnet_fits_together(demo, capsys):
-    """Trainings, embeddings and experiments on the imported features of all four corpora."""
-    corpora = ("youcook2", "msrvtt", "crosstask", "youcook-japanese")
-    params = yaml.safe_load(demo.read_text())
-    params["corpora"] |= {one: {"media": ".", "annotations": "."} for one in corpora}
-    params["imports"] = {one: {"corpus": one, "annotations": "."} for one in corpora}
-    params["embeddings"] |= {f"{one}-words": {"corpus": one, "encoder": "word2vec"} for one in corpora[:2]}
-    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
-    weights = load_catalogue()["AVLnet_release_models"]
-    Path("checkpoints/AVLnet_release_models").mkdir(parents=True)
-    for corpus in corpora:
-        for path in Path("configs/trainings", corpus).glob("*.yaml"):
-            text = {"words": "word2vec"} if "words" in read_yaml(path) else {}
-            params["text_trainings" if text else "trainings"][path.stem] = {"corpus": corpus, **features, **text}
-        for path in Path("configs/experiments", corpus).glob("*.yaml"):
-            (encoder,) = read_yaml(path)["encoders"]
-            options = read_yaml(Path(f"configs/encoders/{encoder}.yaml"))
-            place = {"corpus": corpus, "encoder": encoder, "checkpoint": options["checkpoint"], **features}
-            text = {"words": options["words"]} if "words" in options else {}
-            params["text_avlnets" if text else "avlnets"][path.stem] = place | text
-            params["avlnet_experiments"][path.stem] = {"corpus": corpus, "encoder": encoder}
-            assert encoder in weights.used_by
-            Path(options["checkpoint"]).touch()
-    demo.write_text(yaml.safe_dump(params))
-    check()
-    assert "11 experiments, 12 trainings" in capsys.readouterr().out
-
-
 def test_a_typo_in_any_cluster_is_named(demo):
     path = Path("configs/clusters/slurm.yaml")
     path.write_text(path.read_text().replace("walltime:", "waltime:"))
@@ -130,4 +100,21 @@ def test_a_typo_in_any_cluster_is_named(demo):
         check()
     path.write_text("kind: slrm\n")
     with pytest.raises(UserError, match=r"no kind of cluster 'slrm', did you mean 'slurm'"):
+        check()
+
+
+def test_weights_of_an_epoch_are_made_by_its_training(demo):
+    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
+    folder = Path("configs/trainings/demo")
+    folder.mkdir()
+    (folder / "first.yaml").write_text("corpus: demo\nkeep: all\n")
+    params = yaml.safe_load(demo.read_text())
+    params["embeddings"] |= {encoder: {"corpus": "demo", "encoder": encoder} for encoder in features.values()}
+    params["trainings"] = {name: {"corpus": "demo", **features} for name in ("first", "second")}
+    demo.write_text(yaml.safe_dump(params))
+    for made in ("data/trainings/first/epochs/e2.pth", "data/trainings/first/model.pth"):
+        (folder / "second.yaml").write_text(f"corpus: demo\nstart: {made}\n")
+        check()
+    (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/third/epochs/e2.pth\n")
+    with pytest.raises(UserError, match=r"data/trainings/third/epochs/e2\.pth is missing, and no training makes it"):
         check()

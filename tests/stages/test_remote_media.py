@@ -37,8 +37,10 @@ subsets: {{}}
 descriptions: {{}}
 imports: {{}}
 speech: {{}}
+levels: {{}}
 trainings: {{}}
 text_trainings: {{}}
+file_trainings: {{}}
 avlnets: {{}}
 text_avlnets: {{}}
 avlnet_experiments: {{}}

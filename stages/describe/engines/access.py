@@ -63,11 +63,17 @@ def open_client(config: DescriptionConfig) -> Any:
     """
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+    from stages.describe.engines.bounded import ACCEPTED, bounded
+
     key, url = key_of(config), address_of(config.endpoint)
     local = urlsplit(url).hostname in LOOPBACK  # a proxy of the environment does not lead back here
     try:
         http_client = DefaultAsyncHttpxClient(
-            trust_env=not local, verify=not url.startswith("http://"), follow_redirects=False
+            trust_env=not local,
+            verify=not url.startswith("http://"),
+            follow_redirects=False,
+            headers={"Accept-Encoding": ACCEPTED},
+            event_hooks={"response": [bounded(int(config.endpoint.max_answer_mb * 1e6))]},
         )
     except Exception as error:  # of many kinds, and some repeat the proxy's password
         raise UserError(

@@ -12,6 +12,7 @@ import openai
 
 from stages.describe.config import DescriptionConfig
 from stages.describe.engine import Reply
+from stages.describe.engines.bounded import TooMuch
 from stages.describe.engines.no_answer import NoAnswer, Rejected
 from stages.describe.engines.patience import asked_pause
 from stages.describe.tasks import Task
@@ -40,7 +41,7 @@ class Exchange:
     def __init__(self, client: Any, config: DescriptionConfig, secret: str, with_schema: bool) -> None:
         self._client, self._config = client, config
         self.with_schema, self._settled = with_schema, False  # settled: an answer has come, with a schema or without
-        self._secret = re.compile("".join(_ways_to_write(letter) for letter in secret)) if secret else None
+        self._secret = _however_written(secret) if secret else None
         self.name = f"{str(client.base_url).rstrip('/')} (model {config.model!r})"
 
     async def reply(self, task: Task, question: str) -> Reply:
@@ -57,9 +58,9 @@ class Exchange:
         except (TimeoutError, openai.APITimeoutError):
             failure = NoAnswer(f"no answer within {self._config.endpoint.timeout_s:g} s", again=True, lost=True)
         except openai.APIConnectionError as error:
-            reason = self._clean(f"the connection failed ({error.__cause__ or error})")
-            sent = type(error.__cause__).__name__ not in NEVER_SENT
-            failure = NoAnswer(reason, again=True, lost=sent)
+            cause = error.__cause__ or error
+            reason = str(cause) if isinstance(cause, TooMuch) else f"the connection failed ({cause})"
+            failure = NoAnswer(self._clean(reason), again=True, lost=type(cause).__name__ not in NEVER_SENT)
         except (openai.OpenAIError, ValueError) as error:
             reason = self._clean(f"the answer cannot be understood ({error})")
             failure = NoAnswer(reason, again=True, lost=True)
@@ -127,12 +128,23 @@ class Exchange:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if most is None:
             return text
+        text = text[: 100 * most]
         text = "".join(one if unicodedata.category(one) != "Cc" else "\ufffd" for one in " ".join(text.split()))
         return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def _however_written(secret: str) -> re.Pattern[str]:
+    """Finds a secret also where its letters are escaped, in time that grows with the text alone.
+
+    No backslash is taken back (`*+`), and a match begins at the first of several, so that none is looked at twice.
+    """
+    letters = re.findall(r"\\+|[^\\]", secret)  # several backslashes are found as any number of them
+    return re.compile(r"(?<!\\)" + "".join(map(_ways_to_write, letters)))
+
+
 def _ways_to_write(letter: str) -> str:
-    return rf"(?:\\*{re.escape(letter)}|\\+u00(?i:{ord(letter):02x}))"
+    code = rf"\\++u00(?i:{ord(letter[0]):02x})"
+    return rf"(?:(?:{code})+|\\++)" if letter[0] == "\\" else rf"(?:{code}|\\*+{re.escape(letter)})"
 
 
 def _count(usage: Any, name: str) -> int:
@@ -144,6 +156,8 @@ def _count(usage: Any, name: str) -> int:
 def _message(error: openai.APIStatusError) -> str:
     body = error.body
     if isinstance(body, dict):
-        inner = body.get("message") or body.get("error") or ""
-        return str(inner)
-    return str(body or "")
+        body = body.get("message") or body.get("error")
+    try:
+        return str(body or "")
+    except RecursionError:  # nested as deeply as JSON may be read, but not written
+        return "an error nested too deeply to show"

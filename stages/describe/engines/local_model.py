@@ -11,8 +11,10 @@ from typing import Any
 from cache.errors import UserError
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import OtherFiles, kept
+from pipeline.encoding import MOST_IN_A_ROW
 from pipeline.fingerprints import fingerprint_of
 from pipeline.hub_files import TRANSFORMERS, local_folder, weight_files
+from pipeline.problems import problem_of
 from pipeline.row_making import NotMade
 from stages.describe.budget import Budget, BudgetSpent, estimated_input
 from stages.describe.config import DescriptionConfig
@@ -88,8 +90,7 @@ class LocalModel:
         self, task: Task, batch: Callable[[], list[str] | None]
     ) -> Iterator[tuple[list[str], list[Reply] | NotMade]]:
         if self._cluster is None:
-            while captions := batch():
-                yield captions, self.replies(task, captions)
+            yield from each_answered(batch, lambda captions: self.replies(task, captions))
             return
         model = self.fingerprint()
         yield from self._cluster.run(
@@ -105,7 +106,13 @@ class LocalModel:
         if not most:
             return list(captions)
         room = most - (self._config.answer_limit or 0)
-        lengths = {one: self._model.length(task, one) for one in captions}
+        lengths: dict[str, int] = {}
+        for one in captions:
+            try:
+                lengths[one] = self._model.length(task, one)
+            except Exception as error:  # of a tokenizer
+                listener.failed(one, problem_of(error))
+        captions = list(lengths)
         fitting = [one for one in captions if lengths[one] <= room]
         if captions and not fitting:
             raise UserError(
@@ -119,6 +126,42 @@ class LocalModel:
                 )
                 listener.failed(one, reason)
         return fitting
+
+
+def each_answered(
+    batch: Callable[[], list[str] | None], replies: Callable[[list[str]], list[Reply]]
+) -> Iterator[tuple[list[str], list[Reply] | NotMade]]:
+    """Captions with what a model answers; one at which it fails costs no other, unless it fails at all it is given.
+
+    Args:
+        batch: the next captions, None if there are no more.
+        replies: of the model; one for each.
+
+    Raises:
+        Exception: that of the model, if it fails at all captions.
+    """
+    failed: Exception | None = None
+    in_a_row, worked = 0, False
+    while captions := batch():
+        try:
+            yield captions, replies(captions)
+            worked, in_a_row = True, 0
+            continue
+        except Exception as error:
+            failed = error
+        for one in captions:
+            try:
+                if len(captions) == 1:
+                    raise failed
+                yield [one], replies([one])
+                worked, in_a_row = True, 0
+            except Exception as error:
+                failed, reason, in_a_row = error, problem_of(error), in_a_row + 1
+                if in_a_row >= MOST_IN_A_ROW:
+                    raise
+                yield [one], NotMade(reason)
+    if failed is not None and not worked:
+        raise failed
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def asked_pause(headers: Mapping[str, str]) -> float | None:
         until = parsedate_to_datetime(value).timestamp()
         now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
         return max(0.0, until - now)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 

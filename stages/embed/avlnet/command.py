@@ -11,12 +11,11 @@ from cache.row_format import RowFormat
 from pipeline import layout
 from pipeline.cluster.running import cluster_named
 from pipeline.command_line import finish
-from pipeline.config.named import named
 from pipeline.fingerprints import digest_of, fingerprint_of
 from pipeline.operations.log import logged
 from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
 from pipeline.problems import Problems
-from stages.embed.avlnet.config import AvlNetConfig, load_avlnet_config
+from stages.embed.avlnet.config import AvlNetConfig, caption_sources, encoder_file, load_avlnet_config
 from stages.embed.avlnet.making import FeatureReader, SideLoader, network
 from stages.embed.command import BatchSize, CorpusName, Device, EncoderName
 from stages.embed.encoder import Modality
@@ -48,15 +47,18 @@ def embed_avlnet(
     net = network(config.checkpoint)
     if (net.shape.variant == "bi") != (config.words is None):
         remedy = "leave out `words`" if config.words else "name an encoder of word vectors as `words`"
-        raise UserError(f"{named('encoders', encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}.")
+        raise UserError(
+            f"{encoder_file(corpus, encoder)}: {config.checkpoint} is {NAMES[net.shape.variant]}: {remedy}."
+        )
     problems = Problems(STAGE, strict)
     lines, run, digest = [], uuid4().hex, digest_of(config.checkpoint)
+    sources = None if config.words is None else caption_sources(corpus, encoder)
     with cluster_named(cluster) as others:
         options = RunOptions(
             strict, keep_going, workers, batch_size, device, cluster=others, force=force, dry_run=dry_run
         )
         for side in net.shape.sides:
-            reader = FeatureReader(corpus, config, side, run)
+            reader = FeatureReader(corpus, config, side, run, sources if side.endswith("text") else None)
             side_rows = reader.side_rows()
             fingerprint, identity = fingerprint_of({**_identity(config, side), "features": side_rows.made_from})
             maker = row_maker(reader, SideLoader(config.checkpoint, digest, side, device), options)
@@ -71,6 +73,8 @@ def embed_avlnet(
     for path in layout.embeddings(corpus, encoder, "sound").parent.glob("*.zarr"):
         if path.stem not in net.shape.sides:  # of another variant that had this name
             remove(path)
+    if sources is not None:
+        lines[-1] += f"; texts of {', '.join(sorted(sources))}, which experiments read"
     problems.write(layout.problems(corpus, f"{STAGE}.{encoder}"))
     finish("\n".join(lines), len(problems), keep_going)
 

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cache.errors import UserError
+from pipeline import layout
+from pipeline.config.experiment import load_experiment
 from pipeline.config.named import named
-from pipeline.config.params import PARAMS, load_params
+from pipeline.config.params import PARAMS, AvlNetPlace, config_of, load_params, training_of
 from pipeline.config.records import Settings, read_yaml, validate
 
 FAMILY = "avlnet"
@@ -42,22 +44,64 @@ class AvlNetConfig(Settings):
 def load_avlnet_config(corpus: str, name: str) -> AvlNetConfig:
     """Reads the YAML of an encoder and checks that `params.yaml` feeds it what it reads.
 
+    Args:
+        corpus: which is embedded.
+        name: of a YAML in `configs/encoders/`; `CONFIG@TRAINING` for the weights that a training makes; or that of an
+            entry of `params.yaml` with a `config` and a `checkpoint` of its own.
+
     Raises:
         UserError: no such encoder, or it is of another family, or the two disagree.
     """
-    path = named("encoders", name)
+    where, wired = _wired(corpus, name)
+    path = _file(name, wired)
     options: dict[str, Any] = read_yaml(path)
     if options.get("family") != FAMILY:
         raise UserError(
             f"{path} is of family {options.get('family')!r}, not {FAMILY!r}: list it under `embeddings` of {PARAMS}."
         )
+    if path.stem != name:
+        training = training_of(name)
+        if wired is not None:
+            options["checkpoint"] = wired.checkpoint
+        elif training is not None:
+            options["checkpoint"] = layout.training(training) / "model.pth"
     config = validate(options, AvlNetConfig, path)
-    params = load_params()
-    for where, wired in {**params.avlnets, **params.text_avlnets}.items():
-        if (wired.corpus, wired.encoder) != (corpus, name):
-            continue
-        wanted = {"corpus": corpus, "encoder": name, **config.model_dump(mode="json", include=set(wired.reads()))}
-        if wired.model_dump(mode="json") != wanted or (config.words is not None) != ("words" in wanted):
-            group = "avlnets" if config.words is None else "text_avlnets"
-            raise UserError(f"{PARAMS} and {path} disagree: write `{where}: {wanted}` in `{group}`.")
+    if wired is None:
+        return config
+    wanted = {
+        "corpus": corpus,
+        "encoder": name,
+        "config": path.stem,
+        **config.model_dump(mode="json", include=set(wired.reads())),
+        "checkpoint": config.checkpoint.as_posix(),
+    }
+    there = {**wired.model_dump(mode="json"), "config": wired.options}
+    if there != wanted or (config.words is not None) != ("words" in wanted):
+        group = "avlnets" if config.words is None else "text_avlnets"
+        raise UserError(f"{PARAMS} and {path} disagree: write `{where}: {wanted}` in `{group}`.")
     return config
+
+
+def caption_sources(corpus: str, name: str) -> frozenset[str] | None:
+    """Caption sources that the experiments of `params.yaml` on an embedding read; None where there is none."""
+    read = [
+        one for one, wired in load_params().all_experiments().items() if (wired.corpus, wired.encoder) == (corpus, name)
+    ]
+    return frozenset(source for one in read for source in load_experiment(one).sources()) or None
+
+
+def encoder_file(corpus: str, name: str) -> Path:
+    """The YAML of an embedding's encoder."""
+    return _file(name, _wired(corpus, name)[1])
+
+
+def _file(name: str, wired: AvlNetPlace | None) -> Path:
+    return named("encoders", config_of(name) if wired is None else wired.options)
+
+
+def _wired(corpus: str, name: str) -> tuple[str, AvlNetPlace | None]:
+    """The entry of `params.yaml` for an embedding, and its key."""
+    for where, one in load_params().all_avlnets().items():
+        if (one.corpus, one.encoder) == (corpus, name):
+            return where, one
+    return "", None

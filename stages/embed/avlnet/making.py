@@ -30,12 +30,14 @@ class FeatureReader:
         config: of the encoder.
         side: `sound`, `picture`, `text` or `sound_text`.
         run: names the run, so that no process takes the features that another run has opened for those of this one.
+        sources: caption sources whose texts are embedded; None for all.
     """
 
     corpus: str
     config: AvlNetConfig
     side: str
     run: str
+    sources: frozenset[str] | None = None
 
     def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, Item]]:
         """Yields rows of one group with what the network is given."""
@@ -43,7 +45,7 @@ class FeatureReader:
 
     def side_rows(self) -> SideRows:
         """All rows of the side."""
-        return _opened(self.corpus, self.config, self.side, self.run)
+        return _opened(self.corpus, self.config, self.side, self.run, self.sources)
 
     def part(self, rows: Sequence[Row]) -> FeatureReader:
         """The same: any process can read all features."""
@@ -72,11 +74,13 @@ class SideLoader:
         Raises:
             UserError: it cannot be loaded, or is not the one that the run was planned with.
         """
-        from stages.embed.avlnet.tower import SideTower
+        from stages.embed.avlnet.tower import JoinedTower, SideTower
 
         device = pick_device(self.device)
         self._check()
-        tower = SideTower(getattr(network(self.checkpoint).to(device), self.side), device)
+        net = network(self.checkpoint).to(device)
+        joined = self.side == "sound_text"
+        tower = JoinedTower(net, device) if joined else SideTower(getattr(net, self.side), device)
         self._check()  # it may have been replaced meanwhile
         return tower, describe(device)
 
@@ -102,10 +106,10 @@ def _network(checkpoint: Path, digest: str) -> AvlNet:
 
 
 @lru_cache(4)
-def _opened(corpus: str, config: AvlNetConfig, side: str, run: str) -> SideRows:
-    return _features(corpus, config, run).of(side)
+def _opened(corpus: str, config: AvlNetConfig, side: str, run: str, sources: frozenset[str] | None) -> SideRows:
+    return _features(corpus, config, run, sources).of(side)
 
 
 @lru_cache(1)
-def _features(corpus: str, config: AvlNetConfig, run: str) -> FeatureSides:
-    return FeatureSides(corpus, config)
+def _features(corpus: str, config: AvlNetConfig, run: str, sources: frozenset[str] | None) -> FeatureSides:
+    return FeatureSides(corpus, config, sources)

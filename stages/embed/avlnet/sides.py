@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cache import tables as schemas
 from cache.keys import combined_key, pack
@@ -19,6 +21,8 @@ from stages.avlnet.pair_ids import pair_id
 from stages.embed.avlnet.config import AvlNetConfig
 
 ROWS_PER_GROUP = 16
+READ_TOGETHER = 16
+"""Sounds that are kept while threads read the texts of their clips."""
 Item = tuple[Sound | Floats, ...]
 
 
@@ -47,10 +51,12 @@ class FeatureSides:
     Args:
         corpus: whose clips and captions.
         config: of the encoder.
+        sources: caption sources whose texts are wanted; None for all.
     """
 
-    def __init__(self, corpus: str, config: AvlNetConfig) -> None:
-        self._corpus, self._config = corpus, config
+    def __init__(self, corpus: str, config: AvlNetConfig, sources: frozenset[str] | None = None) -> None:
+        self._corpus, self._config, self._sources = corpus, config, sources
+        self._read = lru_cache(READ_TOGETHER)(self._clip_sound)
         self._sound = FeatureRows(corpus, config.sound, "clips")
         self._pictures = [FeatureRows(corpus, one, "clips") for one in (config.flat, config.moving)]
         self._words = None if config.words is None else FeatureRows(corpus, config.words, "captions")
@@ -75,28 +81,36 @@ class FeatureSides:
 
     def _text_rows(self) -> SideRows:
         words = self._opened_words()
-        captions = schemas.read_table(layout.table(self._corpus, "captions"), schemas.CAPTIONS)["caption_id"].to_list()
-        keys = [(one, key) for one in captions if (key := words.key(one)) is not None]
+        keys = [(one, key) for one in self._captions() if (key := words.key(one)) is not None]
         return SideRows(_rows(keys), lambda id: (self._caption(id),), [words.fingerprint])
 
     def _sound_text_rows(self) -> SideRows:
         words, sound = self._opened_words(), self._sound
+        wanted = {one for one in self._captions() if one in words}
         pairs = schemas.read_table(layout.table(self._corpus, "pairs"), schemas.PAIRS)
         parts = {
             pair_id(clip, caption): (clip, caption)
             for clip, caption in pairs.select("clip_id", "caption_id").iter_rows()
-            if clip in sound and caption in words
+            if clip in sound and caption in wanted
         }
         keys = [(id, combined_key(sound.key(clip), words.key(caption))) for id, (clip, caption) in parts.items()]
 
         def item(id: str) -> Item:
             clip, caption = parts[id]
-            return self._clip_sound(clip), self._caption(caption)
+            return self._read(clip), self._caption(caption)
 
-        return SideRows(_rows(keys), item, [sound.fingerprint, words.fingerprint])
+        clips = {clip: number for number, clip in enumerate(dict.fromkeys(clip for clip, _ in parts.values()))}
+        groups = np.array([clips[clip] for clip, _ in parts.values()], np.int64)  # a clip's texts are read together
+        return SideRows(_rows(keys, groups), item, [sound.fingerprint, words.fingerprint])
+
+    def _captions(self) -> list[str]:
+        captions = schemas.read_table(layout.table(self._corpus, "captions"), schemas.CAPTIONS)
+        if self._sources is not None:
+            captions = captions.filter(pl.col("source").is_in(list(self._sources)))
+        return captions["caption_id"].to_list()
 
     def _clip_sound(self, clip: str) -> Sound:
-        return clip_sound(self._sound, clip, self._config.max_frames)
+        return replace(clip_sound(self._sound, clip, self._config.max_frames), key=self._sound.key(clip) or b"")
 
     def _caption(self, caption: str) -> Floats:
         return caption_words(self._opened_words(), caption, self._config.max_words)
@@ -106,6 +120,8 @@ class FeatureSides:
         return self._words
 
 
-def _rows(keys: list[tuple[str, bytes]]) -> WantedRows:
+def _rows(keys: list[tuple[str, bytes]], groups: NDArray[np.int64] | None = None) -> WantedRows:
     ids = pl.Series([id for id, _ in keys], dtype=pl.String)
-    return WantedRows(ids, pack([key for _, key in keys]), np.arange(len(keys)) // ROWS_PER_GROUP, ids)
+    if groups is None:
+        groups = np.arange(len(keys)) // ROWS_PER_GROUP
+    return WantedRows(ids, pack([key for _, key in keys]), groups, ids)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VERSION = 1  # raise it when a change of this code changes rows
 
+SAMPLE_RATE = 32_000
+
 
 class Config(EncoderConfig):
     """Options of the YAML.
@@ -47,7 +49,7 @@ class Wavcaps(Encoder[Config]):
     """Sound by HTS-AT, text by BERT."""
 
     dim = 1024
-    clip_input = AudioInput(32_000)
+    clip_input = AudioInput(SAMPLE_RATE)
 
     def clip_identity(self) -> dict[str, object]:
         """All that decides a clip's row."""
@@ -85,7 +87,7 @@ class Wavcaps(Encoder[Config]):
         return wavcaps.CaptionTower(weights, tokenizer, device, self.config.max_tokens, strips_punctuation)
 
     def _max_samples(self) -> int:
-        return int(self.config.max_length_s * self.clip_input.sample_rate)
+        return int(self.config.max_length_s * SAMPLE_RATE)
 
 
 ENCODER = Wavcaps

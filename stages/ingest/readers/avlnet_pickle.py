@@ -10,6 +10,7 @@ from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
 from pipeline.pickles.avlnet import ORIGIN, ClipPickles, PickledClip, published_files
+from pipeline.text.decoding import read_text
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Origin
 
 GIVEN, EVAL = "given", "eval"
@@ -18,18 +19,24 @@ GIVEN, EVAL = "given", "eval"
 def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     """Reads the pickles of `files.subsets`, each a subset of the corpus, and the list of videos.
 
-    All captions of a clip are the source `given`; the one that MSR-VTT is scored on is the first of them, and the
-    source `eval`.
+    All captions of a clip are the source `given`, equal ones as often as the file has them: training draws one at
+    random. The one that MSR-VTT is scored on is the source `eval`, and `given` too if the clip has no other.
 
     Raises:
         UserError: all files are missing, or one is damaged.
     """
     files, remarks = published_files(config, place.annotations)
     annotations = Annotations(remarks=remarks)
-    for subset, clip, new in ClipPickles(files):
+
+    def fault(where: str, reason: str) -> None:
+        annotations.faults.append((where, where, reason))
+
+    for subset, clip, new in ClipPickles(files, config.files.layout, fault):
         annotations.subsets.append((subset, "clip", clip.id))
         if new:
             _add(clip, annotations)
+    if annotations.faults and not annotations.clips:
+        raise UserError(annotations.faults[0][2])
     if config.files.videos:
         annotations.remarks += _compared(place.annotations / config.files.videos, annotations)
     return annotations
@@ -38,7 +45,7 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
 def _add(clip: PickledClip, annotations: Annotations) -> None:
     annotations.clips.append(AnnotatedClip(clip.id, origin=Origin(clip.video, clip.start_s, clip.stop_s)))
     scored = () if clip.eval_caption is None else (clip.eval_caption,)
-    for source, texts in ((GIVEN, dict.fromkeys((*scored, *clip.captions))), (EVAL, scored)):
+    for source, texts in ((GIVEN, clip.captions or scored), (EVAL, scored)):
         for number, text in enumerate(texts):
             id = f"{source}:{clip.id}" + (f":{number}" if number else "")
             annotations.captions.append(Caption(id, text, source))
@@ -47,11 +54,12 @@ def _add(clip: PickledClip, annotations: Annotations) -> None:
 
 def _compared(path: Path, annotations: Annotations) -> list[str]:
     """A remark if clips are of videos that the list of videos lacks."""
-    try:
-        names = _names(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return [f"the list of videos {path} is missing (get it from {ORIGIN})"]
-    except (OSError, ValueError) as error:
+    text = read_text(path, "list of videos").text
+    try:
+        names = _names(json.loads(text))
+    except (RecursionError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): fetch it again from {ORIGIN}.") from None
     videos = {clip.origin.video for clip in annotations.clips if clip.origin is not None}
     strange = sorted(videos - names)

@@ -1,4 +1,4 @@
-"""Reader `ego-mcq`: EgoMCQ on clips with sound, with the audio descriptions and subsets of A Sound Approach."""
+"""Reader `ego-mcq`: EgoMCQ, all of it or with the audio descriptions and subsets of A Sound Approach."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ EGO4D_RATE = 30
 """Frames per second that EgoVLP assumes in every video."""
 
 ORIGIN = "drive.google.com/drive/folders/1gWto7N5rh5nmbWl3JGYsH5wYFzmSBi6J"
+ALL_QUESTIONS = "egomcq.json"
+ORIGIN_OF_ALL = "github.com/showlab/EgoVLP, by `hearonce checkpoints fetch egomcq`"
+"""Of EgoVLP's own file, which has neither descriptions nor subsets."""
 
 
 def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
@@ -34,7 +37,8 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     """
     options, folder = config.files, place.annotations
     path = folder / options.name
-    entries, faults = read_questions(path, ORIGIN)
+    described = options.name != ALL_QUESTIONS
+    entries, faults = read_questions(path, ORIGIN if described else ORIGIN_OF_ALL)
     annotations = Annotations(faults=faults)
     moments = {moment.id: moment for entry in entries for moment in entry.choices}
     annotations.clips = _clips(open_place(place.media), moments.values(), options, annotations)
@@ -48,6 +52,7 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
         _add_source(annotations, GPT, [entry for entry in entries if entry.key in texts], texts)
     else:
         texts = {}
+    if described and not gpt.exists():
         annotations.remarks.append(f"no caption source `gpt`: {gpt} is missing (get it from {ORIGIN})")
     numbers: dict[tuple[object, ...], list[str]] = {}
     for entry in entries:

@@ -185,7 +185,7 @@ def test_archives_are_unpacked_on_demand_and_do_not_escape(site, catalogue, chec
     names = {"good": "good.tar.gz", "evil": "evil.tar.gz", "words": "words.bin.gz", "cut": "cut.tar.gz"}
     catalogue(**{key: {"file": file, "places": [{"url": f"{site.url}/{file}"}]} for key, file in names.items()})
     assert checkpoints("fetch", "good", "words", "--unpack")[0] == 0
-    assert Path("checkpoints/good/release/a.pth").read_bytes() == DATA
+    assert Path("checkpoints/good/a.pth").read_bytes() == DATA
     assert Path("checkpoints/words.bin").read_bytes() == DATA
     code, _, err = checkpoints("fetch", "evil", "--unpack")
     assert code == 2

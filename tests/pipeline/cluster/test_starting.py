@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from cluster_material import ended, folder_with_clusters, read_media, rows_of, store_in, variables, when
+from waiting import output_of, wait_until
 
 from cache.errors import UserError
 from pipeline.cluster.here import threads_environment, visible_gpus
@@ -82,8 +82,7 @@ def test_slurm_jobs_get_what_the_yaml_says_and_are_cancelled_at_the_end(slurm, t
     }
     with folder_with_clusters(tmp_path / "project", jobs=options), Cluster("jobs") as cluster:
         assert seen_by_workers(cluster, 1) <= {("4", "2", "2"), ("5", "2", "2")}
-        while cluster._open()[1].threads() < 2:
-            time.sleep(0.1)
+        wait_until(lambda: cluster._open()[1].threads() == 2, step_s=0.1)
         assert seen_by_workers(cluster, 40) == {("4", "2", "2"), ("5", "2", "2")}
         script = (slurm / "script").read_text()
     for line in (
@@ -128,8 +127,8 @@ def test_ctrl_c_commits_what_came_back_and_leaves_no_process_behind(tmp_path):
             text=True,
         )
         # as a terminal does: the whole group hears of it
-        when(lambda: sum(read_media(log).values()) >= 24, lambda: os.killpg(process.pid, signal.SIGINT), 120)
-        _, said = process.communicate(timeout=180)
+        when(lambda: sum(read_media(log).values()) >= 24, lambda: os.killpg(process.pid, signal.SIGINT))
+        _, said = output_of(process)
         assert process.returncode == EXIT_INTERRUPTED, said
         first, *others = [line for line in said.splitlines() if "/s, " not in line]  # the others tell progress
         assert first.startswith("cluster two: 2 workers, dashboard http://127.0.0.1:")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from interrupted_run import BATCH, FINGERPRINT, FORMAT, LONG, QUICK, ROWS, N, silent_wav
+from waiting import output_of
 
 from cache.errors import UserError
 from cache.places import LocalPlace
@@ -35,7 +36,7 @@ def test_what_is_computed_is_committed_and_a_long_decode_given_up(tmp_path, monk
     encoded = [int(process.stdout.readline()) for _ in range(QUICK)]
     process.send_signal(number)
     process.send_signal(number)  # a scheduler and a parent both pass it on
-    rest, said = process.communicate(timeout=60)
+    rest, said = output_of(process)
     assert process.returncode == 128 + number
     assert said.splitlines() == [
         "hearonce: interrupted; everything that was committed is kept, the next run goes on from there."
@@ -48,7 +49,7 @@ def test_what_is_computed_is_committed_and_a_long_decode_given_up(tmp_path, monk
     before = len(store)
     LONG.unlink()
     process = start("embed")
-    again, _ = process.communicate(timeout=60)
+    again, _ = output_of(process)
     assert process.returncode == 0
     assert f"{N} rows wanted, {before} found in cache, {N - before} computed, 0 failed" in again
     store.refresh()
@@ -60,12 +61,12 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path, monkeypatch):
     process = start("stubborn")
     assert [process.stdout.readline() for _ in range(2)] == ["asleep\n"] * 2
     pressed = 0
-    while process.poll() is None and pressed < 9:  # on a busy machine it may see two at the same moment
+    while process.poll() is None and pressed < 60:  # on a busy machine it may see two at the same moment
         process.send_signal(signal.SIGINT)
         pressed += 1
         with suppress(subprocess.TimeoutExpired):
             process.wait(interruption.SAME_S + 0.5)
-    assert 2 <= pressed < 9
+    assert 2 <= pressed < 60
     _, said = process.communicate()
     assert process.returncode == 130
     assert said == "hearonce: left at once; what was committed is kept.\n"

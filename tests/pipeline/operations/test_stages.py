@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from faults.material import everything
 from interrupted_run import silent_wav
 from media_samples import tone, write_media
+from waiting import output_of, wait_until
 
 MEDIA = 5
 PARAMS = "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
@@ -79,11 +79,9 @@ def test_extract_audio_gives_up_a_long_file_and_keeps_the_short_ones(corpus, hea
     command += "from stages.command_line import main; main()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, "-c", command], env=environment, stderr=subprocess.PIPE, text=True)
-    while len(list(Path(".hearonce/audio").rglob("*.json"))) < MEDIA:
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: len(list(Path(".hearonce/audio").rglob("*.json"))) >= MEDIA, process)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = output_of(process)
     assert process.returncode == 143
     assert said.splitlines()[-1].startswith("hearonce: interrupted;") and "Traceback" not in said
     assert len(list(Path(".hearonce/audio").rglob("*.flac"))) == MEDIA

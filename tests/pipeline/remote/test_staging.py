@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from misbehaving_server import Faults
+from waiting import FAR_OFF_S, wait_until
 
 from cache.digests import DigestMemory
 from cache.errors import UserError, WriteError
@@ -48,7 +49,7 @@ def test_a_file_is_fetched_once_however_many_threads_want_it(staging, site, tmp_
     files = publish(site, 3)
     site.pause_s = 0.02
     remembering = Staging(staging.room.folder, staging.room.most_bytes, DigestMemory(tmp_path / "digests.sqlite"))
-    together, started = threading.Barrier(12, timeout=20), []
+    together, started = threading.Barrier(12, timeout=FAR_OFF_S), []
 
     def read(number):
         time.sleep(0.02 * (number % 4))
@@ -92,7 +93,7 @@ def test_another_waits_for_room_until_a_file_is_let_go(staging, site):
         thread = threading.Thread(target=fetch_other)
         thread.start()
         assert not arrived.wait(0.4)
-    assert arrived.wait(5)
+    assert arrived.wait(FAR_OFF_S)
     thread.join()
     assert used(tight) <= SIZE + 10
 
@@ -110,7 +111,7 @@ def test_a_download_that_begins_anew_does_not_wait_for_one_who_waits_for_it(stag
             return staged.path.read_bytes()
 
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(fetch, range(2), timeout=20)) == [before[::-1], site.files["/1.mp4"]]
+        assert list(pool.map(fetch, range(2), timeout=FAR_OFF_S)) == [before[::-1], site.files["/1.mp4"]]
 
 
 def test_a_file_larger_than_the_bound_is_refused_before_it_comes(staging, site):
@@ -170,9 +171,7 @@ def kill_once(fulfilled, work):
     """Runs `work` in a process and kills it, as `kill -9` does, as soon as a condition is fulfilled."""
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
-    while not fulfilled():
-        assert process.is_alive()
-        time.sleep(0.01)
+    wait_until(fulfilled, process)
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -249,12 +248,11 @@ def test_a_signal_ends_downloads_and_those_who_wait_for_them(staging, site):
     """One download hangs in the network, another waits for the first one's room, a third for the first one's file."""
     files = publish(site, 2)
     staging = Staging(staging.room.folder, SIZE + 1)
-    site.pause_s = 60  # after the first 64 KiB
+    site.pause_s = FAR_OFF_S  # after the first 64 KiB
     begun = time.monotonic()
     with handled(), pytest.raises(Interrupted), ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(staging._obtain, file, None) for file in (files[0], files[0], files[1])]
-        while len(gets(site)) < 1:
-            time.sleep(0.01)
+        wait_until(lambda: len(gets(site)) >= 1)
         os.kill(os.getpid(), signal.SIGTERM)
     assert all(isinstance(one.exception(), Stopped) for one in waiting)
-    assert time.monotonic() - begun < 20 and names(staging) == []
+    assert time.monotonic() - begun < FAR_OFF_S and names(staging) == []

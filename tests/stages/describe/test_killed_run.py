@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import wait_until
 
 from cache.location import Store
 
@@ -26,9 +26,7 @@ def ended_by(corpora, kind: signal.Signals, n_requests: int) -> tuple[int, str, 
     corpora.config(endpoint={"concurrency": CONCURRENCY})
     corpora.server.pause_s = 0.05
     run = start()
-    while len(corpora.server.requests) < n_requests:
-        assert run.poll() is None
-        time.sleep(0.002)
+    wait_until(lambda: len(corpora.server.requests) >= n_requests, run, step_s=0.002)
     run.send_signal(kind)
     _, said = run.communicate()
     corpora.server.pause_s = 0

@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avlnet_samples import CORPUS, FLAT, MOVING, PICTURE, SOUND, VECTORS, WORDS, N, write_corpus
+from avlnet_samples import CORPUS, FLAT, MOVING, PICTURE, SOUND, VECTORS, WORDS, N, write_corpus, write_features
 
+from cache import tables
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
+from stages.avlnet.davenet import DaveNet
 from stages.avlnet.network import AvlNet
 from stages.avlnet.pair_ids import pair_id
 from stages.avlnet.shape import Shape
@@ -110,6 +112,108 @@ def test_a_second_run_computes_nothing(corpus, capsys):
     second = embed()
     assert capsys.readouterr().out.count(", 0 computed") == 2
     assert all(np.array_equal(first[side][id], row) for side, rows in second.items() for id, row in rows.items())
+
+
+def write_more_captions(n: int) -> None:
+    """n more captions of each clip, of another source, in another order than the clips."""
+    clips = tables.read_table(layout.table(CORPUS, "clips"), tables.CLIPS)["clip_id"].to_list()
+    captions = tables.read_table(layout.table(CORPUS, "captions"), tables.CAPTIONS)
+    pairs = tables.read_table(layout.table(CORPUS, "pairs"), tables.PAIRS)
+    more = [(f"m{k}:{clip}", clip) for k in range(n) for clip in clips]
+    captions = captions.vstack(
+        tables.table([{"caption_id": i, "text": i, "source": "more"} for i, _ in more], tables.CAPTIONS)
+    )
+    pairs = pairs.vstack(tables.table([{"clip_id": clip, "caption_id": i} for i, clip in more], tables.PAIRS))
+    tables.write_table(captions, tables.CAPTIONS, layout.table(CORPUS, "captions"))
+    tables.write_table(pairs, tables.PAIRS, layout.table(CORPUS, "pairs"))
+    random = np.random.default_rng(0)
+    rows = {one: random.standard_normal((5, WORDS)).astype(np.float32) for one in captions["caption_id"]}
+    write_features(VECTORS, "captions", rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_trunk_runs_once_for_a_clip_however_many_texts_it_has(corpus, monkeypatch, batch_size):
+    write_encoder("fused")
+    write_more_captions(4)
+    passes = []
+    trunk = DaveNet.forward
+    monkeypatch.setattr(DaveNet, "forward", lambda net, x: passes.append(len(x)) or trunk(net, x))
+    found = embed(batch_size=batch_size, workers=3)["sound_text"]
+    assert len(found) == 5 * (N - 1) and sum(passes) == N - 1
+    for caption in ("c5", "m0:5.mp4", "m3:5.mp4"):
+        row = straightforward("fused", "5.mp4", caption)["sound_text"]
+        np.testing.assert_allclose(found[pair_id("5.mp4", caption)], row, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["tri", "fused"])
+def test_only_texts_that_an_experiment_reads_are_embedded(corpus, variant, capsys):
+    write_encoder(variant)
+    write_more_captions(2)
+    side = "text" if variant == "tri" else "sound_text"
+    heard = N - (variant == "fused")  # one clip is silent
+    assert len(embed()[side]) == 3 * heard  # no experiment reads it
+    for source, count in (("given", 1), ("more", 2)):
+        folder = Path("configs/experiments/mine")
+        folder.mkdir(exist_ok=True)
+        (folder / f"mine-{source}.yaml").write_text(
+            f"corpus: mine\nencoders: [mine]\nprotocol: avlnet\ncaptions: {source}\n"
+        )
+        Path("params.yaml").write_text(
+            "corpora: {}\nembeddings: {}\nexperiments: {}\n"
+            f"avlnet_experiments: {{mine-{source}: {{corpus: mine, encoder: mine}}}}\n"
+        )
+        assert len(embed()[side]) == count * heard
+        assert f"; texts of {source}, which experiments read" in capsys.readouterr().out
+
+
+def test_equal_weights_are_equal_bytes(corpus):
+    """So that a training that is run again makes nothing after it run again."""
+    write_encoder("bi")
+    first = Path("net.pth").read_bytes()
+    write_encoder("bi")
+    assert Path("net.pth").read_bytes() == first
+
+
+def test_one_yaml_serves_several_trainings(corpus, capsys):
+    """`CONFIG@TRAINING`: other weights, other rows, artifacts of their own; equal weights, the same rows."""
+    write_encoder("bi")
+    for name in ("one", "other", "again"):
+        if name == "other":
+            write_encoder("bi", seed=1)
+        layout.training(name).mkdir(parents=True)
+        same = layout.training("one") / "model.pth" if name == "again" else "net.pth"
+        shutil.copy(same, layout.training(name) / "model.pth")
+    Path("net.pth").unlink()
+    found, fingerprints = {}, {}
+    for name in ("one", "other", "again"):
+        embed_avlnet(CORPUS, f"mine@{name}", device="cpu", workers=2)
+        artifact = open_artifact(layout.embeddings(CORPUS, f"mine@{name}", "picture"))
+        found[name] = artifact.numpy()
+        fingerprints[name] = artifact.description["fingerprint"]
+    assert not np.allclose(found["one"], found["other"])
+    assert fingerprints["one"] != fingerprints["other"] and fingerprints["one"] == fingerprints["again"]
+    assert np.array_equal(found["one"], found["again"])
+    said = capsys.readouterr().out
+    assert "mine@again" in said and ", 0 computed" in said.splitlines()[-1]
+    with pytest.raises(UserError, match=r"data/trainings/none/model\.pth"):
+        embed_avlnet(CORPUS, "mine@none", device="cpu")
+
+
+def test_an_entry_gives_the_checkpoint(corpus):
+    """Any file under any name, such as the state after an epoch."""
+    write_encoder("bi")
+    shutil.move("net.pth", "e3.pth")
+    features = f"sound: {SOUND}, flat: {FLAT}, moving: {MOVING}"
+    Path("params.yaml").write_text(
+        Path("params.yaml").read_text()
+        + f"avlnets:\n  x: {{corpus: mine, encoder: mine-e3, config: mine, checkpoint: e3.pth, {features}}}\n"
+    )
+    embed_avlnet(CORPUS, "mine-e3", device="cpu")
+    assert len(open_artifact(layout.embeddings(CORPUS, "mine-e3", "sound"))) == N - 1
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace(f"flat: {FLAT}", "flat: other"))
+    with pytest.raises(UserError, match="disagree: write `x: "):
+        embed_avlnet(CORPUS, "mine-e3", device="cpu")
 
 
 def test_padding_beyond_the_margin_is_left_out():

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 FAMILY_OF = {path.stem: read_yaml(path)["family"] for path in sorted((ROOT / "configs" / "encoders").glob("*.yaml"))}
 ENCODERS = [name for name, family in FAMILY_OF.items() if family != AVLNET]
 IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm", "silero-vad")
-WITHOUT_WEIGHTS = ("avlnet-spectrogram",)
+WITHOUT_WEIGHTS = ("avlnet-spectrogram", "audio-level")
 OF_ONE_SIDE = {"resnet152": "clips", "resnext101-3d": "clips", "word2vec": "captions"}
 OTHERS = {*IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_SIDE}
 

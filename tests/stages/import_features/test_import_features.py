@@ -101,8 +101,16 @@ def test_msrvtt_splits_that_overlap_and_the_captions_it_is_scored_on(official):
     assert len(read_subset("msrvtt", "train-7k")) == 3 and len(read_subset("msrvtt", "train-1k-a")) == 5
     assert read_subset("msrvtt", "test") == {"video5", "video6"}
     texts = table("msrvtt", "pairs").join(table("msrvtt", "captions"), on="caption_id")
-    assert texts.filter(clip_id="video1", source="given")["text"].to_list() == ["1 is seen", "a video of 1"]
-    assert texts.filter(clip_id="video6", source="given")["text"].to_list() == ["a video of 6", "6 is seen"]
+    assert texts.filter(clip_id="video1", source="given")["text"].to_list() == [
+        "1 is seen",
+        "a video of 1",
+        "1 is seen",
+    ]
+    assert texts.filter(clip_id="video6", source="given")["text"].to_list() == [
+        "6 is seen",
+        "a video of 6",
+        "6 is seen",
+    ]
     assert texts.filter(source="eval")["text"].to_list() == ["a video of 5", "a video of 6"]
 
 
@@ -212,3 +220,43 @@ def test_a_corpus_of_media_has_nothing_to_import(project):
     )
     with pytest.raises(UserError, match=r"'demo' has no published features \(its reader is 'folder'"):
         import_features("demo")
+
+
+def test_items_that_cannot_be_used_are_problems_and_the_others_are_imported(official):
+    """One item of a file is not the file: what is wrong with it is said, once, and the rest is there."""
+    folder, _ = official("crosstask", lambda folder: folder.mkdir(parents=True, exist_ok=True) or {})
+    path = folder / "crosstask_clips_val.pkl"
+    good = [avlnet_files.clip(number) for number in range(3)]
+    wrong_shape, wrong_audio = avlnet_files.clip(4), avlnet_files.clip(5)
+    wrong_shape["2d"], wrong_audio["audio"] = np.zeros(7, "f4"), np.zeros((3, 4), "f4")
+    path.write_bytes(pickle.dumps([good[0], {"2d": good[0]["2d"]}, "text", wrong_shape, good[1], wrong_audio, good[2]]))
+    ingest("crosstask", keep_going=True)
+    import_features("crosstask", keep_going=True)
+    kept = {"yc0", "yc1", "yc2", "yc5"}
+    assert kept <= set(table("crosstask", "clips")["clip_id"]) and "yc4" not in set(
+        table("crosstask", "clips")["clip_id"]
+    )
+    for stage, more in (("ingest", 0), ("import_features", 1)):
+        reasons = schemas.read_table(layout.problems("crosstask", stage), schemas.PROBLEMS)["reason"].to_list()
+        assert len(reasons) == 3 + more
+        assert sum("is no dict with an `id`" in one for one in reasons) == 2
+        assert sum("item 3 has resnet152 of shape (7,)" in one for one in reasons) == 1
+        assert sum("item 5 has avlnet-spectrogram of shape" in one for one in reasons) == more
+
+
+@pytest.mark.parametrize("command", [ingest, import_features])
+def test_a_pickle_of_another_corpus_under_the_right_name_is_refused(official, command):
+    folder, _ = official("youcook2", avlnet_files.youcook)
+    other = folder.parent / "other"
+    avlnet_files.msrvtt(other)
+    for name in ("msrvtt_train.pkl", "msrvtt_jsfusion_test.pkl"):
+        (folder / "youcook_train_audio.pkl").write_bytes((other / name).read_bytes())
+        with pytest.raises(
+            UserError, match=r"youcook_train_audio\.pkl item 0 is of MSR-VTT .*put the corpus's own file"
+        ):
+            command("youcook2")
+    folder, _ = official("msrvtt", avlnet_files.msrvtt)
+    avlnet_files.youcook(other)
+    (folder / "msrvtt_train.pkl").write_bytes((other / "youcook_val_audio.pkl").read_bytes())
+    with pytest.raises(UserError, match=r"msrvtt_train\.pkl item 0 is of YouCook2 or a corpus like it"):
+        command("msrvtt")

@@ -39,6 +39,19 @@ def test_captions_from_text_files(folder):
     assert [one.captions for one in found.segments] == [(), ("a dog barks", "a dog"), ()]
 
 
+def test_texts_that_cannot_be_read_are_problems(folder):
+    (folder / "a.txt").write_bytes("ein Hund läuft\n".encode("windows-1252"))
+    (folder / "b dog.txt").write_text("fine\ncaf\ufffd\n")
+    (folder / "c.txt").write_bytes("läuft\n".encode("utf-16"))
+    (folder / "sub" / "c.mkv").rename(folder / "c.mkv")
+    found = read_folder(folder, captions_from="text")
+    assert [one.captions for one in found.segments] == [(), ("fine",), ("läuft",)]
+    assert [(id, "no UTF-8" in reason or "line 2" in reason) for id, _, reason in found.faults] == [
+        ("a.WAV", True),
+        ("b dog.mp4", True),
+    ]
+
+
 def test_captions_from_subtitles(folder):
     (folder / "b dog.en.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nwoof\n")
     (folder / "a.vtt").write_text("broken")
@@ -57,6 +70,22 @@ def test_subtitles_may_lie_elsewhere(folder):
         (folder / "subtitles" / "c.srt").write_text("00:00:01,000 --> 00:00:02,000\nwoof\n")
         found = read_folder(folder, place, captions_from="subtitles")
         assert found.segments[2].captions == ("woof",)
+
+
+def test_subtitles_that_are_given_belong_to_a_medium_of_their_name(folder):
+    (folder / "subtitles").mkdir()
+    for name, n_captions in (("c.en.srt", 1), ("other.srt", 0)):
+        (folder / "subtitles" / name).write_text("00:00:01,000 --> 00:00:02,000\nwoof\n")
+        found = read_folder(folder, f"subtitles/{name}", captions_from="subtitles")
+        assert sum(len(one.captions) for one in found.segments) == n_captions
+        assert any("named after none of the media" in one for one in found.remarks) == (not n_captions)
+
+
+def test_srt_comes_before_other_kinds(folder):
+    (folder / "a.ass").write_text("[Events]\nDialogue: 0,0:00:01.00,0:00:02.00,,,0,0,0,,ass\n")
+    assert read_folder(folder, captions_from="subtitles").segments[0].captions == ("ass",)
+    (folder / "a.srt").write_text("00:00:01,000 --> 00:00:02,000\nsrt\n")
+    assert read_folder(folder, captions_from="subtitles").segments[0].captions == ("srt",)
 
 
 def test_a_listing_chooses_the_media(folder):

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from media_samples import numbered_frames, tone, write_media
@@ -93,3 +94,30 @@ def test_mistakes_are_said(videos, tmp_path):
         start(videos, captions=videos / "captions.xlsx")
     with pytest.raises(UserError, match="is no name for a corpus"):
         start(videos, name="Über Videos")
+
+
+def test_rows_that_cannot_be_used_are_said_by_init_and_ingest_alike(videos, hearonce):
+    (videos / "captions.jsonl").write_text(
+        '{"file": "dog.mp4", "caption": "a party \\ud83c"}\n{"file": "cat.wav", "caption": "a cat"}\n{\n'
+    )
+    code, said, _ = hearonce("init", videos, "--name", "mine")
+    assert code == 0 and "line 1: the text holds U+D83C" in said and "line 3: is no JSON object" in said
+    code, _, errors = hearonce("ingest", "mine")
+    assert code == 3, errors
+    found = pl.read_parquet("data/problems/mine/ingest.parquet")["reason"].to_list()
+    assert [reason.split(":")[0] for reason in found] == ["line 3", "line 1"]
+    assert pl.read_parquet("data/tables/mine/captions.parquet")["text"].to_list() == ["a cat"]
+
+
+def test_no_known_caption_column_is_said(videos, capsys):
+    (videos / "captions.csv").write_text("file,label\ndog.mp4,a dog\n")
+    start(videos, name="mine")
+    assert "no caption column is known in" in capsys.readouterr().out
+
+
+def test_captions_that_are_no_file_are_said(videos):
+    os.mkfifo(videos / "captions.csv")
+    with pytest.raises(UserError, match=r"captions\.csv is a pipe: give a regular file"):
+        start(videos, name="mine")
+    with pytest.raises(UserError, match=r"captions\.csv is a pipe: give a regular file"):
+        start(videos, name="mine", captions=videos / "captions.csv")

@@ -54,6 +54,26 @@ def test_multiple_choice_is_judged_by_accuracy_in_both_groups():
     assert subsets.metric == "accuracy"
 
 
+def test_variants_of_avlnet_have_tables_of_their_own_with_the_published_direction_first():
+    def result(name, first, second, value, **changes):
+        row = {"R@1": value, "R@5": value, "R@10": value, "MedR": 2.0}
+        metrics = {one: {second: row, first: row} for one in ("all", "val")}
+        return instances(name, 0.0, protocol="avlnet", metrics=metrics, **changes)
+
+    zero_shot = result("zero-shot", "sound_to_picture", "picture_to_sound", 10.0)
+    published = {"val": {"sound_to_picture": {"R@1": 33.0}}}
+    tuned = result("tuned", "sound_to_picture", "picture_to_sound", 30.0, paper=published)
+    fused = result("fused", "sound_text_to_picture", "picture_to_sound_text", 50.0)
+    whole, subsets, whole_fused, subsets_fused = overviews([zero_shot, fused, tuned])
+    assert [row.name for row in whole.rows] == ["zero-shot", "tuned"]
+    assert [row.name for row in whole_fused.rows] == ["fused"]
+    assert [one.group for one in whole.columns][::4] == ["Audio → video", "Video → audio"]
+    assert [one.group for one in whole_fused.columns][::4] == ["Text + audio → video", "Video → text + audio"]
+    assert [(one.subset, one.direction) for one in subsets_fused.columns] == [("val", "sound_text_to_picture")]
+    assert [cell.value for cell in subsets.rows[1].cells] == [30.0, 30.0]
+    assert subsets.rows[1].cells[0].paper == 33.0 and subsets.rows[0].cells[0].paper is None
+
+
 def test_seeds_share_a_row_of_mean_and_sample_deviation():
     values = [0.1, 0.2, 0.6]
     seeds = [instances(f"seed {n}", value, seeds_of="tuned") for n, value in enumerate(values)]

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from waiting import FAR_OFF_S
 
 from stages.score import blocks
 
@@ -23,7 +24,7 @@ def test_every_block_is_worked_on_once_by_as_many_threads_as_cores(cores, monkey
     done = []
 
     def work(rows):
-        together.wait(timeout=30)
+        together.wait(timeout=FAR_OFF_S)
         done.extend(range(24)[rows])
 
     blocks.each_block(work, 24, 3)

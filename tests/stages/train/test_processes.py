@@ -1,5 +1,6 @@
 """What does not depend on how many processes train, on parts of batches, and on kills."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -7,13 +8,19 @@ import sys
 from pathlib import Path
 
 import global_step as worker
+import numpy as np
 import pytest
 import torch
 from avlnet_samples import losses, run, states, write_corpus, write_training
 from training_processes import start, start_together, train_until_killed
 
 from pipeline import layout
+from stages.avlnet.loss import avlnet_loss
+from stages.avlnet.network import AvlNet
+from stages.train.batches import share
+from stages.train.config import TrainingConfig
 from stages.train.processes import Processes
+from stages.train.step import Stepper
 
 COMMAND = [str(Path(sys.executable).with_name("hearonce")), "train"]
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1", "HEARONCE_DEVICE": "cpu"}
@@ -32,14 +39,17 @@ def assert_same(found, wanted, tolerance=1e-5):
             torch.testing.assert_close(found["state"][name], value, rtol=tolerance, atol=tolerance)
 
 
-def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path):
-    """Loss, gradients and the statistics of batch normalisation."""
+@pytest.mark.parametrize("parts", [1, 2])
+def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path, parts):
+    """Loss, gradients and the statistics of batch normalisation, in as many parts."""
     out = tmp_path / "found.pt"
-    processes = start_together(2, worker.step_on_a_share, out)
+    processes = start_together(2, worker.step_on_a_share, out, parts)
     for one in processes:
         one.join(300)
     assert [one.exitcode for one in processes] == [0, 0]
-    assert_same(torch.load(out, weights_only=True), worker.step(ALONE, [worker.batch()]))
+    n = worker.N // parts
+    alone = worker.step(ALONE, [worker.batch(slice(i * n, (i + 1) * n)) for i in range(parts)], accumulate=parts)
+    assert_same(torch.load(out, weights_only=True), alone, tolerance=1e-5 if parts == 1 else 1e-4)
 
 
 def test_parts_give_the_gradient_of_the_whole_loss(monkeypatch):
@@ -60,16 +70,57 @@ def test_parts_give_the_gradient_of_the_whole_loss(monkeypatch):
     assert whole["loss"] > 0
 
 
-def test_parts_count_once_in_the_running_statistics():
-    parts = worker.step(ALONE, [worker.batch(slice(0, 4)), worker.batch(slice(4, 8))], accumulate=2)
-    assert parts["state"]["DAVEnet.bn1.num_batches_tracked"] == 2
+def test_parts_normalise_as_the_gpus_of_data_parallel_do():
+    """A replica per part, of which the first shares its running statistics with the network; one loss over all."""
+    parts = [worker.batch(slice(0, 4)), worker.batch(slice(4, 8))]
+    found = worker.step(ALONE, parts, accumulate=2)
+    torch.manual_seed(0)
+    net = AvlNet(worker.SHAPE).train()
+    replica = copy.deepcopy(net)
+    for own, shared in zip(replica.modules(), net.modules(), strict=True):
+        own._parameters.update(shared._parameters)
+    sides = [one(*part.inputs(ALONE.device)) for one, part in zip((net, replica), parts, strict=True)]
+    loss = avlnet_loss(tuple(torch.cat(rows) for rows in zip(*sides, strict=True)))
+    loss.backward()
+    gradients = {name: one.grad for name, one in net.named_parameters() if one.grad is not None}
+    assert_same(found, {"loss": loss, "gradients": gradients, "state": net.state_dict()}, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
+def test_in_mode_eval_parts_are_the_whole_batch():
+    whole = worker.step(ALONE, [worker.batch()], mode="eval")
+    parts = worker.step(ALONE, [worker.batch(slice(n, n + 2)) for n in range(0, 8, 2)], mode="eval", accumulate=4)
+    assert_same(parts, whole)
+    assert whole["state"]["DAVEnet.bn1.num_batches_tracked"] == 0
+
+
+def test_parts_are_the_same_for_any_number_of_processes():
+    batch = np.arange(24)
+    alone = share(batch, 0, 1, 3)
+    shares = [share(batch, rank, 4, 3) for rank in range(4)]
+    for part in range(3):
+        np.testing.assert_array_equal(np.concatenate([one[part] for one in shares]), alone[part])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_stays_near(precision):
     wanted, found = worker.step(ALONE, [worker.batch()]), worker.step(ALONE, [worker.batch()], precision=precision)
     assert found["loss"].item() == pytest.approx(wanted["loss"].item(), rel=0.05)
     assert all(one.dtype == torch.float32 for one in found["gradients"].values())
+
+
+def test_gradients_that_overflow_in_fp16_cost_a_step_and_lower_the_scale():
+    net = AvlNet(worker.SHAPE).train()
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    config = TrainingConfig(corpus="mine", variant="tri", words="word2vec", precision="fp16", lr=0.1)
+    stepper = Stepper(net, config, ALONE)
+    stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    stepper.step([worker.batch()])
+    assert all(torch.equal(value, before[name]) for name, value in net.named_parameters())
+    assert stepper.scaler.get_scale() == 2.0**39
+    for _ in range(30):
+        stepper.step([worker.batch()])
+    assert not all(torch.equal(value, before[name]) for name, value in net.named_parameters())
+    assert all(value.isfinite().all() for value in net.parameters())
 
 
 def test_two_processes_follow_the_curve_of_one(corpus):

@@ -13,13 +13,16 @@ from stages.train.config import load_training
 from stages.train.features import CachedFeatures
 
 
-@pytest.mark.parametrize("variant", ["bi", "tri", "fused"])
-def test_a_training_lowers_its_loss_and_leaves_weights_and_metrics(corpus, variant):
+@pytest.mark.parametrize(("variant", "mode"), [("bi", "eval"), ("tri", "train"), ("fused", "train")])
+def test_a_training_lowers_its_loss_and_leaves_weights_and_metrics(corpus, variant, mode):
     text = {} if variant == "bi" else {"words": VECTORS}
-    write_training(variant=variant, epochs=12, lr=1e-2, lr_decay=1.0, evaluate_on="few", **text)
+    write_training(variant=variant, mode=mode, epochs=12, lr=1e-2, lr_decay=1.0, evaluate_on="few", **text)
     curve, metrics = run()
     assert len(curve) == 12 * 2 and sum(curve[-2:]) < 0.8 * sum(curve[:2])
-    assert load_avlnet(layout.training("small") / "model.pth").shape.variant == variant
+    net = load_avlnet(layout.training("small") / "model.pth")
+    assert net.shape.variant == variant
+    assert net.DAVEnet.bn1.num_batches_tracked == (0 if mode == "eval" else 24)
+    assert torch.equal(net.DAVEnet.bn1.running_mean, torch.zeros(8)) == (mode == "eval")
     assert len(metrics["evaluation"]) == 2 and metrics["step"] == 24
     assert not states()
 
@@ -74,6 +77,47 @@ def test_params_must_feed_what_the_training_reads(corpus):
     Path("params.yaml").write_text(f"{params}trainings: {{small: {features}}}\n")
     with pytest.raises(UserError, match="disagree on training 'small'"):
         run()
+
+
+def test_the_mode_is_as_published_unless_it_is_given(corpus):
+    write_training("clips", evaluate_on="few"), write_training("alone")
+    write_training("windows", windows="{frames: 64}", evaluate_on="few"), write_training("given", mode="train")
+    modes = [load_training(name).mode for name in ("clips", "alone", "windows", "given")]
+    assert modes == ["eval", "eval", "train", "train"]
+    write_training("unknown", mode="evaluation")
+    with pytest.raises(UserError, match="mode"):
+        load_training("unknown")
+
+
+def test_weights_to_start_from_that_lack_are_told_before_anything_is_read(corpus):
+    write_training(start="data/trainings/first/model.pth", sound="not-there")
+    with pytest.raises(UserError, match=r"starts from data/trainings/first/model.pth, .*run `hearonce train first`"):
+        run()
+    write_training(start="checkpoints/mine.pth", sound="not-there")
+    with pytest.raises(UserError, match=r"checkpoints/mine.pth: correct the path in configs/trainings/mine/small.yaml"):
+        run()
+    write_training(start="checkpoints/AVLnet_release_models/AVLnet_release.pth")
+    with pytest.raises(UserError, match=r"run `hearonce checkpoints fetch AVLnet_release_models --unpack`"):
+        run()
+    torch.save({"fc.weight": torch.zeros(2, 2)}, "other.pth")
+    write_training(start="other.pth")
+    with pytest.raises(UserError, match=r"other.pth is no checkpoint of AVLnet .*name another file"):
+        run()
+
+
+def test_the_file_of_mixed_precision_is_one_to_start_from(corpus):
+    """`amp_checkpoint.pt`: {net, optimizer, amp}, as the original saves it beside the weights."""
+    write_training("first", epochs=1)
+    run("first")
+    weights = torch.load(layout.training("first") / "model.pth", weights_only=True)
+    amp = {"loss_scaler0": {"loss_scale": 65536.0, "unskipped": 3}}
+    torch.save(
+        {"net": weights, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]}, "amp": amp}, "amp_checkpoint.pt"
+    )
+    assert load_avlnet(Path("amp_checkpoint.pt")).shape.dim == 8
+    write_training("plain", start=layout.training("first") / "model.pth", epochs=1)
+    write_training("wrapped", start="amp_checkpoint.pt", epochs=1)
+    assert run("plain")[0] == run("wrapped")[0]
 
 
 def test_a_damaged_state_is_told(corpus):

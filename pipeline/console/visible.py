@@ -1,0 +1,99 @@
+r"""Text from outside (file names, captions, answers of servers) as it may be shown: control characters as escapes.
+
+A terminal obeys escape sequences, and letters that turn the direction of writing make `gpj.exe` of `exe.jpg`. All that
+is printed while `visible_streams` lasts is shown so; what rich draws, which has escapes of its own, passes by them and
+takes its texts through `visible`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_JOINERS = "\u200c\u200d"  # between letters of some scripts, and between the parts of an emoji
+_BREAKS = "\n\t"
+_FORMAT = (
+    "\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0001\U000e0020-\U000e007f"
+)  # of the categories Cf (but for the joiners), Zl and Zp
+_CONTROL = re.compile(f"[\0-\x1f\x7f-\x9f\ud800-\udfff{_FORMAT}]")
+_BUT_BREAKS = re.compile(f"[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff{_FORMAT}]")
+_IN_JSON = re.compile(f"[\x7f-\x9f\ud800-\udfff{_FORMAT}]")  # the others are escaped by JSON itself
+
+
+def visible(text: object, breaks: bool = False) -> str:
+    r"""The text with `\x1b`, `\n`, `\u202e` and the like where the characters stood.
+
+    Args:
+        text: anything with a text.
+        breaks: leave line feeds and tabs.
+    """
+    return (_BUT_BREAKS if breaks else _CONTROL).sub(_escape, str(text))
+
+
+def visible_json(value: Any, **how: Any) -> str:
+    """`json.dumps` with such characters as JSON's own escapes: another spelling of the same value."""
+    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f"), json.dumps(value, **how))
+
+
+@contextmanager
+def visible_streams() -> Iterator[None]:
+    """Within the block, what is printed to standard output and error is `visible`, line feeds and tabs left."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_Visible(one) for one in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Visible(io.TextIOBase):
+    """A text stream in front of another.
+
+    Attributes:
+        rich_proxied_file: where rich writes, which looks for this name.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.rich_proxied_file = getattr(stream, "rich_proxied_file", stream)
+
+    def write(self, text: str) -> int:
+        self._stream.write(visible(text, breaks=True))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """The stream behind stays open: it is not ours."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return str(self._stream.encoding)
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return getattr(self._stream, "errors", None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()

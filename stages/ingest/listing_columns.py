@@ -1,0 +1,112 @@
+"""Which columns of a caption table hold what: by the names that published corpora and people give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache.errors import UserError
+from pipeline.suggest import did_you_mean
+
+PATHS = (
+    "file_path",
+    "filepath",
+    "fname",
+    "audio_path",
+    "video_path",
+    "media_path",
+    "audio_file",
+    "video_file",
+    "media_file",
+)
+FILE = (
+    "file",
+    "path",
+    "media",
+    "video",
+    "audio",
+    "filename",
+    "file_name",
+    "url",
+    "file_path",
+    "filepath",
+    "fname",
+    *PATHS,
+)
+ID = ("youtube_id", "ytid", "audiocap_id", "video_id", "audio_id", "sound_id", "clip_id", "id")
+"""Columns that name media without their endings; taken where there is no column of files."""
+CAPTION = ("caption", "text", "description", "sentence", "captions")
+START = ("start", "start_s", "start_time", "begin")
+STOP = ("stop", "stop_s", "end", "end_s", "stop_time", "end_time")
+
+_NUMBERED = re.compile(r"(caption|text|description|sentence)s?[ _-]?\d{1,3}")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of the columns of a table.
+
+    Attributes:
+        files: columns that may name the medium: one of files, or all of ids.
+        captions: in their order; Clotho has five.
+        start: of the clip's start, None if there is none.
+        stop: of its end.
+    """
+
+    files: tuple[int, ...]
+    captions: tuple[int, ...]
+    start: int | None
+    stop: int | None
+
+
+def known(names: Sequence[str]) -> int:
+    """How many names of columns are known here."""
+    return sum(is_known(_plain(name)) for name in names)
+
+
+def is_known(name: str) -> bool:
+    """Whether a column of this name (small letters, no spaces around it) is used."""
+    return name in FILE + ID + CAPTION + START + STOP or _NUMBERED.fullmatch(name) is not None
+
+
+def columns_of(names: Sequence[str], path: Path) -> Columns:
+    """The columns of a table with these names, the first known name of each kind winning.
+
+    Raises:
+        UserError: there is no column that names files, or a column stands there twice.
+    """
+    plain = [_plain(name) for name in names]
+    files = _first(plain, FILE, path) or tuple(k for name in ID for k in _first(plain, (name,), path))
+    if not files:
+        near = {name: did_you_mean(name, ["file", "caption", "start", "stop"]) for name in plain if name}
+        guess = " ".join(f"{name!r}: {meant}" for name, meant in near.items())
+        raise UserError(f"{path} has no column `file` that names the media file of each row. {guess}".strip())
+    captions: list[int] = []
+    for base in CAPTION:
+        captions = [k for k, name in enumerate(plain) if name == base or _base(name) == base]
+        if captions:
+            break
+    start, stop = (_first(plain, aliases, path) for aliases in (START, STOP))
+    return Columns(files, tuple(captions), start[0] if start else None, stop[0] if stop else None)
+
+
+def _first(plain: list[str], aliases: Sequence[str], path: Path) -> tuple[int, ...]:
+    """The column of the first alias that is there."""
+    for alias in aliases:
+        found = [k for k, name in enumerate(plain) if name == alias]
+        if len(found) > 1:
+            raise UserError(f"{path} has {len(found)} columns {alias!r}: remove or rename all but one.")
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _base(name: str) -> str:
+    match = _NUMBERED.fullmatch(name)
+    return match[1] if match else ""
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()

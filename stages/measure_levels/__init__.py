@@ -1,0 +1,1 @@
+"""Stage `measure_levels`: how loud each clip is, and which clips are silent."""

@@ -1,0 +1,252 @@
+from pathlib import Path
+
+import pytest
+
+from cache.errors import UserError
+from pipeline.checkpoints.catalogue import load_catalogue
+from pipeline.checkpoints.hint import official_annotations
+from pipeline.config.experiment import load_experiment
+from pipeline.config.named import CONFIGS
+from pipeline.config.params import Params, load_params
+from stages.add.command import add
+from stages.check import check
+from stages.train.config import load_training
+
+PARAMS = """# a remark that stays
+corpora: {}
+
+# Embeddings of all kinds.
+embeddings: {}
+experiments: {}
+fusions: {}
+"""
+WEIGHTS = "checkpoints/AVLnet_release_models/AVLnet_release.pth"
+CORPORA = ("epic-mir", "epic-sounds", "ego-mcq")
+
+
+@pytest.fixture
+def folders(project):
+    Path("params.yaml").write_text(PARAMS)
+    for name in ("media", "annotations"):
+        Path(name).mkdir()
+    return {"media": Path("media"), "annotations": Path("annotations")}
+
+
+def test_shipped_corpora_are_added_with_all_that_belongs_to_them(folders, capsys):
+    for corpus in CORPORA:
+        add(corpus, **folders)
+    said = capsys.readouterr().out
+    fetched = [
+        line.split("checkpoints fetch ")[1].split() for line in said.splitlines() if "checkpoints fetch " in line
+    ]
+    assert len(fetched) == 3
+    for names in fetched:
+        assert {"630k-audioset-fusion-best", "egovlp", "HTSAT-BERT-FT-Clotho", "roberta-base"} <= set(names)
+    assert "egovlp_mir" in fetched[0]
+    check()
+    params = load_params()
+    for corpus in CORPORA:
+        shipped = {path.stem for path in (CONFIGS / "experiments" / corpus).glob("*.yaml")}
+        assert set(params.experiments_of(corpus)) == shipped
+    assert {name for name in params.subsets if name.startswith("ego")} == {
+        f"ego-mcq-{one}" for one in ("low", "moderate", "high")
+    }
+    assert params.model_fields_set == set(Params.model_fields)  # dvc.yaml cannot do without any
+    text = Path("params.yaml").read_text()
+    assert text.startswith("# a remark that stays\n") and "# Embeddings of all kinds." in text
+    assert "  epic-mir-wavcaps: {corpus: epic-mir, encoder: wavcaps}\n" in text
+
+
+def test_a_second_time_changes_nothing_and_more_experiments_are_added(folders, capsys):
+    add("ego-mcq", **folders, experiments=["*clotho-gpt", "ego-mcq-egovlp"])
+    text = Path("params.yaml").read_text()
+    assert load_params().experiments_of("ego-mcq") == [
+        "ego-mcq-egovlp",
+        "ego-mcq-wavcaps-clotho-gpt",
+        "ego-mcq-egovlp-wavcaps-clotho-gpt",
+    ]
+    add("ego-mcq", experiments=["ego-mcq-egovlp"])
+    assert Path("params.yaml").read_text() == text
+    add("ego-mcq", experiments=["ego-mcq-wavcaps-clotho-visual"])
+    assert len(load_params().experiments_of("ego-mcq")) == 4
+    assert "1 experiment, 3 subsets in params.yaml (1 new entry)" in capsys.readouterr().out
+
+
+def test_a_corpus_that_has_moved_keeps_its_experiments(folders):
+    add("ego-mcq", **folders, experiments=["ego-mcq-egovlp"])
+    Path("elsewhere").mkdir()
+    add("ego-mcq", media=Path("elsewhere"), experiments=["ego-mcq-egovlp"])
+    place = load_params().corpora["ego-mcq"]
+    assert (place.media, place.annotations) == (Path("elsewhere"), Path("annotations"))
+
+
+def test_what_is_there_is_not_asked_for(folders, capsys):
+    Path("checkpoints/distilbert-base-uncased").mkdir(parents=True)
+    Path("checkpoints/egovlp.pth").touch()
+    for _, files in official_annotations("epic-mir").values():
+        for one in files:
+            (folders["annotations"] / one).parent.mkdir(exist_ok=True)
+            (folders["annotations"] / one).touch()
+    add("epic-mir", **folders, experiments=["epic-mir-egovlp"])
+    assert "fetch" not in capsys.readouterr().out
+    Path("checkpoints/egovlp.pth").unlink()
+    add("epic-mir", experiments=["epic-mir-egovlp"])
+    assert "hearonce checkpoints fetch egovlp\n" in capsys.readouterr().out
+
+
+def test_what_needs_a_file_that_no_command_fetches_is_left_out(folders, capsys):
+    encoder = Path("configs/encoders/egovlp-mir.yaml")
+    encoder.write_text(encoder.read_text().replace("checkpoints/egovlp_mir.pth", "checkpoints/mine.pth"))
+    add("epic-mir", **folders)
+    assert "epic-mir-egovlp-finetuned is left out: checkpoints/mine.pth is missing" in capsys.readouterr().out
+    assert "epic-mir-egovlp-finetuned" not in load_params().experiments
+    add("epic-mir", experiments=["epic-mir-egovlp-finetuned"])
+    assert "epic-mir-egovlp-finetuned" in load_params().experiments
+    Path("checkpoints").mkdir()
+    Path("checkpoints/mine.pth").touch()
+    add("epic-mir")
+    assert "left out" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("corpus", "more", "message"),
+    [
+        ("epic-mri", {}, "No corpus 'epic-mri' .*did you mean 'epic-mir'"),
+        ("epic-mir", {"media": None}, "does not say yet where 'epic-mir' lies: add --media FOLDER"),
+        ("epic-mir", {"annotations": Path("nowhere")}, "annotations folder nowhere does not exist"),
+        ("epic-mir", {"experiments": ["epic-mir-wavcap-gpt"]}, "did you mean 'epic-mir-wavcaps-gpt'"),
+    ],
+)
+def test_mistakes_are_said_and_nothing_is_written(folders, corpus, more, message):
+    with pytest.raises(UserError, match=message):
+        add(corpus, **{**folders, **more})
+    assert Path("params.yaml").read_text() == PARAMS
+
+
+def test_a_name_taken_by_something_else_is_not_overwritten(folders):
+    taken = PARAMS.replace("embeddings: {}", "embeddings: {epic-mir-egovlp-16f: {corpus: epic-mir, encoder: wavcaps}}")
+    Path("params.yaml").write_text(taken)
+    with pytest.raises(UserError, match=r"embeddings\.epic-mir-egovlp-16f is .*rename or remove it"):
+        add("epic-mir", **folders, experiments=["epic-mir-egovlp"])
+    assert Path("params.yaml").read_text() == taken
+
+
+AVLNET = {"youcook2": (7, 4), "msrvtt": (7, 4), "crosstask": (3, 2), "youcook-japanese": (3, 2)}
+"""Experiments and trainings of the corpora whose features are published."""
+
+
+def test_a_corpus_of_avlnet_is_one_command_and_check_says_what_is_still_to_be_fetched(project, capsys):
+    Path("params.yaml").write_text(PARAMS)
+    for corpus in AVLNET:
+        add(corpus)
+    said = capsys.readouterr().out
+    assert "fetch AVLnet_release_data AVLnet_release_models GoogleNews-vectors --unpack\n" in said
+    assert "fetch YouCook_Japanese AVLnet_release_models --unpack\n" in said
+    check()
+    said = capsys.readouterr().out
+    assert "4 corpora, 34 embeddings, 20 experiments, 12 trainings" in said and "all fits together" in said
+    assert "youcook_train_audio.pkl" in said and said.count("checkpoints fetch") == 4
+    params = load_params()
+    for corpus, (experiments, trainings) in AVLNET.items():
+        assert len(params.experiments_of(corpus)) == experiments
+        assert sum(one.startswith(f"{corpus}-") for one in params.all_trainings()) == trainings
+        assert params.imports[corpus].annotations == params.corpora[corpus].annotations
+    tuned = params.text_avlnets["msrvtt-tri"]
+    assert (tuned.encoder, tuned.config) == ("avlnet-text-tri-msrvtt@msrvtt-tri", "avlnet-text-tri-msrvtt")
+    assert tuned.checkpoint == Path("data/trainings/msrvtt-tri/model.pth")
+    assert Path("params.yaml").read_text().startswith("# a remark that stays\n")
+    used = load_catalogue()["AVLnet_release_models"].used_by
+    assert {one.options for one in params.all_avlnets().values()} <= set(used)
+    text = Path("params.yaml").read_text()
+    add("msrvtt")
+    assert Path("params.yaml").read_text() == text
+
+
+def test_nothing_lacks_when_the_archives_are_unpacked(project, capsys):
+    Path("params.yaml").write_text(PARAMS)
+    catalogue = load_catalogue()
+    for name in ("AVLnet_release_models", "AVLnet_release_data"):
+        folder = catalogue[name].path.with_name(name)
+        folder.mkdir(parents=True)
+        for one in catalogue[name].holds:
+            (folder / one).touch()
+    add("crosstask")
+    assert "fetch" not in capsys.readouterr().out
+    check()
+    assert "lack" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("corpus", "fetched", "experiments"),
+    [("egomcq", {"egomcq", "egovlp"}, 4), ("epic-sounds-val", {"epic-sounds-annotations", "HTSAT-BERT-PT"}, 8)],
+)
+def test_what_else_the_papers_evaluate_on(folders, corpus, fetched, experiments, capsys):
+    add(corpus, media=folders["media"])  # annotations: where they are fetched to
+    said = capsys.readouterr().out
+    assert fetched <= set(said.split("checkpoints fetch ")[1].split())
+    assert f"{experiments} experiments" in said
+    check()
+    params = load_params()
+    assert set(params.levels) == ({"egomcq"} if corpus == "egomcq" else set())
+    assert "audible" in str(params.subsets) or corpus != "egomcq"
+
+
+def test_egovlp_plus_is_an_experiment_with_its_published_values(folders, capsys):
+    add("epic-mir", **folders, experiments=["epic-mir-egovlp-plus"])
+    assert "egovlp_plus" in capsys.readouterr().out
+    config = load_experiment("epic-mir-egovlp-plus")
+    assert config.transform == "dual-softmax"
+    assert config.paper["all"]["average"] == {"mAP": 0.474, "nDCG": 0.614}
+
+
+def test_one_experiment_brings_its_training_alone(project, capsys):
+    Path("params.yaml").write_text(PARAMS)
+    add("youcook2", experiments=["youcook2-avlnet-scratch"])
+    params = load_params()
+    assert list(params.trainings) == list(params.avlnets) == ["youcook2-scratch"]
+    assert not params.text_trainings and not params.embeddings
+    assert "AVLnet_release_models" not in capsys.readouterr().out
+    check()
+
+
+def test_howto100m_is_trained_on_files_where_the_user_has_them(project, capsys):
+    Path("params.yaml").write_text(PARAMS)
+    with pytest.raises(UserError, match="where the features of 'howto100m' lie: add --media FOLDER"):
+        add("howto100m")
+    Path("features").mkdir()
+    add("howto100m", media=Path("features"), experiments=["howto100m-avlnet"])
+    assert load_params().file_trainings["howto100m-avlnet"].features == Path("features")
+    assert load_training("howto100m-avlnet").files.features == Path("features")
+    assert load_training("howto100m-tri").files.features == Path("howto100m")
+    paths = load_training("howto100m-avlnet").files.paths
+    paths.parent.mkdir(parents=True)
+    paths.touch()
+    check()
+    assert "1 training" in capsys.readouterr().out
+
+
+def test_an_embedding_without_config_gets_it(project, capsys):
+    """As older versions listed it."""
+    features = "sound: avlnet-spectrogram, flat: resnet152, moving: resnext101-3d"
+    Path("params.yaml").write_text(
+        PARAMS
+        + f"avlnets:\n  mine: {{corpus: crosstask, encoder: avlnet, {features}, checkpoint: {WEIGHTS}}} # stays\n"
+    )
+    add("crosstask")
+    avlnets = load_params().avlnets
+    assert avlnets["mine"].config == "avlnet"
+    assert [one.encoder for one in avlnets.values()].count("avlnet") == 1  # it is not listed under a second name
+    assert "# stays" in Path("params.yaml").read_text()
+
+
+def test_the_former_name_answers_and_says_the_new_one(project, hearonce):
+    Path("params.yaml").write_text(PARAMS)
+    code, out, err = hearonce("adopt", "crosstask")
+    assert code == 0 and "3 experiments" in out
+    assert err.strip() == "hearonce: `adopt` is renamed to `add`, and answers under both names in this version."
+
+
+def test_missing_folders_are_one_sentence(project):
+    Path("params.yaml").write_text(PARAMS)
+    with pytest.raises(UserError, match="The annotations folder nowhere does not exist"):
+        add("youcook2", annotations=Path("nowhere"))
