@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from cache.errors import UserError
+from cache.errors import OutOfFiles, UserError, is_out_of_files
 from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import threads_here
@@ -120,6 +120,8 @@ def _in_threads(
         except UserError:  # the disk is full
             raise
         except OSError as error:
+            if is_out_of_files(error):
+                raise OutOfFiles from error
             return error.strerror or str(error)
 
     with each_in_threads(extract, media, workers) as results:
