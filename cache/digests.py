@@ -35,6 +35,9 @@ TICK_NS = 20_000_000
 COARSE_NS = 2_000_000_000
 """The same where times are whole seconds (HFS+, NFSv3) or even ones (FAT)."""
 
+DAMAGED = ".damaged"
+"""Is added to the name of a database that cannot be read."""
+
 _TABLE = (
     "remembered (kind TEXT, name, version TEXT, value TEXT, crc32c INTEGER, PRIMARY KEY (kind, name)) WITHOUT ROWID"
 )
@@ -288,7 +291,7 @@ def _begun_anew(path: Path) -> sqlite3.Connection:
         with suppress(OSError):  # NFS; then two may do so, which costs only time
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if problem := _problem(path):
-            aside = path.with_name(f"{path.name}.damaged")
+            aside = path.with_name(path.name + DAMAGED)
             os.replace(path, aside)
             for ending in ("-journal", "-wal", "-shm"):
                 path.with_name(path.name + ending).unlink(missing_ok=True)

@@ -10,8 +10,9 @@ others. Where that cannot be had, on a URL or NFS, only copies that are rewritte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -200,24 +201,41 @@ def _needed_together(store: RowStore, names: list[str], runs: list[list[str]]) -
     return dict(zip(names, np.split(needed, index.first[1:-1]), strict=False))
 
 
-def drop(store: RowStore, copies: np.ndarray) -> int:
-    """Drops rows by their positions among all rows of the store, with all copies of their keys named.
+def withdraw(store: RowStore, copies: Sequence[np.ndarray]) -> None:
+    """Drops all copies of some keys, so that a process that is killed meanwhile leaves no copy that would be believed.
 
-    Returns:
-        How many were dropped; fewer where another process has rewritten their segment meanwhile.
+    Before the first copy goes, a segment is committed in which each of the keys stands twice with no numbers (NaN),
+    which contradicts whatever is left of the others; it goes last.
+
+    Args:
+        store: the store, which nobody else tidies.
+        copies: for each key the positions of all its rows among all rows of the store.
 
     Raises:
-        UserError: the disk refuses, or another segment's owner does; no other row is lost.
+        UserError: the disk refuses, or the owner of a segment does; what is left is still contradictory.
+        BeingTidied: a segment has been rewritten meanwhile.
     """
-    dropped = 0
-    groups = dict(store.groups)
-    for name, local, _ in store.catalog.locate(np.sort(copies)):
+    groups, index = dict(store.groups), store.catalog.index
+    parts = store.catalog.locate(np.sort(np.concatenate(copies)))
+    store.segments.check_removable(name for name, _, _ in parts)
+    keys = np.repeat(index.packed[[one[0] for one in copies]], 2, axis=0)
+    values = store.format.encode(np.full((len(keys), store.format.dim), np.nan, np.float32))
+    offsets = np.arange(len(keys) + 1) if store.format.ragged else None
+    side = {name: np.zeros(len(keys), np.dtype(kind).newbyteorder("<")) for name, kind in store.format.side.items()}
+    mark = {"withdraws": f"{len(copies)} rows that contradict each other", "mark": uuid.uuid4().hex}
+    store.append_rows(Rows(store.format, keys, values, offsets, side), mark)
+    for name, local, _ in parts:
         keep = np.ones(len(groups[name]), bool)
         keep[local] = False
-        with suppress(Superseded):
+        try:
             replace(store, {name: groups[name]}, {name: np.flatnonzero(keep)})
-            dropped += len(local)
-    return dropped
+        except Superseded:
+            raise BeingTidied(store.path) from None
+    store.refresh()
+    for name, group in list(store.groups.items()):
+        if group.description.get("provenance") == mark:
+            store.segments.discard(name)
+    store.catalog.stale = True
 
 
 def drop_contradictions(store: RowStore, keys: row_keys.Keys | None = None) -> list[Damage]:
@@ -243,7 +261,7 @@ def drop_contradictions(store: RowStore, keys: row_keys.Keys | None = None) -> l
         if not copies:
             return []
         found = store.catalog.contradiction(np.concatenate(copies))
-        drop(store, np.concatenate(copies))
+        withdraw(store, copies)
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cache import documents
 from cache import keys as row_keys
 from cache.array_spec import ArraySpec
 from cache.errors import Damage, DamageError, FalseClaim, Unreadable, UserError
-from cache.maintenance import Superseded, drop, replace
+from cache.maintenance import Superseded, replace, withdraw
 from cache.places import LocalPlace, Place, RemotePlace, place_of
 from cache.row_format import RowFormat
 from cache.row_group import describe, layout, rows_per_block
@@ -52,7 +53,9 @@ def _verified(place: LocalPlace | RemotePlace, skipped: list[str] | None = None)
             found += _examine(segments, name, description, skipped)[1]
         if not found:
             with suppress(Unreadable):  # then `skipped` says so
-                found += _contradictions(RowStore(place))
+                found += _contradictions(RowStore(place)) or [
+                    one for _, _, damages in _not_finite(RowStore(place)) for one in damages
+                ]
     return found
 
 
@@ -114,7 +117,15 @@ def _repaired(place: LocalPlace | RemotePlace, dry_run: bool, skipped: list[str]
     if not found:
         found += _contradictions(store)
         if found and not dry_run:
-            drop(store, np.concatenate(store.catalog.copies.contradictions()))
+            withdraw(store, store.catalog.copies.contradictions())
+    if not found:  # after the contradictions: `withdraw` commits such rows, and they have to go last
+        for name, group, damages in _not_finite(store):
+            found += damages
+            if not dry_run:
+                healthy = np.ones(len(group), bool)
+                healthy[[one.rows[0] for one in damages if one.rows]] = False
+                with suppress(Superseded):
+                    replace(store, {name: group}, {name: np.flatnonzero(healthy)})
     return found
 
 
@@ -148,25 +159,28 @@ def _examined(segments: Segments, name: str, description: StoreDescription) -> t
         if group is None:
             found.append(Damage("zarr.json", None, "cannot be reconstructed: all rows of the segment are lost"))
     if group is not None:
-        found += [_with_keys(one, group) for one in group.damages() or _not_finite(group)]
+        found += [_with_keys(one, group) for one in group.damages()]
     if found and not segments.holds(name):  # another process has just merged it into another
         return None, []
     return group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found]
 
 
-def _not_finite(group: ZarrGroup) -> list[Damage]:
-    """Rows whose checksums fit, but which no store takes."""
-    found = []
-    step = rows_per_block(group.format, len(group), group.array("values").shape[0])
-    for start in range(0, len(group), step):
-        rows = group.rows(start, start + step)
-        bad = np.flatnonzero(group.format.not_finite(rows.values))
-        if rows.offsets is not None:
-            bad = np.unique(np.searchsorted(rows.offsets, bad, side="right") - 1)
-        found += [
-            Damage("values", (start + i, start + i + 1), "holds numbers that are not finite") for i in bad.tolist()
-        ]
-    return found
+def _not_finite(store: RowStore) -> Iterator[tuple[str, ZarrGroup, list[Damage]]]:
+    """Rows whose checksums fit, but which no store takes: segment by segment."""
+    for name, group in list(store.groups.items()):
+        found = []
+        step = rows_per_block(group.format, len(group), group.array("values").shape[0])
+        for start in range(0, len(group), step):
+            rows = group.rows(start, start + step)
+            bad = np.flatnonzero(group.format.not_finite(rows.values))
+            if rows.offsets is not None:
+                bad = np.unique(np.searchsorted(rows.offsets, bad, side="right") - 1)
+            for i in bad.tolist():
+                key = (rows.keys[i].tobytes(),)
+                where = (start + i, start + i + 1)
+                found.append(Damage(f"segments/{name}/values", where, "holds numbers that are not finite", key))
+        if found:
+            yield name, group, found
 
 
 def _with_keys(damage: Damage, group: ZarrGroup) -> Damage:

@@ -219,18 +219,29 @@ class AudioStore:
             if path.parent not in self._cleaned:
                 self._cleaned.add(path.parent)
                 clean_abandoned(path.parent)
-            with held(source, digest) as medium:
-                with new_file(path, clean=False) as temporary:
-                    made = extract_audio(
-                        medium.path, temporary, channels=self.settings.channels, bits=self.settings.bits
-                    )
-                    medium.check()
-                    record = AudioRecord.of(temporary, digest, self.recipe(digest), made)
-                    if self._older(digest) and not _same_audio(path, temporary, record):
-                        self.differing.add(digest)
-                        event("an older version had extracted other audio", logging.WARNING, path=str(path))
-                record.write(path.with_suffix(".json"))
-            return made
+            older = self._older(digest)
+            try:
+                return self._extracted(digest, source, older)
+            except MediaError as error:
+                if not older:
+                    raise
+                raise MediaError(
+                    f"its extracted audio is of an older version, without checksums, and cannot be checked: {error}; "
+                    "bring the medium back and run `dvc repro` again"
+                ) from error
+
+    def _extracted(self, digest: str, source: Source, older: bool) -> AudioFile:
+        path = self.path(digest)
+        with held(source, digest) as medium:
+            with new_file(path, clean=False) as temporary:
+                made = extract_audio(medium.path, temporary, channels=self.settings.channels, bits=self.settings.bits)
+                medium.check()
+                record = AudioRecord.of(temporary, digest, self.recipe(digest), made)
+                if older and not _same_audio(path, temporary, record):
+                    self.differing.add(digest)
+                    event("an older version had extracted other audio", logging.WARNING, path=str(path))
+            record.write(path.with_suffix(".json"))
+        return made
 
     def _older(self, digest: str) -> bool:
         """Whether a file was extracted by a version that wrote no checksums."""

@@ -113,6 +113,8 @@ def _header(path: Path, content: mmap.mmap, dim: int | None) -> tuple[int, int, 
         raise UserError(f"{path} is compressed: unpack it (`gunzip`, or `hearonce checkpoints fetch --unpack`).")
     try:
         count, length = (int(number) for number in line.split())
+        if count < 0 or length < 1:
+            raise ValueError
     except ValueError:
         raise UserError(f"{path} is no file of word vectors in word2vec's binary format.") from None
     if dim is not None and length != dim:
@@ -122,9 +124,9 @@ def _header(path: Path, content: mmap.mmap, dim: int | None) -> tuple[int, int, 
 
 def _index(path: Path, content: mmap.mmap, count: int, start: int, dim: int) -> np.ndarray:
     """Where each word begins, sorted by hash."""
-    index = np.empty(count, ENTRY)
+    index = np.empty(min(count, len(content) // (4 * dim + 1)), ENTRY)  # the header may say anything
     number = -1
-    for number, entry in zip(range(count), _entries(content, start, 4 * dim), strict=False):
+    for number, entry in zip(range(len(index)), _entries(content, start, 4 * dim), strict=False):
         index[number] = entry
     if number + 1 < count:
         raise UserError(

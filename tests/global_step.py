@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from stages.avlnet.network import AvlNet
 from stages.avlnet.shape import Shape
-from stages.train.batches import Batch
+from stages.train.batches import Batch, share
 from stages.train.config import TrainingConfig
 from stages.train.processes import Processes
 from stages.train.step import Stepper
@@ -32,11 +33,11 @@ def step(processes: Processes, parts: list[Batch], **options: object) -> dict:
     return {"loss": loss, "gradients": gradients, "state": net.state_dict()}
 
 
-def step_on_a_share(out: Path) -> None:
-    """The step of one of several processes; the first writes what came of it."""
+def step_on_a_share(out: Path, parts: int) -> None:
+    """The step of one of several processes, in parts; the first writes what came of it."""
     together = Processes.join("cpu")
-    half = N // together.count
-    found = step(together, [batch(slice(together.rank * half, (together.rank + 1) * half))])
+    rows = share(np.arange(N), together.rank, together.count, parts)
+    found = step(together, [batch(slice(one[0], one[-1] + 1)) for one in rows], accumulate=parts)
     if together.rank == 0:
         torch.save(found, out)
     together.leave()

@@ -12,9 +12,10 @@ import polars as pl
 from cache import tables as schemas
 from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
+from cache.digests import DAMAGED
 from cache.errors import Unreadable, UserError
 from cache.keys import caption_keys, clip_keys
-from cache.location import Store
+from cache.location import DIGESTS, Store
 from cache.places import LocalPlace, Place, place_of
 from cache.row_store import RowStore
 from pipeline import layout
@@ -39,7 +40,8 @@ def store_paths(root: Path | str) -> list[str]:
     return []
 
 
-PARTS = {"rows", "audio", "answers", "captions", "trainings", "logs", "staging", "digests.sqlite", "word-indexes"}
+PARTS = {"rows", "audio", "answers", "captions", "trainings", "logs", "staging", "word-indexes"}
+PARTS |= {DIGESTS, f"{DIGESTS}{DAMAGED}"}
 """What lies in the folder that `$HEARONCE_STORE` names."""
 
 

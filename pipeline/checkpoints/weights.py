@@ -147,8 +147,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _torch_load(path: Path) -> Any:
-    mapped = zipfile.is_zipfile(path)
     try:
+        mapped = zipfile.is_zipfile(path)  # a damaged one may raise BadZipFile
         with torch.serialization.safe_globals([*_numpy_globals(), *_TRAINING_RECORDS]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

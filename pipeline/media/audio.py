@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 import soundfile
 import soxr
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from pipeline.media.checked_file import CheckedFile
-from pipeline.media.clock import Clock, read_clock
+from pipeline.media.clock import TS_DISCONT, Clock, read_clock
 from pipeline.media.decoding import read_only
 from pipeline.media.errors import MediaError
 from pipeline.media.flac import MOST_CHANNELS, FlacWriter, flac_file
@@ -26,8 +27,17 @@ from pipeline.media.timeline import Timeline
 from pipeline.media.times import sample_position, sample_span
 from pipeline.media.truncation import shortfall
 
-FEW_CLIPPED = 0.001
+FEW_CLIPPED = 0.01
 """Codecs of music overshoot full scale here and there; a share below this is as good as none."""
+
+IN_A_ROW = frozenset({"matroska,webm", "flv"})
+"""Formats whose packets fill the file from start to end."""
+
+MUCH_UNREAD = 0.1
+"""A larger share of such a file after its last packet is reported: it is no index."""
+
+UNCOUNTED_S = 0.5
+"""Audio that is longer than its timestamps say by more is reported."""
 
 MANY_FAR_BEYOND = 0.01
 """A larger share of samples far beyond full scale is refused."""
@@ -89,7 +99,8 @@ def extract_audio(
         native = first.values.shape[1]
         too_many = channels == "keep" and native > MOST_CHANNELS
         limit = sample_position(length + 1, decoder.sample_rate)
-        timeline = Timeline(decoder.sample_rate, limit, counted=container.format.name in WITHOUT_HEADER)
+        counted = container.format.name in WITHOUT_HEADER or (clock.parts > 1 and decoder.alone)
+        timeline = Timeline(decoder.sample_rate, limit, counted)
         with flac_file(target, decoder.sample_rate, native, channels == "mono" or too_many, bits) as writer:
             for block in chain([first], blocks):
                 silence, drop = timeline.place(block.start, len(block.values), block.lost, block.follows)
@@ -104,6 +115,7 @@ def extract_audio(
             _count(decoder.corrupt, "corrupt packet", "skipped"),
             _count(timeline.jumps + clock.parts - 1, "timestamp jump", "ignored"),
             f"{timeline.holes / decoder.sample_rate:.2f} s missing, filled with silence" if timeline.holes else "",
+            _unread(decoder, clock, Fraction(timeline.position, decoder.sample_rate), container, source),
             shortfall(container, stream, source, Fraction(timeline.position, decoder.sample_rate), clock),
             clipped,
             f"{native} channels mixed to one (FLAC holds {MOST_CHANNELS})" if too_many else "",
@@ -127,6 +139,21 @@ def _clipped(writer: FlacWriter, n_values: int, lossless: bool) -> str:
     if not writer.clipped or (share < FEW_CLIPPED and not lossless):
         return ""
     return f"{_percent(share)} of the samples clipped (up to {writer.peak:.3g} times full scale)"
+
+
+def _unread(decoder: SoundDecoder, clock: Clock, decoded_s: Fraction, container: InputContainer, path: Path) -> str:
+    """Says what clips will not reach: what FFmpeg does not read, or what timestamps do not count."""
+    if decoder.ended and container.format.flags & TS_DISCONT:  # in others a header tells what is missing
+        return f"what follows {float(decoded_s):.1f} s cannot be read ({decoder.ended})"
+    if container.format.name in IN_A_ROW and clock.read_to:
+        share = 1 - clock.read_to / path.stat().st_size
+        if share > MUCH_UNREAD:
+            return f"the last {100 * share:.0f} % of the file cannot be read (joined files? convert each by itself)"
+    if decoder.alone and decoded_s > clock.end + UNCOUNTED_S:
+        return (
+            f"audio of {float(decoded_s):.1f} s by whose timestamps it has {float(clock.end):.1f} s: convert the file"
+        )
+    return ""
 
 
 def _percent(share: float) -> str:

@@ -10,7 +10,7 @@ decoder knows of parts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -61,6 +61,7 @@ class Clock:
         end: where the last packet ends, in seconds after `zero`.
         tolerance: how far the headers of this file may be from its packets, in seconds; see `tolerance_of`.
         parts: how many recordings the file is.
+        read_to: where in the file the last packet ends, in bytes; 0 if that is unknown.
         shifts: by stream index, ticks to add to the timestamps of each run of packets; empty if there is one part.
         longest: steps between decoding times, by stream index in ticks, that do not begin a run.
     """
@@ -69,6 +70,7 @@ class Clock:
     end: Fraction
     tolerance: Fraction
     parts: int = 1
+    read_to: int = 0
     shifts: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     longest: Mapping[int, int] = field(default_factory=dict)
 
@@ -153,8 +155,9 @@ def clock_of(container: InputContainer) -> Clock:
     first = min(run.first_s for run in runs if run.part == 0)
     tolerance = tolerance_of(max(run.packet_s for run in runs))
     zero = zero if abs(zero - first) <= tolerance else first
+    read_to = max(run.read_to for run in runs)
     if parts == 1:
-        return Clock(zero, max(run.end_s for run in runs) - zero, tolerance)
+        return Clock(zero, max(run.end_s for run in runs) - zero, tolerance, read_to=read_to)
     offsets, end = [Fraction(0)], max(run.end_s for run in runs if run.part == 0)
     for part in range(1, parts):
         members = [run for run in runs if run.part == part]
@@ -163,7 +166,9 @@ def clock_of(container: InputContainer) -> Clock:
     shifts: dict[int, list[int]] = {}
     for run in runs:
         shifts.setdefault(run.stream.index, []).append(round(offsets[run.part] / run.tick))
-    return Clock(zero, end - zero, tolerance, parts, {index: tuple(one) for index, one in shifts.items()}, longest)
+    return Clock(
+        zero, end - zero, tolerance, parts, read_to, {index: tuple(one) for index, one in shifts.items()}, longest
+    )
 
 
 class _Run:
@@ -179,6 +184,7 @@ class _Run:
         jump: seconds from the end of the run before it to its begin.
         first: the earliest timestamp, in ticks; None if there is none.
         packet_s: how long its packets of audio are, in seconds.
+        read_to: where in the file the last of its packets ends, in bytes.
         unstamped: how long those are together that have no timestamp, in seconds.
     """
 
@@ -192,6 +198,7 @@ class _Run:
         self.first: int | None = None
         self.packet_s = Fraction(0)
         self.unstamped = Fraction(0)
+        self.read_to = 0
         self._end: Fraction | None = None
 
     @property
@@ -204,9 +211,16 @@ class _Run:
         """Where the last of its packets ends, in seconds."""
         return self.first_s if self._end is None else self._end
 
-    def close(self) -> None:
-        """Works out the times, and lets go of the packets."""
+    def close(self, before_jump: bool = False) -> None:
+        """Works out the times, and lets go of the packets.
+
+        Args:
+            before_jump: another run follows. In Ogg its first packet has no timestamp of its own and counts as the last
+                of this one; what its decoder is going to skip does not count.
+        """
         packets = [*self.head, *self.tail]
+        skipped = _skipped(packets[-1]) if before_jump and len(packets) > 1 else 0
+        self.read_to = max(((one.pos or 0) + one.size for one in packets), default=0)
         shown = [one for one in packets if not one.is_discard] or packets
         first = [one for one in self.head if not one.is_discard] or self.head
         stamps = [one.pts for one in first if one.pts is not None] or [one.dts for one in first if one.dts is not None]
@@ -215,6 +229,8 @@ class _Run:
             self._end = max(
                 (end for one in shown if (end := self._end_of(one, length_of(one))) is not None), default=None
             )
+            if skipped and self._end is not None and self.stream.codec_context:
+                self._end -= Fraction(skipped, self.stream.codec_context.sample_rate)
             self.packet_s = max(map(length_of, packets), default=Fraction(0))
         else:  # what is written of a picture's length is of the order of decoding, so that the last one's is the last
             length = length_of(shown[-1])
@@ -227,6 +243,13 @@ class _Run:
     def _end_of(self, packet: av.Packet, length: Fraction) -> Fraction | None:
         stamp = packet.dts if packet.pts is None else packet.pts
         return None if stamp is None else stamp * self.tick + length
+
+
+def _skipped(packet: av.Packet) -> int:
+    """Samples that a decoder leaves out at the start of what a packet holds."""
+    if not packet.has_sidedata("skip_samples"):
+        return 0
+    return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
 
 
 def length_of(packet: av.Packet) -> Fraction:
@@ -271,7 +294,7 @@ def _runs(container: InputContainer, streams: list[Stream]) -> tuple[list[_Run],
         if run is None or (jumped and len(found) < MOST_RUNS):
             later = _Run(packet.stream, last)
             if run is not None:
-                run.close()
+                run.close(before_jump=True)
                 later.jump = (stamp or 0) * later.tick - run.end_s
             run = current[index] = later
             found.append(run)
@@ -312,7 +335,7 @@ def _parts(runs: list[_Run]) -> int:
     """Says of each run to which part it belongs; how many parts there are."""
     parts: list[list[_Run]] = [[]]
     latest: dict[int, _Run] = {}
-    for run in runs:
+    for number, run in enumerate(runs):
         before = latest.get(run.stream.index)
         if before is None:
             run.part = next((n for n in reversed(range(len(parts))) if _meets(run, parts[n])), len(parts) - 1)
@@ -321,7 +344,9 @@ def _parts(runs: list[_Run]) -> int:
             if abs(run.jump) > JITTER_S:
                 later = (n for n in range(before.part + 1, len(parts)) if _meets(run, parts[n]))
                 run.part = next(later, before.part)
-                if run.part == before.part and _begins_part(run, parts[before.part], latest):
+                if run.part == before.part and _begins_part(
+                    run, parts[before.part], latest, {one.stream.index for one in runs[number + 1 :]}
+                ):
                     run.part = len(parts)
                     parts.append([])
         parts[run.part].append(run)
@@ -338,12 +363,24 @@ def _meets(run: _Run, part: list[_Run]) -> bool:
     return low - MEETING_S <= run.first_s <= high + MEETING_S
 
 
-def _begins_part(run: _Run, part: list[_Run], latest: Mapping[int, _Run]) -> bool:
-    """Whether the jump before a run is one of the whole file, and no overlap."""
+def _begins_part(run: _Run, part: list[_Run], latest: Mapping[int, _Run], jumping: Set[int]) -> bool:
+    """Whether the jump before a run is one of the whole file, and no overlap.
+
+    Args:
+        run: after the jump.
+        part: the runs of the part before.
+        latest: the last run of each stream before it.
+        jumping: streams that jump later.
+    """
     if -OVERLAP_S <= run.jump < 0 and run.first_s > min(one.first_s for one in part) + NEAR_S:
         return False
     for index, other in latest.items():
         stamp = run.heard[index]
-        if index != run.stream.index and stamp is not None and other.end_s - stamp * other.tick > MEETING_S:
-            return False  # the other stream goes on as if nothing had happened
+        if index == run.stream.index or stamp is None:
+            continue
+        reached_s = stamp * other.tick
+        if index not in jumping and run.jump > 0:  # it may stand in the file before the jump, but goes on all the same
+            reached_s = min(reached_s, latest[run.stream.index].end_s)
+        if other.end_s - reached_s > MEETING_S:
+            return False
     return True

@@ -14,6 +14,10 @@ from pipeline.media.clock import Shifter
 from pipeline.operations.interruption import check
 
 
+class Ending(str):
+    """The fault that ended the reading of a file, unlike one that cost a packet."""
+
+
 def read_only(container: InputContainer, stream: Stream) -> None:
     """Makes the file skip the packets of all other streams."""
     for other in container.streams:
@@ -65,12 +69,13 @@ def decoded(
         shifter: moves the timestamps of packets before they are decoded; see `packets`.
 
     Yields:
-        (frames, fault): the fault in FFmpeg's words where a packet could not be decoded, else empty.
+        (frames, fault): the fault in FFmpeg's words where a packet could not be decoded, else empty; an `Ending` where
+            no more packets could be read.
     """
     source = packets(container, [stream], shifter)
     for packet, fault, anew in _beginnings(source, shifter) if shifter else ((*one, False) for one in source):
         if packet is None:
-            yield [], fault
+            yield [], Ending(fault)
             return
         if anew:
             yield _rest(stream), ""

@@ -10,7 +10,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from pipeline.media.clock import Clock
-from pipeline.media.decoding import decoded
+from pipeline.media.decoding import Ending, decoded
 from pipeline.media.opening import timed_streams
 from pipeline.media.pcm import Samples, frame_values
 from pipeline.media.timeline import SampleClock
@@ -49,17 +49,20 @@ class SoundDecoder:
         sample_rate: of all blocks; known after the first.
         corrupt: packets that could not be decoded.
         fault: FFmpeg's words for the last of them.
+        ended: FFmpeg's words for what ended the reading before the end of the file, else empty.
+        alone: whether the file holds nothing else that has a time.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream, clock: Clock) -> None:
         self.sample_rate = 0
         self.corrupt = 0
         self.fault = ""
+        self.ended = ""
         self._container = container
         self._stream = stream
         self._zero = clock.zero
         self._shifter = clock.shifter(stream.index)
-        self._alone = len(timed_streams(container)) == 1
+        self.alone = len(timed_streams(container)) == 1
         self._follows = False
         self._lost = False
         self._clocks: dict[tuple[int, int], SampleClock] = {}
@@ -106,7 +109,7 @@ class SoundDecoder:
 
     def _blocks(self, frames: list[av.AudioFrame], lost: bool) -> Iterator[Block]:
         for frame in frames:
-            follows, self._follows = self._follows and self._alone, False
+            follows, self._follows = self._follows and self.alone, False
             yield Block(self._start(frame), frame_values(frame), lost, follows)
             lost = False
 
@@ -122,6 +125,8 @@ class SoundDecoder:
     def _frames(self) -> Iterator[tuple[av.AudioFrame, bool]]:
         for frames, fault in decoded(self._container, self._stream, self._shifter):
             self._note(fault)
+            if isinstance(fault, Ending):
+                self.ended = str(fault)
             if self._shifter is not None and self._shifter.fresh:
                 self._follows, self._shifter.fresh = True, False
             for frame in frames:

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import math
 import pickle
+import pickletools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
+
+MOST_DIMENSIONS = 32
+_WITH_KEYS = frozenset(("SETITEM", "SETITEMS", "DICT", "ADDITEMS", "FROZENSET"))
+
+
+def is_shape(value: object, least: int = 0) -> bool:
+    """Whether a value of a pickle is a tuple of sizes (or strides), which costs little to show and to multiply."""
+    return (
+        isinstance(value, tuple)
+        and len(value) <= MOST_DIMENSIONS
+        and all(isinstance(one, int) and least <= one < 1 << 63 for one in value)
+    )
 
 
 class StandIn:
@@ -74,6 +87,8 @@ class PickledArray(StandIn):
         if not isinstance(type_, _Type):
             raise pickle.UnpicklingError("it holds an array without a type")
         dtype = type_.dtype()
+        if not is_shape(shape):
+            raise pickle.UnpicklingError("it holds an array whose shape is none")
         if dtype.itemsize * math.prod(shape) != len(data):
             raise pickle.UnpicklingError(f"it holds {len(data)} bytes for an array of shape {shape}")
         return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
@@ -130,6 +145,13 @@ class _Unpickler(pickle.Unpickler):
         return allowed(module, name)
 
 
+def _check_instructions(file: BinaryIO) -> None:
+    """No array has keys, and to hash a key of tuples within tuples a few bytes take for ever."""
+    for op, _, _ in pickletools.genops(file):
+        if op.name in _WITH_KEYS:
+            raise pickle.UnpicklingError("it holds a dict or a set")
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """Reads a pickled numpy array of numbers, of any pickle protocol; the array is read-only.
 
@@ -141,6 +163,8 @@ def read_array(path: Path) -> NDArray[Any]:
     """
     try:
         with path.open("rb") as file:
+            _check_instructions(file)
+            file.seek(0)
             found = _Unpickler(file, encoding="latin1").load()
         if isinstance(found, PickledArray):
             return found.array()

@@ -147,8 +147,9 @@ def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, 
         raise UserError("The corpus config names no pickle: write `train: NAME.pkl` under `files: subsets:`.")
     if not found:
         raise UserError(
-            f"{folder} has none of {', '.join(path.name for path in named.values())}: get {ORIGIN} (`hearonce checkpoints "
-            "fetch AVLnet_release_data YouCook_Japanese --unpack`), or name the folder that has them in params.yaml."
+            f"{folder} has none of {', '.join(path.name for path in named.values())}: get {ORIGIN} "
+            "(`hearonce checkpoints fetch AVLnet_release_data YouCook_Japanese --unpack`), or name the folder that has "
+            "them in params.yaml."
         )
     lost = [
         f"subset {subset} is left out: {path} is missing (get {ORIGIN})"
@@ -176,18 +177,25 @@ def _clip(item: Any, where: str) -> PickledClip:
         raise UserError(f"{where} is no dict with an `id`: take the file as published ({ORIGIN}).")
     captions = item.get("caption", ())
     texts = [captions] if isinstance(captions, str) else captions if isinstance(captions, list | tuple) else []
-    id = str(item["id"])
+    id = _text(item["id"], "id", where)
     try:
         start, stop = (float(item.get(key, 0.0)) for key in ("start", "end"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where} has no numbers as `start` and `end`: take the file as published.") from None
     return PickledClip(
         id,
-        tuple(str(text) for text in texts if str(text).strip()),
-        str(item["eval_caption"]) if item.get("eval_caption") is not None else None,
-        str(item.get("video_id", id)),
+        tuple(text for text in (_text(one, "caption", where) for one in texts) if text.strip()),
+        _text(item["eval_caption"], "eval_caption", where) if item.get("eval_caption") is not None else None,
+        _text(item.get("video_id", id), "video_id", where),
         start,
         stop,
         where,
         item,
     )
+
+
+def _text(value: Any, key: str, where: str) -> str:
+    """A text or number as text; lists within lists, that a few bytes may nest a thousandfold, are none."""
+    if (isinstance(value, int) and value.bit_length() > 64) or not isinstance(value, str | int | float):
+        raise UserError(f"{where} has neither text nor a number as {key!r}: take the file as published ({ORIGIN}).")
+    return str(value)

@@ -242,6 +242,10 @@ class _Machine:
         target = self._stack[-1]
         if not isinstance(target, dict):
             raise pickle.UnpicklingError("it sets keys of something else than a dict")
+        if not all(
+            isinstance(key, str | bytes | int | float | None) for key in items[::2]
+        ):  # to hash tuples takes long
+            raise pickle.UnpicklingError("it has a key that is neither text nor number")
         pairs = zip(items[::2], items[1::2], strict=True)
         if target is self._root:
             self._ready.extend(pairs)
@@ -250,6 +254,8 @@ class _Machine:
 
     def _stack_global(self) -> None:
         module, name = self._top(2)
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise pickle.UnpicklingError("it names something without a name")
         self._stack[-2:] = [_named(module, name)]
 
     def _reduce(self) -> None:

@@ -7,13 +7,14 @@ limits. Here they go through `torch.load(weights_only=True)`, and only when the 
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pickles.arrays import StandIn
+from pipeline.pickles.arrays import StandIn, is_shape
 
 
 class _Storage(StandIn):
@@ -52,6 +53,10 @@ class PickledTensor(StandIn):
     def array(self) -> NDArray[Any]:
         """The values; `UnpicklingError` if they are not within the storage or cannot be read safely."""
         flat = self._storage.flat()
+        if not is_shape(self._size) or not is_shape(self._stride, -1 << 63) or not is_shape((self._offset,), -1 << 63):
+            raise pickle.UnpicklingError(f"it holds {len(flat)} numbers for a tensor whose shape is none")
+        if math.prod(self._size) > len(flat):
+            raise pickle.UnpicklingError(f"it holds {len(flat)} numbers for a tensor of shape {self._size}")
         try:
             strides = tuple(step * flat.itemsize for step in self._stride)
             return np.ndarray(self._size, flat.dtype, flat.data, self._offset * flat.itemsize, strides)
@@ -59,10 +64,16 @@ class PickledTensor(StandIn):
             raise pickle.UnpicklingError(f"it holds {len(flat)} numbers for a tensor of shape {self._size}") from None
 
 
+def _no_hooks(*arguments: object) -> dict[Any, Any]:
+    if arguments not in ((), ([],)):
+        raise pickle.UnpicklingError("it holds a tensor with hooks")
+    return {}
+
+
 TENSORS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): PickledTensor,
     ("torch._utils", "_rebuild_tensor_v2"): PickledTensor,
     ("torch.storage", "_load_from_bytes"): _Storage,
-    ("collections", "OrderedDict"): dict,
+    ("collections", "OrderedDict"): _no_hooks,
 }
 """What a pickled tensor names; its backward hooks are an empty OrderedDict."""

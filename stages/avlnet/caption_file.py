@@ -1,4 +1,4 @@
-"""HowTo100M's `caption.pickle`, larger than memory, as an HDF5 file from which single videos are read."""
+"""HowTo100M's `caption.pickle` or `caption.json`, larger than memory, as an HDF5 file to read single videos from."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from cache.location import Store
 from pipeline.fingerprints import check_unchanged, digest_of
 from pipeline.pickles.arrays import PickledArray
 from pipeline.pickles.items import PickledItems
+from stages.avlnet.caption_json import json_entries
 from stages.avlnet.speech_captions import SpeechCaptions
 
 VIDEOS_AT_ONCE = 1000
 PICKLED = (".pickle", ".pkl")
+REMEDY = "take HowTo100M's caption.pickle or caption.json (`hearonce checkpoints fetch HowTo100M --unpack`)"
 _VERSION = 1
 
 
 def open_captions(path: Path) -> CaptionFile:
-    """The captions of `caption.pickle`, which is imported into the store at its first use.
+    """The captions of `caption.pickle` or `caption.json`, which is imported into the store at its first use.
 
     Args:
-        path: the pickle, or a file that `import_captions` has made.
+        path: the pickle, the JSON file, or a file that `import_captions` has made.
 
     Raises:
         UserError: it is missing, damaged or something else.
     """
-    if path.suffix not in PICKLED:
+    if path.suffix not in (*PICKLED, ".json"):
         return CaptionFile(path)
     if not path.is_file():
+        beside = next((one for one in map(path.with_suffix, (".json", *PICKLED)) if one.is_file()), None)
         raise UserError(
-            f"{path} is missing: take HowTo100M's caption.pickle (`hearonce checkpoints fetch HowTo100M --unpack`)."
+            f"{path} is missing: " + (f"name {beside} instead, which is there." if beside else f"{REMEDY}.")
         )
     digest = digest_of(path)
     imported = Store.default().captions / f"{digest}.h5"
@@ -47,18 +50,19 @@ def open_captions(path: Path) -> CaptionFile:
     return CaptionFile(imported)
 
 
-def import_captions(pickled: Path, path: Path) -> int:
-    """Writes the captions of all videos, whole or not at all, without running what the pickle names.
+def import_captions(source: Path, path: Path) -> int:
+    """Writes the captions of all videos, whole or not at all, without running what a pickle names.
 
     Args:
-        pickled: dict of video id -> {start, end, text}, each a list or array of the captions of the video.
+        source: pickle or JSON, a dict of video id -> {start, end, text}, each a list or array of the captions of the
+            video.
         path: HDF5 file to make.
 
     Returns:
         Number of videos.
 
     Raises:
-        UserError: the pickle is missing, damaged or of another form.
+        UserError: the source is missing, damaged or of another form.
     """
     n = 0
     with new_file(path) as temporary, h5py.File(temporary, "w") as file:
@@ -68,7 +72,7 @@ def import_captions(pickled: Path, path: Path) -> int:
         ids = file.create_dataset("ids", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(8192,))
         ends = file.create_dataset("ends", (0, 2), "i8", maxshape=(None, 2), chunks=(8192, 2))
         at = np.zeros(2, np.int64)
-        for batch in _batches(pickled):
+        for batch in _batches(source):
             encoded = [json.dumps(list(one.texts)).encode() for _, one in batch]
             lengths = np.array([(len(one), len(text)) for (_, one), text in zip(batch, encoded, strict=True)], np.int64)
             _append(ids, [id for id, _ in batch])
@@ -80,12 +84,12 @@ def import_captions(pickled: Path, path: Path) -> int:
     return n
 
 
-def _batches(pickled: Path) -> Iterator[list[tuple[str, SpeechCaptions]]]:
+def _batches(source: Path) -> Iterator[list[tuple[str, SpeechCaptions]]]:
     batch: list[tuple[str, SpeechCaptions]] = []
-    for entry in PickledItems(pickled, "take HowTo100M's caption.pickle"):
+    for entry in json_entries(source, REMEDY) if source.suffix == ".json" else PickledItems(source, REMEDY):
         if not isinstance(entry, tuple):
-            raise UserError(f"{pickled} is a list, expected a dict of videos: take HowTo100M's caption.pickle.")
-        batch.append((str(entry[0]), _captions(entry, pickled)))
+            raise UserError(f"{source} is a list, expected a dict of videos: {REMEDY}.")
+        batch.append((str(entry[0]), _captions(entry, source)))
         if len(batch) == VIDEOS_AT_ONCE:
             yield batch
             batch = []
@@ -93,7 +97,7 @@ def _batches(pickled: Path) -> Iterator[list[tuple[str, SpeechCaptions]]]:
         yield batch
 
 
-def _captions(entry: tuple[Any, Any], pickled: Path) -> SpeechCaptions:
+def _captions(entry: tuple[Any, Any], source: Path) -> SpeechCaptions:
     id, found = entry
     try:
         columns = [
@@ -104,7 +108,7 @@ def _captions(entry: tuple[Any, Any], pickled: Path) -> SpeechCaptions:
         if not len(starts) == len(stops) == len(texts):
             raise ValueError(f"{len(starts)} starts, {len(stops)} ends and {len(texts)} texts")
     except Exception as error:  # whatever the file holds instead
-        raise UserError(f"{pickled}: video {id} has no captions with start, end and text ({error}).") from None
+        raise UserError(f"{source}: video {id} has no captions with start, end and text ({error}).") from None
     return SpeechCaptions(starts.tolist(), stops.tolist(), texts)
 
 

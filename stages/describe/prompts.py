@@ -6,12 +6,12 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
 
 from cache.errors import UserError
 from pipeline.suggest import did_you_mean
 from stages.describe.config import PROMPTS
+from stages.describe.sandbox import rendered
 
 SUFFIX = ".jinja2"
 COLUMNS = ("visual", "audio")
@@ -80,15 +80,11 @@ def render(name: str, examples: str, levels: Sequence[str]) -> str:
     if not path.is_file():
         known = [one.stem for one in PROMPTS.glob(f"*{SUFFIX}")]
         raise UserError(f"No prompt {name!r} ({path} is missing): {did_you_mean(name, known)}")
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["quoted"] = quoted
     try:
         source = path.read_text(encoding="utf-8")
         pairs = read_examples(examples) if "examples" in source else []
-        return environment.from_string(source).render(examples=pairs, levels=list(levels)).strip()
-    except (TemplateError, UnicodeDecodeError, TypeError, ArithmeticError) as error:
+        return rendered(source, {"quoted": quoted}, examples=pairs, levels=list(levels)).strip()
+    except (TemplateError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         where = f"{path}, line {line}," if line else f"{path}"
         raise UserError(f"{where} cannot be rendered: {' '.join(str(error).split())}.") from None

@@ -21,11 +21,12 @@ def seconds(text: str) -> float:
     """
     text = text.strip()
     value = math.nan
-    if _NUMBER.fullmatch(text):
+    if ":" in text:
+        if match := _CLOCK.fullmatch(text):
+            hours, minutes, whole, fraction = match.groups()
+            value = int(hours or 0) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
+    elif _NUMBER.fullmatch(text):
         value = float(text)
-    elif match := _CLOCK.fullmatch(text):
-        hours, minutes, whole, fraction = match.groups()
-        value = int(hours or 0) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
     elif match := _COMMA.fullmatch(text):
         whole, fraction = match.groups()
         if len(fraction) == 3 and len(whole) <= 3 and whole.strip("0"):

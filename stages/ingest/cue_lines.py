@@ -95,6 +95,8 @@ def _cues(lines: list[str], times: list, web: bool, begin: int, faults: list[Fau
 def _times_of(line: str) -> tuple[str, str] | None:
     """What stands for the start and the end if this is a line with times, well formed or not."""
     if _ARROW not in line:
+        if ":" not in line:
+            return None
         if match := _SBV.fullmatch(line):
             return match[1], match[2]
         return (line.strip()[:100], "") if _NEARLY.match(line) else None

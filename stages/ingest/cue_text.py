@@ -48,7 +48,9 @@ def words_of(lines: Sequence[str]) -> str:
     Raises:
         ValueError: an entity stands for no character.
     """
-    text = _MARKUP.sub("", " ".join(lines))
+    text = " ".join(lines)
+    if "<" in text or "{" in text:
+        text = _MARKUP.sub("", text)
     if "&" in text:
         try:
             text = html.unescape(text)
@@ -67,12 +69,15 @@ def without_repeats(cues: list[Payload]) -> list[Payload]:
 
     They are known by times within their lines (`<00:00:01.469>`), or by many cues of a blink that only repeat.
     """
+    stamped = any("<" in line and _INLINE.search(line) for cue in cues for line in cue.lines)
+    if not stamped and sum(cue.stop_s - cue.start_s <= BLINK_S for cue in cues) * 4 < max(len(cues), 1):
+        return cues
     plain = [[_words_or_raw(line) for line in cue.lines if line.strip()] for cue in cues]
     blinks = sum(
         cue.stop_s - cue.start_s <= BLINK_S and bool(lines) and lines == above[-len(lines) :]
         for cue, lines, above in zip(cues[1:], plain[1:], plain, strict=False)
     )
-    if blinks * 4 < max(len(cues), 1) and not any(_INLINE.search(line) for cue in cues for line in cue.lines):
+    if not stamped and blinks * 4 < len(cues):
         return cues
     kept = []
     shown: list[str] = []

@@ -12,6 +12,9 @@ from xml.parsers import expat
 from stages.ingest.cue_text import Payload, literal
 
 MOST_DEEP = 100
+_ABOUT = frozenset(("metadata", "title", "desc", "copyright", "agent", "name", "actor"))
+"""Elements whose texts are not shown."""
+
 _OFFSET = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)(h|ms|m|s|f|t)")
 _CLOCK = re.compile(r"(\d{1,9}):(\d{2}):(\d{2})(\.\d{1,15}|:\d{1,9}(?:\.\d{1,9})?)?")
 _ROOT = re.compile(r"<(?:[\w.-]{1,40}:)?tt[\s>]")
@@ -94,7 +97,7 @@ class _Document:
             self.cues.append(Payload(self._begun, start, stop, [literal(line) for line in lines]))
 
     def _characters(self, text: str) -> None:
-        if self._text is not None and self._around[-1][0] in ("p", "span"):
+        if self._text is not None and not any(name in _ABOUT for name, _, _ in self._around):
             self._text.append(text)
 
     def _read_rates(self, given: dict[str, str]) -> None:

@@ -135,6 +135,8 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
     if together.rank == 0:
         save_weights(net, folder / "model.pth")
         observer.end()
+        if (best := kept.best_epoch(progress.evaluations)) is not None:
+            summary.remark(f"best.pth is of epoch {best}")
         saved.forget()
         for direction, values in progress.evaluations[-1].items():
             shown = ", ".join(f"{metric} {value:.4g}" for metric, value in values.items())

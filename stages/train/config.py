@@ -45,7 +45,8 @@ class VideoFiles(Settings):
         paths: list of the videos, `HowTo100M_1166_videopaths.txt`.
         features: folder of `ID_2d.npz` and `ID_3d.npz`.
         sounds: folder of `ID_spec.npz`; that of the picture features if null.
-        captions: `caption.pickle`, for the variants with text; imported into the store at its first use.
+        captions: `caption.pickle` or `caption.json`, for the variants with text; imported into the store at its first
+            use.
         vectors: of words, in word2vec's binary format, likewise.
     """
 

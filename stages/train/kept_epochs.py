@@ -78,6 +78,11 @@ class KeptEpochs:
         if self._keep == "best" and is_best(evaluations, self._since):
             self._add(BEST, net)
 
+    def best_epoch(self, evaluations: Sequence[Evaluation]) -> int | None:
+        """Which epoch (from 1) the best weights are of; None if the best are not kept."""
+        sums = [recall_sum(one) for one in evaluations[self._since :]]
+        return self._since + sums.index(max(sums)) if self._keep == "best" and sums else None
+
     def _add(self, name: str, net: AvlNet) -> None:
         save_weights(net, self._work / name)
         self._show(name)

@@ -181,6 +181,15 @@ def test_audio_of_an_older_version_that_is_of_another_file_is_named(tmp_path, st
     assert store.differing == {digest}
 
 
+def test_audio_of_an_older_version_whose_medium_is_gone_is_not_believed(tmp_path, stereo):
+    store, digest = AudioStore(Store(tmp_path / "store"), AudioSettings()), digest_of(stereo)
+    older(store, digest, stereo)
+    stereo.unlink()
+    with pytest.raises(MediaError, match=r"of an older version, without checksums.*: file not found"):
+        store.read(digest, stereo, 0.0, 0.1, 16000)
+    assert store.path(digest).is_file()
+
+
 def test_clips_are_read_as_from_the_plain_file(tmp_path, long):
     store, digest = AudioStore(Store(tmp_path / "store"), AudioSettings()), digest_of(long)
     for start, stop, rate in ((0.0, 10.0, 16000), (3.21, 3.22, 8000), (9.5, 12.0, 44100)):

@@ -1,6 +1,7 @@
 """Reading checkpoints: wrappers, prefixes, and files that are not what they should be."""
 
 import argparse
+import random
 import re
 import sys
 import types
@@ -158,3 +159,32 @@ def test_a_pickle_too_new_to_be_read_safely_says_how_to_rewrite_it(tmp_path):
     torch.save({"state_dict": {"a": torch.ones(1)}}, path, pickle_protocol=4)
     with pytest.raises(CheckpointError, match="rewrite it once"):
         read_state_dict(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whatever_bit_of_a_checkpoint_is_flipped_is_one_sentence_or_no_matter(tmp_path, zipped):
+    """Also in the directory at the end of the file, which raises exceptions of zipfile's own."""
+    path = tmp_path / "model.pth"
+    torch.save({"weight": torch.arange(6.0)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    dice = random.Random(5)
+    places = {*range(len(whole) - 150, len(whole)), *dice.sample(range(len(whole)), 150)}
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << dice.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            read_state_dict(path)
+        except CheckpointError as error:
+            assert str(path) in str(error) and "Traceback" not in str(error)
+    locator = whole.rfind(b"PK\x06\x07")
+    for stop in (10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:stop])
+        with pytest.raises(CheckpointError, match=r"model\.pth"):
+            read_state_dict(path)
+    if zipped:
+        disks = bytearray(whole)
+        disks[locator + 16] ^= 2  # "zipfiles that span multiple disks are not supported"
+        path.write_bytes(disks)
+        with pytest.raises(CheckpointError, match=r"is cut short or damaged .*fetch it again"):
+            read_state_dict(path)

@@ -12,6 +12,7 @@ from media_samples import bursts, clicks, noise, numbered_frames, tone, write_me
 
 from pipeline.media.audio import AudioFile, extract_audio
 from pipeline.media.errors import MediaError
+from pipeline.media.probe import probe
 from pipeline.media.times import sample_position
 
 CLICKS_S = [0.0, 0.1, 1 / 3, 0.5, 0.777, 1.23456, 1.9]
@@ -85,7 +86,8 @@ def test_lossy_codecs_keep_time_within_milliseconds(tmp_path, ending, options, l
 
 
 @pytest.mark.parametrize(
-    "codec", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_mulaw"]
+    "codec",
+    ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_s64le", "pcm_f32le", "pcm_f64le", "pcm_mulaw"],
 )
 @pytest.mark.parametrize("channels", [1, 2, 6, 8])
 def test_sample_formats_and_channels(tmp_path, codec, channels):
@@ -135,8 +137,56 @@ def test_eight_planes(tmp_path, ending, codec):
 
 def test_floats_beyond_full_scale_clip(tmp_path):
     wave = np.array([[2.0], [-3.0], [0.5], [np.nan], [np.inf]], np.float32)
-    _, samples = extract(write_media(tmp_path / "a.wav", samples=wave, sample_rate=8000, audio_codec="pcm_f32le"))
+    made, samples = extract(write_media(tmp_path / "a.wav", samples=wave, sample_rate=8000, audio_codec="pcm_f32le"))
     assert samples[:, 0].tolist() == [32767, -32768, 16384, 0, 32767]
+    assert made.warning == "60 % of the samples clipped (up to 3 times full scale)"
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [
+        (".wav", "pcm_f32le"),
+        (".wav", "pcm_f64le"),
+        (".aiff", "pcm_f32be"),
+        (".mka", "pcm_f32le"),
+        (".caf", "pcm_f32le"),
+    ],
+)
+def test_the_share_clipped_is_told(tmp_path, ending, codec):
+    wave = np.full((10000, 1), 0.5, np.float32)
+    wave[:50] = 1.25
+    path = write_media(tmp_path / f"a{ending}", samples=wave, sample_rate=8000, audio_codec=codec)
+    made, samples = extract(path)
+    assert made.warning == "0.5 % of the samples clipped (up to 1.25 times full scale)"
+    assert samples[:51, 0].tolist() == [32767] * 50 + [16384]
+    assert probe(path).kind == "beyond"
+
+
+@pytest.mark.parametrize("scale", [100, 2**15, 2**23, 2**31])
+@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
+def test_integers_saved_as_floats_are_refused(tmp_path, codec, scale):
+    wave = np.rint(tone(0.5, 8000) * scale).astype(np.float32)
+    path = write_media(tmp_path / "a.wav", samples=wave, sample_rate=8000, audio_codec=codec)
+    with pytest.raises(MediaError, match=r"9\d\.?\d? % of the samples lie beyond full scale, .*; scale the file$"):
+        extract_audio(path, tmp_path / "out.flac")
+    assert not (tmp_path / "out.flac").exists()
+    assert probe(path).kind == "beyond"
+
+
+def test_full_scale_itself_is_not_beyond_it(tmp_path):
+    wave = np.tile(np.array([[1.0], [-1.0], [1 + 2**-16]], np.float32), (1000, 1))
+    path = write_media(tmp_path / "a.wav", samples=wave, sample_rate=8000, audio_codec="pcm_f32le")
+    made, samples = extract(path)
+    assert made.warning is None
+    assert samples[:3, 0].tolist() == [32767, -32768, 32767]
+    assert probe(path).kind == ""
+
+
+def test_overshoots_of_a_lossy_codec_clip_as_ever(tmp_path):
+    path = write_media(tmp_path / "a.m4a", samples=tone(2, 48000, 440, gain=0.999))
+    made, samples = extract(path)
+    assert made.warning is None
+    assert samples.max() > 32000
 
 
 def test_more_channels_than_flac_holds_are_mixed(tmp_path):

@@ -1,13 +1,19 @@
+import json
 import pickle
 
 import numpy as np
 import pytest
 from howto100m_samples import CAPTIONS, PATHS, build
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache.errors import UserError
-from stages.avlnet.caption_file import CaptionFile, import_captions
+from stages.avlnet.caption_file import CaptionFile, import_captions, open_captions
+from stages.avlnet.caption_json import json_entries
 from stages.avlnet.howto100m import HowTo100M, read_paths
 from stages.avlnet.speech_captions import SpeechCaptions, spoken_stretch
+
+SILENT = {"start": [], "end": [], "text": []}
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +100,52 @@ def test_damaged_feature_files_are_named(root, tmp_path):
     spectrogram.unlink()
     with pytest.raises(UserError, match=r"aaa_spec\.npz is missing"):
         videos.random_windows(0, 2, 100, random)
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_captions_in_json_are_those_of_the_pickle(tmp_path, ascii_only):
+    source = {**CAPTIONS, 'é"{': {"start": [0.5], "end": [1], "text": ["crème } brûlée, \\"]}, "silent": SILENT}
+    (tmp_path / "caption.json").write_text(json.dumps(source, ensure_ascii=ascii_only, indent=1), encoding="utf-8")
+    (tmp_path / "caption.pickle").write_bytes(pickle.dumps(source))
+    for name in ("json", "pickle"):
+        assert import_captions(tmp_path / f"caption.{name}", tmp_path / f"{name}.h5") == len(source)
+    ours, theirs = (CaptionFile(tmp_path / f"{name}.h5") for name in ("json", "pickle"))
+    assert list(ours) == list(theirs) == list(source)
+    assert all(ours[id] == theirs[id] for id in source)
+
+
+VALUES = st.lists(st.text()) | st.dictionaries(st.text(), st.floats(allow_nan=False))
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=5), st.integers(1, 30))
+def test_json_is_read_whatever_the_chunks(tmp_path_factory, entries, chunk):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    path.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8", newline="")
+    assert list(json_entries(path, "", chunk)) == list(entries.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"a": {"start": [1], "end": [2], "text": ["b"]}', "cut short"),
+        ('{"a": {"start": [1], "en', "cut short"),
+        ("", "cut short"),
+        ('[{"start": []}]', r"found '\[' where \{ should be"),
+        ('{"a": 3}', "'a' holds no captions"),
+        ('{"a": {"start": [], "end": [], "text": []}} {}', "behind the end"),
+        ('{"a": {"start": [1], "end": [], "text": []}}', "video a has no captions with start, end and text"),
+        (b'{"a": {"start": [], "end": [], "text": ["\xff"]}}', "cannot be read"),
+    ],
+)
+def test_damaged_json_is_refused_with_a_sentence(tmp_path, content, reason):
+    path = tmp_path / "caption.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=reason):
+        import_captions(path, tmp_path / "captions.h5")
+    assert [one.name for one in tmp_path.iterdir()] == ["caption.json"]
+
+
+def test_the_other_form_beside_is_named(tmp_path):
+    (tmp_path / "caption.json").touch()
+    with pytest.raises(UserError, match=r"caption\.pickle is missing: name .*caption\.json instead"):
+        open_captions(tmp_path / "caption.pickle")

@@ -113,3 +113,16 @@ def test_an_index_of_a_file_that_changes_meanwhile_is_not_kept(tmp_path, store, 
     with pytest.raises(UserError, match="has changed while it was being read"):
         open_vectors(path, DIM)
     assert not list((store / "word-indexes").glob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    "header", ["99999999999999 3", "9 99999999999999", "9 -3", "-9 3", "9 0", "9" * 50 + " 3", "9" * 70]
+)
+def test_what_a_header_claims_is_held_against_the_file(tmp_path, store, header):
+    path = tmp_path / "v.bin"
+    path.write_bytes(
+        header.encode() + b"\n" + filled.write_vectors(tmp_path / "w.bin", 3).read_bytes().partition(b"\n")[2]
+    )
+    with pytest.raises(UserError, match=r"cut short|is no file of word vectors") as caught:
+        open_vectors(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)

@@ -107,8 +107,8 @@ FILES = {  # (name, text, cues)
     "TTML": (
         "a.ttml",
         '<?xml version="1.0"?>\n<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="http://www.w3.org/ns/ttml#parameter"'
-        ' ttp:frameRate="25"><head/><body begin="1s"><div><p begin="0s" dur="00:00:01.000">a <span>dog</span><br/>'
-        'barks &lt;b&gt;</p><p begin="00:00:02:05" end="3.5s">b</p></div></body></tt>',
+        ' ttp:frameRate="25"><head/><body begin="1s"><div><p begin="0s" dur="00:00:01.000">a <span>d<b>o</b>g</span>'
+        '<metadata>x</metadata><br/>barks &lt;b&gt;</p><p begin="00:00:02:05" end="3.5s">b</p></div></body></tt>',
         [(1, 2, "a dog barks <b>"), (3.2, 4.5, "b")],
     ),
     "DFXP": (

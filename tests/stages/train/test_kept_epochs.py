@@ -42,7 +42,7 @@ def test_a_training_shows_its_own_epochs_alone(corpus):
     assert kept() == ["e1.pth"]
 
 
-def test_the_best_epoch_is_the_one_that_was_evaluated_best(corpus):
+def test_the_best_epoch_is_the_one_that_was_evaluated_best(corpus, capsys):
     write_training(keep="best", evaluate_on="few", epochs=6, lr=3e-2, lr_decay=1.0, mode="train")
     run()
     assert kept() == ["best.pth"]
@@ -54,6 +54,7 @@ def test_the_best_epoch_is_the_one_that_was_evaluated_best(corpus):
     values = np.array(evaluations("small"))  # of each direction MedR, R@1, R@10, R@5
     sums = values.sum(axis=1) - values[:, 0] - values[:, 4]
     assert best == pytest.approx(sums[1:].max())
+    assert f"best.pth is of epoch {1 + sums[1:].argmax()};" in capsys.readouterr().out
 
 
 def test_the_first_of_equals_is_best_and_weights_before_training_do_not_count():

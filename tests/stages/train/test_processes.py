@@ -39,14 +39,17 @@ def assert_same(found, wanted, tolerance=1e-5):
             torch.testing.assert_close(found["state"][name], value, rtol=tolerance, atol=tolerance)
 
 
-def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path):
-    """Loss, gradients and the statistics of batch normalisation."""
+@pytest.mark.parametrize("parts", [1, 2])
+def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path, parts):
+    """Loss, gradients and the statistics of batch normalisation, in as many parts."""
     out = tmp_path / "found.pt"
-    processes = start_together(2, worker.step_on_a_share, out)
+    processes = start_together(2, worker.step_on_a_share, out, parts)
     for one in processes:
         one.join(300)
     assert [one.exitcode for one in processes] == [0, 0]
-    assert_same(torch.load(out, weights_only=True), worker.step(ALONE, [worker.batch()]))
+    n = worker.N // parts
+    alone = worker.step(ALONE, [worker.batch(slice(i * n, (i + 1) * n)) for i in range(parts)], accumulate=parts)
+    assert_same(torch.load(out, weights_only=True), alone, tolerance=1e-5 if parts == 1 else 1e-4)
 
 
 def test_parts_give_the_gradient_of_the_whole_loss(monkeypatch):
