@@ -60,6 +60,8 @@ def problem_of(error: Exception) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "does not fit into memory"
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "a link to itself"
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, UserError):
