@@ -86,9 +86,7 @@ def _cached(stores: Sequence[str]) -> Iterator[_Cached]:
             if store is not None:
                 there = (store.lookup(rows.keys).rows >= 0) & ~store.contradictory(rows.keys)
             if rows := rows.part(np.flatnonzero(there)):
-                yield _Cached(
-                    embedding.corpus, embedding.encoder, model, modality, fingerprint, reader, rows, store
-                )
+                yield _Cached(embedding.corpus, embedding.encoder, model, modality, fingerprint, reader, rows, store)
 
 
 def _rows(corpus: str, model: Encoder, modality: Modality) -> tuple[Reader, WantedRows]:

@@ -323,9 +323,8 @@ def foreign_variants() -> Iterator[tuple[str, Make]]:
     yield "values: 50,000 levels", lambda one: (one / "values/zarr.json").write_bytes(b"[" * 50_000)
     yield (
         "a chunk that would unpack to 8 GB",
-        lambda one: (
-            (one / "values/c/0/0").write_bytes(b"\x28\xb5\x2f\xfd\xe0" + (8 << 30).to_bytes(8, "little") + bytes(20))
-           
+        lambda one: (one / "values/c/0/0").write_bytes(
+            b"\x28\xb5\x2f\xfd\xe0" + (8 << 30).to_bytes(8, "little") + bytes(20)
         ),
     )
     yield "a chunk that is lost", lambda one: (one / "values/c/1/0").unlink()
@@ -378,29 +377,22 @@ def hdf5_variants() -> Iterator[tuple[str, Make]]:
                 (file.create_dataset("other", data=data), file.__setitem__(n, h5py.SoftLink("/other")))
             ),
             "a soft link to itself": lambda file, n, _: file.__setitem__(n, h5py.SoftLink(f"/{n}")),
-            "external": lambda file, n, data: (
-                file.create_dataset(n, data.shape, data.dtype, external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
-               
+            "external": lambda file, n, data: file.create_dataset(
+                n, data.shape, data.dtype, external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)]
             ),
             "virtual": _virtual,
             "a group": lambda file, n, _: file.create_group(n),
             "a type": lambda file, n, data: file.__setitem__(n, data.dtype),
             "of references": lambda file, n, data: file.create_dataset(n, data.shape, h5py.ref_dtype),
-            "of any length": lambda file, n, data: (
-                file.create_dataset(n, (ROWS,), h5py.vlen_dtype(np.float32))
-            ),
-            "of texts of any length": lambda file, n, data: (
-                file.create_dataset(n, (ROWS,), h5py.string_dtype())
-            ),
+            "of any length": lambda file, n, data: file.create_dataset(n, (ROWS,), h5py.vlen_dtype(np.float32)),
+            "of texts of any length": lambda file, n, data: file.create_dataset(n, (ROWS,), h5py.string_dtype()),
             "compound": lambda file, n, data: file.create_dataset(n, (ROWS,), [("a", "f4"), ("b", "i4")]),
             "packed": lambda file, n, data: file.create_dataset(n, data=data, compression="gzip", chunks=True),
             "shuffled": lambda file, n, data: file.create_dataset(n, data=data, shuffle=True, chunks=True),
-            "packed by lzf": lambda file, n, data: (
-                file.create_dataset(n, data=data, compression="lzf", chunks=True)
-            ),
+            "packed by lzf": lambda file, n, data: file.create_dataset(n, data=data, compression="lzf", chunks=True),
             "longer": lambda file, n, data: file.create_dataset(n, (ROWS + 1, *data.shape[1:]), data.dtype),
-            "of 2^50 rows": lambda file, n, data: (
-                file.create_dataset(n, (1 << 50, *data.shape[1:]), data.dtype, chunks=(64, *data.shape[1:]))
+            "of 2^50 rows": lambda file, n, data: file.create_dataset(
+                n, (1 << 50, *data.shape[1:]), data.dtype, chunks=(64, *data.shape[1:])
             ),
             "without dimensions": lambda file, n, data: file.create_dataset(n, (), data.dtype),
             "empty": lambda file, n, data: file.create_dataset(n, data=h5py.Empty(data.dtype)),

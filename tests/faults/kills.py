@@ -1,4 +1,4 @@
-"""Everything that writes into stores, killed at random moments: nothing committed is lost, and the next run completes."""
+"""What writes into stores, killed at random moments: nothing committed is lost, and the next run completes."""
 
 from __future__ import annotations
 
@@ -86,13 +86,18 @@ def _of(root: Path, name: str = "rows") -> RowStore:
 VICTIMS: dict[str, Victim] = {
     "compact": Victim(_store, lambda root: compact(_of(root)), range(N), range(N)),
     "gc": Victim(_store, lambda root: gc(_of(root), [key(i) for i in range(0, N, 2)]), range(0, N, 2), range(0, N, 2)),
-    "repair": Victim(_damaged, lambda root: repair(_of(root).path), [*range(20), *range(30, N)], [*range(20), *range(30, N)]),
+    "repair": Victim(
+        _damaged, lambda root: repair(_of(root).path), [*range(20), *range(30, N)], [*range(20), *range(30, N)]
+    ),
     "repair of contradictions": Victim(
         _contradictory, lambda root: drop_contradictions(_of(root)), [*range(41), *range(44, N)], None
     ),
     "merge": Victim(_merging, lambda root: merge(_of(root, "source"), _of(root)), range(70, N), range(N)),
     "import of Zarr": Victim(
-        lambda root: _exported(root, "zarr2.zarr"), lambda root: import_rows(root / "a.zarr", _of(root)), range(70, N), range(N)
+        lambda root: _exported(root, "zarr2.zarr"),
+        lambda root: import_rows(root / "a.zarr", _of(root)),
+        range(70, N),
+        range(N),
     ),
     "import of npz": Victim(
         lambda root: _exported(root, "npz"), lambda root: import_rows(root / "a.npz", _of(root)), range(70, N), range(N)

@@ -66,7 +66,9 @@ def test_rows_are_computed_anew_and_those_that_differ_are_named(embedded, hearon
     rows = {one["key"]: one for one in json.loads(said)["rows"]}
     assert code == 3 and len(rows) == 8
     assert {key for key, one in rows.items() if not one["agrees"] and not one["reason"]} == {clip, caption}
-    few = [json.loads(hearonce("cache", "verify", "--recompute", 3, "--seed", s, "--json")[1])["rows"] for s in (1, 1, 2)]
+    few = [
+        json.loads(hearonce("cache", "verify", "--recompute", 3, "--seed", s, "--json")[1])["rows"] for s in (1, 1, 2)
+    ]
     assert [len(one) for one in few] == [3, 3, 3]
     assert sorted(one["key"] for one in few[0]) == sorted(one["key"] for one in few[1])
 
