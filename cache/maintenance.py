@@ -84,10 +84,21 @@ def gc(store: RowStore, keep: row_keys.Keys, *, dry_run: bool = False) -> Change
         UserError: a segment is damaged (repair first), or the disk is full; no kept row is lost.
     """
     wanted = KeyIndex([row_keys.pack(keep)])
+    return _keep(store, lambda keys: wanted.find(keys) >= 0, dry_run)
+
+
+def drop(store: RowStore, keys: row_keys.Keys, *, dry_run: bool = False) -> Change:
+    """Drops the rows of some keys, and keeps whatever else others commit meanwhile; raises as `gc` does."""
+    unwanted = KeyIndex([row_keys.pack(keys)])
+    return _keep(store, lambda held: unwanted.find(held) < 0, dry_run)
+
+
+def _keep(store: RowStore, kept: Callable[[np.ndarray], np.ndarray], dry_run: bool) -> Change:
+    """Drops the rows of all keys but those that `kept` says."""
 
     def plan(_: bool) -> list[Plan]:
-        kept = {name: wanted.find(group.keys) >= 0 for name, group in store.groups.items()}
-        return [{name: mask} for name, mask in kept.items() if not mask.all()]
+        masks = {name: kept(group.keys) for name, group in store.groups.items()}
+        return [{name: mask} for name, mask in masks.items() if not mask.all()]
 
     return _carry_out(store, plan, dry_run)
 

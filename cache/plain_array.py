@@ -15,14 +15,9 @@ _ROWS = 1 << 12
 class PlainArray:
     """What `ShardedArray` does, for such an array.
 
-    Args:
-        place: the array's folder.
-        name: of the array, for messages.
-        shape: that it must have; None where any length will do.
-        dtype: that it must have.
+    Args and raises are those of `check_array`; also:
 
     Raises:
-        FalseClaim: it is something else, or claims more than its files hold.
         DamageError: it cannot be opened.
     """
 

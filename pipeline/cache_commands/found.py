@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +155,15 @@ def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
     for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
         yield "captions", caption_keys(read_extended(path.parent.name, "captions")["text"])
     for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
-        spans = schemas.read_table(path, schemas.SPANS)
-        stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
-        for rendition in known_renditions(path.parent.name):
-            yield "clips", clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
+        for keys in keys_of_spans(schemas.read_table(path, schemas.SPANS), known_renditions(path.parent.name)):
+            yield "clips", keys
+
+
+def keys_of_spans(spans: pl.DataFrame, renditions: Iterable[str]) -> Iterator[np.ndarray]:
+    """Row keys, uint8 (n, 16), of the clips of a spans table, for each way to read their media."""
+    stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
+    for rendition in renditions:
+        yield clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
 
 
 def encoders() -> dict[str, str]:

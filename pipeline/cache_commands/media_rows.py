@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
@@ -14,22 +14,18 @@ from cache import maintenance
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from cache.key_index import KeyIndex
-from cache.keys import clip_keys
 from cache.location import Store
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.cache_commands.audio import audio_folders, drop
-from pipeline.cache_commands.found import artifact_paths, known_renditions, store_paths
-from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
+from pipeline.cache_commands.found import artifact_paths, keys_of_spans, known_renditions, store_paths
+from pipeline.cache_commands.showing import AsJson, DryRun, Shared, show_json, show_table
 from pipeline.cache_commands.tidying import refuse_shared
 
 
 def forget(
     media: Annotated[list[str], typer.Argument(help="Media, as `data/tables/CORPUS/media.parquet` names them.")],
-    shared: Annotated[
-        bool, typer.Option("--shared", help="Also where $HEARONCE_STORE is set, which others may use.")
-    ] = False,
+    shared: Shared = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,13 +39,9 @@ def forget(
     if not shared:
         refuse_shared([*stores, *map(str, folders)])
     digests, keys = _made_from(media)
-    lines = []
-    for path in stores:
-        store = RowStore.open(path)
-        kept = store.keys()
-        kept = kept[KeyIndex([keys]).find(kept) < 0]
-        change = maintenance.gc(store, kept, dry_run=dry_run)
-        lines.append({"store": path, "rows dropped": change.rows_removed, "files dropped": 0})
+    lines: list[dict[str, Any]] = [
+        {"store": path, "rows dropped": rows, "files dropped": 0} for path, rows in drop_rows(stores, keys, dry_run)
+    ]
     for folder in folders:
         flacs = [one for digest in sorted(digests) if (one := folder / digest[:2] / f"{digest}.flac").is_file()]
         drop(flacs, dry_run=dry_run)
@@ -59,6 +51,14 @@ def forget(
     else:
         show_table("would be done" if dry_run else "done", lines)
         print("Now delete dvc.lock (its artifacts would bring the rows back) and run `dvc repro`.")
+
+
+def drop_rows(stores: Iterable[str], keys: np.ndarray, dry_run: bool) -> Iterator[tuple[str, int]]:
+    """Drops the rows of clips by their keys: path of each store of clips, and how many."""
+    for path in stores:
+        store = RowStore.open(path)
+        if store.description.modality == "clips":
+            yield path, maintenance.drop(store, keys, dry_run=dry_run).rows_removed
 
 
 def _made_from(media: Sequence[str]) -> tuple[set[str], np.ndarray]:
@@ -91,9 +91,7 @@ def _keys(path: Path, digests: pl.Series) -> Iterator[np.ndarray]:
     spans = spans.filter(pl.col("clip_id").is_in(clips.implode()))
     if spans.is_empty():
         return
-    stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
-    for rendition in known_renditions(path.parent.name):
-        yield clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
+    yield from keys_of_spans(spans, known_renditions(path.parent.name))
     for artifact_path in artifact_paths(layout.DATA / "embeddings" / path.parent.name):
         artifact = open_artifact(artifact_path)
         if artifact.description.get("modality") != "captions":

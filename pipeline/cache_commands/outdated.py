@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cache import maintenance
 from cache import tables as schemas
 from cache.digests import DigestMemory
-from cache.key_index import KeyIndex
-from cache.keys import clip_keys
 from cache.location import Store
-from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.audio_store import recipe
-from pipeline.cache_commands.found import store_paths
+from pipeline.cache_commands.audio import drop
+from pipeline.cache_commands.found import keys_of_spans, store_paths
+from pipeline.cache_commands.media_rows import drop_rows
 from pipeline.cache_commands.showing import show_json, show_table
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, load_params
@@ -161,20 +159,10 @@ def drop_outdated(dry_run: bool, as_json: bool, read: bool = True) -> bool:
     if not read and not found:
         return False
     keys, digests = _wrong_keys(found), {one.digest for one in found}
-    rows = 0
-    for path in store_paths(Store.default().rows) if len(keys) else ():
-        store = RowStore.open(path)
-        if store.description.modality == "captions":
-            continue
-        held = store.keys()
-        kept = held[KeyIndex([keys]).find(held) < 0]
-        if len(kept) < len(held):
-            rows += maintenance.gc(store, kept, dry_run=dry_run).rows_removed
+    stores = store_paths(Store.default().rows) if len(keys) else []
+    rows = sum(n for _, n in drop_rows(stores, keys, dry_run))
     files = list(_wrong_audio(found))
-    if not dry_run:
-        for file in files:
-            file.unlink(missing_ok=True)
-            file.with_suffix(".json").unlink(missing_ok=True)
+    drop(files, dry_run=dry_run)
     _show(found, unknown, as_json)
     if found and not as_json:
         verb = "would be" if dry_run else "were"
@@ -198,14 +186,12 @@ def _wrong_keys(found: list[Outdated]) -> np.ndarray:
         bad = pl.col("media_digest").is_in(changed) | (pl.col("stop_s") > end - SAME_S)
         clips = spans.filter(bad)["clip_id"].unique()
         spans = spans.filter(pl.col("clip_id").is_in(clips.implode()))
-        stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
         renditions = {
             "",
             *(one.recipe for one in wrong.values()),
             *(rendition(one.kind, "video") for one in wrong.values()),
         }
-        places = (spans["media_digest"], spans["start_s"], spans["stop_s"])
-        keys += [clip_keys(*places, one, stretches) for one in sorted(renditions)]
+        keys += keys_of_spans(spans, sorted(renditions))
     return np.concatenate(keys)
 
 

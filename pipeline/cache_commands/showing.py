@@ -12,6 +12,7 @@ from pipeline.console.visible import visible, visible_json
 from pipeline.operations.space import size
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Shared = Annotated[bool, typer.Option("--shared", help="Also where $HEARONCE_STORE is set, which others may use.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 

@@ -17,7 +17,7 @@ from cache.places import LocalPlace, place_of
 from cache.row_store import RowStore
 from pipeline.cache_commands.audio import audio_folders, drop, unwanted, wanted_audio
 from pipeline.cache_commands.found import chosen_stores, store_paths, wanted_keys
-from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
+from pipeline.cache_commands.showing import AsJson, DryRun, Shared, show_json, show_table
 
 Change = tuple[str, int, int]
 """Where files were removed (or remembered digests forgotten), how many, and their bytes."""
@@ -30,9 +30,7 @@ def gc(
     keep: Annotated[
         list[str] | None, typer.Option(help="An embedding cache whose rows stay, too; may be given again.")
     ] = None,
-    shared: Annotated[
-        bool, typer.Option("--shared", help="Also where $HEARONCE_STORE is set, which others may use.")
-    ] = False,
+    shared: Shared = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:

@@ -9,7 +9,7 @@ from cache_samples import FINGERPRINT, FORMATS, assert_rows, batch, files, keys,
 
 from cache import zarr_group
 from cache.errors import BeingTidied, DamageError, UserError
-from cache.maintenance import Change, compact, gc
+from cache.maintenance import Change, compact, drop, gc
 from cache.places import LocalPlace
 from cache.repair import repair
 from cache.row_store import RowStore
@@ -222,3 +222,15 @@ def test_a_segment_that_another_process_removes_while_it_is_opened_is_not_called
 
     monkeypatch.setattr(LocalPlace, "nbytes", merged_when_measured)
     assert len(late) == 2000
+
+
+def test_drop_takes_the_rows_of_its_keys_and_none_that_others_commit_meanwhile(tmp_path):
+    store = open_store(tmp_path)
+    store.append(*batch(ROW, *range(10)))
+    assert len(store) == 10
+    open_store(tmp_path).append(*batch(ROW, *range(10, 20)))
+    assert drop(store, keys(3, 12, 99), dry_run=True).rows_removed == 2
+    assert drop(store, keys(3, 12, 99)).rows_removed == 2
+    kept = [n for n in range(20) if n not in (3, 12)]
+    assert len(store) == 18
+    assert_rows(store, *kept)
