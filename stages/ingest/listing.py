@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from pipeline.counted import counted
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, shown
 from pipeline.text.decoding import escaped, fault_of_text, read_text
-from pipeline.text.delimited import Items, Table, comments_below, open_table, records
+from pipeline.text.delimited import Items, Table, comments_below, open_table, records, sample
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.clock import seconds
 from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, known
@@ -25,7 +24,7 @@ LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".csv", ".tsv", *LINES)
 WHAT = "caption file"
 SAMPLED = 1000
-"""Rows that tell which of several columns of ids names the media."""
+"""Lines that tell which of several columns of ids names the media, and whether names have endings."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -203,8 +202,7 @@ def _file_column(table: Table, columns: Columns, names: MediaNames | None, path:
     if names is None or header[columns.files[0]] not in ID:
         return columns.files[0]
     hits: Counter[int] = Counter({column: 0 for column in columns.files})
-    for line in islice(table.lines, table.first, table.first + SAMPLED):
-        cells = [cell.strip(' "') for cell in line.rstrip("\r\n").split(table.separator)]
+    for cells in sample(table, SAMPLED):
         hits.update(column for column in columns.files if column < len(cells) and names.finds(cells[column]))
     column, n = max(hits.items(), key=lambda hit: hit[1])
     if not n:
@@ -216,12 +214,11 @@ def _file_column(table: Table, columns: Columns, names: MediaNames | None, path:
 
 
 def _items(table: Table, column: int, names: MediaNames | None) -> Items:
-    """How rows are known, by their endings if the first row has one."""
+    """How rows are known: by the endings of their names if any of the first has one."""
     if names is None:
         return Items(column, is_url)
-    first = next((line for line in islice(table.lines, table.first, None) if line.strip()), "")
-    cell = (first.rstrip("\r\n").split(table.separator) + [""] * (column + 1))[column]
-    return Items(column, names.is_name, has_media_ending(cell.strip(' "')))
+    by_form = any(column < len(cells) and has_media_ending(cells[column]) for cells in sample(table, SAMPLED))
+    return Items(column, names.is_name, by_form)
 
 
 def _column_remarks(table: Table, columns: Columns, path: Path) -> list[str]:
