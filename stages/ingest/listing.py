@@ -13,7 +13,7 @@ from cache.errors import UserError
 from pipeline.counted import counted
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, shown
-from pipeline.text.decoding import escaped, fault_of_text, read_text
+from pipeline.text.decoding import escaped, fault_of_caption, read_text
 from pipeline.text.delimited import Items, Table, comments_below, open_table, records, sample
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.clock import seconds
@@ -25,6 +25,8 @@ SUFFIXES = (".csv", ".tsv", *LINES)
 WHAT = "caption file"
 SAMPLED = 1000
 """Lines that tell which of several columns of ids names the media, and whether names have endings."""
+SHOWN = 300
+"""Letters of a name in messages."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -147,7 +149,7 @@ def _texts(captions: list[Any]) -> tuple[list[str], list[str]]:
             continue
         if not isinstance(caption, str):
             reasons.append(f"a caption is {_kind(caption)}, not a text")
-        elif reason := fault_of_text(caption):
+        elif reason := fault_of_caption(caption):
             reasons.append(reason)
         elif text := caption.strip():
             texts.append(text)
@@ -163,7 +165,8 @@ def _kind(value: Any) -> str:
 
 
 def _shown(name: Any) -> str:
-    name = name.strip() if isinstance(name, str) else "" if name is None else repr(name)[:100]
+    name = name.strip() if isinstance(name, str) else "" if name is None else repr(name)
+    name = name if len(name) <= SHOWN else name[:SHOWN] + "…"
     return escaped(shown(name) if is_url(name) else name)
 
 
