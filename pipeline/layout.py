@@ -41,6 +41,12 @@ def training(name: str) -> Path:
     return DATA / "trainings" / name
 
 
+def training_of(path: Path) -> str | None:
+    """The training that makes a file, by its path; None if it is no training's."""
+    folder = DATA / "trainings"
+    return path.relative_to(folder).parts[0] if folder in path.parents else None
+
+
 def problems(corpus: str, stage: str) -> Path:
     """The problems table of a stage run."""
     return PROBLEMS / corpus / f"{stage}.parquet"
