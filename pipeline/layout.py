@@ -41,6 +41,11 @@ def training(name: str) -> Path:
     return DATA / "trainings" / name
 
 
+def holds_outputs(path: Path) -> bool:
+    """Whether outputs of the stages lie below a path, which DVC therefore refuses as an input."""
+    return path.resolve() in (DATA.resolve(), *DATA.resolve().parents)
+
+
 def training_of(path: Path) -> str | None:
     """The training that makes a file, by its path; None if it is no training's."""
     folder = DATA / "trainings"

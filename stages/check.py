@@ -44,6 +44,11 @@ def check() -> None:
         for path in (place.media, place.annotations):
             if not path.exists() and path not in official:
                 raise UserError(f"{PARAMS}: corpus {name!r} names {path}, which does not exist.")
+            if layout.holds_outputs(path):
+                raise UserError(
+                    f"{PARAMS}: corpus {name!r} names {path}, where this project puts what it makes ({layout.DATA}/): "
+                    "move the files to another folder and name that."
+                )
         missing += lacking.of_annotations(name, place.annotations)
         open_place(place.media)
     embedded = set()
