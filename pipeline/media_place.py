@@ -5,6 +5,7 @@ All who read media ask a place for the `Source` of a path, and read the local pa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ class MediaFolder:
 
     def has(self, path: Path) -> bool:
         """Whether there is a file or folder of this path."""
-        return (self.folder / path).exists()
+        return os.path.exists(self.folder / path)  # False where no file can have this name
 
     def source(self, path: str) -> Source:
         """The file, or what a URL names."""
