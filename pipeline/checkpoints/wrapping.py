@@ -67,9 +67,10 @@ def check_expected(folder: Path, expected: Sequence[str], archive: Path, name: s
     lacking = lacks(folder, expected)
     if not lacking:
         return
+    missing = ", ".join(one.replace("|", " or ") for one in lacking)
     there = _shown(sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()))
     raise UserError(
-        f"{archive} lacks {', '.join(one.replace('|', ' or ') for one in lacking)} (it has {there}), so it is not the published {name}, or that has "
+        f"{archive} lacks {missing} (it has {there}), so it is not the published {name}, or that has "
         f"changed: put the missing files into {folder}/, or delete both and run `hearonce checkpoints fetch {name} "
         "--unpack`."
     )

@@ -39,6 +39,6 @@ def test_a_section_whose_last_entry_was_deleted_says_what_to_write(project):
     with pytest.raises(UserError) as caught:
         load_params()
     assert str(caught.value) == (
-        "params.yaml: levels is empty: write `levels: {}`, or what belongs below it. avlnets.x is empty: write `x: {}`, "
-        "or what belongs below it."
+        "params.yaml: levels is empty: write `levels: {}`, or what belongs below it. avlnets.x is empty: write "
+        "`x: {}`, or what belongs below it."
     )
