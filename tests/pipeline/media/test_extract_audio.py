@@ -174,6 +174,16 @@ def test_integers_saved_as_floats_are_refused(tmp_path, codec, scale):
     assert probe(path).kind == "beyond"
 
 
+def test_of_long_float_pcm_the_start_tells_the_kind_and_all_of_it_the_share(tmp_path, monkeypatch):
+    samples = tone(4, 48000)
+    samples[-48000:] *= 3 / np.abs(samples).max()
+    source = write_media(tmp_path / "a.wav", samples=samples, audio_codec="pcm_f32le")
+    assert probe(source).kind == "beyond"
+    monkeypatch.setattr("pipeline.media.kinds.LOOKED_AT", 1 << 18)
+    assert probe(source).kind == ""
+    assert "of the samples clipped" in extract(source)[0].warning
+
+
 def test_full_scale_itself_is_not_beyond_it(tmp_path):
     wave = np.tile(np.array([[1.0], [-1.0], [1 + 2**-16]], np.float32), (1000, 1))
     path = write_media(tmp_path / "a.wav", samples=wave, sample_rate=8000, audio_codec="pcm_f32le")
