@@ -64,10 +64,14 @@ def read_bytes(path: Path, what: str, share: int = 1) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise UserError(_no_file(path, what, mode))
-            data = file.read(most + 1)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(_no_file(path, what, status.st_mode))
+            data = b""
+            while len(data) <= most and (
+                part := file.read(1 + min(most, status.st_size or 1 << 16))
+            ):  # takes that memory
+                data += part
     except OSError as error:
         try:
             mode = os.stat(path).st_mode
