@@ -250,10 +250,10 @@ def _strict(text: str, separator: str, skip_spaces: bool = False) -> list[str] |
 def _closing(lines: list[str], begin: int) -> int:
     """How many lines the row that begins with an open quote has, if a later one closes it; else 1."""
     quotes = 0
-    for n, line in enumerate(islice(lines, begin, begin + MOST_LINES), 1):
-        quotes += line.count('"') - line.count('\\"')
+    for position in range(begin, min(begin + MOST_LINES, len(lines))):
+        quotes += lines[position].count('"') - lines[position].count('\\"')
         if quotes % 2 == 0:
-            return n
+            return position - begin + 1
     return 1
 
 
