@@ -118,8 +118,12 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
         print(visible(f"{path}: {reason}"))
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more that cannot be used")
+    unread = [] if captions or media.folder is None else [one for one in _tables(media.folder) if one != annotations]
+    if unread:
+        unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
+        found.remarks.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
     for remark in found.remarks:
-        print(remark)
+        print(visible(remark))
     print(f"Wrote {config_path}, {counted(len(experiments), 'experiment')} and params.yaml. Now: uv run dvc repro")
 
 
@@ -135,13 +139,18 @@ def _find_captions(folder: Path | None, files: list[Path], captions: Path | None
         return "listing", captions
     if folder is None:
         return "filename", None
-    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").exists()]
-    if listings:
+    if listings := [one for one in _tables(folder) if one.stem.lower() == "captions"]:
         return "listing", listings[0]
     beside = {one.suffix.lower() for file in files for one in (folder / file).parent.glob(f"{_escape(file.stem)}.*")}
     if beside & set(subtitles.SUFFIXES):
         return "subtitles", None
     return ("text" if ".txt" in beside else "filename"), None
+
+
+def _tables(folder: Path) -> list[Path]:
+    """What may be caption tables in a folder: CSV first."""
+    found = [one for one in folder.iterdir() if one.suffix.lower() in listing.SUFFIXES]
+    return sorted(found, key=lambda one: (listing.SUFFIXES.index(one.suffix.lower()), one))
 
 
 def _escape(stem: str) -> str:

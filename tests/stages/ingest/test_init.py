@@ -47,6 +47,7 @@ def test_a_folder_becomes_a_corpus_with_experiments(videos, capsys):
     ("name", "text", "origin"),
     [
         ("captions.csv", "file,caption\ndog.mp4,a dog\n", "listing"),
+        ("Captions.TSV", "file\tcaption\ndog.mp4\ta dog\n", "listing"),
         ("dog.srt", "00:00:00,000 --> 00:00:01,000\nwoof\n", "subtitles"),
         ("dog.txt", "a dog barks\n", "text"),
     ],
@@ -56,6 +57,13 @@ def test_captions_are_found(videos, name, text, origin):
     start(videos, name="mine")
     assert load_corpus("mine").captions_from == origin
     assert load_corpus("mine").audio.bits == 16
+
+
+def test_tables_that_are_not_read_are_said(videos, capsys):
+    (videos / "captions.jsonl").write_text('{"file": "dog.mp4", "caption": "a dog"}\n')
+    (videos / "clotho.csv").write_text("file_name,caption_1\ndog.mp4,a dog\n")
+    start(videos)
+    assert f"not read: clotho.csv (if captions are in it: init with --captions {videos}" in capsys.readouterr().out
 
 
 def test_sound_alone_gets_no_visual_experiment(videos):
