@@ -109,7 +109,7 @@ class Items(NamedTuple):
         return self.column < len(cells) and self.is_name(cells[self.column].strip())
 
 
-def records(table: Table, items: Items) -> Iterator[Record]:
+def records(table: Table, items: Items, comments: list[int] | None = None) -> Iterator[Record]:
     """The rows below the header; empty ones and comments are passed over.
 
     A line that names no item and has too few cells, or any where names are told by their form, may be a part of the row
@@ -118,11 +118,12 @@ def records(table: Table, items: Items) -> Iterator[Record]:
     Args:
         table: from `open_table`.
         items: a line that names one begins a row even where a quote is still open.
+        comments: gets the numbers of the lines with `#` that are passed over.
     """
     width, column = len(table.header), items.column
     before: Record | None = None
     torn_by = 0  # line of the piece that may belong to the next row
-    for record in _records(table, items):
+    for record in _records(table, items, comments if comments is not None else []):
         cells = record.cells
         short = len(cells) < width
         if short:
@@ -158,12 +159,7 @@ def sample(table: Table, n_lines: int) -> list[list[str]]:
     return cells
 
 
-def comments_below(table: Table, items: Items) -> int:
-    """How many lines below the header are comments, which `records` passes over."""
-    return sum(_is_comment(line, table, items) for line in islice(table.lines, table.first, None))
-
-
-def _records(table: Table, items: Items) -> Iterator[Record]:
+def _records(table: Table, items: Items, comments: list[int]) -> Iterator[Record]:
     lines, separator, width = table.lines, table.separator, len(table.header)
     empty = separator + " \t"
     position = table.first
@@ -171,7 +167,10 @@ def _records(table: Table, items: Items) -> Iterator[Record]:
     while position < len(lines):
         line, number = _bare(lines[position]), position + 1
         position += 1
-        if not line.strip(empty) or _is_comment(line, table, items):
+        if not line.strip(empty):
+            continue
+        if _is_comment(line, table, items):
+            comments.append(number)
             continue
         if '"' not in line:
             cells = line.split(separator)
