@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LOOKS = 5  # at a store that others compact meanwhile
+_LOOKS = 50  # at a store that others compact meanwhile; each look finds other segments than the last
 
 
 def damaged_store(path: str, damages: Sequence[Damage], segment: str | None = None) -> DamageError:

@@ -201,6 +201,15 @@ def stamps_in(folder: str | Path) -> tuple[Stamp, dict[str, Stamp]]:
     return Stamp(size, int.from_bytes(digest, "big"), latest, status.st_ino), found
 
 
+def own_stamp(folder: str | Path) -> Stamp:
+    """The stamp of a folder itself, which changes when a file in it is added, removed or renamed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _stamp(os.stat(folder))
+
+
 def _stamp(status: os.stat_result) -> Stamp:
     return Stamp._make((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 

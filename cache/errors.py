@@ -74,6 +74,27 @@ def unreadable(place: object, error: OSError) -> Unreadable:
     return Unreadable(f"{place} cannot be read: {why}.")
 
 
+class OutOfFiles(UserError):
+    """The process may open no more files: no fault of what it wanted to open."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No more files can be opened, for too many are open already: allow more by `ulimit -n 4096` before the "
+            "command, or have it read by fewer threads (`--workers`), and run again; what was committed is kept."
+        )
+
+
+def is_out_of_files(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that the process or the machine has no more file descriptors."""
+    for _ in range(20):
+        if error is None:
+            return False
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class BeingTidied(UserError):
     """Another process is compacting, collecting or repairing the store; nothing was changed."""
 
@@ -93,6 +114,8 @@ class WriteError(UserError, OSError):
 
 
 _REASONS = {
+    errno.EMFILE: "too many files are open: allow more by `ulimit -n 4096` before the command, and run again",
+    errno.ENFILE: "too many files are open on this machine: close other programs and run again",
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "your disk quota is used up: free some space and run again",
     errno.EFBIG: "the file would exceed the size that this system or session allows (see `ulimit -f`)",

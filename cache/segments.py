@@ -93,7 +93,7 @@ class Segments:
                 path = self._place.path / name
                 if path.is_dir() and not os.access(path, os.W_OK):
                     raise UserError(
-                        f"{path} is somebody else's, so it was not rewritten: ask its owner for `chmod -R g+rwX` on it, "
+                        f"{path} is somebody else's, so it was not rewritten: ask its owner for `chmod -R g+rwX`, "
                         "or to run this (docs/cache.md, Sharing)."
                     )
 

@@ -179,7 +179,7 @@ class ZarrGroup(RowGroup):
             self._check_lengths({name: spec for name, spec in specs.items() if spec is not None})
 
     def _check_lengths(self, specs: Mapping[str, ArraySpec]) -> None:
-        """Many rows are believed where a thousandth of them lies on the disk (the rest may be lost, which is damage)."""
+        """Many rows are believed where a thousandth of them lies on the disk (a lost rest is damage)."""
         own = {name: spec for name, spec in specs.items() if name in self.claimed(0)}
         if "keys" not in own:
             _ = self.array("keys")  # of another program: `PlainArray` looks at its files

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from cache.errors import UserError
+from cache.errors import OutOfFiles, UserError, is_out_of_files
 from pipeline.console.visible import visible, visible_streams
-from pipeline.exit_codes import EXIT_INTERRUPTED, EXIT_PROBLEMS, exit_code_of
+from pipeline.exit_codes import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
 from pipeline.operations import interruption
 from pipeline.suggest import did_you_mean
 
@@ -84,7 +85,7 @@ def run(app: typer.Typer) -> None:
     Exit codes: 0 done, 2 a mistake of the user's, 3 done with problems (see the problems table), 4 stopped by the
     first problem of a strict run, 130 interrupted, 143 ended by a scheduler.
     """
-    with visible_streams(), interruption.handled():
+    with visible_streams(), _enough_files(), interruption.handled():
         try:
             app()
         except UserError as error:
@@ -97,6 +98,18 @@ def run(app: typer.Typer) -> None:
             sys.exit(interruption.exit_code())
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _enough_files() -> Iterator[None]:
+    """Says in one sentence that the process may open no more files, wherever that happens."""
+    try:
+        yield
+    except OSError as error:
+        if not is_out_of_files(error):
+            raise
+        _say(OutOfFiles())
+        sys.exit(EXIT_USER_ERROR)
 
 
 def finish(line: str, n_problems: int, keep_going: bool) -> None:

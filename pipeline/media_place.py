@@ -188,8 +188,8 @@ class MediaFolder:
         return self._walk.remarks(known)
 
     def has(self, path: Path) -> bool:
-        """Whether there is a file or folder of this path; what is too long for a name is none."""
-        return os.path.exists(self.folder / path)
+        """Whether there is a file or folder of this path."""
+        return os.path.exists(self.folder / path)  # False where no file can have this name
 
     def source(self, path: str) -> Source:
         """The file, or what a URL names."""

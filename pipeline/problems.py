@@ -11,7 +11,7 @@ from sys import intern
 
 import polars as pl
 
-from cache.errors import DamageError, UserError
+from cache.errors import DamageError, OutOfFiles, UserError, is_out_of_files
 from cache.tables import PROBLEMS, write_table
 from pipeline.media.errors import MediaError
 from pipeline.operations.events import event
@@ -27,8 +27,6 @@ MOST_LETTERS = 500
 _OF_THE_RUN = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "your disk quota is used up: free some space and run again",
-    errno.EMFILE: "this process has too many files open: allow more with `ulimit -n`, or run with fewer --workers",
-    errno.ENFILE: "this machine has too many files open: close some programs and run again",
 }
 """What the operating system says that would be said of every other item, too."""
 
@@ -52,6 +50,8 @@ def problem_of(error: Exception) -> str:
         raise error
     if isinstance(error, UserError) and not isinstance(error, DamageError):
         raise error
+    if is_out_of_files(error):
+        raise OutOfFiles from error
     if isinstance(error, OSError) and error.errno in _OF_THE_RUN:
         raise UserError(f"The run cannot go on: {_OF_THE_RUN[error.errno]}.") from error
     return _reason(error)
@@ -60,6 +60,8 @@ def problem_of(error: Exception) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "does not fit into memory"
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "a link to itself"
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, UserError):

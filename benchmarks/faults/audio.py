@@ -1,6 +1,6 @@
 """`python -m benchmarks.faults.audio [--rounds N]`: flipped bits in extracted audio, its records, digests and answers.
 
-The long form of tests/faults/test_flipped_bits.py: prints what became of each kind of flip. `wrong` must be 0.
+The long form of tests/faults/test_flipped_bits_in_audio.py: prints what became of each kind of flip. `wrong` must be 0.
 """
 
 from __future__ import annotations

@@ -144,16 +144,20 @@ def wanted_keys(keep: Sequence[str]) -> dict[str, np.ndarray]:
     return {modality: keys for modality, keys in joined.items() if len(keys)}
 
 
+def known_renditions(corpus: str) -> set[str]:
+    """What row keys of a corpus's clips may say of how their media are read; see `cache.keys.clip_key`."""
+    audio = layout.audio(corpus)
+    recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].to_list() if audio.exists() else []
+    return {"", *renditions(media_kinds(corpus), "video").values(), *recipes}
+
+
 def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
     for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
         yield "captions", caption_keys(read_extended(path.parent.name, "captions")["text"])
     for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
-        audio = layout.audio(path.parent.name)
-        recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
         spans = schemas.read_table(path, schemas.SPANS)
         stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
-        seen = set(renditions(media_kinds(path.parent.name), "video").values())
-        for rendition in ("", *seen, *recipes):
+        for rendition in known_renditions(path.parent.name):
             yield "clips", clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
 
 

@@ -20,7 +20,7 @@ from cache.location import Store
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.cache_commands.audio import audio_folders, drop
-from pipeline.cache_commands.found import artifact_paths, store_paths
+from pipeline.cache_commands.found import artifact_paths, known_renditions, store_paths
 from pipeline.cache_commands.showing import AsJson, DryRun, show_json, show_table
 from pipeline.cache_commands.tidying import refuse_shared
 
@@ -91,10 +91,8 @@ def _keys(path: Path, digests: pl.Series) -> Iterator[np.ndarray]:
     spans = spans.filter(pl.col("clip_id").is_in(clips.implode()))
     if spans.is_empty():
         return
-    audio = layout.audio(path.parent.name)
-    recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].unique().to_list() if audio.exists() else []
     stretches = spans.select(pl.struct("clip_id", "modality").rle().struct.field("len")).to_series()
-    for rendition in ("", *recipes):
+    for rendition in known_renditions(path.parent.name):
         yield clip_keys(spans["media_digest"], spans["start_s"], spans["stop_s"], rendition, stretches)
     for artifact_path in artifact_paths(layout.DATA / "embeddings" / path.parent.name):
         artifact = open_artifact(artifact_path)

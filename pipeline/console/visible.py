@@ -96,4 +96,6 @@ class _Visible(io.TextIOBase):
 
 
 def _escape(found: re.Match[str]) -> str:
+    if "\udc80" <= found[0] <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(found[0]) - 0xDC00:02x}"
     return found[0].encode("unicode_escape").decode()

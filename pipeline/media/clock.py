@@ -242,6 +242,8 @@ class _Run:
 
     def _end_of(self, packet: av.Packet, length: Fraction) -> Fraction | None:
         stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None and packet.dts is not None and abs(stamp - packet.dts) * self.tick > FAR_AHEAD_S:
+            stamp = packet.dts  # a timestamp gone wild; the order of decoding is right
         return None if stamp is None else stamp * self.tick + length
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from cache.digests import DigestMemory, Seen, Stamp, stamp_of, stamps_in
+from cache.digests import DigestMemory, Seen, Stamp, own_stamp, stamp_of, stamps_in
 from cache.location import Store
 from pipeline.media.errors import MediaError
 from pipeline.media.frame_folder import PICTURE_NAME
@@ -39,26 +39,28 @@ class Unchanged:
 
     Args:
         path: the file, or folder of frames.
-        digest: of its bytes.
+        digest: of its bytes; None for those that it has now.
         memory: of digests.
 
     Attributes:
         path: the same.
-        digest: the same.
+        digest: of its bytes.
 
     Raises:
         MediaError: it is missing, cannot be read, or has other bytes.
     """
 
-    def __init__(self, path: Path, digest: str, memory: DigestMemory) -> None:
-        self.path, self.digest, self._memory = path, digest, memory
+    def __init__(self, path: Path, digest: str | None, memory: DigestMemory) -> None:
+        self.path, self._memory = path, memory
         self._files: dict[str, Stamp] = {}
-        self._seen = _seen(self._look)
-        if self._seen.digest != digest:
+        seen = _seen(self._look)
+        if digest not in (None, seen.digest):
             raise MediaError(CHANGED)
+        self.digest, self._stamp = seen.digest, self._folder or seen.stamp
 
     def _look(self) -> Seen:
-        if not self.path.is_dir():
+        self._folder = own_stamp(self.path) if self.path.is_dir() else None
+        if self._folder is None:
             return self._memory.look(self.path)
         stamp, self._files = stamps_in(self.path)
         return self._memory.look(self.path, stamp)
@@ -66,11 +68,13 @@ class Unchanged:
     def check(self) -> None:
         """Makes sure that all that was read so far were the bytes of the digest.
 
+        Of a folder only that it has the same files: what is in them is checked one by one, see `pictures`.
+
         Raises:
             MediaError: it has changed since.
         """
         try:
-            same = stamp_of(self.path) == self._seen.stamp
+            same = (stamp_of(self.path) if self._folder is None else own_stamp(self.path)) == self._stamp
         except OSError:
             same = False
         if not same:
@@ -86,6 +90,8 @@ class Unchanged:
         if not self._files:
             return None
         names = {int(match[1]): name for name in self._files if (match := PICTURE_NAME.fullmatch(name))}
+        if not names:
+            return None
         chosen = {number: min(max(number, min(names)), max(names)) if clamp else number for number in {*numbers}}
         wanted = {number: names[other] for number, other in chosen.items() if other in names}
         stamps = {number: (self.path / name, self._files[name]) for number, name in wanted.items()}
@@ -109,9 +115,9 @@ class Pictures:
         Raises:
             MediaError: it has changed since.
         """
-        path, stamp = self._stamps[number]
+        path, stamp = self._stamps.get(number, (None, None))  # it may not have been there
         try:
-            same = stamp_of(path) == stamp
+            same = path is not None and stamp_of(path) == stamp
         except OSError:
             same = False
         if not same:
@@ -127,7 +133,7 @@ def ingested(path: Path, memory: DigestMemory) -> Unchanged:
     """
     if not path.is_dir():
         first_bytes(path)
-    return Unchanged(path, memory.digest(path), memory)
+    return Unchanged(path, None, memory)
 
 
 def _seen(look: Callable[[], Seen]) -> Seen:

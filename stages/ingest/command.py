@@ -20,7 +20,7 @@ from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
 from pipeline.corpus_tables import kinds_note
 from pipeline.in_threads import each_in_threads
-from pipeline.media_place import MediaList, open_place
+from pipeline.media_place import open_place
 from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
 from pipeline.problems import Problems, problem_of
@@ -94,9 +94,6 @@ def _open_media(
     store, paths = Store.default(), annotations.media()
     memory = DigestMemory(store.digests)
     media = open_place(place.media)
-    if isinstance(media, MediaList) and config.reader != "folder":  # which tells of them itself
-        for path, reason in media.faults():
-            problems.add(path.as_posix(), path, reason)
     opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard(), config.limits)
     summary.wanted = len(paths)
     workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)

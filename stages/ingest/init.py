@@ -115,7 +115,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     )
     print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
-        print(visible(f"{path}: {reason}"))
+        print(visible(f"{written_out(path)}: {written_out(reason)}"))
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more that cannot be used")
     unread = [] if captions or media.folder is None else [one for one in _tables(media.folder) if one != annotations]

@@ -18,6 +18,7 @@ from pipeline.config.corpus import AudioSettings
 from pipeline.config.params import load_params
 from pipeline.media.errors import MediaError
 from pipeline.media.frames import read_frames
+from pipeline.media_place import MediaFolder
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_reader import FrameReader
@@ -25,6 +26,7 @@ from stages.embed.sound_reader import SoundReader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
+from stages.ingest.opening import Opener
 from stages.report.problems import read_problems
 
 
@@ -108,8 +110,8 @@ def test_sound_that_changes_after_ingest_is_refused_and_never_stored(sounds, cha
 def test_a_file_that_is_written_while_it_is_ingested_is_a_problem(sounds, monkeypatch):
     from pipeline.media import probe
 
-    def slow_writer(path):
-        info = probe.probe(path)
+    def slow_writer(path, *limits):
+        info = probe.probe(path, *limits)
         if path.name == "x.wav":
             with path.open("ab") as file:
                 file.write(b"\0" * 1000)
@@ -226,3 +228,24 @@ def test_clips_of_damaged_audio_are_read_as_before_or_say_why(sounds):
         found["x.wav"]
     )
     assert store.checked(known["stays.wav"]) is not None and store.checked(known["x.wav"]) is None
+
+
+@pytest.mark.parametrize("what", ["rewritten", "added"])
+def test_a_folder_that_changes_while_it_is_ingested_is_refused(folder, what, monkeypatch):
+    from pipeline.media import probe
+
+    first = folder / "frame_000001.png"
+
+    def overtaken(path, *limits):
+        info = probe.probe(path, *limits)
+        if what == "rewritten":
+            rewrite_with_old_times(folder / "frame_000002.png", first)
+        else:
+            shutil.copyfile(first, folder / "frame_000999.png")
+        return info
+
+    monkeypatch.setattr("stages.ingest.opening.probe", overtaken)
+    memory = DigestMemory(None)
+    opener = Opener(MediaFolder(folder.parent), memory, AudioStore(Store.default(), AudioSettings()), frozenset())
+    with pytest.raises(MediaError, match="has changed while it was being read"):
+        opener.open(Path(folder.name))
