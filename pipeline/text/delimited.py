@@ -152,11 +152,8 @@ def _torn(line: int) -> str:
 
 def sample(table: Table, n_lines: int) -> list[list[str]]:
     """The cells of the first lines below the header, as far as each line tells them: to guess by, not to keep."""
-    cells = []
-    for line in map(_bare, islice(table.lines, table.first, table.first + n_lines)):
-        found = _strict(line, table.separator, skip_spaces=True) if '"' in line else None
-        cells.append([cell.strip(' "') for cell in found or line.split(table.separator)])
-    return cells
+    lines = islice(table.lines, table.first, table.first + n_lines)
+    return [[cell.strip(' "') for cell in _lenient(_bare(line), table.separator)] for line in lines]
 
 
 def _records(table: Table, items: Items, comments: list[int]) -> Iterator[Record]:
@@ -231,6 +228,12 @@ def _spaced(separator: str) -> re.Pattern[str]:
     return re.compile(rf'{re.escape(separator)}[ \t]+"')
 
 
+def _lenient(line: str, separator: str) -> list[str]:
+    """The cells of a line, by the separators alone where its quotes are not well formed."""
+    cells = _strict(line, separator, skip_spaces=True) if '"' in line else None
+    return cells or line.split(separator)
+
+
 def _bare(line: str) -> str:
     return line.rstrip("\r\n")
 
@@ -274,8 +277,7 @@ def _two_ways(other: int) -> str:
 
 
 def _header(line: str, separator: str) -> list[str]:
-    cells = _strict(line, separator, skip_spaces=True) if '"' in line else line.split(separator)
-    cells = [cell.strip() for cell in cells if cell is not None] if cells else line.split(separator)
+    cells = [cell.strip() for cell in _lenient(line, separator)]
     while len(cells) > 1 and not cells[-1]:
         cells.pop()
     return cells

@@ -24,6 +24,7 @@ SUFFIXES = (".csv", ".tsv", *LINES)
 WHAT = "caption file"
 SAMPLED = 1000
 """Lines that tell which of several columns of ids names the media, and whether names have endings."""
+HEADER_RULE = "; the first line names them, with commas, semicolons, tabs or pipes between"
 SHOWN = 300
 """Letters of a name in messages."""
 
@@ -182,7 +183,7 @@ def _open_table(path: Path, remarks: list[str]) -> Table:
 def _table_rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Iterator[Row]:
     """Rows of a CSV or TSV file."""
     table = _open_table(path, remarks)
-    columns = columns_of(table.header, path)
+    columns = columns_of(table.header, path, HEADER_RULE)
     items = _items(table, _file_column(table, columns, names, path), names)
     remarks += _column_remarks(table, columns, path)
     comments: list[int] = []
@@ -225,7 +226,7 @@ def _items(table: Table, column: int, names: MediaNames | None) -> Items:
 def _column_remarks(table: Table, columns: Columns, path: Path) -> list[str]:
     remarks = []
     if not columns.captions:
-        listed = ", ".join(repr(escaped(name)) for name in table.header[:20])
+        listed = ", ".join(repr(name) for name in table.header[:20])
         remarks.append(f"no caption column is known in {path}, which has {listed}: call one `caption`")
     if columns.start is not None and columns.stop is None:
         remarks.append(
