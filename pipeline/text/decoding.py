@@ -160,8 +160,8 @@ def fault_of_text(text: str) -> str | None:
 
 
 def escaped(text: str) -> str:
-    """A text for messages and tables: halves of characters, zero bytes and other controls as escapes."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A text for messages and tables: halves of characters, lost ones, zero bytes and other controls as escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\ufffd", "\\ufffd")
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
