@@ -170,3 +170,12 @@ avlnet_experiments: {}
     params = load_params()
     assert list(params.subsets) == ["crosstask-validation", "crosstask-train"]
     assert [name for name, one in params.avlnets.items() if one.encoder == "avlnet"] == ["old"]
+
+
+def test_a_subset_by_level_needs_the_levels(demo):
+    Path("configs/subsets/demo/audible.yaml").write_text("annotated: audible\n")
+    demo.write_text(demo.read_text().replace("subsets:\n", "subsets:\n  loud: {corpus: demo, subset: audible}\n"))
+    with pytest.raises(UserError, match=r"subsets\.loud needs the levels .*add `demo: {corpus: demo}` to `levels`"):
+        check()
+    demo.write_text(demo.read_text().replace("levels: {}", "levels: {demo: {corpus: demo}}"))
+    check()
