@@ -118,7 +118,8 @@ def _beginnings(
 
 
 def _needs_to(first: av.Packet) -> bool:
-    return not first.has_sidedata("new_extradata")
+    """Not where a recording goes on after a jump, in the midst of pictures that need those before."""
+    return first.is_keyframe and not first.has_sidedata("new_extradata")
 
 
 def _rest(stream: Stream) -> list[Any]:

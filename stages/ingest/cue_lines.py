@@ -19,7 +19,7 @@ HLS_START_S = 10
 
 _ARROW = "-->"
 _TIME = re.compile(r"[\d:.,]+")
-_NEARLY = re.compile(r"\s*-?\d{1,9}:\d{1,2}[:.,]\S{1,20}\s{0,3}[-–—=>→]{1,6}\s{0,3}\d{1,9}:\d{1,2}[:.,]")
+_NEARLY = re.compile(r"\s*-?\d{1,9}:\d{1,2}[:.,]\S{1,20}\s{0,3}(?:[-–—=>→]\s{0,3}){1,6}\d{1,9}:\d{1,2}[:.,]")
 _PART_OF_TIME = re.compile(r"\d:\d")
 _SBV = re.compile(r"(\d{1,9}:\d{1,2}:\d{1,2}\.\d{1,9}),(\d{1,9}:\d{1,2}:\d{1,2}\.\d{1,9})\s*")
 _INDEX = re.compile(r"\s*\d{1,18}\s*")
@@ -27,6 +27,8 @@ _MAP = re.compile(r"X-TIMESTAMP-MAP=.*", re.IGNORECASE)
 _MAP_LOCAL = re.compile(r"LOCAL:([\d:.]+)", re.IGNORECASE)
 _MAP_MPEG = re.compile(r"MPEGTS:(\d{1,20})", re.IGNORECASE)
 _BLOCKS = ("NOTE", "STYLE", "REGION")
+_HEADER = re.compile(r"WEBVTT(?:[ \t].*)?")
+"""Again where files were joined."""
 
 Fault = tuple[int, str]
 """Line and reason."""
@@ -38,7 +40,7 @@ def read_cue_lines(text: str) -> tuple[list[Payload], list[Fault]]:
     Args:
         text: the whole file; line ends may be CR LF, LF, CR, or CR CR LF.
     """
-    lines = [line.rstrip("\r\n").lstrip("\ufeff") for line in lines_of(text.replace("\r\r\n", "\n"))]
+    lines = [line.rstrip("\r\n") for line in lines_of(text.replace("\r\r\n", "\n"))]
     web = next((line for line in lines if line.strip()), "").startswith("WEBVTT")
     faults: list[Fault] = []
     times: list[tuple[int, float, float] | tuple[int, None, None]] = []
@@ -48,8 +50,10 @@ def read_cue_lines(text: str) -> tuple[list[Payload], list[Fault]]:
         line = lines[number]
         if web and not line:
             in_note = False
-        elif web and not in_note and (number == begin or not lines[number - 1]) and _opens_block(line):
+        elif web and not in_note and _opens_block(line, lines[number - 1] if number > begin else ""):
             in_note = True
+        if in_note and _MAP.match(line) and not _is_same_clock(line):
+            faults.append((number + 1, _shifted(line)))
         if in_note and not (_ARROW in line and not line.startswith("NOTE")):
             continue
         parts = _times_of(line)
@@ -135,19 +139,22 @@ def _without_index(
     return payload, index
 
 
-def _opens_block(line: str) -> bool:
-    name = line.split(maxsplit=1)[0] if line.strip() else ""
+def _opens_block(line: str, above: str) -> bool:
+    """Whether a comment, style or region begins, or the header of another file that was joined to this one."""
+    if _HEADER.fullmatch(line):
+        return True
+    name = line.split(maxsplit=1)[0] if line.strip() and not above else ""
     return name in _BLOCKS and (name == "NOTE" or line.strip() == name)
 
 
 def _without_blocks(payload: list[str]) -> list[str]:
-    """The lines of a cue without the comments and styles that follow it (each after an empty line)."""
+    """The lines of a cue without the comments, styles and headers that follow it."""
     kept: list[str] = []
     skipping = False
     for number, line in enumerate(payload):
         if not line:
             skipping = False
-        elif (number == 0 or not payload[number - 1]) and _opens_block(line):
+        elif not skipping and _opens_block(line, payload[number - 1] if number else ""):
             skipping = True
         kept.append("" if skipping else line)
     return kept
@@ -160,8 +167,12 @@ def _end_of_header(lines: list[str], faults: list[Fault]) -> int:
         if number > mark and (not line or _ARROW in line):
             return number
         if number > mark and _MAP.match(line) and not _is_same_clock(line):
-            faults.append((number + 1, f"the times are shifted by {line.strip()[:100]!r}, which is not applied"))
+            faults.append((number + 1, _shifted(line)))
     return len(lines)
+
+
+def _shifted(line: str) -> str:
+    return f"the times are shifted by {line.strip()[:100]!r}, which is not applied"
 
 
 def _is_same_clock(line: str) -> bool:

@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +13,8 @@ from cache.errors import UserError
 from pipeline.counted import counted
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, shown
-from pipeline.text.decoding import escaped, fault_of_text, read_text
-from pipeline.text.delimited import Items, Table, comments_below, open_table, records
+from pipeline.text.decoding import escaped, fault_of_caption, read_text
+from pipeline.text.delimited import Items, Table, comments_below, open_table, records, sample
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.clock import seconds
 from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, known
@@ -25,7 +24,9 @@ LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".csv", ".tsv", *LINES)
 WHAT = "caption file"
 SAMPLED = 1000
-"""Rows that tell which of several columns of ids names the media."""
+"""Lines that tell which of several columns of ids names the media, and whether names have endings."""
+SHOWN = 300
+"""Letters of a name in messages."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -148,7 +149,7 @@ def _texts(captions: list[Any]) -> tuple[list[str], list[str]]:
             continue
         if not isinstance(caption, str):
             reasons.append(f"a caption is {_kind(caption)}, not a text")
-        elif reason := fault_of_text(caption):
+        elif reason := fault_of_caption(caption):
             reasons.append(reason)
         elif text := caption.strip():
             texts.append(text)
@@ -164,7 +165,8 @@ def _kind(value: Any) -> str:
 
 
 def _shown(name: Any) -> str:
-    name = name.strip() if isinstance(name, str) else "" if name is None else repr(name)[:100]
+    name = name.strip() if isinstance(name, str) else "" if name is None else repr(name)
+    name = name if len(name) <= SHOWN else name[:SHOWN] + "…"
     return escaped(shown(name) if is_url(name) else name)
 
 
@@ -203,8 +205,7 @@ def _file_column(table: Table, columns: Columns, names: MediaNames | None, path:
     if names is None or header[columns.files[0]] not in ID:
         return columns.files[0]
     hits: Counter[int] = Counter({column: 0 for column in columns.files})
-    for line in islice(table.lines, table.first, table.first + SAMPLED):
-        cells = [cell.strip(' "') for cell in line.rstrip("\r\n").split(table.separator)]
+    for cells in sample(table, SAMPLED):
         hits.update(column for column in columns.files if column < len(cells) and names.finds(cells[column]))
     column, n = max(hits.items(), key=lambda hit: hit[1])
     if not n:
@@ -216,12 +217,11 @@ def _file_column(table: Table, columns: Columns, names: MediaNames | None, path:
 
 
 def _items(table: Table, column: int, names: MediaNames | None) -> Items:
-    """How rows are known, by their endings if the first row has one."""
+    """How rows are known: by the endings of their names if any of the first has one."""
     if names is None:
         return Items(column, is_url)
-    first = next((line for line in islice(table.lines, table.first, None) if line.strip()), "")
-    cell = (first.rstrip("\r\n").split(table.separator) + [""] * (column + 1))[column]
-    return Items(column, names.is_name, has_media_ending(cell.strip(' "')))
+    by_form = any(column < len(cells) and has_media_ending(cells[column]) for cells in sample(table, SAMPLED))
+    return Items(column, names.is_name, by_form)
 
 
 def _column_remarks(table: Table, columns: Columns, path: Path) -> list[str]:

@@ -96,6 +96,12 @@ FILES = {  # (name, text, cues)
         "00:03.000 --> 00:04.000\n<c.red>b</c>\n\nNOTE the end\n",
         "ab",
     ),
+    "segments joined": (
+        "a.vtt",
+        "WEBVTT\n\n00:01.000 --> 00:02.000\na\nWEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n\n"
+        "00:03.000 --> 00:04.000\nb\n\nWEBVTT - the end\n",
+        "ab",
+    ),
     "SBV": ("a.sbv", "0:00:01.000,0:00:02.000\na\n\n0:00:03.000,0:00:04.000\nb\n", "ab"),
     "ASS": (
         "a.ass",
