@@ -216,10 +216,13 @@ def _there(needed: list[Path], trained: set[Path], where: str, missing: list[Lac
             continue
         name = catalogued(path)
         if training := layout.training_of(path):
-            raise UserError(
-                f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}, "
-                f"{did_you_mean(training, [one.name for one in trained])}"
+            shipped = next((CONFIGS / "trainings").glob(f"*/{training}.yaml"), None)
+            remedy = (
+                f"list {training!r} there, as `hearonce add {shipped.parent.name}` does."
+                if shipped
+                else did_you_mean(training, [one.name for one in trained])
             )
+            raise UserError(f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}: {remedy}")
         if name is None:
             raise UserError(
                 f"{PARAMS}: {where}: {path} is missing, and no training makes it: see "

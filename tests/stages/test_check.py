@@ -132,8 +132,11 @@ def test_weights_of_an_epoch_are_made_by_its_training(demo):
     for made in ("data/trainings/first/epochs/e2.pth", "data/trainings/first/model.pth"):
         (folder / "second.yaml").write_text(f"corpus: demo\nstart: {made}\n")
         check()
+    (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/howto100m-avlnet/model.pth\n")
+    with pytest.raises(UserError, match="list 'howto100m-avlnet' there, as `hearonce add howto100m` does"):
+        check()
     (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/third/epochs/e2.pth\n")
-    with pytest.raises(UserError, match=r"third/epochs/e2\.pth is made by no training of params.yaml, known: first"):
+    with pytest.raises(UserError, match=r"third/epochs/e2\.pth is made by no training of params.yaml: known: first"):
         check()
 
 
