@@ -19,6 +19,7 @@ from pipeline.pickles.avlnet import FEATURES
 from pipeline.suggest import did_you_mean
 from stages.add import lacking
 from stages.add.lacking import Lacking
+from stages.add.wiring import is_by_level
 from stages.describe.config import load_description
 from stages.describe.one_description import tasks_of
 from stages.embed.avlnet.config import load_avlnet_config
@@ -80,7 +81,13 @@ def check() -> None:
                 )
     for name, scored in params.subsets.items():
         _known("corpus", scored.corpus, list(params.corpora), f"subsets.{name}")
-        _subset(scored.corpus, scored.subset, f"subsets.{name}")
+        path = _subset(scored.corpus, scored.subset, f"subsets.{name}")
+        measured = {one.corpus for one in params.levels.values()}
+        if scored.corpus not in measured and is_by_level(path, load_corpus(scored.corpus)):
+            raise UserError(
+                f"{PARAMS}: subsets.{name} needs the levels of the clips: add "
+                f"`{scored.corpus}: {{corpus: {scored.corpus}}}` to `levels`."
+            )
     for corpus, names in params.descriptions.items():
         _known("corpus", corpus, list(params.corpora), "descriptions")
         for name in names:
@@ -209,10 +216,13 @@ def _there(needed: list[Path], trained: set[Path], where: str, missing: list[Lac
             continue
         name = catalogued(path)
         if training := layout.training_of(path):
-            raise UserError(
-                f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}, "
-                f"{did_you_mean(training, [one.name for one in trained])}"
+            shipped = next((CONFIGS / "trainings").glob(f"*/{training}.yaml"), None)
+            remedy = (
+                f"list {training!r} there, as `hearonce add {shipped.parent.name}` does."
+                if shipped
+                else did_you_mean(training, [one.name for one in trained])
             )
+            raise UserError(f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}: {remedy}")
         if name is None:
             raise UserError(
                 f"{PARAMS}: {where}: {path} is missing, and no training makes it: see "
@@ -227,11 +237,12 @@ def _made_by(trainings: set[Path], path: Path) -> bool:
     return folder in trainings and path in (folder / "model.pth", folder / "epochs" / path.name)
 
 
-def _subset(corpus: str, name: str, where: str) -> None:
+def _subset(corpus: str, name: str, where: str) -> Path:
     path = CONFIGS / "subsets" / corpus / f"{name}.yaml"
     if not path.is_file():
         known = [one.stem for one in path.parent.glob("*.yaml")]
         raise UserError(f"{PARAMS}: {where}: {path} is missing, {did_you_mean(name, known)}")
+    return path
 
 
 def _known(kind: str, name: str, known: list[str], where: str) -> None:

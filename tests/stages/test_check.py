@@ -132,8 +132,11 @@ def test_weights_of_an_epoch_are_made_by_its_training(demo):
     for made in ("data/trainings/first/epochs/e2.pth", "data/trainings/first/model.pth"):
         (folder / "second.yaml").write_text(f"corpus: demo\nstart: {made}\n")
         check()
+    (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/howto100m-avlnet/model.pth\n")
+    with pytest.raises(UserError, match="list 'howto100m-avlnet' there, as `hearonce add howto100m` does"):
+        check()
     (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/third/epochs/e2.pth\n")
-    with pytest.raises(UserError, match=r"third/epochs/e2\.pth is made by no training of params.yaml, known: first"):
+    with pytest.raises(UserError, match=r"third/epochs/e2\.pth is made by no training of params.yaml: known: first"):
         check()
 
 
@@ -170,3 +173,12 @@ avlnet_experiments: {}
     params = load_params()
     assert list(params.subsets) == ["crosstask-validation", "crosstask-train"]
     assert [name for name, one in params.avlnets.items() if one.encoder == "avlnet"] == ["old"]
+
+
+def test_a_subset_by_level_needs_the_levels(demo):
+    Path("configs/subsets/demo/audible.yaml").write_text("annotated: audible\n")
+    demo.write_text(demo.read_text().replace("subsets:\n", "subsets:\n  loud: {corpus: demo, subset: audible}\n"))
+    with pytest.raises(UserError, match=r"subsets\.loud needs the levels .*add `demo: {corpus: demo}` to `levels`"):
+        check()
+    demo.write_text(demo.read_text().replace("levels: {}", "levels: {demo: {corpus: demo}}"))
+    check()
