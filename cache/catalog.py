@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -92,6 +92,11 @@ class Catalog:
             for group, (start, stop) in zip(groups.values(), pairwise(self._index.first), strict=True):
                 group.keys = self._index.packed[start:stop]
         self._groups, self.unreadable, self.stale = groups, unreadable, False
+
+    def know(self, groups: Mapping[str, ZarrGroup]) -> None:
+        """Segments that were opened already, which a first look then need not open again."""
+        if self._index is None:
+            self._groups = dict(groups)
 
     def _open(self, name: str, opened: dict[str, ZarrGroup], unreadable: dict[str, str]) -> bool:
         """Opens a segment; False if it is not committed (any more)."""
