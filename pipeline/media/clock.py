@@ -183,6 +183,7 @@ class _Run:
     Attributes:
         stream: whose.
         tick: seconds.
+        begins_at: where in the file its first packet lies, in bytes; 0 if that is unknown.
         heard: the decoding times reached by all streams at its begin, by stream index.
         head: its first packets.
         tail: its last packets.
@@ -195,8 +196,9 @@ class _Run:
         unstamped_s: how long those are together, in seconds.
     """
 
-    def __init__(self, stream: Stream, heard: list[int | None]) -> None:
-        self.stream, self.heard = stream, list(heard)
+    def __init__(self, packet: av.Packet, heard: list[int | None]) -> None:
+        stream = packet.stream
+        self.stream, self.heard, self.begins_at = stream, list(heard), packet.pos or 0
         self.tick = Fraction(stream.time_base or 1)
         self.head: list[av.Packet] = []
         self.tail: deque[av.Packet] = deque(maxlen=REORDERED)
@@ -321,7 +323,7 @@ def _runs(container: InputContainer, streams: list[Stream]) -> tuple[list[_Run],
         run = current.get(index)
         jumped = stamp is not None and _has_jumped(before, stamp, longest[index], run.unstamped if run else 0)
         if run is None or (jumped and len(found) < MOST_RUNS):
-            later = _Run(packet.stream, last)
+            later = _Run(packet, last)
             if run is not None:
                 run.close(before_jump=True)
                 later.jump = (stamp or 0) * later.tick - run.end_s
@@ -371,11 +373,19 @@ def _parts(runs: list[_Run]) -> int:
         before = latest.get(run.stream.index)
         if before is None:
             run.part = next((n for n in reversed(range(len(parts))) if _meets(run, parts[n])), len(parts) - 1)
+            if any(_is_over(one, run) for one in latest.values()):
+                run.part = len(parts)
+                parts.append([])
         else:
             run.part = before.part
             if abs(run.jump) > JITTER_S:
-                later = (n for n in range(before.part + 1, len(parts)) if _meets(run, parts[n]))
-                run.part = next(later, before.part)
+                later = [
+                    n
+                    for n in range(before.part + 1, len(parts))
+                    if _meets(run, parts[n]) and not _is_over(parts[n][-1], run)
+                ]
+                begun = [n for n in later if parts[n][0].begins_at <= run.begins_at]
+                run.part = begun[-1] if begun else later[0] if later else before.part
                 if run.part == before.part and _begins_part(
                     run, parts[before.part], latest, {one.stream.index for one in runs[number + 1 :]}
                 ):
@@ -393,6 +403,17 @@ def _meets(run: _Run, part: list[_Run]) -> bool:
         return False
     low, high = min(one.first_s for one in others), max(one.end_s for one in others)
     return low - MEETING_S <= run.first_s <= high + MEETING_S
+
+
+def _is_over(before: _Run, run: _Run) -> bool:
+    """Whether a run ended in the file, and well past its time, before one of another stream begins.
+
+    Formats in which timestamps may jump are interleaved; others may have all audio after all frames.
+    """
+    stamp = run.heard[before.stream.index]
+    if before.stream is run.stream or stamp is None or not run.stream.container.format.flags & TS_DISCONT:
+        return False
+    return 0 < before.read_to <= run.begins_at and stamp * before.tick > run.first_s + MEETING_S
 
 
 def _begins_part(run: _Run, part: list[_Run], latest: Mapping[int, _Run], jumping: Set[int]) -> bool:

@@ -101,6 +101,20 @@ def test_joined_fragmented_mp4_is_named(tmp_path):
     assert made.warning.startswith("2 files joined by bytes, of which the first alone is read rightly")
 
 
+@pytest.mark.parametrize("silent", [0, 1])
+def test_parts_without_audio_keep_their_time(tmp_path, silent):
+    parts = [part(tmp_path / f"{n}.ts", 100 * n, 0.5 + n / 10, **H264) for n in range(3)]
+    write_media(parts[silent], frames=numbered_frames(75, 48, 32, first=100 * silent), video_codec="libx264")
+    path = joined(tmp_path / "joined.ts", *parts)
+    info = probe(path)
+    assert info.duration_s == pytest.approx(9, abs=0.15)
+    assert (info.audio.sample_rate, info.audio.channels) == (48000, 1)
+    times = [3 * n + 0.5 + n / 10 for n in range(3)]
+    assert onsets(path) == pytest.approx([time for n, time in enumerate(times) if n != silent], abs=0.12)
+    numbers = [frame_number(image) for _, image in read_frames(path, [time + 0.02 for time in times], kind=info.kind)]
+    assert numbers == pytest.approx([13, 115, 218], abs=3)
+
+
 @pytest.mark.parametrize("rates", [(48000, 22050), (22050, 48000), (48000, 32000)])
 def test_audio_of_parts_of_other_rates_keeps_to_the_frames(tmp_path, rates):
     """FFmpeg counts on between the timestamps of MPEG-TS by the rate of the first part."""
