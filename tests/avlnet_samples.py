@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import polars as pl
@@ -25,9 +26,9 @@ FLAT, MOVING, VECTORS = "resnet152", "resnext101-3d", "word2vec"
 def write_features(
     encoder: str, modality: str, rows: dict[str, np.ndarray], dtype: str = "float32", corpus: str = CORPUS
 ) -> None:
-    """Writes ragged rows as `embed` does."""
+    """Writes ragged rows as `embed` does, through a store of their own: others may have written the same keys."""
     row_format = RowFormat(next(iter(rows.values())).shape[1], dtype, ragged=True)
-    store = RowStore.ensure("store", modality, hashlib.md5(encoder.encode()).hexdigest(), row_format)
+    store = RowStore.ensure(f"store/{uuid4().hex}", modality, hashlib.md5(encoder.encode()).hexdigest(), row_format)
     keys = [hashlib.md5(f"{modality}{one}".encode()).digest() for one in rows]
     with store.writer({}) as writer:
         writer.add(keys, list(rows.values()))
