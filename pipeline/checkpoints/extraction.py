@@ -8,6 +8,7 @@ Pythons before 3.11.13, 3.12.11 and 3.13.4.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -87,6 +88,8 @@ def extract(archive: Path, target: Path, limits: Limits) -> None:
     output = _Output(archive, target, limits)
     name = archive.name
     try:
+        if not archive.stat().st_size:
+            raise EOFError("it is empty")  # which `gzip` takes for a compressed file of no bytes
         if name.endswith(".zip"):
             _zip(archive, output)
         elif ".tar" in name or name.endswith((".tgz", ".tbz2", ".txz")):
@@ -104,7 +107,8 @@ def extract(archive: Path, target: Path, limits: Limits) -> None:
             raise _damaged(archive, error) from None
         raise UserError(f"{archive} cannot be unpacked by hearonce ({error}): unpack it yourself.") from None
     except OSError as error:
-        if error.errno is not None and not isinstance(error, gzip.BadGzipFile):
+        known = error.errno not in (None, errno.EINVAL)  # EINVAL: a place before the start of the file
+        if known and not isinstance(error, gzip.BadGzipFile):
             raise
         raise _damaged(archive, error) from None
     except _DAMAGE as error:
@@ -282,6 +286,8 @@ class _ZipBytes(io.FileIO):
 
 def _zip(archive: Path, output: _Output) -> None:
     with _ZipBytes(archive, output) as file, zipfile.ZipFile(file) as packed:
+        if (len(packed.infolist()) - _counted(archive)) % (1 << 16):  # of which some writers count no further
+            raise zipfile.BadZipFile("its directory has not as many members as it says")
         for member in packed.infolist():
             path = output.member(member.filename)
             kind = stat.S_IFMT(member.external_attr >> 16) if member.create_system == 3 else 0
@@ -294,6 +300,16 @@ def _zip(archive: Path, output: _Output) -> None:
             with packed.open(member) as content:
                 for nbytes in output.file(path, content):
                     output.take(nbytes)
+
+
+def _counted(archive: Path) -> int:
+    """How many members the end of a zip archive counts; `zipfile` takes a damaged directory for a shorter one."""
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - (1 << 16) - 98))  # a comment, and three records
+        tail = file.read()
+    count = struct.unpack_from("<H", tail, tail.rfind(b"PK\5\6") + 10)[0]
+    large = tail.rfind(b"PK\6\6")
+    return struct.unpack_from("<Q", tail, large + 32)[0] if count == 0xFFFF and large >= 0 else count
 
 
 def _suffix(archive: Path) -> str:

@@ -39,7 +39,7 @@ READ_THROUGH = frozenset({"avi"})
 MUCH_UNREAD = 0.1
 """A larger share of such a file after its last packet is reported: it is no index."""
 
-UNCOUNTED_S = 0.5
+UNCOUNTED_S = 0.3
 """Audio that is longer than its timestamps say by more is reported, or shorter where they count what was read."""
 
 MANY_FAR_BEYOND = 0.01

@@ -135,6 +135,11 @@ def boxes(path: Path) -> list[bytes]:
     return names
 
 
+def id3_bytes(head: bytes) -> int:
+    """How long an ID3 tag is after its first ten bytes."""
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:10])))
+
+
 def best_audio(container: InputContainer) -> AudioStream:
     """The sound track a player would choose.
 

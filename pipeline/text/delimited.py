@@ -109,7 +109,7 @@ class Items(NamedTuple):
         return self.column < len(cells) and self.is_name(cells[self.column].strip())
 
 
-def records(table: Table, items: Items) -> Iterator[Record]:
+def records(table: Table, items: Items, comments: list[int] | None = None) -> Iterator[Record]:
     """The rows below the header; empty ones and comments are passed over.
 
     A line that names no item and has too few cells, or any where names are told by their form, may be a part of the row
@@ -118,11 +118,12 @@ def records(table: Table, items: Items) -> Iterator[Record]:
     Args:
         table: from `open_table`.
         items: a line that names one begins a row even where a quote is still open.
+        comments: gets the numbers of the lines with `#` that are passed over.
     """
     width, column = len(table.header), items.column
     before: Record | None = None
     torn_by = 0  # line of the piece that may belong to the next row
-    for record in _records(table, items):
+    for record in _records(table, items, comments if comments is not None else []):
         cells = record.cells
         short = len(cells) < width
         if short:
@@ -151,19 +152,11 @@ def _torn(line: int) -> str:
 
 def sample(table: Table, n_lines: int) -> list[list[str]]:
     """The cells of the first lines below the header, as far as each line tells them: to guess by, not to keep."""
-    cells = []
-    for line in map(_bare, islice(table.lines, table.first, table.first + n_lines)):
-        found = _strict(line, table.separator, skip_spaces=True) if '"' in line else None
-        cells.append([cell.strip(' "') for cell in found or line.split(table.separator)])
-    return cells
+    lines = islice(table.lines, table.first, table.first + n_lines)
+    return [[cell.strip(' "') for cell in _lenient(_bare(line), table.separator)] for line in lines]
 
 
-def comments_below(table: Table, items: Items) -> int:
-    """How many lines below the header are comments, which `records` passes over."""
-    return sum(_is_comment(line, table, items) for line in islice(table.lines, table.first, None))
-
-
-def _records(table: Table, items: Items) -> Iterator[Record]:
+def _records(table: Table, items: Items, comments: list[int]) -> Iterator[Record]:
     lines, separator, width = table.lines, table.separator, len(table.header)
     empty = separator + " \t"
     position = table.first
@@ -171,7 +164,10 @@ def _records(table: Table, items: Items) -> Iterator[Record]:
     while position < len(lines):
         line, number = _bare(lines[position]), position + 1
         position += 1
-        if not line.strip(empty) or _is_comment(line, table, items):
+        if not line.strip(empty):
+            continue
+        if _is_comment(line, table, items):
+            comments.append(number)
             continue
         if '"' not in line:
             cells = line.split(separator)
@@ -232,6 +228,12 @@ def _spaced(separator: str) -> re.Pattern[str]:
     return re.compile(rf'{re.escape(separator)}[ \t]+"')
 
 
+def _lenient(line: str, separator: str) -> list[str]:
+    """The cells of a line, by the separators alone where its quotes are not well formed."""
+    cells = _strict(line, separator, skip_spaces=True) if '"' in line else None
+    return cells or line.split(separator)
+
+
 def _bare(line: str) -> str:
     return line.rstrip("\r\n")
 
@@ -250,10 +252,10 @@ def _strict(text: str, separator: str, skip_spaces: bool = False) -> list[str] |
 def _closing(lines: list[str], begin: int) -> int:
     """How many lines the row that begins with an open quote has, if a later one closes it; else 1."""
     quotes = 0
-    for n, line in enumerate(islice(lines, begin, begin + MOST_LINES), 1):
-        quotes += line.count('"') - line.count('\\"')
+    for position in range(begin, min(begin + MOST_LINES, len(lines))):
+        quotes += lines[position].count('"') - lines[position].count('\\"')
         if quotes % 2 == 0:
-            return n
+            return position - begin + 1
     return 1
 
 
@@ -275,8 +277,7 @@ def _two_ways(other: int) -> str:
 
 
 def _header(line: str, separator: str) -> list[str]:
-    cells = _strict(line, separator, skip_spaces=True) if '"' in line else line.split(separator)
-    cells = [cell.strip() for cell in cells if cell is not None] if cells else line.split(separator)
+    cells = [cell.strip() for cell in _lenient(line, separator)]
     while len(cells) > 1 and not cells[-1]:
         cells.pop()
     return cells

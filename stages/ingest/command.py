@@ -111,6 +111,7 @@ def _open_media(
     summary.wanted = len(paths)
     workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}
+    named: dict[Path, str] = {}  # in which row, once it is asked
 
     def open_one(path: Path) -> Medium | str:
         try:
@@ -122,6 +123,9 @@ def _open_media(
     with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as found:
         for path, medium in zip(paths, found, strict=True):
             if isinstance(medium, str):
+                if not media.has(path):
+                    named = named or {one.media: one.where for one in reversed(annotations.segments)}
+                    medium = f"{named[path]}: {medium}" if named.get(path) else medium
                 problems.add(path.as_posix(), path, medium)
             else:
                 opened[path] = medium

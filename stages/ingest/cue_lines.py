@@ -28,7 +28,7 @@ _MAP_LOCAL = re.compile(r"LOCAL:([\d:.]+)", re.IGNORECASE)
 _MAP_MPEG = re.compile(r"MPEGTS:(\d{1,20})", re.IGNORECASE)
 _BLOCKS = ("NOTE", "STYLE", "REGION")
 _HEADER = re.compile(r"WEBVTT(?:[ \t].*)?")
-"""Again where files were joined."""
+"""The first line, and again where files were joined."""
 
 Fault = tuple[int, str]
 """Line and reason."""
@@ -41,19 +41,17 @@ def read_cue_lines(text: str) -> tuple[list[Payload], list[Fault]]:
         text: the whole file; line ends may be CR LF, LF, CR, or CR CR LF.
     """
     lines = [line.rstrip("\r\n") for line in lines_of(text.replace("\r\r\n", "\n"))]
-    web = next((line for line in lines if line.strip()), "").startswith("WEBVTT")
+    web = _HEADER.fullmatch(next((line for line in lines if line.strip()), "")) is not None
     faults: list[Fault] = []
     times: list[tuple[int, float, float] | tuple[int, None, None]] = []
-    begin = _end_of_header(lines, faults) if web else 0
     in_note = False
-    for number in range(begin, len(lines)):
-        line = lines[number]
+    for number, line in enumerate(lines):
         if web and not line:
             in_note = False
-        elif web and not in_note and _opens_block(line, lines[number - 1] if number > begin else ""):
+        elif web and not in_note and _opens_block(line, lines[number - 1] if number else ""):
             in_note = True
         if in_note and _MAP.match(line) and not _is_same_clock(line):
-            faults.append((number + 1, _shifted(line)))
+            faults.append((number + 1, f"the times are shifted by {line.strip()[:100]!r}, which is not applied"))
         if in_note and not (_ARROW in line and not line.startswith("NOTE")):
             continue
         parts = _times_of(line)
@@ -71,17 +69,17 @@ def read_cue_lines(text: str) -> tuple[list[Payload], list[Fault]]:
         except ValueError as error:
             faults.append((number + 1, str(error)))
             times.append((number, None, None))
-    return _cues(lines, times, web, begin, faults), faults
+    return _cues(lines, times, web, faults), faults
 
 
-def _cues(lines: list[str], times: list, web: bool, begin: int, faults: list[Fault]) -> list[Payload]:
+def _cues(lines: list[str], times: list, web: bool, faults: list[Fault]) -> list[Payload]:
     """The text between the lines with times, without indices and identifiers."""
     if not times:
         return []
     cues = []
     ends = [number for number, _, _ in times[1:]] + [len(lines)]
-    head, index = _without_index(lines[begin : times[0][0]], None, web, head=True)
-    for number, line in enumerate(_without_blocks(head) if web else head, begin + 1):
+    head, index = _without_index(lines[: times[0][0]], None, web, head=True)
+    for number, line in enumerate(_without_blocks(head) if web else head, 1):
         if line.strip():
             faults.append((number, f"{line.strip()[:100]!r} stands before the first cue"))
             break
@@ -140,7 +138,7 @@ def _without_index(
 
 
 def _opens_block(line: str, above: str) -> bool:
-    """Whether a comment, style or region begins, or the header of another file that was joined to this one."""
+    """Whether a comment, style or region begins, or the header of this file or of one that was joined to it."""
     if _HEADER.fullmatch(line):
         return True
     name = line.split(maxsplit=1)[0] if line.strip() and not above else ""
@@ -158,21 +156,6 @@ def _without_blocks(payload: list[str]) -> list[str]:
             skipping = True
         kept.append("" if skipping else line)
     return kept
-
-
-def _end_of_header(lines: list[str], faults: list[Fault]) -> int:
-    """The number of lines of the header, which an empty one or the first times end."""
-    mark = next(number for number, line in enumerate(lines) if line.strip())
-    for number, line in enumerate(lines):
-        if number > mark and (not line or _ARROW in line):
-            return number
-        if number > mark and _MAP.match(line) and not _is_same_clock(line):
-            faults.append((number + 1, _shifted(line)))
-    return len(lines)
-
-
-def _shifted(line: str) -> str:
-    return f"the times are shifted by {line.strip()[:100]!r}, which is not applied"
 
 
 def _is_same_clock(line: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pipeline.counted import counted
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, shown
 from pipeline.text.decoding import escaped, fault_of_caption, read_text
-from pipeline.text.delimited import Items, Table, comments_below, open_table, records, sample
+from pipeline.text.delimited import Items, Table, lines_of, open_table, records, sample
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.clock import seconds
 from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, known
@@ -25,10 +24,9 @@ SUFFIXES = (".csv", ".tsv", *LINES)
 WHAT = "caption file"
 SAMPLED = 1000
 """Lines that tell which of several columns of ids names the media, and whether names have endings."""
+HEADER_RULE = "; the first line names them, with commas, semicolons, tabs or pipes between"
 SHOWN = 300
 """Letters of a name in messages."""
-
-_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Row(NamedTuple):
@@ -185,18 +183,19 @@ def _open_table(path: Path, remarks: list[str]) -> Table:
 def _table_rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Iterator[Row]:
     """Rows of a CSV or TSV file."""
     table = _open_table(path, remarks)
-    columns = columns_of(table.header, path)
+    columns = columns_of(table.header, path, HEADER_RULE)
     items = _items(table, _file_column(table, columns, names, path), names)
     remarks += _column_remarks(table, columns, path)
-    if n := comments_below(table, items):
-        remarks.append(f"{counted(n, 'line')} of {path} with # passed over")
+    comments: list[int] = []
     n_needed = max(columns.captions, default=-1) + 1
-    for line, cells, fault, n_fields in records(table, items):
+    for line, cells, fault, n_fields in records(table, items, comments):
         if 0 < n_fields < n_needed:
             has = f"it has {counted(n_fields, 'field')}, the header {len(table.header)}"
             fault = fault or f"{has}: write the caption, or the separators of empty cells"
         start, stop = (None if column is None else cells[column] for column in (columns.start, columns.stop))
         yield Row(f"row {line}", cells[items.column], [cells[k] for k in columns.captions], (start, stop), fault)
+    if comments:
+        remarks.append(f"{counted(len(comments), 'line')} of {path} with # passed over")
 
 
 def _file_column(table: Table, columns: Columns, names: MediaNames | None, path: Path) -> int:
@@ -227,7 +226,7 @@ def _items(table: Table, column: int, names: MediaNames | None) -> Items:
 def _column_remarks(table: Table, columns: Columns, path: Path) -> list[str]:
     remarks = []
     if not columns.captions:
-        listed = ", ".join(repr(escaped(name)) for name in table.header[:20])
+        listed = ", ".join(repr(name) for name in table.header[:20])
         remarks.append(f"no caption column is known in {path}, which has {listed}: call one `caption`")
     if columns.start is not None and columns.stop is None:
         remarks.append(
@@ -248,7 +247,7 @@ def _json_rows(path: Path, remarks: list[str]) -> Iterator[Row]:
     known_columns: dict[tuple[str, ...], Columns] = {}
     held: list[Row] = []  # faults, until a line can be read
     any_object = False
-    for number, line in enumerate(_LINE_END.split(text), 1):
+    for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
             continue
         try:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from cache.errors import UserError
 from pipeline.suggest import did_you_mean
-from pipeline.text.decoding import escaped
 
 FILE = (
     "file",
@@ -69,8 +68,13 @@ def is_known(name: str) -> bool:
     return name in FILE + ID + CAPTION + START + STOP or _NUMBERED.fullmatch(name) is not None
 
 
-def columns_of(names: Sequence[str], path: Path) -> Columns:
+def columns_of(names: Sequence[str], path: Path, rule: str = "") -> Columns:
     """The columns of a table with these names, the first known name of each kind winning.
+
+    Args:
+        names: of the columns.
+        path: of the table, for messages.
+        rule: how the names are found, for messages.
 
     Raises:
         UserError: there is no column that names files, or a column stands there twice.
@@ -78,12 +82,11 @@ def columns_of(names: Sequence[str], path: Path) -> Columns:
     plain = [_plain(name) for name in names]
     files = _first(plain, FILE, path) or tuple(k for name in ID for k in _first(plain, (name,), path))
     if not files:
-        listed = ", ".join(repr(escaped(name)[:SHOWN]) for name in names[:MOST_SHOWN]) or "none"
+        listed = ", ".join(repr(name[:SHOWN]) for name in names[:MOST_SHOWN]) or "none"
         near = next((name for name in plain if "mean" in did_you_mean(name, ["file"])), None)
-        guess = f" {escaped(near)!r}: {did_you_mean(near, ['file'])}" if near else ""
+        guess = f" {near!r}: {did_you_mean(near, ['file'])}" if near else ""
         raise UserError(
-            f"{path} has no column `file` that names the media file of each row (columns: {listed}; separated by "
-            f"commas, semicolons, tabs or pipes).{guess}"
+            f"{path} has no column `file` that names the media file of each row (columns: {listed}{rule}).{guess}"
         )
     captions: list[int] = []
     for base in CAPTION:

@@ -12,6 +12,9 @@ from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, path_of
 from pipeline.text.decoding import fault_of_text
 
+MOST_LETTERS = 1024
+"""Longer names are taken as they stand: time grows with the square of a name's accents."""
+
 _FOREIGN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -88,7 +91,8 @@ class MediaNames:
 
 def _key(name: str) -> str:
     """What is the same in all spellings of a name: disks of a Mac hold an umlaut as two characters."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+    name = name.replace("\\", "/")
+    return name if len(name) > MOST_LETTERS else unicodedata.normalize("NFC", name)
 
 
 def has_media_ending(name: str) -> bool:

@@ -61,7 +61,7 @@ def _from_listing(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> A
 
 def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
     annotations = Annotations()
-    beside = _Beside(place, media, files)
+    beside = Beside(media, files, place.annotations)
     n_without = 0
     given = place.annotations if place.annotations.suffix.lower() in subtitles.SUFFIXES else None
     for file in files:
@@ -92,7 +92,7 @@ def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) ->
 
 def _from_texts(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
     annotations = Annotations()
-    beside = _Beside(place, media, files)
+    beside = Beside(media, files, place.annotations)
     n_without = 0
     for file in files:
         path = beside.text(file)
@@ -105,15 +105,21 @@ def _from_texts(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Ann
     return annotations
 
 
-class _Beside:
-    """Files that are named after media and lie beside them, or where the annotations lie.
+class Beside:
+    """Files that are named after media and lie beside them, or elsewhere.
+
+    Args:
+        media: where the media lie.
+        files: the media.
+        elsewhere: a folder in which such files may lie, too.
 
     Attributes:
         others: the subtitles that were taken of media that have several.
     """
 
-    def __init__(self, place: CorpusPlace, media: MediaPlace, files: list[Path]) -> None:
-        self._place, self._media = place, media
+    def __init__(self, media: MediaPlace, files: list[Path], elsewhere: Path | None = None) -> None:
+        self._media = media
+        self._elsewhere = [elsewhere] if elsewhere is not None and elsewhere.is_dir() else []
         self._stems: dict[Path, set[str]] = {}
         for file in files:
             self._stems.setdefault(file.parent, set()).add(file.stem)
@@ -139,7 +145,7 @@ class _Beside:
 
     def _folders(self, file: Path) -> list[Path]:
         folders = [] if self._media.folder is None else [(self._media.folder / file).parent]
-        return folders + [self._place.annotations] * self._place.annotations.is_dir()
+        return folders + self._elsewhere
 
     def _files(self, folder: Path) -> dict[str, list[Path]]:
         """The files of a folder by each stem that they may be named after, those to be preferred first."""

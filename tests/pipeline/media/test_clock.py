@@ -157,6 +157,7 @@ def test_segments_that_go_on_are_one_part(tmp_path):
     path = joined(tmp_path / "joined.ts", one, two)
     assert (read_clock(path).parts, probe(path).kind) == (1, "")
     assert onsets(path) == pytest.approx([1, 5], abs=0.06)
+    assert extract_audio(path, tmp_path / "out.flac").warning is None
 
 
 @pytest.mark.parametrize("codec", ["libopus", "flac"])

@@ -68,7 +68,7 @@ def test_absolute_paths_inside_the_folder_become_relative(tmp_path):
     [
         ("captions.csv", "fle,caption\na.mp4,x\n", "no column `file`.*'fle': did you mean 'file'"),
         ("captions.csv", "", "no column `file`"),
-        ("captions.csv", "a.wav,a dog\n", r"columns: 'a\.wav', 'a dog'; separated by commas"),
+        ("captions.csv", "a.wav,a dog\n", r"columns: 'a\.wav', 'a dog'; the first line names them, with commas"),
         ("captions.jsonl", "{bad\n", "line 1 is no JSON object"),
         ("captions.jsonl", "[1]\n", "line 1 is no JSON object"),
     ],
@@ -291,12 +291,13 @@ def test_times_that_are_none_cost_their_row(tmp_path):
     st.sampled_from(",;\t|"),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     st.sampled_from(["\n", "\r\n"]),
+    st.permutations(["file", "caption", "start"]),
 )
-def test_what_a_csv_writer_writes_is_read(tmp_path, captions, delimiter, quoting, line_end):
+def test_what_a_csv_writer_writes_is_read(tmp_path, captions, delimiter, quoting, line_end, header):
     with (tmp_path / "captions.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
-        writer.writerow(["file", "caption", "start"])
-        writer.writerows([f"{number}.wav", caption, "1.5"] for number, caption in enumerate(captions))
+        writer = csv.DictWriter(file, header, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
+        writer.writeheader()
+        writer.writerows({"file": f"{n}.wav", "caption": caption, "start": "1.5"} for n, caption in enumerate(captions))
     found = read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
     expected = [(caption.strip(),) if caption.strip() else () for caption in captions]
     assert [one.captions for one in found.segments] == expected
