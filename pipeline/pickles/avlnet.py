@@ -178,8 +178,9 @@ def _check_layout(item: Mapping[str, Any], where: str, wanted: str | None) -> No
 def _clip(item: Any, where: str) -> PickledClip:
     if not isinstance(item, dict) or not isinstance(item.get("id"), str | int):
         raise UserError(f"{where} is no dict with an `id`: take the file as published ({ORIGIN}).")
-    captions = item.get("caption", ())
-    texts = [captions] if isinstance(captions, str) else captions if isinstance(captions, list | tuple) else []
+    captions = item.get("caption")
+    absent = captions is None or captions != captions  # NaN, as tables have it
+    texts = captions if isinstance(captions, list | tuple) else [] if absent else [captions]
     id = _text(item["id"], "id", where)
     try:
         start, stop = (float(item.get(key, 0.0)) for key in ("start", "end"))
