@@ -119,8 +119,8 @@ def _without_index(
 ) -> tuple[list[str], int | None]:
     """The lines above a line with times without the number (or, in WebVTT, the name) of the cue below.
 
-    A number is one if it counts on, or stands between a blank line and the times; else it belongs to the text. In WebVTT
-    it stands right above the times.
+    A number is one if it counts on (in WebVTT, right above the times), or stands between a blank line and the times;
+    else it belongs to the text.
     """
     end = len(payload)
     while end and not payload[end - 1].strip():
