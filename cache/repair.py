@@ -105,7 +105,7 @@ def _repaired(place: LocalPlace | RemotePlace, dry_run: bool, skipped: list[str]
         if not damages or dry_run:
             continue
         if group is None:
-            store.segments.discard(name)
+            store.segments.discard([name])
             continue
         healthy = np.ones(len(group), bool)
         for damage in damages:

@@ -25,7 +25,7 @@ from pipeline.media.length import duration
 from pipeline.media.limits import DEFAULT, Limits
 from pipeline.media.opening import best_audio, best_video, open_media
 
-FACTS = "probe 2"
+FACTS = "probe 3"
 """Under which name what was found is remembered; to be raised when `probe` finds out more, or other things."""
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)

@@ -39,6 +39,7 @@ _KINDS = (
 )
 _MARKS = re.compile(r"(^|[\r\n])\ufeff+")
 _NO_TEXT = re.compile(r"[\x01-\x08\x0e-\x1b\x7f]")
+_BLOCK = 1 << 20
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -67,7 +68,9 @@ def read_bytes(path: Path, what: str, share: int = 1) -> bytes:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 raise UserError(_no_file(path, what, mode))
-            data = file.read(most + 1)
+            data = bytearray()  # not `read(most + 1)`, which takes as much memory for the smallest file
+            while len(data) <= most and (block := file.read(min(most + 1 - len(data), _BLOCK))):
+                data += block
     except OSError as error:
         try:
             mode = os.stat(path).st_mode
@@ -83,7 +86,7 @@ def read_bytes(path: Path, what: str, share: int = 1) -> bytes:
             f"The {what} {path} is larger than {most / 2**20:g} MiB, which is no size of a {what}: split it, or set "
             f"{LARGEST_MB} to {share} times the MiB that may be read."
         )
-    return data
+    return bytes(data)
 
 
 def read_text(path: Path, what: str, share: int = 1) -> Decoded:

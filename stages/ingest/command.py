@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,9 @@ from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
 from pipeline.corpus_tables import kinds_note
+from pipeline.counted import counted
 from pipeline.in_threads import each_in_threads
+from pipeline.media.kinds import JOINED
 from pipeline.media_place import open_place
 from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
@@ -70,7 +73,11 @@ def ingest(
             schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name), notes)
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
-    for remark in (f"{len(tables.clips)} clips, {len(tables.captions)} captions", *annotations.remarks):
+    for remark in (
+        f"{len(tables.clips)} clips, {len(tables.captions)} captions",
+        *annotations.remarks,
+        *_joined(media),
+    ):
         summary.remark(remark)
     if tables.clips.is_empty():
         remarks = "".join(f" {remark}." for remark in annotations.remarks)
@@ -85,6 +92,12 @@ def _read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     if config.reader not in known:
         raise UserError(f"No corpus reader {config.reader!r}: {did_you_mean(config.reader, known)}")
     return importlib.import_module(f"stages.ingest.readers.{known[config.reader]}").read(place, config)
+
+
+def _joined(media: Mapping[Path, Medium]) -> list[str]:
+    """Says how many media are several recordings one after another; nothing of them is lost."""
+    count = sum(JOINED in medium.info.kind.split("+") for medium in media.values())
+    return [f"{counted(count, 'medium', 'media')} of several recordings joined one after another"] if count else []
 
 
 def _open_media(
