@@ -177,7 +177,7 @@ def _records(table: Table, items: Items, comments: list[int]) -> Iterator[Record
                 yield Record(number, cells, _too_many(cells, width))
             continue
         if number in closes:
-            yield Record(number, line.split(separator)[:width], _two_ways(closes[number]))
+            yield Record(number, line.split(separator)[:width], _two_ways(closes[number], number))
             continue
         readings = _readings(line, separator, width)
         n_lines = 1
@@ -187,7 +187,7 @@ def _records(table: Table, items: Items, comments: list[int]) -> Iterator[Record
             if readings and _has_rows(block[1:], table, items):
                 last = position - 1 + n_lines
                 closes[last] = number
-                yield Record(number, line.split(separator)[:width], _two_ways(last))
+                yield Record(number, line.split(separator)[:width], _two_ways(number, last))
                 continue
         exact = [cells for cells in readings if len(cells) == width] or [one for one in readings if len(one) < width]
         if len(exact) == 1:
@@ -269,10 +269,10 @@ def _has_rows(quoted: list[str], table: Table, items: Items) -> bool:
     return False
 
 
-def _two_ways(other: int) -> str:
+def _two_ways(opens: int, closes: int) -> str:
     return (
-        f"a quotation mark that opens in one and closes in the other joins this row and row {other}, and what stands "
-        "in it looks like rows: close the quotation mark, or write the cell in one line"
+        f"a quotation mark opens in row {opens} and closes in row {closes}, and what stands between looks like rows: "
+        f"close it in row {opens}, or write the cell in one line"
     )
 
 

@@ -79,7 +79,7 @@ def _cues(lines: list[str], times: list, web: bool, faults: list[Fault]) -> list
     cues = []
     ends = [number for number, _, _ in times[1:]] + [len(lines)]
     head, index = _without_index(lines[: times[0][0]], None, web, head=True)
-    for number, line in enumerate(_without_blocks(head) if web else head, 1):
+    for number, line in enumerate(_without_blocks(head, "") if web else head, 1):
         if line.strip():
             faults.append((number, f"{line.strip()[:100]!r} stands before the first cue"))
             break
@@ -88,7 +88,7 @@ def _cues(lines: list[str], times: list, web: bool, faults: list[Fault]) -> list
         if position < len(times) - 1:
             payload, index = _without_index(payload, index, web)
         if web:
-            payload = _without_blocks(payload)
+            payload = _without_blocks(payload, lines[number])
         if start is not None and stop is not None:
             cues.append(Payload(number + 1, start, stop, payload))
     return cues
@@ -119,7 +119,8 @@ def _without_index(
 ) -> tuple[list[str], int | None]:
     """The lines above a line with times without the number (or, in WebVTT, the name) of the cue below.
 
-    A number is one if it counts on, or stands between a blank line and the times; else it belongs to the text.
+    A number is one if it counts on (in WebVTT, right above the times), or stands between a blank line and the times;
+    else it belongs to the text.
     """
     end = len(payload)
     while end and not payload[end - 1].strip():
@@ -129,7 +130,7 @@ def _without_index(
     last, above = payload[end - 1], payload[end - 2].strip() if end > 1 else None
     if _INDEX.fullmatch(last):
         number = int(last)
-        counts_on = index is not None and number == index + 1
+        counts_on = index is not None and number == index + 1 and (not web or end == len(payload))
         if counts_on or (above is None and head) or (above == "" and end == len(payload)):
             return payload[: end - 1], number
     elif web and end == len(payload) and end > 1 and not payload[end - 2]:
@@ -145,16 +146,17 @@ def _opens_block(line: str, above: str) -> bool:
     return name in _BLOCKS and (name == "NOTE" or line.strip() == name)
 
 
-def _without_blocks(payload: list[str]) -> list[str]:
-    """The lines of a cue without the comments, styles and headers that follow it."""
+def _without_blocks(payload: list[str], above: str) -> list[str]:
+    """Lines without comments, styles and headers, which follow an empty one; `above` is the line before the first."""
     kept: list[str] = []
     skipping = False
-    for number, line in enumerate(payload):
+    for line in payload:
         if not line:
             skipping = False
-        elif not skipping and _opens_block(line, payload[number - 1] if number else ""):
+        elif not skipping and _opens_block(line, above):
             skipping = True
         kept.append("" if skipping else line)
+        above = line
     return kept
 
 

@@ -113,12 +113,12 @@ TABLES = {  # (table, segments as (file, captions), what is said of the row that
     "an open quote above ids that are not there": (
         'youtube_id,caption\nb,wind\ngone1,"a dog\ngone2,rain\ngone3,storm"\n',
         [("b.wav", ("wind",)), ("gone2", ("rain",))],
-        r"row 3: a quotation mark .* row 5.*\| row 5: .* row 3",
+        r"row 3: a quotation mark opens in row 3 .* in row 5.*\| row 5: a quotation mark opens in row 3",
     ),
     "an open quote before names": (
         'caption,file\n"a dog, loud,a.wav\nwind,b.wav\nrain",sub/d.wav\n',
         [("b.wav", ("wind",))],
-        r"row 2: a quotation mark .* row 4.*\| row 4: .* row 2",
+        r"row 2: a quotation mark opens in row 2 .* in row 4.*\| row 4: a quotation mark opens in row 2",
     ),
     "lines in quotes before names": (
         'caption,file\n"one\n""two"", and\nthree",a.wav\n"wind, rain",b.wav\n',
@@ -128,12 +128,12 @@ TABLES = {  # (table, segments as (file, captions), what is said of the row that
     "a line in quotes that names a medium": (
         'file,caption\na.wav,"compare\nb.wav, it said"\nb.wav,wind\n',
         [("b.wav", ("wind",))],
-        r"row 2: a quotation mark .* joins this row and row 3.*\| row 3: ",
+        r"row 2: a quotation mark .* closes in row 3.*\| row 3: ",
     ),
     "lines in quotes below ids": (
         'id,caption\na,"a dog\nbarks"\ngone,"cats, dogs\nmice, rats"\nb,wind\n',
         [("a.wav", ("a dog\nbarks",)), ("b.wav", ("wind",))],
-        r"row 4: .* row 5.*\| row 5: ",
+        r"row 4: .* closes in row 5.*\| row 5: ",
     ),
     "a name that is too long": (
         f"id,caption\n{'x' * 5000},gone\nb,wind\n",
