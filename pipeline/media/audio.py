@@ -30,7 +30,7 @@ from pipeline.media.truncation import recordings, shortfall
 FEW_CLIPPED = 0.01
 """Codecs of music overshoot full scale here and there; a share below this is as good as none."""
 
-IN_A_ROW = frozenset({"matroska,webm", "flv", "asf", "tta"})
+IN_A_ROW = frozenset({"matroska,webm", "flv", "tta"})
 """Formats whose packets fill the file from start to end."""
 
 READ_THROUGH = frozenset({"avi"})

@@ -93,6 +93,28 @@ def test_whole_files_joined_by_cat_are_named(tmp_path, ending, codec):
     assert "files joined by bytes" in made.warning or "% of the file cannot be read" in made.warning
 
 
+@pytest.mark.parametrize("ending", [".wmv", ".mp4", ".wav", ".aiff", ".mkv", ".flv"])
+def test_short_files_are_not_taken_for_joined_ones(tmp_path, ending):
+    """Headers and padding are most of them."""
+    with av.open(str(tmp_path / f"a{ending}"), "w") as container:
+        stream = container.add_stream(
+            {".wmv": "wmav2", ".aiff": "pcm_s16be"}.get(ending, "pcm_s16le" if ending == ".wav" else "aac"),
+            rate=44100,
+            layout="stereo",
+        )
+        stream.format, stream.bit_rate = stream.codec_context.codec.audio_formats[0], 128000
+        frame = av.AudioFrame.from_ndarray(noise(0.3, 44100, channels=2).T.copy(), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts = 44100, 0
+        resampler = av.AudioResampler(stream.format, "stereo", 44100, stream.frame_size or None)
+        for one in (*resampler.resample(frame), *resampler.resample(None), None):
+            container.mux(stream.encode(one))
+    path = tmp_path / f"a{ending}"
+    assert extract_audio(path, tmp_path / "out.flac").warning is None
+    if ending == ".wmv":
+        made = extract_audio(joined(tmp_path / "joined.wmv", path, path, path), tmp_path / "out.flac")
+        assert made.warning.startswith("3 files joined by bytes")
+
+
 def test_joined_fragmented_mp4_is_named(tmp_path):
     flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
     parts = [part(tmp_path / f"{n}.mp4", 100 * n, 0.5, container_options=flags) for n in range(2)]
