@@ -8,6 +8,7 @@ Pythons before 3.11.13, 3.12.11 and 3.13.4.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -32,6 +33,7 @@ _HEADER_BYTES = 1 << 16  # of one extended header of a tar archive, which is rea
 _PART_BYTES, _DEPTH = 255, 100
 _SMALL = 100_000_000  # up to here any ratio is fine: a page of zeros compresses a thousandfold
 _XZ_MEMORY = 1 << 30
+_MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -86,14 +88,16 @@ def extract(archive: Path, target: Path, limits: Limits) -> None:
     output = _Output(archive, target, limits)
     name = archive.name
     try:
+        if not archive.stat().st_size:
+            raise EOFError("it is empty")  # which `gzip` takes for a compressed file of no bytes
         if name.endswith(".zip"):
             _zip(archive, output)
         elif ".tar" in name or name.endswith((".tgz", ".tbz2", ".txz")):
             with ExitStack() as stack:
-                _tar(_Counted(_opened(archive, stack), output), output)
+                _tar(_Counted(_opened(archive, stack, _suffix(archive)), output), output)
         else:
             with ExitStack() as stack, target.open("wb") as file:
-                stream = _Counted(_opened(archive, stack), output)
+                stream = _Counted(_opened(archive, stack, archive.suffix), output)
                 while block := stream.read(_BLOCK):
                     file.write(block)
     except Refused as error:
@@ -103,7 +107,8 @@ def extract(archive: Path, target: Path, limits: Limits) -> None:
             raise _damaged(archive, error) from None
         raise UserError(f"{archive} cannot be unpacked by hearonce ({error}): unpack it yourself.") from None
     except OSError as error:
-        if error.errno is not None and not isinstance(error, gzip.BadGzipFile):
+        known = error.errno not in (None, errno.EINVAL)  # EINVAL: a place before the start of the file
+        if known and not isinstance(error, gzip.BadGzipFile):
             raise
         raise _damaged(archive, error) from None
     except _DAMAGE as error:
@@ -281,6 +286,8 @@ class _ZipBytes(io.FileIO):
 
 def _zip(archive: Path, output: _Output) -> None:
     with _ZipBytes(archive, output) as file, zipfile.ZipFile(file) as packed:
+        if (len(packed.infolist()) - _counted(archive)) % (1 << 16):  # of which some writers count no further
+            raise zipfile.BadZipFile("its directory has not as many members as it says")
         for member in packed.infolist():
             path = output.member(member.filename)
             kind = stat.S_IFMT(member.external_attr >> 16) if member.create_system == 3 else 0
@@ -295,13 +302,30 @@ def _zip(archive: Path, output: _Output) -> None:
                     output.take(nbytes)
 
 
-def _opened(archive: Path, stack: ExitStack) -> _Readable:
-    """The decompressed bytes of a file, by its suffix."""
-    if archive.name.endswith((".xz", ".txz")):
+def _counted(archive: Path) -> int:
+    """How many members the end of a zip archive counts; `zipfile` takes a damaged directory for a shorter one."""
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - (1 << 16) - 98))  # a comment, and three records
+        tail = file.read()
+    count = struct.unpack_from("<H", tail, tail.rfind(b"PK\5\6") + 10)[0]
+    large = tail.rfind(b"PK\6\6")
+    return struct.unpack_from("<Q", tail, large + 32)[0] if count == 0xFFFF and large >= 0 else count
+
+
+def _suffix(archive: Path) -> str:
+    """How a tar archive is compressed, by its first bytes, as `tar -xf` tells: names are often wrong about it."""
+    with archive.open("rb") as file:
+        head = file.read(6)
+    return next((suffix for suffix, magic in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def _opened(archive: Path, stack: ExitStack, suffix: str) -> _Readable:
+    """The decompressed bytes of a file."""
+    if suffix == ".xz":
         return _Xz(stack.enter_context(archive.open("rb")))
-    if archive.name.endswith((".bz2", ".tbz2")):
+    if suffix == ".bz2":
         return stack.enter_context(bz2.open(archive))
-    if archive.name.endswith((".gz", ".tgz")):
+    if suffix == ".gz":
         return stack.enter_context(gzip.open(archive))
     return stack.enter_context(archive.open("rb"))
 

@@ -10,9 +10,12 @@ import http.client
 import json
 import os
 import re
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,8 +26,9 @@ from cache.errors import UserError, writing
 from pipeline.checkpoints.content import HEAD_BYTES, stand_in
 from pipeline.checkpoints.meter import Meter
 from pipeline.checkpoints.places import PlaceError, root
+from pipeline.remote.address import is_http, shown
 from pipeline.remote.inside import InsideError, allowed_by, check_address, check_host
-from pipeline.remote.least_rate import TooSlow, fast_enough
+from pipeline.remote.least_rate import ANSWER_S, TooSlow, fast_enough
 from pipeline.retrying import persist
 
 TRIES = 5
@@ -89,7 +93,7 @@ def fetch(url: str, scratch: Path, label: str) -> Path:
         except UserError:
             raise
         except _FAILURES as error:
-            raise PlaceError(f"{url}: {root(error)}") from None
+            raise PlaceError(f"{shown(url)}: {root(error)}") from None
 
 
 def _attempt(url: str, part: Path, state: _State, meter: Meter) -> None:
@@ -111,7 +115,9 @@ def _attempt(url: str, part: Path, state: _State, meter: Meter) -> None:
             raise _CutError("the server has fewer bytes than it announced, or another file by now") from None
         if error.code >= 500 or error.code in _TRANSIENT:
             raise _CutError(f"HTTP {error.code} {error.reason}") from None
-        raise PlaceError(f"{url}: HTTP {error.code} {error.reason}", absent=error.code in _GONE) from None
+        raise PlaceError(f"{shown(url)}: HTTP {error.code} {error.reason}", absent=error.code in _GONE) from None
+    except ValueError as error:  # `http.client` and `socket` check what a redirection leads to by their own means
+        raise PlaceError(f"{shown(url)} redirects to what is no address ({error})") from None
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
@@ -120,10 +126,37 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
 
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, request: Any, file: Any, code: int, text: str, headers: Any, new: str) -> Any:
+            if not is_http(new):
+                raise PlaceError(f"{shown(url)} redirects to something other than a web address")
             check_host(urlsplit(new).hostname, allowed)
             return super().redirect_request(request, file, code, text, headers, new)
 
     return urllib.request.build_opener(Redirects, *_guarded(allowed))
+
+
+@contextmanager
+def _answered_in_time(connection: http.client.HTTPConnection) -> Iterator[None]:
+    """Breaks a connection off whose answer has no whole head by then: single bytes put off every other time limit."""
+    late = threading.Event()
+
+    def break_off() -> None:
+        late.set()
+        with suppress(OSError, AttributeError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(ANSWER_S, break_off)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        if late.is_set():
+            raise TimeoutError("timed out") from None
+        raise
+    finally:
+        timer.cancel()
+    if late.is_set():  # a head that was cut off is read as a whole one
+        raise TimeoutError("timed out")
 
 
 def _guarded(allowed: frozenset[str]) -> list[urllib.request.BaseHandler]:
@@ -134,10 +167,18 @@ def _guarded(allowed: frozenset[str]) -> list[urllib.request.BaseHandler]:
             super().connect()
             check_address(self.sock.getpeername()[0], allowed)
 
+        def getresponse(self) -> http.client.HTTPResponse:
+            with _answered_in_time(self):
+                return super().getresponse()
+
     class Secure(http.client.HTTPSConnection):
         def connect(self) -> None:
             super().connect()
             check_address(self.sock.getpeername()[0], allowed)
+
+        def getresponse(self) -> http.client.HTTPResponse:
+            with _answered_in_time(self):
+                return super().getresponse()
 
     class PlainHandler(urllib.request.HTTPHandler):
         def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
@@ -152,7 +193,7 @@ def _guarded(allowed: frozenset[str]) -> list[urllib.request.BaseHandler]:
 
 def _extent(answer: http.client.HTTPResponse, state: _State, part: Path) -> tuple[int, int | None]:
     """Where the bytes of an answer belong, and how long the whole file is, None if a chunked answer does not say."""
-    url = state.url
+    url = shown(state.url)
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise PlaceError(f"{url} sends the file compressed, so that its length cannot be checked")
     if answer.headers.get_content_type() == "text/html":
@@ -185,7 +226,7 @@ def _receive(answer: http.client.HTTPResponse, part: Path, state: _State, meter:
             meter.at(done, state.total)
             for block in _blocks(answer):
                 if done == 0 and (wrong := stand_in(block[:HEAD_BYTES])):
-                    raise PlaceError(f"{state.url} sends {wrong}")
+                    raise PlaceError(f"{shown(state.url)} sends {wrong}")
                 with writing(part):
                     file.write(block)
                 done += len(block)
@@ -195,7 +236,7 @@ def _receive(answer: http.client.HTTPResponse, part: Path, state: _State, meter:
         finally:
             _sync(file, part, state, done)
     if done == 0:
-        raise PlaceError(f"{state.url} sends an empty file")
+        raise PlaceError(f"{shown(state.url)} sends an empty file")
     if state.total is not None and done < state.total:
         raise _CutError(f"the connection was cut after {done} of {state.total} bytes")
     state.total = done

@@ -192,10 +192,14 @@ def _streamed(system: AbstractFileSystem, path: str, found: Found, start: int) -
     with system.open(path, "rb", block_size=0, size=found.size or -1, headers=headers) as stream:
         answer = stream.r
         answer.raise_for_status()
+        if answer.status not in (200, 206):
+            raise CutError(f"the server answers with status {answer.status}, not with the file")
         version = version_of({name: answer.headers.get(name) for name in ("ETag", "Last-Modified")})
         if version and found.version and version != found.version:
             raise CutError("it keeps changing while it is fetched")
         resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        if answer.status == 206 and not resumed:
+            raise CutError("the server answers with another range than was asked for")
         to_skip = 0 if resumed else start  # where a server knows no ranges, what has come before is passed over
         while block := stream.read(_STREAM_BLOCK):
             skipped = min(to_skip, len(block))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,13 @@ from stages.describe.config import DescriptionConfig, Endpoint
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 URL_VARIABLE = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
+
+
+class _NoCookies(CookieJar):
+    """Takes no cookies: nobody needs them, and Python's parser prints a traceback at some."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """See there."""
 
 
 def key_of(config: DescriptionConfig) -> str:
@@ -73,6 +81,7 @@ def open_client(config: DescriptionConfig) -> Any:
             verify=not url.startswith("http://"),
             follow_redirects=False,
             headers={"Accept-Encoding": ACCEPTED},
+            cookies=_NoCookies(),
             event_hooks={"response": [bounded(int(config.endpoint.max_answer_mb * 1e6))]},
         )
     except Exception as error:  # of many kinds, and some repeat the proxy's password

@@ -24,6 +24,9 @@ def bounded(most_bytes: int) -> Callable[[httpx.Response], Awaitable[None]]:
     """
 
     async def hook(response: httpx.Response) -> None:
+        response.encoding = (
+            "utf-8"  # as JSON is, whatever the server calls it: Python knows encodings that are no texts
+        )
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity", *_WINDOW):
             await response.aclose()

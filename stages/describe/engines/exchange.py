@@ -60,6 +60,7 @@ class Exchange:
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             reason = str(cause) if isinstance(cause, TooMuch) else f"the connection failed ({cause})"
+            reason = "the answer is nested too deeply" if isinstance(cause, RecursionError) else reason
             failure = NoAnswer(self._clean(reason), again=True, lost=type(cause).__name__ not in NEVER_SENT)
         except (openai.OpenAIError, ValueError) as error:
             reason = self._clean(f"the answer cannot be understood ({error})")
@@ -102,7 +103,7 @@ class Exchange:
 
     def _understood(self, body: str) -> Reply | NoAnswer:
         try:
-            answer = json.loads(body)
+            answer = json.loads(body.removeprefix("\ufeff"))
             choice = answer["choices"][0]
             message, usage = choice["message"], answer.get("usage")
             refusal, content = message.get("refusal"), message.get("content")

@@ -6,9 +6,12 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,39 @@ def test_what_is_no_file_is_refused(site, tmp_path, fault, says, absent, request
         fetched(site, tmp_path)
     assert caught.value.absent is absent
     assert len(site.asked) == requests
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("ftp://127.0.0.1:9/model.pt", "redirects to something other than a web address"),
+        ("http://[::1/", "redirects to what is no address"),
+        (f"http://{'a' * 500}/", "redirects to what is no address"),
+        ("http://a..b/", "redirects to what is no address"),
+    ],
+)
+def test_a_redirection_to_no_web_address_is_said_without_the_query(site, tmp_path, location, says):
+    site.always[PATH], site.headers[PATH] = "status:302", {"Location": location}
+    with pytest.raises(PlaceError, match=says) as caught:
+        http.fetch(f"{site.url}{PATH}?sig=secret", tmp_path, "model.pt")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_answer_whose_head_has_no_end_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "ANSWER_S", 0.2)
+    monkeypatch.setattr(http, "TRIES", 1)
+    over = threading.Event()
+
+    def drip():
+        with listener.accept()[0] as connection, suppress(OSError):
+            while not over.wait(0.01):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, daemon=True).start()
+        with pytest.raises(PlaceError, match="timed out"):
+            http.fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/a", tmp_path, "a")
+        over.set()
 
 
 def test_a_server_that_announces_too_much_is_given_up(site, tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from pipeline.checkpoints.extraction import Limits
+from pipeline.checkpoints.extraction import Limits, extract
 from pipeline.checkpoints.unpacking import is_archive, unpack, unpacked
 
 PACKERS = {".tar": bytes, ".tar.gz": gzip.compress, ".tar.xz": lzma.compress, ".tar.bz2": bz2.compress}
@@ -103,6 +103,14 @@ def test_zip_archives_are_unpacked(tmp_path, method):
     assert (folder / "a/b.pth").read_bytes() == DATA
     assert (folder / "c").read_bytes() == b"1"
     assert (folder / "a/b.pth").stat().st_mode & 0o6111 == 0  # neither set-uid nor executable: it is data
+
+
+@pytest.mark.parametrize("packer", PACKERS.values())
+def test_a_tar_archive_whose_name_is_wrong_about_its_compression_is_unpacked(tmp_path, packer):
+    """The README of AVLnet's authors says `tar -xvf`, which goes by the bytes."""
+    for name in ("a.tar.gz", "b.tar"):
+        (tmp_path / name).write_bytes(packer(tar(member("data/w.pth", data=DATA))))
+        assert (unpack(tmp_path / name) / "w.pth").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2"])
@@ -195,6 +203,30 @@ def test_a_sparse_file_that_claims_terabytes_is_refused(tmp_path):
     header.pax_headers["GNU.sparse.realsize"] = str(1 << 42)
     header.size = 512
     refused(tmp_path, "a.tar", tar((header, b"1\n0\n0\n".ljust(512, b"\0"))), "neither a file nor a folder")
+
+
+def test_no_flipped_bit_of_a_zip_directory_leaves_members_out(tmp_path):
+    data = zipped(*((name, DATA[:9], 0) for name in "abc"), method=zipfile.ZIP_STORED)
+    for at in range(data.index(b"PK\1\2"), len(data)):
+        for bit in range(8):
+            path, target = tmp_path / f"{at}-{bit}.zip", tmp_path / f"{at}-{bit}"
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+            target.mkdir()
+            try:
+                extract(path, target, Limits())
+            except UserError:
+                continue
+            assert sorted(one.name for one in target.iterdir()) == ["a", "b", "c"], (at, bit)
+
+
+def test_a_place_before_the_start_and_no_bytes_at_all_are_damage(tmp_path):
+    data = bytearray(zipped(("a", DATA, 0)))
+    struct.pack_into("<I", data, data.rindex(b"PK\5\6") + 16, 0x7FFFFFF0)
+    refused(tmp_path, "a.zip", bytes(data), "is damaged")
+    for name in ("a.pth.gz", "a.pth.bz2", "a.pth.xz"):
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match="is damaged"):
+            extract(tmp_path / name, tmp_path / "a.pth", Limits())
 
 
 def test_no_damage_passes_for_a_shorter_archive(tmp_path):

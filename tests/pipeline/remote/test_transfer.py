@@ -57,6 +57,22 @@ def test_what_came_in_whole_is_taken_though_more_was_announced(staging, site):
     assert fetched(staging, site) == DATA
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "says"),
+    [
+        (206, {"Content-Range": "bytes 5-9/10"}, "another range than was asked for"),
+        (206, {}, "another range than was asked for"),
+        (302, {}, "status 302, not with the file"),
+        (203, {}, "status 203, not with the file"),
+    ],
+)
+def test_an_answer_that_is_not_the_whole_file_is_not_taken_for_it(staging, site, status, headers, says):
+    site.files[PATH], site.headers[PATH] = b"12345", headers
+    site.always[PATH] = f"status:{status}"
+    with pytest.raises(MediaError, match=says):
+        fetched(staging, site)
+
+
 def test_a_server_need_not_say_the_length(staging, site):
     site.files[PATH] = DATA
     site.always[PATH] = "chunked"

@@ -82,6 +82,26 @@ class Handler(BaseHTTPRequestHandler):
     def deflated(self):
         self.send(zlib.compress(ANSWER), "deflate")
 
+    def odd_encoding(self):
+        self.head(Content_Type="application/json; charset=zlib_codec", Content_Length=len(ANSWER))
+        self.wfile.write(ANSWER)
+
+    def odd_error(self):
+        self.head(500, Content_Type="text/plain; charset=rot13", Content_Length=3)
+        self.wfile.write(b"abc")
+
+    def cookies(self):
+        self.head(Set_Cookie=f"a=b; Max-Age={'9' * 400}", Content_Length=len(ANSWER))
+        self.wfile.write(ANSWER)
+
+    def marked(self):
+        self.head(Content_Length=len(ANSWER) + 3)
+        self.wfile.write(b"\xef\xbb\xbf" + ANSWER)
+
+    def nested(self):
+        self.head(Content_Length=500_000)
+        self.wfile.write(b"[" * 500_000)
+
     def slow_headers(self):
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")
         self.drip(b"X-Slow: 1\r\n" * 1000)
@@ -153,6 +173,8 @@ def test_the_time_out_holds_in_all_however_steadily_bytes_come(corpora, fault):
         ("twice", "the answer is compressed as 'gzip, gzip'"),
         ("damaged", "the compressed answer is cut short"),
         ("headers_without_end", "the connection failed"),
+        ("nested", "the answer is nested too deeply|no chat completion"),
+        ("odd_error", "status 500, abc"),
     ],
 )
 def test_other_faults_of_an_answer_are_said(corpora, fault, says):
