@@ -65,11 +65,12 @@ def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str
         elif item["type"] == "value_error":  # a check of ours, which says what is wrong; the value may be a secret
             parts.append(f"{place}: {item['ctx']['error']}." if place else f"{item['ctx']['error']}.")
         else:
-            parts.append(f"{place}: {item['msg']} (found {_shown(item['input'])}).")
+            parts.append(f"{place}: {item['msg']} (found {shown_value(item['input'])}).")
     return f"{path}: {' '.join(parts)}"
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A value for a message: as Python writes it, and not in full where it is long."""
     try:
         text = repr(value)
     except ValueError:  # a number of more than 4,300 digits

@@ -80,7 +80,9 @@ def columns_of(names: Sequence[str], path: Path) -> Columns:
     plain = [_plain(name) for name in names]
     files = _first(plain, FILE, path) or tuple(k for name in ID for k in _first(plain, (name,), path))
     if not files:
-        near = {name: did_you_mean(name, ["file", "caption", "start", "stop"]) for name in plain if name}
+        near = {
+            name: did_you_mean(name, ["file", "caption", "start", "stop"]) for name in plain[:20] if 0 < len(name) <= 60
+        }
         guess = " ".join(f"{name!r}: {meant}" for name, meant in near.items())
         raise UserError(f"{path} has no column `file` that names the media file of each row. {guess}".strip())
     captions: list[int] = []

@@ -1,0 +1,11 @@
+"""The short form of a part of `python -m benchmarks.faults`: damaged inputs of every kind are read or refused."""
+
+from faults.counting import ROUNDS, counts
+from faults.mutations import OUTCOMES, campaign
+
+
+def test_damaged_inputs_of_every_kind_are_read_or_refused_in_one_sentence(tmp_path):
+    tally, wrong = campaign(tmp_path, 25 * ROUNDS, 3)
+    for outcome in OUTCOMES:
+        counts[f"damaged inputs: {outcome}"] += sum(n for (_, one), n in tally.items() if one == outcome)
+    assert not wrong
