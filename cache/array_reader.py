@@ -6,7 +6,7 @@ is one read, and picking rows out of it one numpy call; what is left is a CRC-32
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -18,6 +18,10 @@ from cache.array_spec import ArraySpec
 from cache.errors import Damage, DamageError, FalseClaim, is_damage, unreadable
 from cache.places import Blob, LocalPlace, Place
 
+Look = Callable[[int, np.ndarray], None]
+"""Is shown rows as they are read: the number of the first, and the rows."""
+
+_BELIEVED_BYTES = 64 << 20  # memory is taken for more only once the files are known to hold it
 _LOCAL_BYTES = 2 << 20  # at a time: stays in the processor's cache between reading, checking and copying
 _REMOTE_BYTES = 32 << 20  # at a time: a request costs more than its bytes
 _THREADS = 2  # one reads while the other checks; more only wait for the interpreter, which a checksum holds
@@ -57,7 +61,7 @@ class ShardedArray:
         if stop <= start or not self.spec.row_bytes:
             return np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
         shards = range(start // self.spec.shard_rows, (stop - 1) // self.spec.shard_rows + 1)
-        self._look_at(shards)
+        self._look_at(shards, stop - start)
         out = np.empty((stop - start, *self.shape[1:]), self.dtype)
         if len(shards) == 1:
             self._read_shard(shards[0], start, stop, out)
@@ -74,7 +78,7 @@ class ShardedArray:
             return self.read(int(rows[0]), int(rows[-1]) + 1)
         order = np.argsort(rows, kind="stable")
         numbers = rows[order]
-        self._look_at(np.unique(numbers // self.spec.shard_rows).tolist())
+        self._look_at(np.unique(numbers // self.spec.shard_rows).tolist(), len(rows))
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         cuts = np.searchsorted(numbers, np.arange(1, self.spec.n_shards) * self.spec.shard_rows)
         for shard, (first, last) in enumerate(zip([0, *cuts], [*cuts, len(rows)], strict=True)):
@@ -82,16 +86,20 @@ class ShardedArray:
                 self._take_from(shard, numbers[first:last], order[first:last], out)
         return out
 
-    def damages(self) -> list[Damage]:
-        """Reads everything and lists what does not match its checksum, neighbouring chunks joined."""
+    def damages(self, look: Look | None = None) -> list[Damage]:
+        """Reads everything and lists what does not match its checksum, neighbouring chunks joined.
+
+        Args:
+            look: is shown the rows that do.
+        """
         found: list[Damage] = []
         for shard in range(self.spec.n_shards):
-            found += self._shard_damages(shard)
+            found += self._shard_damages(shard, look)
         return found
 
-    def _look_at(self, shards: Iterable[int]) -> None:
-        """Opens shards that have not been opened yet: memory is only taken for rows whose files are there."""
-        if not self._lenient:
+    def _look_at(self, shards: Sequence[int], rows: int) -> None:
+        """Opens shards that have not been opened yet: much memory is only taken for rows whose files are there."""
+        if rows * self.spec.row_bytes > _BELIEVED_BYTES and not self._lenient:
             for shard in shards:
                 if shard not in self._checked:
                     with self._open(shard):
@@ -179,7 +187,7 @@ class ShardedArray:
             return "has an index that does not match its checksum"
         return None
 
-    def _shard_damages(self, shard: int) -> list[Damage]:
+    def _shard_damages(self, shard: int, look: Look | None) -> list[Damage]:
         n = self.spec.n_chunks(shard)
         try:
             blob = self._blob(shard)
@@ -197,6 +205,8 @@ class ShardedArray:
                 framed = np.empty((stop - chunk, self.spec.stride), np.uint8)
                 blob.fill([(chunk * self.spec.stride, framed)])
                 bad[chunk:stop] = _mismatches(framed)
+                if look is not None:
+                    self._show(look, shard, framed, chunk, bad[chunk:stop])
             edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(np.int8)))
             for a, b in edges.reshape(-1, 2).tolist():
                 why = "does not match its checksum" if b <= readable else "is cut short"
@@ -210,6 +220,16 @@ class ShardedArray:
         finally:
             blob.close()
         return found
+
+    def _show(self, look: Look, shard: int, framed: np.ndarray, first: int, bad: np.ndarray) -> None:
+        start = shard * self.spec.shard_rows + first * self.spec.chunk_rows
+        rows = np.ascontiguousarray(_items(framed, self.spec)).view(self.dtype).reshape(-1, *self.shape[1:])
+        if not bad.any():
+            look(start, rows[: len(self) - start])
+            return
+        for chunk in np.flatnonzero(~bad).tolist():
+            at = chunk * self.spec.chunk_rows
+            look(start + at, rows[at : min(at + self.spec.chunk_rows, len(self) - start)])
 
     def _file(self, shard: int) -> str:
         return f"{self._name}/{self.spec.shard_name(shard)}"

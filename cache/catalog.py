@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from cache.copies import Copies
-from cache.errors import Damage, DamageError, Unreadable, UserError
+from cache.errors import Damage, DamageError, Unreadable
 from cache.key_index import KeyIndex
 from cache.rows import Rows
 from cache.segments import Segments
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from cache.lookup import Lookup
 
 T = TypeVar("T")
-
-_LOOKS = 50  # at a store that others compact meanwhile; each look finds other segments than the last
 
 
 def damaged_store(path: str, damages: Sequence[Damage], segment: str | None = None) -> DamageError:
@@ -76,27 +76,44 @@ class Catalog:
             UserError: the store has vanished, or a segment has a damaged description or keys or is another store's.
         """
         self._segments.check_there()
-        groups: dict[str, ZarrGroup] = {}
-        unreadable: dict[str, str] = {}
-        for name in self._segments.names():
-            try:
-                with self.naming_damage(name):
-                    group = self._groups.get(name) or self._segments.open(name)
-                    if group is not None:
-                        if foreign := self._description.foreign(group):
-                            raise DamageError([foreign])
-                        _ = group.keys
-                        groups[name] = group
-            except Unreadable as error:
-                unreadable[name] = str(error)
-            except FileNotFoundError as error:
-                self.name_missing(name, error)  # or else another process has just merged it into another
+        opened = dict(self._groups)
+        before: set[str] | None = None
+        while True:  # until nothing goes meanwhile: a look may miss both what goes and what has taken its rows
+            names = self._segments.names()
+            unreadable: dict[str, str] = {}
+            failed = {name for name in names if name not in opened and not self._open(name, opened, unreadable)}
+            if before is not None and before <= set(names) and failed <= before:
+                break
+            before = set(names)
+        groups = {name: opened[name] for name in names if name in opened}
         if self._index is None or list(groups) != list(self._groups):
             self._index = KeyIndex([group.keys for group in groups.values()])
             self._copies = None
             for group, (start, stop) in zip(groups.values(), pairwise(self._index.first), strict=True):
                 group.keys = self._index.packed[start:stop]
         self._groups, self.unreadable, self.stale = groups, unreadable, False
+
+    def know(self, groups: Mapping[str, ZarrGroup]) -> None:
+        """Segments that were opened already, which a first look then need not open again."""
+        if self._index is None:
+            self._groups = dict(groups)
+
+    def _open(self, name: str, opened: dict[str, ZarrGroup], unreadable: dict[str, str]) -> bool:
+        """Opens a segment; False if it is not committed (any more)."""
+        try:
+            with self.naming_damage(name):
+                group = self._segments.open(name)
+                if group is None:
+                    return False
+                if foreign := self._description.foreign(group):
+                    raise DamageError([foreign])
+                _ = group.keys
+                opened[name] = group
+        except Unreadable as error:
+            unreadable[name] = str(error)
+        except FileNotFoundError:
+            return False
+        return True
 
     @property
     def copies(self) -> Copies:
@@ -149,9 +166,7 @@ class Catalog:
 
     def frames(self, wanted: Lookup) -> int:
         """Frames of these rows together; raises as `read` does."""
-        return self.looking_again(
-            lambda: sum(self._groups[name].frames(local) for name, local, _ in self.locate(self.settled(wanted.rows)))
-        )
+        return self.looking_again(lambda: self._frames(self.settled(wanted.rows)))
 
     def locate(self, position: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Per segment: its name, the rows wanted of it, and where they go.
@@ -174,35 +189,45 @@ class Catalog:
         ]
 
     def looking_again(self, read: Callable[[], T]) -> T:
-        """What `read` returns, which looks rows up anew when another process has merged their segments meanwhile."""
-        for _ in range(_LOOKS):
+        """What `read` returns, which looks rows up anew when another process has merged their segments meanwhile.
+
+        However often: each time others have removed segments, and they come to an end.
+        """
+        while True:
             try:
                 return read()
-            except FileNotFoundError as error:  # another process has merged segments since we looked
+            except FileNotFoundError as error:
                 before = list(self._groups)
                 self.refresh()
                 if list(self._groups) == before:
                     file = str(error.filename).removeprefix(f"{self._path}/")
                     raise damaged_store(self._path, [Damage(file, None, "is missing")]) from None
-        raise UserError(f"{self._path} keeps changing while it is read: run again.")
 
     @contextmanager
     def naming_damage(self, segment: str) -> Iterator[None]:
-        """Says in which segment of which store damage was met, and what to do."""
-        try:
-            yield
-        except DamageError as error:
-            raise damaged_store(self._path, error.damages, segment) from None
-
-    def name_missing(self, segment: str, error: FileNotFoundError) -> None:
-        """Says which file of a segment is lost.
+        """Says in which segment of which store damage was met, or which file of it is lost, and what to do.
 
         Raises:
-            UserError: the segment is still there; else another process has removed it.
+            FileNotFoundError: another process has removed the segment, which only looked like damage.
         """
-        if self._segments.holds(segment):
-            file = str(error.filename or error).removeprefix(f"{self._segments.place(segment)}/")
-            raise damaged_store(self._path, [Damage(file, None, "is missing")], segment) from None
+        try:
+            yield
+        except (DamageError, FileNotFoundError) as error:
+            place = self._segments.place(segment)
+            if not self._segments.holds(segment):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place)) from None
+            if isinstance(error, DamageError):
+                damages = error.damages
+            else:
+                damages = (Damage(str(error.filename or error).removeprefix(f"{place}/"), None, "is missing"),)
+            raise damaged_store(self._path, damages, segment) from None
+
+    def _frames(self, position: np.ndarray) -> int:
+        total = 0
+        for name, local, _ in self.locate(position):
+            with self.naming_damage(name):
+                total += self._groups[name].frames(local)
+        return total
 
     def _read(self, position: np.ndarray) -> Rows:
         parts, places = [], [np.zeros(0, np.int64)]

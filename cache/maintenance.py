@@ -117,8 +117,7 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
             for name, group in groups.items():
                 for rows in _blocks(store, name, group, index[name]):
                     writer.append(rows)
-    for name in groups:
-        store.segments.discard(name)
+    store.segments.discard(groups)
     store.catalog.stale = True
 
 
@@ -165,7 +164,6 @@ def _noticing_others(store: RowStore, name: str) -> Iterator[None]:
         with store.catalog.naming_damage(name):
             yield
     except FileNotFoundError as error:
-        store.catalog.name_missing(name, error)
         raise Superseded from error
 
 
@@ -232,9 +230,8 @@ def withdraw(store: RowStore, copies: Sequence[np.ndarray]) -> None:
         except Superseded:
             raise BeingTidied(store.path) from None
     store.refresh()
-    for name, group in list(store.groups.items()):
-        if group.description.get("provenance") == mark:
-            store.segments.discard(name)
+    marks = [name for name, group in store.groups.items() if group.description.get("provenance") == mark]
+    store.segments.discard(marks)
     store.catalog.stale = True
 
 

@@ -111,7 +111,7 @@ class LocalPlace:
             if blob.size > MOST_BYTES:
                 raise FalseClaim([Damage(name, None, f"has {blob.size:,} bytes, which is no file of hearonce")])
             with open(blob.descriptor, "rb", closefd=False) as file:
-                return file.read(MOST_BYTES)
+                return file.read(blob.size)
         except OSError as error:
             raise unreadable(self.path / name, error) from None
         finally:

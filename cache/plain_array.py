@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cache.array_reader import Look
 from cache.errors import Damage, DamageError
 from cache.places import LocalPlace, Place
 from cache.plain_claims import Shape, check_array
@@ -57,12 +58,14 @@ class PlainArray:
             reach = (int(np.min(rows)), int(np.max(rows)) + 1)
             raise DamageError([Damage(self._name, reach, f"cannot be read ({error})")]) from None
 
-    def damages(self) -> list[Damage]:
-        """Reads everything; what fails is named in blocks."""
+    def damages(self, look: Look | None = None) -> list[Damage]:
+        """Reads everything; what fails is named in blocks, and `look` is shown what does not."""
         found: list[Damage] = []
         for start in range(0, len(self), _ROWS):
             try:
-                self.read(start, min(len(self), start + _ROWS))
+                rows = self.read(start, min(len(self), start + _ROWS))
+                if look is not None:
+                    look(start, rows)
             except DamageError as error:
                 found += error.damages
         return found

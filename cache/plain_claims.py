@@ -111,6 +111,8 @@ def _files(place: LocalPlace, refuse: Any) -> Iterator[Path]:
 
 
 def _raise(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):
+        raise error
     raise unreadable(error.filename, error)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cache.errors import Damage, DamageError, FalseClaim, Unreadable, UserError
 from cache.maintenance import Superseded, replace, withdraw
 from cache.places import LocalPlace, Place, RemotePlace, place_of
 from cache.row_format import RowFormat
-from cache.row_group import describe, layout, rows_per_block
+from cache.row_group import describe, layout
 from cache.row_store import RowStore
 from cache.segments import Segments
 from cache.store_description import StoreDescription
@@ -41,25 +42,33 @@ def verify(path: Path | str, filesystem: Any = None, skipped: list[str] | None =
 
 def _verified(place: LocalPlace | RemotePlace, skipped: list[str] | None = None) -> list[Damage]:
     found: list[Damage] = []
+    store: RowStore | None = None
     description: StoreDescription | None
     try:
-        description = RowStore(place).description
+        store = RowStore(place)
+        description = store.description
     except DamageError as error:
         found += error.damages
         description = _recovered_description(place)
-    if description is not None:
-        segments = Segments(place)
-        for name in segments.names():
-            found += _examine(segments, name, description, skipped)[1]
-        if not found:
-            with suppress(Unreadable):  # then `skipped` says so
-                found += _contradictions(RowStore(place)) or [
-                    one for _, _, damages in _not_finite(RowStore(place)) for one in damages
-                ]
+    if description is None:
+        return found
+    not_finite: list[Damage] = []
+    intact: dict[str, ZarrGroup] = {}
+    segments = Segments(place)
+    for name in segments.names():
+        one = _examine(segments, name, description, skipped)
+        found += one.damages
+        not_finite += one.not_finite
+        if one.group is not None and not one.damages:
+            intact[name] = one.group
+    if store is not None and not found:
+        with suppress(Unreadable):  # then `skipped` says so
+            found += _contradictions(store, intact) or not_finite
     return found
 
 
-def _contradictions(store: RowStore) -> list[Damage]:
+def _contradictions(store: RowStore, intact: Mapping[str, ZarrGroup]) -> list[Damage]:
+    store.catalog.know(intact)
     copies = store.catalog.looking_again(lambda: store.catalog.copies.contradictions())
     return store.catalog.contradiction(np.concatenate(copies)) if copies else []
 
@@ -99,88 +108,110 @@ def _repaired(place: LocalPlace | RemotePlace, dry_run: bool, skipped: list[str]
             ) from None
         Segments(place).write_description(recovered.to_bytes())
         store = RowStore(place)
+    intact: dict[str, _Examined] = {}
     for name in store.segments.names():
-        group, damages = _examine(store.segments, name, store.description, skipped)
-        found += damages
-        if not damages or dry_run:
+        one = _examine(store.segments, name, store.description, skipped)
+        found += one.damages
+        if one.group is not None and not one.damages:
+            intact[name] = one
+        if not one.damages or dry_run:
             continue
-        if group is None:
-            store.segments.discard(name)
+        if one.group is None:
+            store.segments.discard([name])
             continue
-        healthy = np.ones(len(group), bool)
-        for damage in damages:
-            if damage.rows is not None:
-                healthy[damage.rows[0] : damage.rows[1]] = False
-        lenient = ZarrGroup(store.segments.place(name), "segment", group.document)
-        with suppress(Superseded):  # another process has just merged or repaired it
-            replace(store, {name: lenient}, {name: np.flatnonzero(healthy)})
+        lenient = ZarrGroup(store.segments.place(name), "segment", one.group.document)
+        _drop(store, name, lenient, one.damages)
     if not found:
-        found += _contradictions(store)
+        found += _contradictions(store, {name: one.group for name, one in intact.items() if one.group is not None})
         if found and not dry_run:
             withdraw(store, store.catalog.copies.contradictions())
     if not found:  # after the contradictions: `withdraw` commits such rows, and they have to go last
-        for name, group, damages in _not_finite(store):
-            found += damages
-            if not dry_run:
-                healthy = np.ones(len(group), bool)
-                healthy[[one.rows[0] for one in damages if one.rows]] = False
-                with suppress(Superseded):
-                    replace(store, {name: group}, {name: np.flatnonzero(healthy)})
+        for name, one in intact.items():
+            found += one.not_finite
+            if one.not_finite and one.group is not None and not dry_run:
+                _drop(store, name, one.group, one.not_finite)
     return found
 
 
-def _examine(
-    segments: Segments, name: str, description: StoreDescription, skipped: list[str] | None
-) -> tuple[ZarrGroup | None, list[Damage]]:
-    """A segment, reconstructed where its description is damaged, and everything wrong with it."""
+def _drop(store: RowStore, name: str, group: ZarrGroup, damages: Sequence[Damage]) -> None:
+    """Rewrites a segment without the rows that are damaged."""
+    healthy = np.ones(len(group), bool)
+    for damage in damages:
+        if damage.rows is not None:
+            healthy[damage.rows[0] : damage.rows[1]] = False
+    with suppress(Superseded):  # another process has just merged or repaired it
+        replace(store, {name: group}, {name: np.flatnonzero(healthy)})
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """A segment and what is wrong with it.
+
+    Attributes:
+        group: the segment, reconstructed where its description is damaged; None if that cannot be done, or it is gone.
+        damages: all of it that is damaged.
+        not_finite: if nothing is, rows whose checksums fit, but which no store takes.
+    """
+
+    group: ZarrGroup | None = None
+    damages: Sequence[Damage] = ()
+    not_finite: Sequence[Damage] = ()
+
+
+def _examine(segments: Segments, name: str, description: StoreDescription, skipped: list[str] | None) -> _Examined:
     try:
         return _examined(segments, name, description)
     except Unreadable as error:
         if skipped is None:
             raise
         skipped.append(str(error))
-        return None, []
+        return _Examined()
 
 
-def _examined(segments: Segments, name: str, description: StoreDescription) -> tuple[ZarrGroup | None, list[Damage]]:
+def _examined(segments: Segments, name: str, description: StoreDescription) -> _Examined:
     place = segments.place(name)
     found: list[Damage] = []
+    bad: list[np.ndarray] = []
     group: ZarrGroup | None
     try:
         group = segments.open(name)
         if group is None:  # still being uploaded, or another process has just merged it into another
-            return None, []
+            return _Examined()
         if foreign := description.foreign(group):
-            return None, [Damage(f"segments/{name}/{foreign.file}", foreign.rows, foreign.reason)]
+            return _Examined(None, [Damage(f"segments/{name}/{foreign.file}", foreign.rows, foreign.reason)])
     except (DamageError, FileNotFoundError) as error:
         reason = error.damages[0].reason if isinstance(error, DamageError) else "is missing"
         found.append(Damage("zarr.json", None, reason))
         group = _reconstructed(place, description.format)
         if group is None:
             found.append(Damage("zarr.json", None, "cannot be reconstructed: all rows of the segment are lost"))
-    if group is not None:
-        found += [_with_keys(one, group) for one in group.damages()]
-    if found and not segments.holds(name):  # another process has just merged it into another
-        return None, []
-    return group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found]
+
+    def look(first: int, values: np.ndarray) -> None:
+        bad.append(first + np.flatnonzero(description.format.not_finite(values)))
+
+    try:
+        if group is not None:
+            found += [_with_keys(one, group) for one in group.damages(look)]
+            if not found:
+                return _Examined(group, (), _not_finite(name, group, np.concatenate([np.zeros(0, np.int64), *bad])))
+    except FileNotFoundError:
+        if segments.holds(name):
+            raise
+    if not segments.holds(name):  # another process has just merged it into another
+        return _Examined()
+    return _Examined(group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found])
 
 
-def _not_finite(store: RowStore) -> Iterator[tuple[str, ZarrGroup, list[Damage]]]:
-    """Rows whose checksums fit, but which no store takes: segment by segment."""
-    for name, group in list(store.groups.items()):
-        found = []
-        step = rows_per_block(group.format, len(group), group.array("values").shape[0])
-        for start in range(0, len(group), step):
-            rows = group.rows(start, start + step)
-            bad = np.flatnonzero(group.format.not_finite(rows.values))
-            if rows.offsets is not None:
-                bad = np.unique(np.searchsorted(rows.offsets, bad, side="right") - 1)
-            for i in bad.tolist():
-                key = (rows.keys[i].tobytes(),)
-                where = (start + i, start + i + 1)
-                found.append(Damage(f"segments/{name}/values", where, "holds numbers that are not finite", key))
-        if found:
-            yield name, group, found
+def _not_finite(name: str, group: ZarrGroup, bad: np.ndarray) -> list[Damage]:
+    """Rows with numbers that are not finite, by the rows, or frames, of `values` that hold them."""
+    if not len(bad):
+        return []
+    if group.offsets is not None:
+        bad = np.unique(np.searchsorted(group.offsets, bad, side="right") - 1)
+    return [
+        Damage(f"segments/{name}/values", (i, i + 1), "holds numbers that are not finite", (group.keys[i].tobytes(),))
+        for i in bad.tolist()
+    ]
 
 
 def _with_keys(damage: Damage, group: ZarrGroup) -> Damage:

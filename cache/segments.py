@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cache.durable import clean_abandoned, new_directory, new_file, share_folder
@@ -93,29 +93,33 @@ class Segments:
                 path = self._place.path / name
                 if path.is_dir() and not os.access(path, os.W_OK):
                     raise UserError(
-                        f"{path} is somebody else's, so it was not rewritten: ask its owner for `chmod -R g+rwX` on it, "
+                        f"{path} is somebody else's, so it was not rewritten: ask its owner for `chmod -R g+rwX`, "
                         "or to run this (docs/cache.md, Sharing)."
                     )
 
-    def discard(self, name: str) -> None:
-        """Removes a segment: at once for all readers, then its bytes."""
+    def discard(self, names: Iterable[str]) -> None:
+        """Removes segments: all at once, as far as readers see, then their bytes."""
         if isinstance(self._place, LocalPlace):
             with writing(self._store):
                 if not self._scratch.is_dir():
                     self._scratch.mkdir(exist_ok=True)
                     share_folder(self._scratch)
-                gone = self._scratch / f".{name}.{uuid.uuid4().hex[:12]}.part"
-                try:
-                    os.rename(self._place.path / name, gone)
-                except FileNotFoundError:  # another process has removed it
-                    return
-                shutil.rmtree(gone, ignore_errors=True)
+                removed = []
+                for name in names:
+                    gone = self._scratch / f".{name}.{uuid.uuid4().hex[:12]}.part"
+                    with suppress(FileNotFoundError):  # another process has removed it
+                        os.rename(self._place.path / name, gone)
+                        removed.append(gone)
+                for gone in removed:
+                    shutil.rmtree(gone, ignore_errors=True)
             return
-        filesystem, path = self._place.filesystem, f"{self._place.path}/{name}"
-        if filesystem.exists(f"{path}/zarr.json"):
-            filesystem.rm(f"{path}/zarr.json")
-        if filesystem.exists(path):
-            filesystem.rm(path, recursive=True)
+        filesystem, paths = self._place.filesystem, [f"{self._place.path}/{name}" for name in names]
+        for path in paths:
+            if filesystem.exists(f"{path}/zarr.json"):
+                filesystem.rm(f"{path}/zarr.json")
+        for path in paths:
+            if filesystem.exists(path):
+                filesystem.rm(path, recursive=True)
 
     @contextmanager
     def tidying(self, *, dry_run: bool = False) -> Iterator[bool]:

@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 
 from cache import documents, strings
-from cache.array_reader import ShardedArray
+from cache.array_reader import Look, ShardedArray
 from cache.array_spec import ARTIFACT_SHARD_BYTES, SEGMENT_SHARD_BYTES, ArraySpec
 from cache.array_writer import ArrayWriter
 from cache.errors import Damage, DamageError, FalseClaim, UserError
 from cache.places import Place
 from cache.plain_array import PlainArray
 from cache.row_format import RowFormat
-from cache.row_group import RowGroup, RowGroupWriter, StoredArray, describe, layout
+from cache.row_group import RowGroup, RowGroupWriter, describe, layout
 
 _ROWS_BELIEVED = 1 << 20
 """A group of no more rows is believed without a look at its files' sizes; reading looks at them anyway."""
@@ -137,13 +137,15 @@ class ZarrGroup(RowGroup):
         consolidated = document.get("consolidated_metadata")
         metadata = consolidated.get("metadata") if isinstance(consolidated, dict) else None
         self._metadata: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
-        self._arrays: dict[str, StoredArray] = {}
+        documented = ((name, self._metadata.get(name, {})) for name in self.claimed(0))
+        self._specs = {name: spec for name, one in documented if (spec := ArraySpec.from_document(one)) is not None}
+        self._arrays: dict[str, ShardedArray | PlainArray] = {}
         self._check_claims()
 
-    def array(self, name: str) -> StoredArray:
+    def array(self, name: str) -> ShardedArray | PlainArray:
         """See `RowGroup.array`."""
         if name not in self._arrays:
-            spec = ArraySpec.from_document(self._metadata.get(name, {}))
+            spec = self._specs.get(name)
             place = self._place.child(name)
             if spec is not None:
                 self._arrays[name] = ShardedArray(place, spec, name, self.lenient)
@@ -162,11 +164,10 @@ class ZarrGroup(RowGroup):
         Raises:
             FalseClaim: an array has another shape or type, or has far more rows than its files can hold.
         """
-        specs = {name: ArraySpec.from_document(document) for name, document in self._metadata.items()}
-        values = specs.get("values")
+        values = self._specs.get("values")
         most = 0
         for name, (shape, dtype) in self.claimed(values.shape[0] if values else 0).items():
-            spec = specs.get(name)
+            spec = self._specs.get(name)
             if self._metadata and name not in self._metadata:
                 raise FalseClaim([Damage("zarr.json", None, f"does not tell of its array {name}")])
             if spec is None:
@@ -176,11 +177,11 @@ class ZarrGroup(RowGroup):
                 raise FalseClaim([Damage(f"{name}/zarr.json", None, reason)])
             most = max(most, shape[0])
         if max(most, len(self)) > _ROWS_BELIEVED:
-            self._check_lengths({name: spec for name, spec in specs.items() if spec is not None})
+            self._check_lengths()
 
-    def _check_lengths(self, specs: Mapping[str, ArraySpec]) -> None:
-        """Many rows are believed where a thousandth of them lies on the disk (the rest may be lost, which is damage)."""
-        own = {name: spec for name, spec in specs.items() if name in self.claimed(0)}
+    def _check_lengths(self) -> None:
+        """Many rows are believed where a thousandth of them lies on the disk (a lost rest is damage)."""
+        own = self._specs
         if "keys" not in own:
             _ = self.array("keys")  # of another program: `PlainArray` looks at its files
             return
@@ -201,8 +202,12 @@ class ZarrGroup(RowGroup):
             raise DamageError([Damage("ids/zarr.json", None, "is missing")]) from None
         return [str(one) for one in plain.read().tolist()]
 
-    def damages(self) -> list[Damage]:
-        """See `RowGroup.damages`."""
+    def damages(self, look: Look | None = None) -> list[Damage]:
+        """See `RowGroup.damages`.
+
+        Args:
+            look: is shown the intact rows, or frames, of `values` as they are read, with the number of the first.
+        """
         found: list[Damage] = []
         for name in (*self.claimed(0), "ids"):
             if name not in self._metadata:
@@ -221,7 +226,7 @@ class ZarrGroup(RowGroup):
                 found += error.damages
         for name in self.claimed(0):
             try:
-                broken = self.array(name).damages()
+                broken = self.array(name).damages(look if name == "values" else None)
             except DamageError as error:
                 found += error.damages
                 continue

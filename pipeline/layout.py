@@ -41,6 +41,17 @@ def training(name: str) -> Path:
     return DATA / "trainings" / name
 
 
+def holds_outputs(path: Path) -> bool:
+    """Whether outputs of the stages lie below a path, which DVC therefore refuses as an input."""
+    return path.resolve() in (DATA.resolve(), *DATA.resolve().parents)
+
+
+def training_of(path: Path) -> str | None:
+    """The training that makes a file, by its path; None if it is no training's."""
+    folder = DATA / "trainings"
+    return path.relative_to(folder).parts[0] if folder in path.parents else None
+
+
 def problems(corpus: str, stage: str) -> Path:
     """The problems table of a stage run."""
     return PROBLEMS / corpus / f"{stage}.parquet"

@@ -16,8 +16,8 @@ class OfficialFiles(BaseModel):
         suffix: of the file names of a variant, e.g. `_gptfiltered_low`.
         subsets: name -> suffix (EPIC) or file name (EgoMCQ, AVLnet) of the selections that are published as files.
         videos: a JSON file that lists the videos (YouCook-Japanese).
-        layout: whose pickles AVLnet's are like: `youcook2` (one caption a clip) or `msrvtt` (a list of captions,
-            `2d_pooled`); files of the other are refused. None takes both.
+        layout: whose pickles AVLnet's are like: `youcook2` or `msrvtt` (a list of captions beside `2d_pooled`,
+            or an `eval_caption`); files of the other are refused. None takes both.
         relevancy: read the published matrix from its `file`, have it `built` from the classes of verbs and nouns, or
             have `none`.
         relevancy_type: which of the matrices: the mean of verbs and nouns (`caption`), or one of the two.

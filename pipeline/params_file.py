@@ -24,7 +24,7 @@ PLACES = ("corpora", "imports", "file_trainings")
 """Sections whose entries say where files lie."""
 
 
-ONCE = ("embeddings", "imports", "avlnets", "text_avlnets")
+ONCE = ("embeddings", "imports", "avlnets", "text_avlnets", "levels", "subsets")
 """Sections in which what an entry makes must be made once, under whatever name it stands there."""
 
 

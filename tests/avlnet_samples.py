@@ -28,7 +28,7 @@ def write_features(
     """Writes ragged rows as `embed` does."""
     row_format = RowFormat(next(iter(rows.values())).shape[1], dtype, ragged=True)
     store = RowStore.ensure("store", modality, hashlib.md5(encoder.encode()).hexdigest(), row_format)
-    keys = [hashlib.md5(f"{modality}{one}".encode()).digest() for one in rows]
+    keys = [hashlib.md5(f"{modality}{one}".encode() + row.tobytes()).digest() for one, row in rows.items()]
     with store.writer({}) as writer:
         writer.add(keys, list(rows.values()))
     description = {"modality": modality, "encoder": encoder, "fingerprint": store.description.fingerprint}

@@ -37,6 +37,13 @@ def kills_of_writers(folder: Path, rounds: int, seed: int) -> Tally:
     return kills.campaign(folder, 4 * rounds, seed)
 
 
+def kills_of_repro(folder: Path, rounds: int, seed: int) -> Tally:
+    """A whole `dvc repro`, killed with its process group."""
+    from benchmarks.faults import repro
+
+    return repro.campaign(folder, rounds, seed)
+
+
 def false_stores(folder: Path, rounds: int, seed: int) -> Tally:
     """Each is taken to `merge` or `import`, `verify`, `info` and `convert`; there are as many as there are claims."""
     number, wrong = refusing.campaign(folder, every=1 if rounds > 1 else 3)
@@ -53,7 +60,7 @@ def damaged_inputs(folder: Path, rounds: int, seed: int) -> Tally:
 
 PARTS: dict[str, Callable[[Path, int, int], Tally]] = {
     one.__name__.replace("_", "-"): one
-    for one in (flipped_bits, flipped_bits_beside_rows, kills_of_writers, false_stores, damaged_inputs)
+    for one in (flipped_bits, flipped_bits_beside_rows, kills_of_writers, kills_of_repro, false_stores, damaged_inputs)
 }
 
 

@@ -20,6 +20,7 @@ from pipeline.config.params import corpus_place
 from pipeline.counted import counted
 from pipeline.pickles.avlnet import FEATURES
 from pipeline.pickles.avlnet_export import LAYOUTS, CorpusFeatures, Layout, write_files, write_pickle
+from pipeline.suggest import did_you_mean
 
 
 def merge(
@@ -65,6 +66,9 @@ def export(
     """Write rows with their ids and keys into one file that stands for itself, or features for others' code."""
     if format in LAYOUTS:
         return _export_features(source, Path(path), format, subset, captions, features, as_json)
+    known = (*exchange.FORMATS, *LAYOUTS)
+    if format is not None and format not in known:
+        raise UserError(f"{path} was not written: no format {format!r}, {did_you_mean(format, known)}")
     found = opened(source)
     exchange.export(found, path, format)
     _show("exported", [{"source": source, "path": path, "rows": len(found)}], as_json)

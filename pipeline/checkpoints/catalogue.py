@@ -80,8 +80,8 @@ class Entry(Settings):
         files: what the folder holds; `a|b` is the first of the two that is published. None given: all that a Google
             Drive folder holds.
         weights: more files of the folder, fetched only when asked for.
-        holds: files that an archive must have when it is unpacked, below its top folder if it has one; or that a
-            corpus reads of a Google Drive folder.
+        holds: files that an archive must have when it is unpacked, below its top folder if it has one, of `a|b` one; or
+            that a corpus reads of a Google Drive folder.
         into: where the file or folder goes, relative to the project.
         places: tried in this order.
         licence: what its publishers say about its use.

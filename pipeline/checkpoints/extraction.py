@@ -33,6 +33,7 @@ _HEADER_BYTES = 1 << 16  # of one extended header of a tar archive, which is rea
 _PART_BYTES, _DEPTH = 255, 100
 _SMALL = 100_000_000  # up to here any ratio is fine: a page of zeros compresses a thousandfold
 _XZ_MEMORY = 1 << 30
+_MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -93,10 +94,10 @@ def extract(archive: Path, target: Path, limits: Limits) -> None:
             _zip(archive, output)
         elif ".tar" in name or name.endswith((".tgz", ".tbz2", ".txz")):
             with ExitStack() as stack:
-                _tar(_Counted(_opened(archive, stack), output), output)
+                _tar(_Counted(_opened(archive, stack, _suffix(archive)), output), output)
         else:
             with ExitStack() as stack, target.open("wb") as file:
-                stream = _Counted(_opened(archive, stack), output)
+                stream = _Counted(_opened(archive, stack, archive.suffix), output)
                 while block := stream.read(_BLOCK):
                     file.write(block)
     except Refused as error:
@@ -313,13 +314,20 @@ def _counted(archive: Path) -> int:
     return struct.unpack_from("<Q", tail, large + 32)[0] if count == 0xFFFF and large >= 0 else count
 
 
-def _opened(archive: Path, stack: ExitStack) -> _Readable:
-    """The decompressed bytes of a file, by its suffix."""
-    if archive.name.endswith((".xz", ".txz")):
+def _suffix(archive: Path) -> str:
+    """How a tar archive is compressed, by its first bytes, as `tar -xf` tells: names are often wrong about it."""
+    with archive.open("rb") as file:
+        head = file.read(6)
+    return next((suffix for suffix, magic in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def _opened(archive: Path, stack: ExitStack, suffix: str) -> _Readable:
+    """The decompressed bytes of a file."""
+    if suffix == ".xz":
         return _Xz(stack.enter_context(archive.open("rb")))
-    if archive.name.endswith((".bz2", ".tbz2")):
+    if suffix == ".bz2":
         return stack.enter_context(bz2.open(archive))
-    if archive.name.endswith((".gz", ".tgz")):
+    if suffix == ".gz":
         return stack.enter_context(gzip.open(archive))
     return stack.enter_context(archive.open("rb"))
 

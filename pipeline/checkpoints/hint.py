@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cache.errors import UserError
+from pipeline import layout
 from pipeline.checkpoints.catalogue import CATALOGUE, Entry, load_catalogue
 from pipeline.checkpoints.unpacking import is_archive, unpacked
 
@@ -24,6 +25,8 @@ def existing(path: Path) -> Path:
 
 def not_found(path: Path) -> str:
     """`checkpoint not found: PATH`, with the command that fetches it if it is an official file or folder."""
+    if training := layout.training_of(path):
+        return f"checkpoint not found: {path}: run `dvc repro`, or `hearonce train {training}`, which makes it"
     name = catalogued(path)
     unpacked = " --unpack" if name and _made_by_unpacking(path.absolute(), _entries()[name]) else ""
     if unpacked and path.parent.is_dir() and not any(path.parent.glob(f"*/{path.name}")):

@@ -119,9 +119,27 @@ def load_strictly(
         path: the file they came from, for the error.
         architecture: what the model is, for the error.
         skip: keys that are checked but not copied (parts that stay on the meta device).
+
+    Raises:
+        CheckpointError: the keys do not fit, or a weight is NaN: fast ReLUs make 0 of it, so that rows would be finite
+            and wrong.
     """
     check_fit(model.state_dict(), weights, path, architecture)
-    model.load_state_dict({key: weights[key] for key in weights if not skip(key)}, strict=False)
+    taken = {key: weights[key] for key in weights if not skip(key)}
+    if broken := [key for key, value in taken.items() if _has_nan(value)]:
+        raise CheckpointError(
+            f"{path} holds NaN in {broken[0]}"
+            + (f" and {len(broken) - 1} more" if len(broken) > 1 else "")
+            + ": its training diverged, or it is damaged; take another file"
+        )
+    model.load_state_dict(taken, strict=False)
+
+
+def _has_nan(weights: Tensor) -> bool:
+    """By their sum first, which takes no memory."""
+    if not weights.is_floating_point() or weights.is_meta:
+        return False
+    return bool(weights.sum(dtype=torch.float32).isnan()) and bool(weights.isnan().any())
 
 
 def _check_file(path: Path) -> None:

@@ -20,7 +20,7 @@ def lift(folder: Path, expected: Sequence[str] = ()) -> None:
 
     Args:
         folder: what an archive was unpacked into.
-        expected: relative paths of files that must be there in the end.
+        expected: relative paths of files that must be there in the end; of `a|b` one.
     """
     while (wrapper := _wrapper(folder, expected)) is not None:
         inner = wrapper.rename(folder / f".{uuid4().hex}")  # it may hold something of its own name
@@ -35,7 +35,11 @@ def lift(folder: Path, expected: Sequence[str] = ()) -> None:
 
 def lacks(folder: Path, expected: Sequence[str]) -> list[str]:
     """Which expected files a folder does not have."""
-    return [one for one in expected if not (folder / one).exists()]
+    return [one for one in expected if not _has(folder, one)]
+
+
+def _has(folder: Path, names: str) -> bool:
+    return any((folder / one).exists() for one in names.split("|"))
 
 
 def add_missing(source: Path, target: Path) -> None:
@@ -63,9 +67,10 @@ def check_expected(folder: Path, expected: Sequence[str], archive: Path, name: s
     lacking = lacks(folder, expected)
     if not lacking:
         return
+    missing = ", ".join(one.replace("|", " or ") for one in lacking)
     there = _shown(sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()))
     raise UserError(
-        f"{archive} lacks {', '.join(lacking)} (it has {there}), so it is not the published {name}, or that has "
+        f"{archive} lacks {missing} (it has {there}), so it is not the published {name}, or that has "
         f"changed: put the missing files into {folder}/, or delete both and run `hearonce checkpoints fetch {name} "
         "--unpack`."
     )
@@ -79,7 +84,7 @@ def _wrapper(folder: Path, expected: Sequence[str]) -> Path | None:
     folders = [one for one in entries if one.is_dir() and not one.is_symlink()]
     if len(entries) == 1 and folders:
         return folders[0]
-    return next((one for one in folders if any((one / path).exists() for path in lacking)), None)
+    return next((one for one in folders if any(_has(one, path) for path in lacking)), None)
 
 
 def _is_junk(path: Path) -> bool:

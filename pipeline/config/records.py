@@ -64,6 +64,8 @@ def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str
             parts.append(f"key {place!r} is missing.")
         elif item["type"] == "value_error":  # a check of ours, which says what is wrong; the value may be a secret
             parts.append(f"{place}: {item['ctx']['error']}." if place else f"{item['ctx']['error']}.")
+        elif item["type"] in ("dict_type", "model_type") and item["input"] is None:
+            parts.append(f"{place} is empty: write `{item['loc'][-1]}: {{}}`, or what belongs below it.")
         else:
             parts.append(f"{place}: {item['msg']} (found {shown_value(item['input'])}).")
     return f"{path}: {' '.join(parts)}"

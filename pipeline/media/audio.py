@@ -20,24 +20,27 @@ from pipeline.media.decoding import read_only
 from pipeline.media.errors import MediaError
 from pipeline.media.flac import MOST_CHANNELS, FlacWriter, flac_file
 from pipeline.media.length import WITHOUT_HEADER, duration
-from pipeline.media.opening import best_audio, first_bytes, open_media
+from pipeline.media.opening import best_audio, first_bytes, open_media, reading
 from pipeline.media.pcm import mix_to_mono
 from pipeline.media.sound import SoundDecoder
 from pipeline.media.timeline import Timeline
 from pipeline.media.times import sample_position, sample_span
-from pipeline.media.truncation import shortfall
+from pipeline.media.truncation import recordings, shortfall
 
 FEW_CLIPPED = 0.01
 """Codecs of music overshoot full scale here and there; a share below this is as good as none."""
 
-IN_A_ROW = frozenset({"matroska,webm", "flv"})
+IN_A_ROW = frozenset({"matroska,webm", "flv", "asf", "tta"})
 """Formats whose packets fill the file from start to end."""
+
+READ_THROUGH = frozenset({"avi"})
+"""Formats of which FFmpeg reads all files that are joined by bytes."""
 
 MUCH_UNREAD = 0.1
 """A larger share of such a file after its last packet is reported: it is no index."""
 
-UNCOUNTED_S = 0.5
-"""Audio that is longer than its timestamps say by more is reported."""
+UNCOUNTED_S = 0.3
+"""Audio that is longer than its timestamps say by more is reported, or shorter where they count what was read."""
 
 MANY_FAR_BEYOND = 0.01
 """A larger share of samples far beyond full scale is refused."""
@@ -84,9 +87,9 @@ def extract_audio(
     Raises:
         MediaError: there is no sound that can be decoded, or its samples are numbers of another scale than 1: more than
             1 % of them are beyond 8 times full scale.
-        OSError: the target cannot be written.
+        WriteError: the target cannot be written.
     """
-    with open_media(source) as container:
+    with reading(), open_media(source) as container:
         stream = best_audio(container)
         clock = clock or read_clock(source)
         length = duration(container, source, clock)
@@ -103,7 +106,7 @@ def extract_audio(
         timeline = Timeline(decoder.sample_rate, limit, counted)
         with flac_file(target, decoder.sample_rate, native, channels == "mono" or too_many, bits) as writer:
             for block in chain([first], blocks):
-                silence, drop = timeline.place(block.start, len(block.values), block.lost, block.follows)
+                silence, drop = timeline.place(block.start, len(block.values), block.lost, block.follows, block.loose)
                 if silence:
                     writer.write_silence(silence)
                 writer.write(block.values[drop:] if drop else block.values)
@@ -111,12 +114,13 @@ def extract_audio(
                 raise MediaError("zero duration")
             writer.flush()
             clipped = _clipped(writer, timeline.position * native, "pcm" in stream.codec_context.name)
+        decoded_s = Fraction(timeline.position, decoder.sample_rate)
         faults = [
             _count(decoder.corrupt, "corrupt packet", "skipped"),
-            _count(timeline.jumps + clock.parts - 1, "timestamp jump", "ignored"),
+            _count(timeline.jumps, "timestamp jump", "ignored"),
             f"{timeline.holes / decoder.sample_rate:.2f} s missing, filled with silence" if timeline.holes else "",
-            _unread(decoder, clock, Fraction(timeline.position, decoder.sample_rate), container, source),
-            shortfall(container, stream, source, Fraction(timeline.position, decoder.sample_rate), clock),
+            _unread(decoder, clock, decoded_s, counted, container, source)
+            or shortfall(container, stream, source, decoded_s, clock),
             clipped,
             f"{native} channels mixed to one (FLAC holds {MOST_CHANNELS})" if too_many else "",
         ]
@@ -141,15 +145,20 @@ def _clipped(writer: FlacWriter, n_values: int, lossless: bool) -> str:
     return f"{_percent(share)} of the samples clipped (up to {writer.peak:.3g} times full scale)"
 
 
-def _unread(decoder: SoundDecoder, clock: Clock, decoded_s: Fraction, container: InputContainer, path: Path) -> str:
-    """Says what clips will not reach: what FFmpeg does not read, or what timestamps do not count."""
+def _unread(
+    decoder: SoundDecoder, clock: Clock, decoded_s: Fraction, counted: bool, container: InputContainer, path: Path
+) -> str:
+    """Says what clips will not reach: what FFmpeg does not read, or what timestamps count wrongly."""
     if decoder.ended and container.format.flags & TS_DISCONT:  # in others a header tells what is missing
-        return f"what follows {float(decoded_s):.1f} s cannot be read ({decoder.ended})"
+        return f"what follows {float(decoded_s):.1f} s cannot be read ({decoder.ended}): convert each part by itself"
+    if (heads := recordings(path)) > 1 and container.format.name not in READ_THROUGH:
+        return f"{heads} files joined by bytes, of which the first alone is read rightly: convert each by itself"
     if container.format.name in IN_A_ROW and clock.read_to:
         share = 1 - clock.read_to / path.stat().st_size
         if share > MUCH_UNREAD:
             return f"the last {100 * share:.0f} % of the file cannot be read (joined files? convert each by itself)"
-    if decoder.alone and decoded_s > clock.end + UNCOUNTED_S:
+    excess_s = decoded_s - clock.end
+    if decoder.alone and (excess_s > UNCOUNTED_S or (counted and abs(excess_s) > UNCOUNTED_S)):
         return (
             f"audio of {float(decoded_s):.1f} s by whose timestamps it has {float(clock.end):.1f} s: convert the file"
         )

@@ -48,6 +48,9 @@ JITTER_S = 0.1
 MEETING_S = 2.0
 """How far apart streams may be that follow the same jump."""
 
+UNSTAMPED = 2 * REORDERED
+"""Where so many packets without any timestamp come before the first that has one, the clock begins with that one."""
+
 MOST_RUNS = 100_000
 """Jumps of a stream that are followed; there are more in noise alone."""
 
@@ -95,7 +98,7 @@ class Shifter:
 
     def __init__(self, shifts: tuple[int, ...], longest: int) -> None:
         self._shifts, self._longest = shifts, longest
-        self._run = 0
+        self._run = self._unstamped = 0
         self._last: int | None = None
         self.jumped = self.fresh = False
 
@@ -103,16 +106,19 @@ class Shifter:
         """Changes the timestamps of a packet."""
         stamp = _order(packet)
         self.jumped = False
-        if stamp is not None:
-            if self._last is not None and not 0 <= stamp - self._last <= self._longest:
+        if stamp is None and packet.pts is None:
+            self._unstamped += 1
+        elif stamp is not None:
+            if _has_jumped(self._last, stamp, self._longest, self._unstamped):
                 before = self._run
                 self._run = min(self._run + 1, len(self._shifts) - 1)
                 self.jumped = self._shifts[self._run] != self._shifts[before]
             self._last = stamp
-        shift = self._shifts[self._run]
-        if shift:
-            pts, dts = packet.pts, packet.dts
-            packet.pts = None if pts is None else pts + shift
+        pts, dts, shift = packet.pts, packet.dts, self._shifts[self._run]
+        ahead = pts is not None and dts is not None and pts - dts > self._longest
+        if shift or ahead:  # pictures that are decoded before the jump may be shown after it
+            after = self._shifts[min(self._run + 1, len(self._shifts) - 1)] if ahead else shift
+            packet.pts = None if pts is None else pts + after
             packet.dts = None if dts is None else dts + shift
 
 
@@ -177,6 +183,7 @@ class _Run:
     Attributes:
         stream: whose.
         tick: seconds.
+        begins_at: where in the file its first packet lies, in bytes; 0 if that is unknown.
         heard: the decoding times reached by all streams at its begin, by stream index.
         head: its first packets.
         tail: its last packets.
@@ -185,11 +192,13 @@ class _Run:
         first: the earliest timestamp, in ticks; None if there is none.
         packet_s: how long its packets of audio are, in seconds.
         read_to: where in the file the last of its packets ends, in bytes.
-        unstamped: how long those are together that have no timestamp, in seconds.
+        unstamped: how many have no timestamp at all.
+        unstamped_s: how long those are together, in seconds.
     """
 
-    def __init__(self, stream: Stream, heard: list[int | None]) -> None:
-        self.stream, self.heard = stream, list(heard)
+    def __init__(self, packet: av.Packet, heard: list[int | None]) -> None:
+        stream = packet.stream
+        self.stream, self.heard, self.begins_at = stream, list(heard), packet.pos or 0
         self.tick = Fraction(stream.time_base or 1)
         self.head: list[av.Packet] = []
         self.tail: deque[av.Packet] = deque(maxlen=REORDERED)
@@ -197,7 +206,8 @@ class _Run:
         self.jump = Fraction(0)
         self.first: int | None = None
         self.packet_s = Fraction(0)
-        self.unstamped = Fraction(0)
+        self.unstamped = 0
+        self.unstamped_s = Fraction(0)
         self.read_to = 0
         self._end: Fraction | None = None
 
@@ -220,24 +230,23 @@ class _Run:
         """
         packets = [*self.head, *self.tail]
         skipped = _skipped(packets[-1]) if before_jump and len(packets) > 1 else 0
+        lasts = _length_before_jump if before_jump else length_of
         self.read_to = max(((one.pos or 0) + one.size for one in packets), default=0)
         shown = [one for one in packets if not one.is_discard] or packets
         first = [one for one in self.head if not one.is_discard] or self.head
         stamps = [one.pts for one in first if one.pts is not None] or [one.dts for one in first if one.dts is not None]
         self.first = min(stamps, default=None)
         if self.stream.type == "audio":
-            self._end = max(
-                (end for one in shown if (end := self._end_of(one, length_of(one))) is not None), default=None
-            )
+            self._end = max((end for one in shown if (end := self._end_of(one, lasts(one))) is not None), default=None)
             if skipped and self._end is not None and self.stream.codec_context:
                 self._end -= Fraction(skipped, self.stream.codec_context.sample_rate)
-            self.packet_s = max(map(length_of, packets), default=Fraction(0))
+            self.packet_s = max(map(lasts, packets), default=Fraction(0))
         else:  # what is written of a picture's length is of the order of decoding, so that the last one's is the last
-            length = length_of(shown[-1])
+            length = lasts(shown[-1])
             self._end = max((end for one in shown if (end := self._end_of(one, length)) is not None), default=None)
         if self.first is None and self.unstamped:
             self.first = 0
-            self._end = self.unstamped
+            self._end = self.unstamped_s
         self.head, self.tail = [], deque()
 
     def _end_of(self, packet: av.Packet, length: Fraction) -> Fraction | None:
@@ -263,9 +272,29 @@ def length_of(packet: av.Packet) -> Fraction:
     return length
 
 
+def _length_before_jump(packet: av.Packet) -> Fraction:
+    """The same where the next may be one after a jump: in mp4 each packet lasts until the next."""
+    length = length_of(packet)
+    return length if length <= FAR_AHEAD_S else Fraction(0)
+
+
 def tolerance_of(packet_s: Fraction) -> Fraction:
     """How far headers and packets of audio of this length may be apart, in seconds, for a codec's delay and padding."""
     return min(max(Fraction(1, 10), 3 * packet_s), Fraction(2, 5))
+
+
+def _has_jumped(before: int | None, stamp: int, longest: int, unstamped: int) -> bool:
+    """Whether a run begins with a packet.
+
+    Args:
+        before: the timestamp before it in the same stream; None if it is the first that has one.
+        stamp: of the packet, in ticks.
+        longest: the longest step within a run, in ticks.
+        unstamped: how many packets of the run have no timestamp at all, as FFmpeg reads Matroska from before time 0.
+    """
+    if before is None:
+        return unstamped >= UNSTAMPED
+    return not 0 <= stamp - before <= longest
 
 
 def _order(packet: av.Packet) -> int | None:
@@ -292,9 +321,9 @@ def _runs(container: InputContainer, streams: list[Stream]) -> tuple[list[_Run],
             return
         stamp, before = _order(packet), last[index]
         run = current.get(index)
-        jumped = stamp is not None and before is not None and not 0 <= stamp - before <= longest[index]
+        jumped = stamp is not None and _has_jumped(before, stamp, longest[index], run.unstamped if run else 0)
         if run is None or (jumped and len(found) < MOST_RUNS):
-            later = _Run(packet.stream, last)
+            later = _Run(packet, last)
             if run is not None:
                 run.close(before_jump=True)
                 later.jump = (stamp or 0) * later.tick - run.end_s
@@ -304,7 +333,10 @@ def _runs(container: InputContainer, streams: list[Stream]) -> tuple[list[_Run],
         if stamp is not None:
             last[index] = stamp
         elif packet.pts is None:
-            run.unstamped += length_of(packet)
+            run.unstamped += 1
+            run.unstamped_s += length_of(packet)
+        if packet.is_discard and run.head and run.head[-1].is_discard:
+            return  # what an edit list leaves out at the start may be longer than any head
         if len(run.head) < REORDERED:
             run.head.append(packet)
         else:
@@ -341,11 +373,19 @@ def _parts(runs: list[_Run]) -> int:
         before = latest.get(run.stream.index)
         if before is None:
             run.part = next((n for n in reversed(range(len(parts))) if _meets(run, parts[n])), len(parts) - 1)
+            if any(_is_over(one, run) for one in latest.values()):
+                run.part = len(parts)
+                parts.append([])
         else:
             run.part = before.part
             if abs(run.jump) > JITTER_S:
-                later = (n for n in range(before.part + 1, len(parts)) if _meets(run, parts[n]))
-                run.part = next(later, before.part)
+                later = [
+                    n
+                    for n in range(before.part + 1, len(parts))
+                    if _meets(run, parts[n]) and not _is_over(parts[n][-1], run)
+                ]
+                begun = [n for n in later if parts[n][0].begins_at <= run.begins_at]
+                run.part = begun[-1] if begun else later[0] if later else before.part
                 if run.part == before.part and _begins_part(
                     run, parts[before.part], latest, {one.stream.index for one in runs[number + 1 :]}
                 ):
@@ -363,6 +403,17 @@ def _meets(run: _Run, part: list[_Run]) -> bool:
         return False
     low, high = min(one.first_s for one in others), max(one.end_s for one in others)
     return low - MEETING_S <= run.first_s <= high + MEETING_S
+
+
+def _is_over(before: _Run, run: _Run) -> bool:
+    """Whether a run ended in the file, and well past its time, before one of another stream begins.
+
+    Formats in which timestamps may jump are interleaved; others may have all audio after all frames.
+    """
+    stamp = run.heard[before.stream.index]
+    if before.stream is run.stream or stamp is None or not run.stream.container.format.flags & TS_DISCONT:
+        return False
+    return 0 < before.read_to <= run.begins_at and stamp * before.tick > run.first_s + MEETING_S
 
 
 def _begins_part(run: _Run, part: list[_Run], latest: Mapping[int, _Run], jumping: Set[int]) -> bool:

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.stream import Discard, Stream
 
 from pipeline.media.clock import Shifter
+from pipeline.media.opening import id3_bytes
 from pipeline.operations.interruption import check
 
 
@@ -84,7 +85,21 @@ def decoded(
         except EOFError:
             return
         except av.error.FFmpegError as error:
-            yield [], str(error.strerror)
+            yield _behind_tag(packet, stream) or ([], str(error.strerror))
+
+
+def _behind_tag(packet: av.Packet, stream: Stream) -> tuple[list[Any], str] | None:
+    """Decodes the header that follows an ID3 tag where MP3 files are joined, a frame of silence; None if it is none."""
+    data = bytes(packet)
+    length = 10 + id3_bytes(data)
+    if not data.startswith(b"ID3") or not any(mark in data[length : length + 64] for mark in (b"Xing", b"Info")):
+        return None
+    rest = av.Packet(data[length:])
+    rest.pts, rest.dts, rest.time_base = packet.pts, packet.dts, packet.time_base
+    try:
+        return stream.codec_context.decode(rest), ""
+    except av.error.FFmpegError as error:
+        return [], str(error.strerror)
 
 
 def _beginnings(
@@ -118,7 +133,8 @@ def _beginnings(
 
 
 def _needs_to(first: av.Packet) -> bool:
-    return not first.has_sidedata("new_extradata")
+    """Not where a recording goes on after a jump, in the midst of pictures that need those before."""
+    return first.is_keyframe and not first.has_sidedata("new_extradata")
 
 
 def _rest(stream: Stream) -> list[Any]:

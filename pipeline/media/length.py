@@ -9,7 +9,7 @@ import av
 from av.container import InputContainer
 
 from pipeline.media.clock import Clock
-from pipeline.media.opening import time_zero, timed_streams
+from pipeline.media.opening import id3_bytes, time_zero, timed_streams
 
 WITHOUT_HEADER = frozenset({"aac", "ac3", "eac3", "dts", "dtshd", "truehd", "loas", "mp3", "h264", "hevc", "m4v"})
 """Formats whose timestamps are counted while reading, and whose length FFmpeg guesses from the bit rate."""
@@ -80,6 +80,5 @@ def _mp3_start(path: Path) -> bytes:
     with open(path, "rb") as file:
         head = file.read(10)
         if head[:3] == b"ID3":
-            tag_size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:10])))
-            file.seek(10 + tag_size)
+            file.seek(10 + id3_bytes(head))
         return head + file.read(4096)

@@ -16,12 +16,29 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from cache.errors import UserError, is_out_of_files
 from pipeline.media.containers import HEAD_BYTES, OPEN_OPTIONS, what_instead
 from pipeline.media.errors import MediaError
 from pipeline.media.limits import DEFAULT
 
 av.logging.set_level(None)
 """FFmpeg prints nothing; the reason of a failure is in the error it returns."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turns what the operating system refuses while a medium is read into a fault of that medium.
+
+    Raises:
+        MediaError: the medium cannot be read.
+        WriteError: what was made of it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, UserError) or is_out_of_files(error):
+            raise
+        raise MediaError(f"cannot be read ({error.strerror or error})") from error
 
 
 @contextmanager
@@ -92,14 +109,14 @@ def _why_not_media(path: Path, error: av.error.FFmpegError) -> str:
         return f"not a media file ({what})"
     if isinstance(error, av.error.ArgumentError) and not isinstance(error, av.error.InvalidDataError):
         return "not a media file (of no container format that may be opened)"
-    if head[4:8] == b"ftyp" and b"moov" not in _boxes(path):
+    if head[4:8] == b"ftyp" and b"moov" not in boxes(path):
         return "truncated: the index of the mp4 file (moov) is missing"
     return f"not a media file ({error.strerror})"
 
 
-def _boxes(path: Path) -> set[bytes]:
-    """The names of the outermost boxes of an mp4 file."""
-    names = set()
+def boxes(path: Path) -> list[bytes]:
+    """The names of the outermost boxes of an mp4 file that are whole."""
+    names = []
     size = path.stat().st_size
     with open(path, "rb") as file:
         position = 0
@@ -111,11 +128,16 @@ def _boxes(path: Path) -> set[bytes]:
                 length = int.from_bytes(header[8:16], "big")
             if position + length > size:
                 break
-            names.add(header[4:8])
+            names.append(header[4:8])
             if length < 8:
                 break
             position += length
     return names
+
+
+def id3_bytes(head: bytes) -> int:
+    """How long an ID3 tag is after its first ten bytes."""
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(head[6:10])))
 
 
 def best_audio(container: InputContainer) -> AudioStream:

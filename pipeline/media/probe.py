@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from pipeline.media.length import duration
 from pipeline.media.limits import DEFAULT, Limits
 from pipeline.media.opening import best_audio, best_video, open_media
 
-FACTS = "probe 2"
+FACTS = "probe 3"
 """Under which name what was found is remembered; to be raised when `probe` finds out more, or other things."""
 
 StreamT = TypeVar("StreamT", AudioStream, VideoStream)
@@ -104,8 +105,9 @@ def probe(path: Path, limits: Limits = DEFAULT) -> MediaInfo:
         picture = _found(lambda file: best_video(file, limits.max_pixels), container)
         if sound is None and picture is None:
             raise MediaError("not a media file (no sound and no picture that can be decoded)")
+        rate, channels = _form(path, sound) if sound is not None else (0, 0)
         if sound is not None:
-            limits.check_audio(sound.rate, sound.channels)
+            limits.check_audio(rate, channels)
         if picture is not None:
             limits.check_frame(picture.width, picture.height)
         clock = read_clock(path)
@@ -114,7 +116,7 @@ def probe(path: Path, limits: Limits = DEFAULT) -> MediaInfo:
             raise MediaError("zero duration")
         limits.check_length(seconds)
         kind = kind_of(container, path, clock)
-        audio = AudioTrack(sound.rate, sound.channels, _codec(sound)) if sound else None
+        audio = AudioTrack(rate, channels, _codec(sound)) if sound else None
         video = _video_track(container, picture) if picture else None
         return MediaInfo(seconds, audio, video, kind=kind)
 
@@ -168,6 +170,16 @@ def _found(find: Callable[[InputContainer], StreamT], container: InputContainer)
         return find(container)
     except MediaError:
         return None
+
+
+def _form(path: Path, stream: AudioStream) -> tuple[int, int]:
+    """Sample rate and channels: of the first frame where the audio begins after what FFmpeg reads to find them out."""
+    if stream.rate:
+        return stream.rate, stream.channels
+    with open_media(path) as container, suppress(av.error.FFmpegError):
+        for frame in islice(container.decode(best_audio(container)), 1):
+            return frame.sample_rate, frame.layout.nb_channels
+    return stream.rate, stream.channels
 
 
 def _codec(stream: AudioStream | VideoStream) -> str:

@@ -31,12 +31,14 @@ class Block:
         values: as the decoder made them, (n, channels).
         lost: something before it could not be decoded.
         follows: it begins a part of a file without frames, and follows what came before to the sample.
+        loose: it goes on in a part of another rate, within which timestamps are not exact.
     """
 
     start: int | None
     values: Samples
     lost: bool
     follows: bool = False
+    loose: bool = False
 
 
 class SoundDecoder:
@@ -86,11 +88,12 @@ class SoundDecoder:
             if kind == target:
                 yield from self._blocks([frame], lost)
                 continue
+            loose = resampler is not None and self._shifter is not None and frame.sample_rate != self.sample_rate
             if resampler is None:
                 rate, layout, format_name = target
                 resampler = av.AudioResampler(format_name, layout, rate)
                 resampled = kind
-            yield from self._blocks(self._convert(resampler, frame), lost)
+            yield from self._blocks(self._convert(resampler, frame), lost, loose)
         if resampler is not None:
             yield from self._blocks(self._convert(resampler, None), lost=False)
 
@@ -107,10 +110,10 @@ class SoundDecoder:
             self.fault = fault
             self._lost = True
 
-    def _blocks(self, frames: list[av.AudioFrame], lost: bool) -> Iterator[Block]:
+    def _blocks(self, frames: list[av.AudioFrame], lost: bool, loose: bool = False) -> Iterator[Block]:
         for frame in frames:
             follows, self._follows = self._follows and self.alone, False
-            yield Block(self._start(frame), frame_values(frame), lost, follows)
+            yield Block(self._start(frame), frame_values(frame), lost, follows, loose)
             lost = False
 
     def _start(self, frame: av.AudioFrame) -> int | None:

@@ -11,6 +11,9 @@ TOLERANCE_S = 0.1
 LOST_TOLERANCE_S = 0.001
 """The same where something before could not be decoded: the hole it left is kept."""
 
+LOOSE_TOLERANCE_S = 0.5
+"""The same within a part of another rate, between whose packets FFmpeg counts on by the rate of the first part."""
+
 MOST_HOLES_S = 3600.0
 """Holes may take up as much time as the sound before them and this. A jump ahead beyond it is a clock gone wild."""
 
@@ -64,7 +67,9 @@ class Timeline:
         self._stamped = False
         self._lost = False
 
-    def place(self, start: int | None, n_samples: int, lost: bool = False, follows: bool = False) -> tuple[int, int]:
+    def place(
+        self, start: int | None, n_samples: int, lost: bool = False, follows: bool = False, loose: bool = False
+    ) -> tuple[int, int]:
         """Says what to do with a block before appending it.
 
         Args:
@@ -73,6 +78,7 @@ class Timeline:
             n_samples: its length.
             lost: something before it could not be decoded.
             follows: it begins another recording, and follows the one before whatever its timestamp.
+            loose: its timestamp is right within `LOOSE_TOLERANCE_S` alone.
 
         Returns:
             (samples of silence to write first, samples to drop from its start).
@@ -85,7 +91,7 @@ class Timeline:
             self._shift = self.position - start
             silence, drop, self._lost = 0, 0, False
         else:
-            silence, drop = self._fit(start + self._shift - self.position, n_samples)
+            silence, drop = self._fit(start + self._shift - self.position, n_samples, loose)
             self._stamped = True
             self._lost = 0 < n_samples == drop
         if self.position:
@@ -93,8 +99,9 @@ class Timeline:
         self.position += silence + n_samples - drop
         return silence, drop
 
-    def _fit(self, drift: int, n_samples: int) -> tuple[int, int]:
+    def _fit(self, drift: int, n_samples: int, loose: bool) -> tuple[int, int]:
         tolerance_s = 0.0 if self.position == 0 else LOST_TOLERANCE_S if self._lost else TOLERANCE_S
+        tolerance_s = LOOSE_TOLERANCE_S if loose else tolerance_s
         if abs(drift) <= tolerance_s * self._sample_rate:
             return 0, 0
         if self._counted and not self._lost:

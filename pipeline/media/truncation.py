@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 from av.audio.stream import AudioStream
@@ -12,7 +13,7 @@ from av.container import InputContainer
 
 from pipeline.media.clock import Clock
 from pipeline.media.length import has_guessed_length
-from pipeline.media.opening import timed_streams
+from pipeline.media.opening import boxes, timed_streams
 
 SHORTFALL_S = 0.15
 """Sound that ends this much before the promised end is missing some; codecs pad by less."""
@@ -31,6 +32,22 @@ def shortfall(container: InputContainer, stream: AudioStream, path: Path, decode
         if decoded_s >= promised_s - SHORTFALL_S:
             return ""
     return f"truncated: {float(decoded_s):.1f} s of {float(promised_s):.1f} s decoded"
+
+
+def recordings(path: Path) -> int:
+    """How many mp4, WAV, AVI or AIFF files are joined by bytes in a file, by their outermost boxes or chunks."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if head[4:8] == b"ftyp":
+            return boxes(path).count(b"moov")
+        count, position = 0, 0
+        order: Literal["big", "little"] = "big" if head[:4] == b"FORM" else "little"
+        while head[:4] in (b"RIFF", b"FORM") and head[8:12] in (b"WAVE", b"AVI ", b"AIFF", b"AIFC"):
+            count += 1
+            position += 8 + int.from_bytes(head[4:8], order)
+            file.seek(position)
+            head = file.read(12)
+        return count
 
 
 def _promised(container: InputContainer, stream: AudioStream, path: Path, clock: Clock) -> Fraction | None:

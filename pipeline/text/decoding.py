@@ -29,6 +29,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
 )
+_PACKED = ((b"PK\x03\x04", "a zip archive or an Excel workbook"), (b"\x1f\x8b", "packed by gzip"))
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -36,6 +37,8 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_MARKS = re.compile(r"(^|[\r\n])\ufeff+")
+_NO_TEXT = re.compile(r"[\x01-\x08\x0e-\x1b\x7f]")
 _BLOCK = 1 << 20
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -115,22 +118,33 @@ def decode(data: bytes, path: Path, what: str) -> Decoded:
         if codec_of_zeros := _utf16_without_mark(data):
             codec, name = codec_of_zeros, "UTF-16"
     try:
-        text = data[marked:].decode(codec).lstrip("\ufeff")  # some files have the mark twice
+        text = data[marked:].decode(codec)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, marked + error.start) + 1
+        if kind := next((kind for magic, kind in _PACKED if data.startswith(magic)), None):
+            raise UserError(f"The {what} {path} is {kind}, no text: save it as text in UTF-8.") from None
         if name != "UTF-8":
             raise UserError(f"The {what} {path} is damaged {name} (line {line}): save it in UTF-8.") from None
         raise UserError(
             f"The {what} {path} is no UTF-8 (byte 0x{data[marked + error.start]:02X} in line {line}): save it in "
             "UTF-8; if it is in Windows-1252, `iconv -f WINDOWS-1252 -t UTF-8` does that."
         ) from None
+    if "\ufeff" in text:  # twice, or where files were joined
+        text = _MARKS.sub(r"\1", text)
     if name == "UTF-8":
         return Decoded(text)
     return Decoded(text, f"{path} was read as {name}")
 
 
+def fault_of_caption(text: str) -> str | None:
+    """As `fault_of_text`; a caption may not hold control characters either: ISO-2022 and Cyrillic in UTF-16 do."""
+    if not text.isprintable() and (found := _NO_TEXT.search(text)):
+        return f"the text holds the control character U+{ord(found[0]):04X}: correct it, or save the file in UTF-8"
+    return fault_of_text(text)
+
+
 def fault_of_text(text: str) -> str | None:
-    """Why a text cannot be a caption: it holds what no encoder should be given; None if it can."""
+    """Why a text from outside cannot be used: it holds what stands for no character; None if it can."""
     if text.isascii() and text.isprintable():
         return None
     if "\ufffd" in text:
@@ -145,8 +159,8 @@ def fault_of_text(text: str) -> str | None:
 
 
 def escaped(text: str) -> str:
-    """A text for messages and tables: halves of characters, zero bytes and other controls as escapes."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A text for messages and tables: halves of characters, lost ones, zero bytes and other controls as escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\ufffd", "\\ufffd")
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 

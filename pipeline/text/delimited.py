@@ -21,6 +21,7 @@ MOST_LINES = 1000
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_INSIDE = re.compile(r'(?:[^"]+|"")*')
 _ESCAPE = re.compile(r'\\([\\"])')
 
 
@@ -108,7 +109,7 @@ class Items(NamedTuple):
         return self.column < len(cells) and self.is_name(cells[self.column].strip())
 
 
-def records(table: Table, items: Items) -> Iterator[Record]:
+def records(table: Table, items: Items, comments: list[int] | None = None) -> Iterator[Record]:
     """The rows below the header; empty ones and comments are passed over.
 
     A line that names no item and has too few cells, or any where names are told by their form, may be a part of the row
@@ -117,11 +118,12 @@ def records(table: Table, items: Items) -> Iterator[Record]:
     Args:
         table: from `open_table`.
         items: a line that names one begins a row even where a quote is still open.
+        comments: gets the numbers of the lines with `#` that are passed over.
     """
     width, column = len(table.header), items.column
     before: Record | None = None
     torn_by = 0  # line of the piece that may belong to the next row
-    for record in _records(table, items):
+    for record in _records(table, items, comments if comments is not None else []):
         cells = record.cells
         short = len(cells) < width
         if short:
@@ -148,19 +150,24 @@ def _torn(line: int) -> str:
     return f"row {line} names no file and may be a part of this one: if so, put the cell with the line break in quotes"
 
 
-def comments_below(table: Table, items: Items) -> int:
-    """How many lines below the header are comments, which `records` passes over."""
-    return sum(_is_comment(line, table, items) for line in islice(table.lines, table.first, None))
+def sample(table: Table, n_lines: int) -> list[list[str]]:
+    """The cells of the first lines below the header, as far as each line tells them: to guess by, not to keep."""
+    lines = islice(table.lines, table.first, table.first + n_lines)
+    return [[cell.strip(' "') for cell in _lenient(_bare(line), table.separator)] for line in lines]
 
 
-def _records(table: Table, items: Items) -> Iterator[Record]:
+def _records(table: Table, items: Items, comments: list[int]) -> Iterator[Record]:
     lines, separator, width = table.lines, table.separator, len(table.header)
     empty = separator + " \t"
     position = table.first
+    closes: dict[int, int] = {}  # line: the one with an open quote that it may close
     while position < len(lines):
-        line, number = lines[position].rstrip("\r\n"), position + 1
+        line, number = _bare(lines[position]), position + 1
         position += 1
-        if not line.strip(empty) or _is_comment(line, table, items):
+        if not line.strip(empty):
+            continue
+        if _is_comment(line, table, items):
+            comments.append(number)
             continue
         if '"' not in line:
             cells = line.split(separator)
@@ -169,12 +176,19 @@ def _records(table: Table, items: Items) -> Iterator[Record]:
             else:
                 yield Record(number, cells, _too_many(cells, width))
             continue
+        if number in closes:
+            yield Record(number, line.split(separator)[:width], _two_ways(closes[number], number))
+            continue
         readings = _readings(line, separator, width)
         n_lines = 1
-        if not readings:
-            n_lines = _closing(table, position - 1, items)
-            joined = "".join(lines[position - 1 : position - 1 + n_lines]).rstrip("\r\n")
-            readings = _readings(joined, separator, width) if n_lines > 1 else []
+        if not readings and (n_lines := _closing(lines, position - 1)) > 1:
+            block = lines[position - 1 : position - 1 + n_lines]
+            readings = _readings("".join(block).rstrip("\r\n"), separator, width)
+            if readings and _has_rows(block[1:], table, items):
+                last = position - 1 + n_lines
+                closes[last] = number
+                yield Record(number, line.split(separator)[:width], _two_ways(number, last))
+                continue
         exact = [cells for cells in readings if len(cells) == width] or [one for one in readings if len(one) < width]
         if len(exact) == 1:
             yield Record(number, exact[0])
@@ -214,6 +228,16 @@ def _spaced(separator: str) -> re.Pattern[str]:
     return re.compile(rf'{re.escape(separator)}[ \t]+"')
 
 
+def _lenient(line: str, separator: str) -> list[str]:
+    """The cells of a line, by the separators alone where its quotes are not well formed."""
+    cells = _strict(line, separator, skip_spaces=True) if '"' in line else None
+    return cells or line.split(separator)
+
+
+def _bare(line: str) -> str:
+    return line.rstrip("\r\n")
+
+
 def _strict(text: str, separator: str, skip_spaces: bool = False) -> list[str] | None:
     """The cells of a row; None where a quote is not closed or text follows a closing one."""
     reader = csv.reader([text], delimiter=separator, strict=True, skipinitialspace=skip_spaces)
@@ -225,32 +249,42 @@ def _strict(text: str, separator: str, skip_spaces: bool = False) -> list[str] |
         return None
 
 
-def _closing(table: Table, begin: int, items: Items) -> int:
-    """How many lines the row that begins with an open quote has; 1 if no later line closes it before the next row."""
+def _closing(lines: list[str], begin: int) -> int:
+    """How many lines the row that begins with an open quote has, if a later one closes it; else 1."""
     quotes = 0
-    for n, line in enumerate(islice(table.lines, begin, begin + MOST_LINES), 1):
-        quotes += line.count('"') - line.count('\\"')
-        if n > 1:
-            cells = line.rstrip("\r\n").split(table.separator)
-            if items.named_by(cells) or (not items.by_form and 1 < len(table.header) <= len(cells)):
-                return 1
-        if n > 1 and quotes % 2 == 0:
-            return n
-        if n == 1 and quotes % 2 == 0:
-            return 1
+    for position in range(begin, min(begin + MOST_LINES, len(lines))):
+        quotes += lines[position].count('"') - lines[position].count('\\"')
+        if quotes % 2 == 0:
+            return position - begin + 1
     return 1
 
 
+def _has_rows(quoted: list[str], table: Table, items: Items) -> bool:
+    """Whether some lines, up to a quote in the last, look like rows: they name an item, or have all cells where names
+    have no form."""
+    for line in quoted:
+        cells = _INSIDE.match(line)[0].rstrip("\r\n").split(table.separator)  # type: ignore[index]
+        if items.named_by(cells) or (not items.by_form and 1 < len(table.header) <= len(cells)):
+            return True
+    return False
+
+
+def _two_ways(opens: int, closes: int) -> str:
+    return (
+        f"a quotation mark opens in row {opens} and closes in row {closes}, and what stands between looks like rows: "
+        f"close it in row {opens}, or write the cell in one line"
+    )
+
+
 def _header(line: str, separator: str) -> list[str]:
-    cells = _strict(line, separator, skip_spaces=True) if '"' in line else line.split(separator)
-    cells = [cell.strip() for cell in cells if cell is not None] if cells else line.split(separator)
+    cells = [cell.strip() for cell in _lenient(line, separator)]
     while len(cells) > 1 and not cells[-1]:
         cells.pop()
     return cells
 
 
 def _is_comment(line: str, table: Table, items: Items) -> bool:
-    return line.startswith("#") and not items.named_by(line.rstrip("\r\n").split(table.separator))
+    return line.startswith("#") and not items.named_by(_bare(line).split(table.separator))
 
 
 def _trimmed(cells: list[str], width: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
+from pipeline import layout
 from pipeline.checkpoints.hint import fetch_command, official_annotations
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.experiment import ExperimentConfig, load_experiment
@@ -130,6 +131,11 @@ def _place(corpus: str, config: CorpusConfig, media: Path | None, annotations: P
             raise UserError(f"{url} is a URL: `hearonce list-media {url} -o {corpus}.csv`, then --media {corpus}.csv.")
         if not path.exists() and path not in official:
             raise UserError(f"The {name} folder {path} does not exist.")
+        if layout.holds_outputs(path):
+            raise UserError(
+                f"The {name} folder {path} is where this project puts what it makes ({layout.DATA}/), and DVC takes no "
+                f"such folder as input: move the files to another one and name that by --{name}."
+            )
         place[name] = path.as_posix()
     return place
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, config_of, training_of
@@ -46,7 +48,9 @@ def wired(
         if sections["avlnets"] or sections["text_avlnets"]:
             sections["imports"][corpus] = {"corpus": corpus, "annotations": place["annotations"]}
         direct = [one for one in direct if one not in FEATURES]
-    measured = {"levels": {corpus: {"corpus": corpus}}} if _by_level(corpus, subsets) else {}
+    config = load_corpus(corpus)
+    levelled = any(is_by_level(CONFIGS / "subsets" / corpus / f"{one}.yaml", config) for one in subsets)
+    measured = {"levels": {corpus: {"corpus": corpus}}} if levelled else {}
     return {
         "corpora": {corpus: dict(place)},
         **measured,
@@ -57,10 +61,10 @@ def wired(
     }
 
 
-def _by_level(corpus: str, subsets: list[str]) -> bool:
-    """Whether a subset needs the levels of the clips."""
-    paths = [CONFIGS / "subsets" / corpus / f"{one}.yaml" for one in subsets]
-    return any(read_yaml(path).get("annotated") in ("audible", "silent") for path in paths)
+def is_by_level(subset: Path, corpus: CorpusConfig) -> bool:
+    """Whether a subset, by its YAML, needs the levels of the clips."""
+    annotated = read_yaml(subset).get("annotated")
+    return annotated in ("audible", "silent") and annotated not in corpus.files.subsets
 
 
 def file_trainings(corpus: str, names: list[str], features: str) -> dict[str, Entries]:

@@ -141,8 +141,8 @@ def _without_contradictions(
     where = ", ".join(sorted({damage.file.split("/")[1] for damage in dropped}))
     event("contradiction", logging.WARNING, stage=side.label, keys=[key.hex() for one in dropped for key in one.keys])
     summary.remark(
-        f"{int(bad.sum())} rows computed anew, of which {where} held copies that differ by more than rounding: find out "
-        "who made them with `hearonce cache info`"
+        f"{int(bad.sum())} rows computed anew, of which {where} held copies that differ by more than rounding: "
+        "`hearonce cache info` tells who made them"
     )
     return rows, found
 

@@ -35,4 +35,4 @@ def seconds(text: str) -> float:
     if not 0 <= value < LARGEST_S:
         shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
         raise ValueError(f"{shown!r} is no time (write seconds, or hh:mm:ss.mmm)")
-    return value
+    return value + 0.0  # not -0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,9 @@ from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
 from pipeline.corpus_tables import kinds_note
+from pipeline.counted import counted
 from pipeline.in_threads import each_in_threads
+from pipeline.media.kinds import JOINED
 from pipeline.media_place import open_place
 from pipeline.operations.log import logged
 from pipeline.options import KeepGoing, Strict
@@ -70,7 +73,11 @@ def ingest(
             schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name), notes)
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
-    for remark in (f"{len(tables.clips)} clips, {len(tables.captions)} captions", *annotations.remarks):
+    for remark in (
+        f"{len(tables.clips)} clips, {len(tables.captions)} captions",
+        *annotations.remarks,
+        *_joined(media),
+    ):
         summary.remark(remark)
     if tables.clips.is_empty():
         remarks = "".join(f" {remark}." for remark in annotations.remarks)
@@ -87,6 +94,12 @@ def _read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     return importlib.import_module(f"stages.ingest.readers.{known[config.reader]}").read(place, config)
 
 
+def _joined(media: Mapping[Path, Medium]) -> list[str]:
+    """Says how many media are several recordings one after another; nothing of them is lost."""
+    count = sum(JOINED in medium.info.kind.split("+") for medium in media.values())
+    return [f"{counted(count, 'medium', 'media')} of several recordings joined one after another"] if count else []
+
+
 def _open_media(
     annotations: Annotations, place: CorpusPlace, config: CorpusConfig, problems: Problems, summary: Summary
 ) -> dict[Path, Medium]:
@@ -98,6 +111,7 @@ def _open_media(
     summary.wanted = len(paths)
     workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}
+    named: dict[Path, str] = {}  # in which row, once it is asked
 
     def open_one(path: Path) -> Medium | str:
         try:
@@ -109,6 +123,9 @@ def _open_media(
     with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as found:
         for path, medium in zip(paths, found, strict=True):
             if isinstance(medium, str):
+                if not media.has(path):
+                    named = named or {one.media: one.where for one in reversed(annotations.segments)}
+                    medium = f"{named[path]}: {medium}" if named.get(path) else medium
                 problems.add(path.as_posix(), path, medium)
             else:
                 opened[path] = medium

@@ -19,7 +19,7 @@ HLS_START_S = 10
 
 _ARROW = "-->"
 _TIME = re.compile(r"[\d:.,]+")
-_NEARLY = re.compile(r"\s*-?\d{1,9}:\d{1,2}[:.,]\S{1,20}\s{0,3}[-–—=>→]{1,6}\s{0,3}\d{1,9}:\d{1,2}[:.,]")
+_NEARLY = re.compile(r"\s*-?\d{1,9}:\d{1,2}[:.,]\S{1,20}\s{0,3}(?:[-–—=>→]\s{0,3}){1,6}\d{1,9}:\d{1,2}[:.,]")
 _PART_OF_TIME = re.compile(r"\d:\d")
 _SBV = re.compile(r"(\d{1,9}:\d{1,2}:\d{1,2}\.\d{1,9}),(\d{1,9}:\d{1,2}:\d{1,2}\.\d{1,9})\s*")
 _INDEX = re.compile(r"\s*\d{1,18}\s*")
@@ -27,6 +27,8 @@ _MAP = re.compile(r"X-TIMESTAMP-MAP=.*", re.IGNORECASE)
 _MAP_LOCAL = re.compile(r"LOCAL:([\d:.]+)", re.IGNORECASE)
 _MAP_MPEG = re.compile(r"MPEGTS:(\d{1,20})", re.IGNORECASE)
 _BLOCKS = ("NOTE", "STYLE", "REGION")
+_HEADER = re.compile(r"WEBVTT(?:[ \t].*)?")
+"""The first line, and again where files were joined."""
 
 Fault = tuple[int, str]
 """Line and reason."""
@@ -38,18 +40,18 @@ def read_cue_lines(text: str) -> tuple[list[Payload], list[Fault]]:
     Args:
         text: the whole file; line ends may be CR LF, LF, CR, or CR CR LF.
     """
-    lines = [line.rstrip("\r\n").lstrip("\ufeff") for line in lines_of(text.replace("\r\r\n", "\n"))]
-    web = next((line for line in lines if line.strip()), "").startswith("WEBVTT")
+    lines = [line.rstrip("\r\n") for line in lines_of(text.replace("\r\r\n", "\n"))]
+    web = _HEADER.fullmatch(next((line for line in lines if line.strip()), "")) is not None
     faults: list[Fault] = []
     times: list[tuple[int, float, float] | tuple[int, None, None]] = []
-    begin = _end_of_header(lines, faults) if web else 0
     in_note = False
-    for number in range(begin, len(lines)):
-        line = lines[number]
+    for number, line in enumerate(lines):
         if web and not line:
             in_note = False
-        elif web and not in_note and (number == begin or not lines[number - 1]) and _opens_block(line):
+        elif web and not in_note and _opens_block(line, lines[number - 1] if number else ""):
             in_note = True
+        if in_note and _MAP.match(line) and not _is_same_clock(line):
+            faults.append((number + 1, f"the times are shifted by {line.strip()[:100]!r}, which is not applied"))
         if in_note and not (_ARROW in line and not line.startswith("NOTE")):
             continue
         parts = _times_of(line)
@@ -67,17 +69,17 @@ def read_cue_lines(text: str) -> tuple[list[Payload], list[Fault]]:
         except ValueError as error:
             faults.append((number + 1, str(error)))
             times.append((number, None, None))
-    return _cues(lines, times, web, begin, faults), faults
+    return _cues(lines, times, web, faults), faults
 
 
-def _cues(lines: list[str], times: list, web: bool, begin: int, faults: list[Fault]) -> list[Payload]:
+def _cues(lines: list[str], times: list, web: bool, faults: list[Fault]) -> list[Payload]:
     """The text between the lines with times, without indices and identifiers."""
     if not times:
         return []
     cues = []
     ends = [number for number, _, _ in times[1:]] + [len(lines)]
-    head, index = _without_index(lines[begin : times[0][0]], None, web, head=True)
-    for number, line in enumerate(_without_blocks(head) if web else head, begin + 1):
+    head, index = _without_index(lines[: times[0][0]], None, web, head=True)
+    for number, line in enumerate(_without_blocks(head, "") if web else head, 1):
         if line.strip():
             faults.append((number, f"{line.strip()[:100]!r} stands before the first cue"))
             break
@@ -86,7 +88,7 @@ def _cues(lines: list[str], times: list, web: bool, begin: int, faults: list[Fau
         if position < len(times) - 1:
             payload, index = _without_index(payload, index, web)
         if web:
-            payload = _without_blocks(payload)
+            payload = _without_blocks(payload, lines[number])
         if start is not None and stop is not None:
             cues.append(Payload(number + 1, start, stop, payload))
     return cues
@@ -117,7 +119,8 @@ def _without_index(
 ) -> tuple[list[str], int | None]:
     """The lines above a line with times without the number (or, in WebVTT, the name) of the cue below.
 
-    A number is one if it counts on, or stands between a blank line and the times; else it belongs to the text.
+    A number is one if it counts on (in WebVTT, right above the times), or stands between a blank line and the times;
+    else it belongs to the text.
     """
     end = len(payload)
     while end and not payload[end - 1].strip():
@@ -127,7 +130,7 @@ def _without_index(
     last, above = payload[end - 1], payload[end - 2].strip() if end > 1 else None
     if _INDEX.fullmatch(last):
         number = int(last)
-        counts_on = index is not None and number == index + 1
+        counts_on = index is not None and number == index + 1 and (not web or end == len(payload))
         if counts_on or (above is None and head) or (above == "" and end == len(payload)):
             return payload[: end - 1], number
     elif web and end == len(payload) and end > 1 and not payload[end - 2]:
@@ -135,33 +138,26 @@ def _without_index(
     return payload, index
 
 
-def _opens_block(line: str) -> bool:
-    name = line.split(maxsplit=1)[0] if line.strip() else ""
+def _opens_block(line: str, above: str) -> bool:
+    """Whether a comment, style or region begins, or the header of this file or of one that was joined to it."""
+    if _HEADER.fullmatch(line):
+        return True
+    name = line.split(maxsplit=1)[0] if line.strip() and not above else ""
     return name in _BLOCKS and (name == "NOTE" or line.strip() == name)
 
 
-def _without_blocks(payload: list[str]) -> list[str]:
-    """The lines of a cue without the comments and styles that follow it (each after an empty line)."""
+def _without_blocks(payload: list[str], above: str) -> list[str]:
+    """Lines without comments, styles and headers, which follow an empty one; `above` is the line before the first."""
     kept: list[str] = []
     skipping = False
-    for number, line in enumerate(payload):
+    for line in payload:
         if not line:
             skipping = False
-        elif (number == 0 or not payload[number - 1]) and _opens_block(line):
+        elif not skipping and _opens_block(line, above):
             skipping = True
         kept.append("" if skipping else line)
+        above = line
     return kept
-
-
-def _end_of_header(lines: list[str], faults: list[Fault]) -> int:
-    """The number of lines of the header, which an empty one or the first times end."""
-    mark = next(number for number, line in enumerate(lines) if line.strip())
-    for number, line in enumerate(lines):
-        if number > mark and (not line or _ARROW in line):
-            return number
-        if number > mark and _MAP.match(line) and not _is_same_clock(line):
-            faults.append((number + 1, f"the times are shifted by {line.strip()[:100]!r}, which is not applied"))
-    return len(lines)
 
 
 def _is_same_clock(line: str) -> bool:

@@ -19,12 +19,12 @@ from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
 from pipeline.console.visible import visible
 from pipeline.counted import counted
-from pipeline.media_place import MediaFolder, open_place
+from pipeline.media_place import MediaFolder, MediaPlace, open_place
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
 from pipeline.problems import written_out
 from stages.ingest import listing, subtitles
 from stages.ingest.init_place import name_of, starting_place, tracks
-from stages.ingest.readers.folder import read
+from stages.ingest.readers.folder import Beside, read
 
 NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
 """In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
@@ -68,7 +68,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
         why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.remarks())
         raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
 
-    origin, annotations = _find_captions(media.folder, files, captions)
+    origin, annotations = _find_captions(media, files, captions)
     shortest = min(1.0, window / 10)
     settings = {"reader": "folder", "captions_from": origin, "window_s": window, "min_window_s": shortest}
     config = validate(settings, CorpusConfig, config_path)
@@ -118,12 +118,16 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
         print(visible(f"{written_out(path)}: {written_out(reason)}"))
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more that cannot be used")
+    unread = [] if captions or media.folder is None else [one for one in _tables(media.folder) if one != annotations]
+    if unread:
+        unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
+        found.remarks.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
     for remark in found.remarks:
-        print(remark)
+        print(visible(remark))
     print(f"Wrote {config_path}, {counted(len(experiments), 'experiment')} and params.yaml. Now: uv run dvc repro")
 
 
-def _find_captions(folder: Path | None, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
+def _find_captions(media: MediaPlace, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:
     """Where the captions are: (`captions_from`, annotation file if there is one)."""
     if captions is not None:
         if not captions.exists():
@@ -133,19 +137,20 @@ def _find_captions(folder: Path | None, files: list[Path], captions: Path | None
         if captions.suffix.lower() not in listing.SUFFIXES:
             raise UserError(f"{captions}: captions come as {', '.join(listing.SUFFIXES + subtitles.SUFFIXES)}.")
         return "listing", captions
-    if folder is None:
+    if media.folder is None:
         return "filename", None
-    listings = [folder / f"captions{suffix}" for suffix in listing.SUFFIXES if (folder / f"captions{suffix}").exists()]
-    if listings:
+    if listings := [one for one in _tables(media.folder) if one.stem.lower() == "captions"]:
         return "listing", listings[0]
-    beside = {one.suffix.lower() for file in files for one in (folder / file).parent.glob(f"{_escape(file.stem)}.*")}
-    if beside & set(subtitles.SUFFIXES):
+    beside = Beside(media, files)
+    if any(map(beside.subtitles, files)):
         return "subtitles", None
-    return ("text" if ".txt" in beside else "filename"), None
+    return ("text" if any(map(beside.text, files)) else "filename"), None
 
 
-def _escape(stem: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", stem)
+def _tables(folder: Path) -> list[Path]:
+    """What may be caption tables in a folder: CSV first."""
+    found = [one for one in folder.iterdir() if one.suffix.lower() in listing.SUFFIXES]
+    return sorted(found, key=lambda one: (listing.SUFFIXES.index(one.suffix.lower()), one))
 
 
 def _keep_dvc_from_unreadable(folder: Path, files: list[Path], unfit: list[Path]) -> None:

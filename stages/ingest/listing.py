@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +12,8 @@ from cache.errors import UserError
 from pipeline.counted import counted
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, shown
-from pipeline.text.decoding import escaped, fault_of_text, read_text
-from pipeline.text.delimited import Items, Table, comments_below, open_table, records
+from pipeline.text.decoding import escaped, fault_of_caption, read_text
+from pipeline.text.delimited import Items, Table, lines_of, open_table, records, sample
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.clock import seconds
 from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, known
@@ -25,9 +23,10 @@ LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".csv", ".tsv", *LINES)
 WHAT = "caption file"
 SAMPLED = 1000
-"""Rows that tell which of several columns of ids names the media."""
-
-_LINE_END = re.compile(r"\r\n|\r|\n")
+"""Lines that tell which of several columns of ids names the media, and whether names have endings."""
+HEADER_RULE = "; the first line names them, with commas, semicolons, tabs or pipes between"
+SHOWN = 300
+"""Letters of a name in messages."""
 
 
 class Row(NamedTuple):
@@ -148,7 +147,7 @@ def _texts(captions: list[Any]) -> tuple[list[str], list[str]]:
             continue
         if not isinstance(caption, str):
             reasons.append(f"a caption is {_kind(caption)}, not a text")
-        elif reason := fault_of_text(caption):
+        elif reason := fault_of_caption(caption):
             reasons.append(reason)
         elif text := caption.strip():
             texts.append(text)
@@ -164,7 +163,8 @@ def _kind(value: Any) -> str:
 
 
 def _shown(name: Any) -> str:
-    name = name.strip() if isinstance(name, str) else "" if name is None else repr(name)[:100]
+    name = name.strip() if isinstance(name, str) else "" if name is None else repr(name)
+    name = name if len(name) <= SHOWN else name[:SHOWN] + "…"
     return escaped(shown(name) if is_url(name) else name)
 
 
@@ -183,18 +183,19 @@ def _open_table(path: Path, remarks: list[str]) -> Table:
 def _table_rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Iterator[Row]:
     """Rows of a CSV or TSV file."""
     table = _open_table(path, remarks)
-    columns = columns_of(table.header, path)
+    columns = columns_of(table.header, path, HEADER_RULE)
     items = _items(table, _file_column(table, columns, names, path), names)
     remarks += _column_remarks(table, columns, path)
-    if n := comments_below(table, items):
-        remarks.append(f"{counted(n, 'line')} of {path} with # passed over")
+    comments: list[int] = []
     n_needed = max(columns.captions, default=-1) + 1
-    for line, cells, fault, n_fields in records(table, items):
+    for line, cells, fault, n_fields in records(table, items, comments):
         if 0 < n_fields < n_needed:
             has = f"it has {counted(n_fields, 'field')}, the header {len(table.header)}"
             fault = fault or f"{has}: write the caption, or the separators of empty cells"
         start, stop = (None if column is None else cells[column] for column in (columns.start, columns.stop))
         yield Row(f"row {line}", cells[items.column], [cells[k] for k in columns.captions], (start, stop), fault)
+    if comments:
+        remarks.append(f"{counted(len(comments), 'line')} of {path} with # passed over")
 
 
 def _file_column(table: Table, columns: Columns, names: MediaNames | None, path: Path) -> int:
@@ -203,8 +204,7 @@ def _file_column(table: Table, columns: Columns, names: MediaNames | None, path:
     if names is None or header[columns.files[0]] not in ID:
         return columns.files[0]
     hits: Counter[int] = Counter({column: 0 for column in columns.files})
-    for line in islice(table.lines, table.first, table.first + SAMPLED):
-        cells = [cell.strip(' "') for cell in line.rstrip("\r\n").split(table.separator)]
+    for cells in sample(table, SAMPLED):
         hits.update(column for column in columns.files if column < len(cells) and names.finds(cells[column]))
     column, n = max(hits.items(), key=lambda hit: hit[1])
     if not n:
@@ -216,18 +216,17 @@ def _file_column(table: Table, columns: Columns, names: MediaNames | None, path:
 
 
 def _items(table: Table, column: int, names: MediaNames | None) -> Items:
-    """How rows are known, by their endings if the first row has one."""
+    """How rows are known: by the endings of their names if any of the first has one."""
     if names is None:
         return Items(column, is_url)
-    first = next((line for line in islice(table.lines, table.first, None) if line.strip()), "")
-    cell = (first.rstrip("\r\n").split(table.separator) + [""] * (column + 1))[column]
-    return Items(column, names.is_name, has_media_ending(cell.strip(' "')))
+    by_form = any(column < len(cells) and has_media_ending(cells[column]) for cells in sample(table, SAMPLED))
+    return Items(column, names.is_name, by_form)
 
 
 def _column_remarks(table: Table, columns: Columns, path: Path) -> list[str]:
     remarks = []
     if not columns.captions:
-        listed = ", ".join(repr(escaped(name)) for name in table.header[:20])
+        listed = ", ".join(repr(name) for name in table.header[:20])
         remarks.append(f"no caption column is known in {path}, which has {listed}: call one `caption`")
     if columns.start is not None and columns.stop is None:
         remarks.append(
@@ -248,7 +247,7 @@ def _json_rows(path: Path, remarks: list[str]) -> Iterator[Row]:
     known_columns: dict[tuple[str, ...], Columns] = {}
     held: list[Row] = []  # faults, until a line can be read
     any_object = False
-    for number, line in enumerate(_LINE_END.split(text), 1):
+    for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
             continue
         try:

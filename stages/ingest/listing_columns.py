@@ -10,17 +10,6 @@ from pathlib import Path
 from cache.errors import UserError
 from pipeline.suggest import did_you_mean
 
-PATHS = (
-    "file_path",
-    "filepath",
-    "fname",
-    "audio_path",
-    "video_path",
-    "media_path",
-    "audio_file",
-    "video_file",
-    "media_file",
-)
 FILE = (
     "file",
     "path",
@@ -33,13 +22,21 @@ FILE = (
     "file_path",
     "filepath",
     "fname",
-    *PATHS,
+    "audio_path",
+    "video_path",
+    "media_path",
+    "audio_file",
+    "video_file",
+    "media_file",
 )
 ID = ("youtube_id", "ytid", "audiocap_id", "video_id", "audio_id", "sound_id", "clip_id", "id")
 """Columns that name media without their endings; taken where there is no column of files."""
 CAPTION = ("caption", "text", "description", "sentence", "captions")
 START = ("start", "start_s", "start_time", "begin")
 STOP = ("stop", "stop_s", "end", "end_s", "stop_time", "end_time")
+
+MOST_SHOWN, SHOWN = 20, 100
+"""Columns in a message, and letters of each."""
 
 _NUMBERED = re.compile(r"(caption|text|description|sentence)s?[ _-]?\d{1,3}")
 
@@ -71,8 +68,13 @@ def is_known(name: str) -> bool:
     return name in FILE + ID + CAPTION + START + STOP or _NUMBERED.fullmatch(name) is not None
 
 
-def columns_of(names: Sequence[str], path: Path) -> Columns:
+def columns_of(names: Sequence[str], path: Path, rule: str = "") -> Columns:
     """The columns of a table with these names, the first known name of each kind winning.
+
+    Args:
+        names: of the columns.
+        path: of the table, for messages.
+        rule: how the names are found, for messages.
 
     Raises:
         UserError: there is no column that names files, or a column stands there twice.
@@ -80,11 +82,12 @@ def columns_of(names: Sequence[str], path: Path) -> Columns:
     plain = [_plain(name) for name in names]
     files = _first(plain, FILE, path) or tuple(k for name in ID for k in _first(plain, (name,), path))
     if not files:
-        near = {
-            name: did_you_mean(name, ["file", "caption", "start", "stop"]) for name in plain[:20] if 0 < len(name) <= 60
-        }
-        guess = " ".join(f"{name!r}: {meant}" for name, meant in near.items())
-        raise UserError(f"{path} has no column `file` that names the media file of each row. {guess}".strip())
+        listed = ", ".join(repr(name[:SHOWN]) for name in names[:MOST_SHOWN]) or "none"
+        near = next((name for name in plain if "mean" in did_you_mean(name, ["file"])), None)
+        guess = f" {near!r}: {did_you_mean(near, ['file'])}" if near else ""
+        raise UserError(
+            f"{path} has no column `file` that names the media file of each row (columns: {listed}{rule}).{guess}"
+        )
     captions: list[int] = []
     for base in CAPTION:
         captions = [k for k, name in enumerate(plain) if name == base or _base(name) == base]

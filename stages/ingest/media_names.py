@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from pipeline.media.containers import SUFFIXES
 from pipeline.media_place import MediaPlace
 from pipeline.remote.address import is_url, path_of
 from pipeline.text.decoding import fault_of_text
+
+MOST_LETTERS = 1024
+"""Longer names are taken as they stand: time grows with the square of a name's accents."""
 
 _FOREIGN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -45,7 +49,7 @@ class MediaNames:
 
     def finds(self, name: str) -> bool:
         """Whether there is a medium of this name, with or without its ending."""
-        return name.replace("\\", "/") in self._by_name or (has_media_ending(name) and self._media.has(Path(name)))
+        return _key(name) in self._by_name or (has_media_ending(name) and self._media.has(Path(name)))
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -53,7 +57,7 @@ class MediaNames:
         found: dict[str, list[Path]] = {}
         for path in self._media.files():
             for name in {path.as_posix(), path.with_suffix("").as_posix(), path.stem}:
-                found.setdefault(name, []).append(path)
+                found.setdefault(_key(name), []).append(path)
         return found
 
     def _path(self, name: str) -> Path:
@@ -64,12 +68,15 @@ class MediaNames:
         if reason := fault_of_text(name):
             raise ValueError(reason.replace("the text", "the name of the file", 1))
         path = self._relative(Path(name))
-        if (has_media_ending(name) and "\\" not in name) or self._media.has(path):
+        with_ending = has_media_ending(name)
+        if (with_ending and "\\" not in name and name.isascii()) or self._media.has(path):
             return path
         if _FOREIGN.match(name):
             raise ValueError(f"{name!r} is a path of another machine: write it relative to the media folder")
         name = name.replace("\\", "/")
-        candidates = self._by_name.get(name, [])
+        candidates = self._by_name.get(_key(name), [])
+        if with_ending:
+            candidates = [path for path in candidates if _key(path.as_posix()) == _key(name)]
         if len(candidates) > 1:
             listed = ", ".join(path.as_posix() for path in candidates[:5])
             raise ValueError(f"{name!r} may be any of {listed}: write which, with its ending")
@@ -80,6 +87,12 @@ class MediaNames:
             folder = self._media.folder.resolve()
             return path.relative_to(folder) if path.is_relative_to(folder) else path
         return path
+
+
+def _key(name: str) -> str:
+    """What is the same in all spellings of a name: disks of a Mac hold an umlaut as two characters."""
+    name = name.replace("\\", "/")
+    return name if len(name) > MOST_LETTERS else unicodedata.normalize("NFC", name)
 
 
 def has_media_ending(name: str) -> bool:

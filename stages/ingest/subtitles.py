@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache.errors import UserError
-from pipeline.text.decoding import PER_MEDIUM, escaped, fault_of_text, read_text
+from pipeline.text.decoding import PER_MEDIUM, escaped, fault_of_caption, read_text
 from stages.ingest.cue_lines import Fault, read_cue_lines
 from stages.ingest.cue_text import Payload, without_repeats, words_of
 from stages.ingest.substation import is_substation, read_substation
@@ -47,7 +47,7 @@ def read_cues(path: Path) -> tuple[list[Cue], list[str]]:
     for payload in without_repeats(payloads):
         try:
             words = words_of(payload.lines)
-            if reason := fault_of_text(words):
+            if reason := fault_of_caption(words):
                 raise ValueError(reason)
         except ValueError as error:
             faults.append((payload.line, str(error)))

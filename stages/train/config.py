@@ -38,6 +38,9 @@ class Windows(Settings):
     least_s: Annotated[float | None, Field(ge=0)] = None
 
 
+CAPTION_FORMS = (".pickle", ".json")
+
+
 class VideoFiles(Settings):
     """Feature files of whole videos as AVLnet's authors lay them out, in place of cached features.
 
@@ -45,8 +48,8 @@ class VideoFiles(Settings):
         paths: list of the videos, `HowTo100M_1166_videopaths.txt`.
         features: folder of `ID_2d.npz` and `ID_3d.npz`.
         sounds: folder of `ID_spec.npz`; that of the picture features if null.
-        captions: `caption.pickle` or `caption.json`, for the variants with text; imported into the store at its first
-            use.
+        captions: `caption.pickle` or `caption.json`, whichever is there, for the variants with text; imported into the
+            store at its first use.
         vectors: of words, in word2vec's binary format, likewise.
     """
 
@@ -181,7 +184,7 @@ def load_training(name: str) -> TrainingConfig:
         UserError: there is none, a key is wrong, or the two disagree, so that DVC would watch other files.
     """
     path = named("trainings", name)
-    config = load(path, TrainingConfig)
+    config = _with_captions_there(load(path, TrainingConfig))
     if config.corpus != path.parent.name:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
     params = load_params()
@@ -196,6 +199,16 @@ def load_training(name: str) -> TrainingConfig:
         group = "trainings" if config.words is None else "text_trainings"
         raise UserError(f"{PARAMS} and {path} disagree on training {name!r}: write `{name}: {wanted}` in `{group}`.")
     return config
+
+
+def _with_captions_there(config: TrainingConfig) -> TrainingConfig:
+    """Takes the captions in their other published form, where that alone is there."""
+    named = None if config.files is None else config.files.captions
+    if config.files is None or named is None or named.exists():
+        return config
+    there = [one for one in map(named.with_suffix, CAPTION_FORMS) if one.is_file()]
+    captions = there[0] if there else named
+    return config.model_copy(update={"files": config.files.model_copy(update={"captions": captions})})
 
 
 def _on_this_machine(config: TrainingConfig, given: FileTraining, name: str, path: Path) -> TrainingConfig:

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from cache_samples import FINGERPRINT, FORMATS, assert_rows, batch, files, keys, open_store
 
+from cache import zarr_group
 from cache.errors import BeingTidied, DamageError, UserError
 from cache.maintenance import Change, compact, gc
+from cache.places import LocalPlace
 from cache.repair import repair
 from cache.row_store import RowStore
 from cache.segments import Segments
+from cache.zarr_group import ZarrGroup
 
 ROW = FORMATS[0]
 
@@ -168,3 +171,54 @@ def test_writers_readers_and_two_compactors_at_once_lose_nothing(tmp_path):
     assert_rows(store, *range(183), *range(500, 600))
     compact(store)
     assert len(store) == len(store.catalog.index.packed) == 283
+
+
+def test_readers_go_on_however_many_segments_another_process_removes_one_after_the_other(tmp_path, monkeypatch):
+    store, other, n = open_store(tmp_path), open_store(tmp_path), 60
+    for _ in range(n):
+        store.append(*batch(ROW, 1, 2))
+    doomed = list(open_store(tmp_path).groups)
+    store.append(*batch(ROW, 1, 2))  # as a compact has committed what it merged, before it removes the first
+    store.refresh()
+    take = ZarrGroup.take
+
+    def removed_before_it_is_read(group, index):
+        if doomed:
+            other.segments.discard([doomed.pop(0)])
+        return take(group, index)
+
+    monkeypatch.setattr(ZarrGroup, "take", removed_before_it_is_read)
+    np.testing.assert_array_equal(store.read(keys(1, 2)), batch(ROW, 1, 2)[1])
+    assert not doomed and len(store.groups) == 1
+
+
+def test_rows_that_are_merged_while_a_reader_lists_the_segments_are_not_missing(tmp_path, monkeypatch):
+    store, late, names = open_store(tmp_path), open_store(tmp_path), Segments.names
+    for first in range(3):
+        store.append(*batch(ROW, first))
+
+    def merged_when_listed(segments, names=names):
+        found = names(segments)
+        monkeypatch.setattr(Segments, "names", names)
+        compact(open_store(tmp_path))
+        return found
+
+    monkeypatch.setattr(Segments, "names", merged_when_listed)
+    assert late.missing(keys(0, 1, 2)) == []
+    assert_rows(late, 0, 1, 2)
+
+
+def test_a_segment_that_another_process_removes_while_it_is_opened_is_not_called_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(zarr_group, "_ROWS_BELIEVED", 0)
+    store, late, nbytes = open_store(tmp_path), open_store(tmp_path), LocalPlace.nbytes
+    store.append(*batch(ROW, *range(2000)))
+    store.append(*batch(ROW, 1))
+
+    def merged_when_measured(place, nbytes=nbytes):
+        monkeypatch.setattr(LocalPlace, "nbytes", nbytes)
+        monkeypatch.setattr(zarr_group, "_ROWS_BELIEVED", 1 << 20)
+        compact(open_store(tmp_path))
+        return nbytes(place)
+
+    monkeypatch.setattr(LocalPlace, "nbytes", merged_when_measured)
+    assert len(late) == 2000

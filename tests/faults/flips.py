@@ -1,4 +1,4 @@
-"""Bits flipped in every kind of file of the cache: each is found and healed, or touches no row; none is wrong."""
+"""Bits flipped in every kind of file that the cache keeps: found and healed, or touching no row; none is wrong."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _store_outcome(root: Path, row_format: RowFormat, file: str) -> list[str]:
 
 
 def _rows_are_right(root: Path, row_format: RowFormat) -> bool | None:
-    """Whether all rows are as written (True), or some are said to be damaged (False); None if one is wrong."""
+    """Whether all rows are as written (True) or some are said to be damaged (False); None if one is wrong."""
     right = True
     try:
         store = RowStore.open(root)

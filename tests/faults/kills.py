@@ -1,4 +1,4 @@
-"""Everything that writes into stores, killed at random moments: nothing is lost, and the next run completes."""
+"""What writes into stores, killed at random moments: nothing committed is lost, and the next run completes."""
 
 from __future__ import annotations
 

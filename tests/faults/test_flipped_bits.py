@@ -1,4 +1,4 @@
-"""The short form of `python -m benchmarks.faults`: a flipped bit in the cache is found, never a wrong row."""
+"""The short form of `python -m benchmarks.faults`: a flipped bit in any file is found, never a wrong row."""
 
 from faults.counting import ROUNDS
 from faults.flips import campaign

@@ -51,6 +51,7 @@ GROWING = {
     "srt bad cues": ("a.srt", lambda n: "0:0x,0 --> 00:00:02,000\nx\n\n" * (n // 50)),
     "srt blank lines": ("a.srt", lambda n: CUE + "\n" * n + "x"),
     "vtt notes": ("a.vtt", lambda n: "WEBVTT\n\n" + "NOTE x\n\n" * (n // 10) + CUE + "x"),
+    "vtt headers": ("a.vtt", lambda n: "WEBVTT\n" * (n // 10) + CUE + "x"),
     "vtt header": ("a.vtt", lambda n: "WEBVTT\n" + "X-TIMESTAMP-MAP=x\n" * (n // 10) + "\n" + CUE + "x"),
     "vtt rolling": ("a.vtt", lambda n: "WEBVTT\n\n" + (CUE + "x\n" * 20 + "<00:00:01.000>y\n\n") * (n // 100)),
     "vtt rolling lines": ("a.vtt", lambda n: "WEBVTT\n\n" + (CUE + "x\n" * (n // 10) + "<00:00:01.000>y\n\n") * 2),
@@ -60,6 +61,8 @@ GROWING = {
     "ttml paragraphs": ("a.ttml", lambda n: TTML + '<p begin="1s" end="2s">x</p>' * (n // 50) + "</div></body></tt>"),
     "csv quotes": ("a.csv", lambda n: "file,caption\na.wav," + '"' * n + "\n"),
     "csv open quotes": ("a.csv", lambda n: "file,caption\n" + 'x,"y\n' * (n // 10)),
+    "csv open quotes of media": ("a.csv", lambda n: "file,caption\n" + 'a.wav,"y\n' * (n // 4)),
+    "csv accents of a name": ("a.csv", lambda n: "file,caption\nu" + "\u0301\u0323" * n + ".wav,y\n"),
     "csv quoted lines": ("a.csv", lambda n: "file,caption\n" + 'x,"y\n' + '""\n' * (n // 10)),
     "csv escapes": ("a.csv", lambda n: 'file,caption\na.wav,"' + '\\"' * n + '"\n'),
     "csv separators": ("a.csv", lambda n: "file,caption\na.wav" + ", " * n + "\n"),
@@ -84,7 +87,7 @@ def test_four_times_the_size_takes_no_sixteen_times_the_time(tmp_path, name):
     path = tmp_path / file
 
     def seconds(n: int) -> float:
-        path.write_text(made(n))
+        path.write_text(made(n), encoding="utf-8")
         best = 60.0
         for _ in range(3):
             begun = time.thread_time()

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 from dataclasses import asdict
 
@@ -7,12 +9,14 @@ import pytest
 from media_samples import noise, tone, write_media
 
 from cache.digests import DigestMemory
+from cache.errors import UserError
 from cache.location import Store
 from pipeline.audio_store import AudioStore, recipe
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import extract_audio, read_audio
 from pipeline.media.audio_record import NoRecord, read_record
 from pipeline.media.errors import MediaError
+from pipeline.problems import problem_of
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +98,32 @@ def test_a_file_that_changes_while_it_is_extracted_is_not_stored(tmp_path, stere
     with pytest.raises(MediaError, match="has changed while it was being read"):
         store.ensure(digest, stereo)
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_medium_that_can_no_longer_be_read_costs_itself_alone(tmp_path, stereo, monkeypatch, error):
+    def failing(path):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("pipeline.media.audio.recordings", failing)
+    store = AudioStore(Store(tmp_path / "store"), AudioSettings())
+    with pytest.raises(MediaError, match=f"cannot be read .{os.strerror(error)}.") as caught:
+        store.ensure(digest_of(stereo), stereo)
+    assert problem_of(caught.value) == str(caught.value)
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_ends_the_run(tmp_path, long, monkeypatch):
+    def full(sink, data):
+        sink._error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return 0
+
+    monkeypatch.setattr("pipeline.media.flac._Sink.write", full)
+    store = AudioStore(Store(tmp_path / "store"), AudioSettings())
+    with pytest.raises(UserError, match="the disk is full") as caught:
+        store.ensure(digest_of(long), long)
+    with pytest.raises(UserError):
+        problem_of(caught.value)
 
 
 @pytest.mark.parametrize("where", [20, 21, 70_000, -1], ids=["rate", "channels", "frame", "last"])

@@ -5,7 +5,9 @@ import pytest
 import yaml
 
 from cache.errors import UserError
-from stages.check import check
+from pipeline.config.params import load_params
+from stages.add.command import add
+from stages.check import WITH_DEFAULT, check
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -39,7 +41,22 @@ def test_the_shipped_params_fit(demo, capsys):
         ("demo-audio:", "demo-adio:", "No experiment 'demo-adio' .*did you mean 'demo-audio'"),
         ("descriptions: {}", "descriptions: {dmo: [qwen-here]}", "descriptions: no corpus 'dmo', did you mean 'demo'"),
         ("descriptions: {}", "descriptions: {demo: [qwen-her]}", "No description 'qwen-her' .*mean 'qwen-here'"),
-        ("imports: {}\n", "", "lacks imports, which dvc.yaml reads: add `imports: {}`"),
+        ("imports: {}\n", "", "lacks what dvc.yaml reads: add `imports: {}`"),
+        (
+            "  demo-scenes:",
+            "  scenes-too: {corpus: demo, subset: scenes}\n  demo-scenes:",
+            r"subsets\.scenes-too and subsets\.demo-scenes both score subset 'scenes' of demo: remove one",
+        ),
+        (
+            "imports: {}",
+            "imports: {demo: {corpus: demo, annotations: a}, again: {corpus: demo, annotations: a}}",
+            "embed",
+        ),
+        (
+            "fusions:",
+            "fusions:\n  demo-audio: {corpus: demo, encoder: a, second: b}",
+            "both make experiment 'demo-audio'",
+        ),
         ("media: configs/corpora/demo/media", "media: nowhere", "names nowhere, which does not exist"),
     ],
 )
@@ -115,6 +132,53 @@ def test_weights_of_an_epoch_are_made_by_its_training(demo):
     for made in ("data/trainings/first/epochs/e2.pth", "data/trainings/first/model.pth"):
         (folder / "second.yaml").write_text(f"corpus: demo\nstart: {made}\n")
         check()
-    (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/third/epochs/e2.pth\n")
-    with pytest.raises(UserError, match=r"data/trainings/third/epochs/e2\.pth is missing, and no training makes it"):
+    (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/howto100m-avlnet/model.pth\n")
+    with pytest.raises(UserError, match="list 'howto100m-avlnet' there, as `hearonce add howto100m` does"):
         check()
+    (folder / "second.yaml").write_text("corpus: demo\nstart: data/trainings/third/epochs/e2.pth\n")
+    with pytest.raises(UserError, match=r"third/epochs/e2\.pth is made by no training of params.yaml: known: first"):
+        check()
+
+
+def test_params_of_an_older_version_are_completed_by_one_message(project):
+    """As commit 4d1951d wrote them: dvc.yaml has empty sections for those that came later."""
+    text = """corpora:
+  crosstask: {media: configs/corpora/crosstask.yaml, annotations: annotations/avlnet/AVLnet_release_data}
+embeddings: {}
+experiments: {}
+fusions: {}
+subsets: {crosstask-validation: {corpus: crosstask, subset: val}}
+descriptions: {}
+imports: {crosstask: {corpus: crosstask, annotations: annotations/avlnet/AVLnet_release_data}}
+speech: {}
+trainings: {}
+text_trainings: {}
+avlnets:
+  old: {corpus: crosstask, encoder: avlnet, sound: avlnet-spectrogram, flat: resnet152, moving: resnext101-3d,
+        checkpoint: checkpoints/AVLnet_release_models/AVLnet_release.pth}
+text_avlnets: {}
+avlnet_experiments: {}
+"""
+    params = Path("params.yaml")
+    params.write_text(text)
+    with pytest.raises(UserError, match=r"lacks what dvc.yaml reads: add `config: avlnet` to avlnets.old\."):
+        check()
+    params.write_text(text.replace("  old: {", "  old: {config: avlnet, "))
+    check()
+    defaults = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"]
+    assert defaults == [{section: {} for section in WITH_DEFAULT}]
+    params.write_text(text)
+    add("crosstask")  # does the same, and what stands there under another name is not made a second time
+    check()
+    params = load_params()
+    assert list(params.subsets) == ["crosstask-validation", "crosstask-train"]
+    assert [name for name, one in params.avlnets.items() if one.encoder == "avlnet"] == ["old"]
+
+
+def test_a_subset_by_level_needs_the_levels(demo):
+    Path("configs/subsets/demo/audible.yaml").write_text("annotated: audible\n")
+    demo.write_text(demo.read_text().replace("subsets:\n", "subsets:\n  loud: {corpus: demo, subset: audible}\n"))
+    with pytest.raises(UserError, match=r"subsets\.loud needs the levels .*add `demo: {corpus: demo}` to `levels`"):
+        check()
+    demo.write_text(demo.read_text().replace("levels: {}", "levels: {demo: {corpus: demo}}"))
+    check()

@@ -185,7 +185,7 @@ def test_what_cannot_be_had_is_said_for_each_and_the_rest_goes_on(remote):
         "gone.mp4": "not found: s3://videos/kitchen/gone.mp4",
         "lost.mp4": "not found: s3://no-such-bucket/lost.mp4",
         "refused.mp4": "no connection: http://127.0.0.1:1/refused.mp4",
-        "unlisted.mp4": "not in the media list media.csv",
+        "unlisted.mp4": "captions.csv row 9: not in the media list media.csv",
     }
     assert list(media_digests()) == ["a dog.mp4", "more/cat.mp4", "hiss.wav"]
 

@@ -4,7 +4,6 @@ beside the media or in the file names."""
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from cache.errors import UserError
@@ -13,7 +12,8 @@ from pipeline.config.params import CorpusPlace
 from pipeline.counted import counted
 from pipeline.media_place import MediaPlace, open_place
 from pipeline.problems import problem_of
-from pipeline.text.decoding import PER_MEDIUM, fault_of_text, read_text
+from pipeline.text.decoding import PER_MEDIUM, fault_of_caption, read_text
+from pipeline.text.delimited import lines_of
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
 
@@ -43,12 +43,6 @@ def _found(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, files: l
     return _from_texts(place, media, files)
 
 
-def _folders(file: Path, place: CorpusPlace, media: MediaPlace) -> list[Path]:
-    """Where texts of a medium may lie."""
-    folders = [] if media.folder is None else [(media.folder / file).parent]
-    return folders + [place.annotations] * place.annotations.is_dir()
-
-
 def _from_listing(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
     path = place.annotations
     if path.suffix.lower() not in listing.SUFFIXES or not path.exists():
@@ -67,42 +61,102 @@ def _from_listing(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> A
 
 def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
     annotations = Annotations()
-    _cue_files.cache_clear()
+    beside = Beside(media, files, place.annotations)
+    n_without = 0
+    given = place.annotations if place.annotations.suffix.lower() in subtitles.SUFFIXES else None
     for file in files:
-        cue_file = _subtitles_of(file, place, _folders(file, place, media))
+        cue_file = given if given and file.stem in _stems(given) else beside.subtitles(file)
         if cue_file is None:
+            n_without += 1
             annotations.segments.append(Segment(file))
             continue
         try:
             cues, faults = subtitles.read_cues(cue_file)
         except Exception as error:  # one file of captions must not stop the others
-            cues, faults = [], [str(error) if isinstance(error, UserError) else problem_of(error)]
+            cues, faults = [], [_reason(error, cue_file)]
         annotations.faults += [(file.as_posix(), str(cue_file), reason) for reason in faults]
         annotations.segments += [Segment(file, (c.text,), c.start_s, c.stop_s, cue_file.name) for c in cues]
         if not cues:
             annotations.segments.append(Segment(file))
-    given = place.annotations
-    if given.suffix.lower() in subtitles.SUFFIXES and not any(file.stem in _stems(given) for file in files):
+    if given and not any(file.stem in _stems(given) for file in files):
         annotations.remarks.append(f"{given} is named after none of the media: call it like the one it belongs to")
+    elif n_without:
+        annotations.remarks.append(f"{counted(n_without, 'media file')} without a subtitle file")
+    if beside.others:
+        annotations.remarks.append(
+            f"{counted(len(beside.others), 'media file')} with several subtitle files, of which the first is taken "
+            f"({beside.others[0].name}): move the others away if that is wrong"
+        )
     return annotations
 
 
-def _subtitles_of(file: Path, place: CorpusPlace, folders: list[Path]) -> Path | None:
-    """Subtitles beside the medium (`talk.srt`, `talk.en.vtt`), or of the same stem where the annotations lie."""
-    if place.annotations.suffix.lower() in subtitles.SUFFIXES and file.stem in _stems(place.annotations):
-        return place.annotations
-    return next((found for folder in folders if (found := _cue_files(folder).get(file.stem))), None)
+def _from_texts(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
+    annotations = Annotations()
+    beside = Beside(media, files, place.annotations)
+    n_without = 0
+    for file in files:
+        path = beside.text(file)
+        n_without += path is None
+        captions, reasons = ((), []) if path is None else _captions_in(path)
+        annotations.segments.append(Segment(file, captions))
+        annotations.faults += [(file.as_posix(), str(path), reason) for reason in reasons]
+    if n_without:
+        annotations.remarks.append(f"{counted(n_without, 'media file')} without a text file")
+    return annotations
 
 
-@lru_cache
-def _cue_files(folder: Path) -> dict[str, Path]:
-    """The first subtitles that are named after each stem."""
-    found: dict[str, Path] = {}
-    kinds = {suffix: suffix not in subtitles.SUFFIXES[:2] for suffix in subtitles.SUFFIXES}  # SRT and VTT before others
-    present = [one for one in folder.iterdir() if one.suffix.lower() in kinds]
-    for one in sorted(present, key=lambda one: (kinds[one.suffix.lower()], one), reverse=True):
-        found |= dict.fromkeys(_stems(one), one)
-    return found
+class Beside:
+    """Files that are named after media and lie beside them, or elsewhere.
+
+    Args:
+        media: where the media lie.
+        files: the media.
+        elsewhere: a folder in which such files may lie, too.
+
+    Attributes:
+        others: the subtitles that were taken of media that have several.
+    """
+
+    def __init__(self, media: MediaPlace, files: list[Path], elsewhere: Path | None = None) -> None:
+        self._media = media
+        self._elsewhere = [elsewhere] if elsewhere is not None and elsewhere.is_dir() else []
+        self._stems: dict[Path, set[str]] = {}
+        for file in files:
+            self._stems.setdefault(file.parent, set()).add(file.stem)
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+        self.others: list[Path] = []
+
+    def subtitles(self, file: Path) -> Path | None:
+        """`talk.srt` or `talk.en.vtt`, unless there is a medium `talk.en`; SRT and VTT before others."""
+        for folder in self._folders(file):
+            found = [one for one in self._files(folder).get(file.stem, ()) if one.suffix.lower() in subtitles.SUFFIXES]
+            nearer = self._stems[file.parent]
+            found = [one for one in found if not any(len(s) > len(file.stem) and s in nearer for s in _stems(one))]
+            if len(found) > 1:
+                self.others.append(found[0])
+            if found:
+                return found[0]
+        return None
+
+    def text(self, file: Path) -> Path | None:
+        """`talk.txt`."""
+        found = (one for folder in self._folders(file) for one in self._files(folder).get(file.stem, ()))
+        return next((one for one in found if one.suffix.lower() == ".txt" and one.stem == file.stem), None)
+
+    def _folders(self, file: Path) -> list[Path]:
+        folders = [] if self._media.folder is None else [(self._media.folder / file).parent]
+        return folders + self._elsewhere
+
+    def _files(self, folder: Path) -> dict[str, list[Path]]:
+        """The files of a folder by each stem that they may be named after, those to be preferred first."""
+        if folder not in self._listed:
+            found: dict[str, list[Path]] = {}
+            present = [one for one in folder.iterdir() if one.suffix.lower() in (*subtitles.SUFFIXES, ".txt")]
+            for one in sorted(present, key=lambda one: (one.suffix.lower() not in subtitles.SUFFIXES[:2], one)):
+                for stem in _stems(one):
+                    found.setdefault(stem, []).append(one)
+            self._listed[folder] = found
+        return self._listed[folder]
 
 
 def _stems(path: Path) -> list[str]:
@@ -111,27 +165,21 @@ def _stems(path: Path) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _from_texts(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
-    annotations = Annotations()
-    for file in files:
-        texts = (folder / f"{file.stem}.txt" for folder in _folders(file, place, media))
-        path = next((text for text in texts if text.exists()), None)
-        captions, reasons = ((), []) if path is None else _captions_in(path)
-        annotations.segments.append(Segment(file, captions))
-        annotations.faults += [(file.as_posix(), str(path), reason) for reason in reasons]
-    return annotations
+def _reason(error: Exception, path: Path) -> str:
+    """What is wrong with a file, without its name, which stands beside it."""
+    return str(error).replace(f"{path} ", "", 1) if isinstance(error, UserError) else problem_of(error)
 
 
 def _captions_in(path: Path) -> tuple[tuple[str, ...], list[str]]:
     """The lines of a text file, each once, and why others are no captions."""
     try:
-        lines = read_text(path, "text file", PER_MEDIUM).text.splitlines()
+        lines = lines_of(read_text(path, "text file", PER_MEDIUM).text)
     except UserError as error:
-        return (), [str(error)]
+        return (), [_reason(error, path)]
     captions: dict[str, None] = {}
     faults = []
     for number, line in enumerate(map(str.strip, lines), 1):
-        if reason := fault_of_text(line):
+        if reason := fault_of_caption(line):
             faults.append(f"line {number}: {reason}")
         elif line:
             captions[line] = None

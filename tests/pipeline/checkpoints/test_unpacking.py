@@ -105,6 +105,14 @@ def test_zip_archives_are_unpacked(tmp_path, method):
     assert (folder / "a/b.pth").stat().st_mode & 0o6111 == 0  # neither set-uid nor executable: it is data
 
 
+@pytest.mark.parametrize("packer", PACKERS.values())
+def test_a_tar_archive_whose_name_is_wrong_about_its_compression_is_unpacked(tmp_path, packer):
+    """The README of AVLnet's authors says `tar -xvf`, which goes by the bytes."""
+    for name in ("a.tar.gz", "b.tar"):
+        (tmp_path / name).write_bytes(packer(tar(member("data/w.pth", data=DATA))))
+        assert (unpack(tmp_path / name) / "w.pth").read_bytes() == DATA
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2"])
 def test_a_compressed_file_is_unpacked_and_bounded(tmp_path, suffix):
     pack = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}[suffix]
@@ -215,6 +223,7 @@ def test_a_place_before_the_start_and_no_bytes_at_all_are_damage(tmp_path):
     data = bytearray(zipped(("a", DATA, 0)))
     struct.pack_into("<I", data, data.rindex(b"PK\5\6") + 16, 0x7FFFFFF0)
     refused(tmp_path, "a.zip", bytes(data), "is damaged")
+    (tmp_path / "checkpoints/a.zip").unlink()
     refused(tmp_path, "b.zip", zipped(("a", DATA, 0), ("", DATA, 0)), "has no name")
     for name in ("a.pth.gz", "a.pth.bz2", "a.pth.xz"):
         (tmp_path / name).touch()

@@ -188,3 +188,13 @@ def test_whatever_bit_of_a_checkpoint_is_flipped_is_one_sentence_or_no_matter(tm
         path.write_bytes(disks)
         with pytest.raises(CheckpointError, match=r"is cut short or damaged .*fetch it again"):
             read_state_dict(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_nan_are_refused_and_infinite_ones_are_not(tmp_path, model, dtype):
+    weights = {key: value.to(dtype) for key, value in model.state_dict().items()}
+    weights["0.weight"][0, :2] = torch.tensor([torch.inf, -torch.inf])
+    load_strictly(model, weights, tmp_path / "a.pt", "two layers")
+    weights["1.bias"][1] = torch.nan
+    with pytest.raises(CheckpointError, match=r"a\.pt holds NaN in 1\.bias: its training diverged, or it is damaged"):
+        load_strictly(model, weights, tmp_path / "a.pt", "two layers")

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.wrapping import lift
 from pipeline.config.corpus import load_corpus
 from pipeline.config.records import read_yaml
+from stages.train.config import load_training
 
 DATA = b"bytes of a file" * 9
 RELEASE = ("AVLnet_release.pth", "AVLnet_Text_Tri_release.pth", "AVLnet_Text_Fused_release.pth", "resnext101.pth")
@@ -102,3 +104,16 @@ def test_files_of_one_name_are_both_kept(tmp_path):
 def test_holds_are_of_archives_only(project):
     catalogue = load_catalogue()
     assert {name for name, one in catalogue.items() if one.holds and one.file} == {*ARCHIVES, "HowTo100M"}
+
+
+@pytest.mark.parametrize("form", ["caption.pickle", "caption.json"])
+def test_howto100m_has_its_captions_in_either_form_and_trainings_take_it(project, checkpoints, tmp_path, form):
+    archive = tmp_path / "HowTo100M.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr(f"HowTo100M/{form}", "{}")
+    code, _, err = checkpoints("fetch", "HowTo100M", "--from", archive, "--unpack")
+    assert code == 0, err
+    files = load_training("howto100m-tri").files
+    assert files.captions == Path("annotations/avlnet/HowTo100M") / form
+    files.captions.unlink()
+    assert load_training("howto100m-tri").files.captions == Path("annotations/avlnet/HowTo100M/caption.pickle")

@@ -32,3 +32,13 @@ def test_an_unknown_corpus_place_is_named(project):
     )
     with pytest.raises(UserError, match=r"No corpus 'demmo' in params.yaml: did you mean 'demo'\?"):
         corpus_place("demmo")
+
+
+def test_a_section_whose_last_entry_was_deleted_says_what_to_write(project):
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nlevels:\navlnets:\n  x:\n")
+    with pytest.raises(UserError) as caught:
+        load_params()
+    assert str(caught.value) == (
+        "params.yaml: levels is empty: write `levels: {}`, or what belongs below it. avlnets.x is empty: write "
+        "`x: {}`, or what belongs below it."
+    )

@@ -79,6 +79,63 @@ def test_parts_that_ffmpeg_does_not_read_are_named(tmp_path, ending):
     assert "% of the file cannot be read" in made.warning
 
 
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [(".wav", "pcm_s16le"), (".aiff", "pcm_s16be"), (".m4a", "aac"), (".tta", "tta")],
+)
+def test_whole_files_joined_by_cat_are_named(tmp_path, ending, codec):
+    parts = [
+        write_media(tmp_path / f"{n}{ending}", samples=bursts(2, 44100, [n]), sample_rate=44100, audio_codec=codec)
+        for n in range(2)
+    ]
+    assert extract_audio(parts[0], tmp_path / "out.flac").warning is None
+    made = extract_audio(joined(tmp_path / f"joined{ending}", *parts), tmp_path / "out.flac")
+    assert "files joined by bytes" in made.warning or "% of the file cannot be read" in made.warning
+
+
+def test_joined_fragmented_mp4_is_named(tmp_path):
+    flags = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    parts = [part(tmp_path / f"{n}.mp4", 100 * n, 0.5, container_options=flags) for n in range(2)]
+    assert extract_audio(parts[0], tmp_path / "out.flac").warning is None
+    made = extract_audio(joined(tmp_path / "joined.mp4", *parts), tmp_path / "out.flac")
+    assert made.warning.startswith("2 files joined by bytes, of which the first alone is read rightly")
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_parts_without_audio_keep_their_time(tmp_path, silent):
+    parts = [part(tmp_path / f"{n}.ts", 100 * n, 0.5 + n / 10, **H264) for n in range(3)]
+    write_media(parts[silent], frames=numbered_frames(75, 48, 32, first=100 * silent), video_codec="libx264")
+    path = joined(tmp_path / "joined.ts", *parts)
+    info = probe(path)
+    assert info.duration_s == pytest.approx(9, abs=0.15)
+    assert (info.audio.sample_rate, info.audio.channels) == (48000, 1)
+    times = [3 * n + 0.5 + n / 10 for n in range(3)]
+    assert onsets(path) == pytest.approx([time for n, time in enumerate(times) if n != silent], abs=0.12)
+    numbers = [frame_number(image) for _, image in read_frames(path, [time + 0.02 for time in times], kind=info.kind)]
+    assert numbers == pytest.approx([13, 115, 218], abs=3)
+
+
+@pytest.mark.parametrize("rates", [(48000, 22050), (22050, 48000), (48000, 32000)])
+def test_audio_of_parts_of_other_rates_keeps_to_the_frames(tmp_path, rates):
+    """FFmpeg counts on between the timestamps of MPEG-TS by the rate of the first part."""
+    parts = []
+    for n, rate in enumerate(rates):
+        path = tmp_path / f"{n}.ts"
+        write_media(
+            path,
+            samples=bursts(4, rate, [0.5, 1.5, 2.5], 0.1),
+            sample_rate=rate,
+            frames=numbered_frames(100, 48, 32),
+            **H264,
+        )
+        parts.append(path)
+    path = joined(tmp_path / "joined.ts", *parts)
+    times = onsets(path)
+    assert times == pytest.approx([0.5, 1.5, 2.5, 4.5, 5.5, 6.5], abs=0.2)
+    assert times[4] - times[3] == pytest.approx(1, abs=0.02)
+    assert times[5] - times[4] == pytest.approx(1, abs=0.02)
+
+
 def test_audio_and_frames_of_every_part_keep_together(tmp_path):
     parts = [part(tmp_path / f"{n}.ts", 100 * n, 0.5, 1, b_frames=2, **H264) for n in range(6)]
     path = joined(tmp_path / "joined.ts", *parts)
@@ -114,6 +171,7 @@ def test_segments_that_go_on_are_one_part(tmp_path):
     path = joined(tmp_path / "joined.ts", one, two)
     assert (read_clock(path).parts, probe(path).kind) == (1, "")
     assert onsets(path) == pytest.approx([1, 5], abs=0.06)
+    assert extract_audio(path, tmp_path / "out.flac").warning is None
 
 
 @pytest.mark.parametrize("codec", ["libopus", "flac"])
@@ -140,6 +198,8 @@ def test_a_chain_whose_links_have_other_rates_is_whole_or_named(tmp_path):
     made = extract_audio(joined(tmp_path / "chain.ogg", *parts), tmp_path / "out.flac")
     assert made.n_samples == pytest.approx(6 * 48000, abs=100)
     assert "audio of 6.0 s by whose timestamps it has 4.0 s" in made.warning
+    made = extract_audio(joined(tmp_path / "chain.ogg", *reversed(parts)), tmp_path / "out.flac")
+    assert "by whose timestamps it has 12.0 s" in made.warning
     parts = [write_media(tmp_path / f"{n}.ogg", samples=tone(3, 48000, channels=n)) for n in (1, 2)]
     made = extract_audio(joined(tmp_path / "chain.ogg", *parts), tmp_path / "out.flac")
     assert made.n_samples == pytest.approx(3 * 48000, abs=100)
@@ -199,6 +259,49 @@ def test_a_file_lasts_from_its_first_packet_to_its_last(tmp_path, ending, option
     assert [
         frame_number(image) for _, image in read_frames(path, [2.02 - cut_s], kind=probe(path).kind)
     ] == pytest.approx([50], abs=1)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mov"])
+def test_what_an_edit_list_leaves_out_is_before_time_zero(tmp_path, ending):
+    """Cut without encoding anew: the packets from the keyframe before the cut on are there, and not shown."""
+    source = part(tmp_path / f"1{ending}", 0, 2.0, **H264)
+    path = moved(source, tmp_path / f"cut{ending}", -1.5, avoid_negative_ts="disabled")
+    info = probe(path)
+    assert (info.duration_s, info.kind) == (pytest.approx(1.5, abs=0.07), "")
+    assert onsets(path) == pytest.approx([0.5], abs=0.04)
+    assert [frame_number(image) for _, image in read_frames(path, [0.52], kind=info.kind)] == pytest.approx([50], abs=1)
+
+
+def test_matroska_that_begins_seconds_before_zero(tmp_path):
+    """Its clusters have negative times, of which FFmpeg makes none for frames and its own for audio."""
+    path = moved(part(tmp_path / "1.mkv", 0, 4.5, 6), tmp_path / "moved.mkv", -3.5, avoid_negative_ts="disabled")
+    info = probe(path)
+    assert info.duration_s == pytest.approx(6, abs=0.07)
+    assert onsets(path) == pytest.approx([4.5], abs=0.04)
+    numbers = [frame_number(image) for _, image in read_frames(path, [1.02, 4.52], kind=info.kind)]
+    assert numbers == pytest.approx([25, 113], abs=2)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_jump_of_hours_is_a_new_part_in_any_container(tmp_path, ending, b_frames):
+    """In mp4 a packet lasts until the next one, even if that comes hours later."""
+    samples = bursts(4, 48000, [0.5, 3.0])
+    path = write_media(
+        tmp_path / f"a{ending}",
+        samples=samples,
+        audio_gaps=[(2.0, 9000.0)],
+        frames=numbered_frames(100, 48, 32),
+        frame_times_s=[n / 25 + 9000 * (n >= 50) for n in range(100)],
+        b_frames=b_frames,
+        **H264,
+    )
+    info = probe(path)
+    assert (info.duration_s, info.kind) == (pytest.approx(4, abs=0.15), "joined")
+    assert onsets(path) == pytest.approx([0.5, 3.0], abs=0.1)
+    assert [frame_number(image) for _, image in read_frames(path, [0.5, 3.0], kind=info.kind)] == pytest.approx(
+        [12, 75], abs=2
+    )
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mov", ".mkv"])

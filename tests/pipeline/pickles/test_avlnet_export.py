@@ -119,6 +119,7 @@ def test_clips_without_a_feature_are_left_out_and_counted(imported, hearonce):
     [
         (("youcook3", "a.pkl", "--format", "youcook2"), "No corpus 'youcook3' in params.yaml: did you mean 'youcook2'"),
         (("youcook2", "params.yaml", "--format", "youcook2"), "params.yaml exists already"),
+        (("youcook2", "a.pkl", "--format", "youcok2"), "a.pkl was not written: no format 'youcok2', .*'youcook2'"),
         (("youcook2", "a.pkl", "--format", "youcook2", "--captions", "gpt"), "has no caption of source 'gpt'"),
         (("youcook2", "a.pkl", "--format", "youcook2", "--features", "resnet152"), "names 1 encoders, not three"),
         (("youcook2", "a.pkl", "--format", "youcook2", "--subset", "vall"), "No subset 'vall' .*did you mean 'val'"),

@@ -250,3 +250,19 @@ def test_missing_folders_are_one_sentence(project):
     Path("params.yaml").write_text(PARAMS)
     with pytest.raises(UserError, match="The annotations folder nowhere does not exist"):
         add("youcook2", annotations=Path("nowhere"))
+
+
+def test_the_folder_of_the_outputs_holds_no_inputs(project):
+    """The authors' README unpacks into `data/`; DVC refuses an input in which outputs lie."""
+    Path("params.yaml").write_text(PARAMS)
+    Path("data").mkdir()
+    Path("elsewhere").symlink_to(".")
+    for folder in ("data", "elsewhere", Path.cwd() / "data"):
+        with pytest.raises(UserError, match=r"is where this project puts what it makes \(data/\)"):
+            add("crosstask", annotations=Path(folder))
+    Path("data/crosstask").mkdir()
+    add("crosstask", annotations=Path("data/crosstask"))
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("annotations: data/crosstask", "annotations: data"))
+    with pytest.raises(UserError, match=r"corpus 'crosstask' names data, where this project puts what it makes"):
+        check()

@@ -45,7 +45,7 @@ def wrong(modality: str, which: int, change) -> str:
     (name,) = store.segments.names()
     changed = Rows(rows.format, rows.keys, values, None, rows.side)
     store.append_rows(changed, {"device": "a colleague's"})
-    store.segments.discard(name)
+    store.segments.discard([name])
     return rows.keys[which].tobytes().hex()
 
 

@@ -260,3 +260,23 @@ def test_a_pickle_of_another_corpus_under_the_right_name_is_refused(official, co
     (folder / "msrvtt_train.pkl").write_bytes((other / "youcook_val_audio.pkl").read_bytes())
     with pytest.raises(UserError, match=r"msrvtt_train\.pkl item 0 is of YouCook2 or a corpus like it"):
         command("msrvtt")
+
+
+def test_several_captions_of_a_clip_are_no_sign_of_another_corpus(official):
+    folder, _ = official("crosstask", lambda folder: folder.mkdir(parents=True, exist_ok=True) or {})
+    clips = [avlnet_files.clip(number, caption=[f"cut {number}", f"stir {number}"]) for number in range(2)]
+    (folder / "crosstask_clips_val.pkl").write_bytes(pickle.dumps(clips))
+    ingest("crosstask")
+    assert table("crosstask", "captions")["text"].to_list() == ["cut 0", "stir 0", "cut 1", "stir 1"]
+
+
+def test_a_caption_that_is_no_text_is_a_problem_and_one_that_is_not_there_is_none(official):
+    folder, _ = official("crosstask", lambda folder: folder.mkdir(parents=True, exist_ok=True) or {})
+    captions = [b"cut", float("nan"), None, 7, {"en": "cut"}]
+    clips = [avlnet_files.clip(number, caption=caption) for number, caption in enumerate(captions)]
+    (folder / "crosstask_clips_val.pkl").write_bytes(pickle.dumps(clips))
+    ingest("crosstask", keep_going=True)
+    assert table("crosstask", "clips")["clip_id"].to_list() == ["yc1", "yc2", "yc3"]
+    assert table("crosstask", "captions")["text"].to_list() == ["7"]
+    reasons = schemas.read_table(layout.problems("crosstask", "ingest"), schemas.PROBLEMS)["reason"].to_list()
+    assert sum("neither text nor a number as 'caption'" in one for one in reasons) == 2

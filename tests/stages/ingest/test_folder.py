@@ -39,6 +39,13 @@ def test_captions_from_text_files(folder):
     assert [one.captions for one in found.segments] == [(), ("a dog barks", "a dog"), ()]
 
 
+def test_a_text_is_cut_at_line_ends_alone(folder):
+    (folder / "a.TXT").write_text("one\u2028two\x0cthree\r\nfour\rfive\n", newline="")
+    found = read_folder(folder, captions_from="text")
+    assert found.segments[0].captions == ("one\u2028two\x0cthree", "four", "five")
+    assert found.remarks[0] == "2 media files without a text file"
+
+
 def test_texts_that_cannot_be_read_are_problems(folder):
     (folder / "a.txt").write_bytes("ein Hund läuft\n".encode("windows-1252"))
     (folder / "b dog.txt").write_text("fine\ncaf\ufffd\n")
@@ -86,6 +93,16 @@ def test_srt_comes_before_other_kinds(folder):
     assert read_folder(folder, captions_from="subtitles").segments[0].captions == ("ass",)
     (folder / "a.srt").write_text("00:00:01,000 --> 00:00:02,000\nsrt\n")
     assert read_folder(folder, captions_from="subtitles").segments[0].captions == ("srt",)
+
+
+def test_which_of_several_subtitles_is_taken_is_said(folder):
+    for name in ("c.de.srt", "c.en.srt", "c.2.srt"):
+        (folder / "sub" / name).write_text(f"00:00:01,000 --> 00:00:02,000\n{name}\n")
+    (folder / "sub" / "c.2.wav").touch()
+    found = read_folder(folder, captions_from="subtitles")
+    assert [one.captions for one in found.segments] == [(), (), ("c.2.srt",), ("c.de.srt",)]
+    assert found.remarks[0] == "2 media files without a subtitle file"
+    assert "1 media file with several subtitle files" in found.remarks[1] and "(c.de.srt)" in found.remarks[1]
 
 
 def test_a_listing_chooses_the_media(folder):

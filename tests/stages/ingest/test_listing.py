@@ -68,6 +68,7 @@ def test_absolute_paths_inside_the_folder_become_relative(tmp_path):
     [
         ("captions.csv", "fle,caption\na.mp4,x\n", "no column `file`.*'fle': did you mean 'file'"),
         ("captions.csv", "", "no column `file`"),
+        ("captions.csv", "a.wav,a dog\n", r"columns: 'a\.wav', 'a dog'; the first line names them, with commas"),
         ("captions.jsonl", "{bad\n", "line 1 is no JSON object"),
         ("captions.jsonl", "[1]\n", "line 1 is no JSON object"),
     ],
@@ -80,6 +81,9 @@ def test_an_unusable_file_is_named(tmp_path, name, text, message):
 def test_what_is_not_utf8_is_said(tmp_path):
     (tmp_path / "captions.csv").write_bytes("file,caption\na.mp4,gr\xfcn\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"no UTF-8 \(byte 0xFC in line 2\): save it in UTF-8"):
+        read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
+    (tmp_path / "captions.csv").write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    with pytest.raises(UserError, match="an Excel workbook, no text: save it as text"):
         read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
     with pytest.raises(UserError, match="cannot be read: No such file"):
         read_listing(tmp_path / "none.csv", MediaFolder(tmp_path))
@@ -108,8 +112,33 @@ TABLES = {  # (table, segments as (file, captions), what is said of the row that
     ),
     "an open quote above ids that are not there": (
         'youtube_id,caption\nb,wind\ngone1,"a dog\ngone2,rain\ngone3,storm"\n',
-        [("b.wav", ("wind",)), ("gone2", ("rain",)), ("gone3", ('storm"',))],
-        "row 3: a quotation mark is not closed",
+        [("b.wav", ("wind",)), ("gone2", ("rain",))],
+        r"row 3: a quotation mark opens in row 3 .* in row 5.*\| row 5: a quotation mark opens in row 3",
+    ),
+    "an open quote before names": (
+        'caption,file\n"a dog, loud,a.wav\nwind,b.wav\nrain",sub/d.wav\n',
+        [("b.wav", ("wind",))],
+        r"row 2: a quotation mark opens in row 2 .* in row 4.*\| row 4: a quotation mark opens in row 2",
+    ),
+    "lines in quotes before names": (
+        'caption,file\n"one\n""two"", and\nthree",a.wav\n"wind, rain",b.wav\n',
+        [("a.wav", ('one\n"two", and\nthree',)), ("b.wav", ("wind, rain",))],
+        "",
+    ),
+    "a line in quotes that names a medium": (
+        'file,caption\na.wav,"compare\nb.wav, it said"\nb.wav,wind\n',
+        [("b.wav", ("wind",))],
+        r"row 2: a quotation mark .* closes in row 3.*\| row 3: ",
+    ),
+    "lines in quotes below ids": (
+        'id,caption\na,"a dog\nbarks"\ngone,"cats, dogs\nmice, rats"\nb,wind\n',
+        [("a.wav", ("a dog\nbarks",)), ("b.wav", ("wind",))],
+        r"row 4: .* closes in row 5.*\| row 5: ",
+    ),
+    "a name that is too long": (
+        f"id,caption\n{'x' * 5000},gone\nb,wind\n",
+        [("x" * 5000, ("gone",)), ("b.wav", ("wind",))],
+        "",
     ),
     "text after a quote": (
         'file,caption\na.wav,"a dog" barks\nb.wav,wind\n',
@@ -133,6 +162,13 @@ TABLES = {  # (table, segments as (file, captions), what is said of the row that
     ),
     "no times": ("file,caption,start\na.wav,x\nb.wav,y,1\n", [("a.wav", ("x",)), ("b.wav", ("y",))], ""),
     "a zero byte": ("file,caption\na.wav,a d\0g\nb.wav,wind\n", [("b.wav", ("wind",))], "row 2: .*zero byte"),
+    "a control character": ("file,caption\na.wav,\x1b$BEl\nb.wav,wind\n", [("b.wav", ("wind",))], r"row 2: .*U\+001B"),
+    "two tables in one file": (
+        "file,caption\na.wav,x\n\ufeffb.wav,y\n",
+        [("a.wav", ("x",)), ("b.wav", ("y",))],
+        "",
+    ),
+    "another spelling of a name": ("file,caption\nu\u0308.wav,x\n\xfc,y\n", [("ü.wav", ("x", "y"))], ""),
     "a lost character": ("file,caption\na.wav,caf\ufffd\nb.wav,wind\n", [("b.wav", ("wind",))], r"row 2: .*U\+FFFD"),
     "two names": ("id,caption\ntwice,x\nb,wind\n", [("b.wav", ("wind",))], r"'twice' may be any of .*twice\.mp4"),
     "a path of Windows": (
@@ -166,7 +202,7 @@ TABLES = {  # (table, segments as (file, captions), what is said of the row that
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_of_people_and_programs(tmp_path, name):
     text, segments, reason = TABLES[name]
-    for file in ("a.wav", "b.wav", "sub/d.wav", "twice.wav", "twice.mp4"):
+    for file in ("a.wav", "b.wav", "sub/d.wav", "twice.wav", "twice.mp4", "ü.wav"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
     for bom in (b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2):
@@ -246,17 +282,22 @@ def test_times_that_are_none_cost_their_row(tmp_path):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufffd"), max_size=30), max_size=6
+        st.text(
+            st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffd", include_characters="\n\t"),
+            max_size=30,
+        ),
+        max_size=6,
     ),
     st.sampled_from(",;\t|"),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     st.sampled_from(["\n", "\r\n"]),
+    st.permutations(["file", "caption", "start"]),
 )
-def test_what_a_csv_writer_writes_is_read(tmp_path, captions, delimiter, quoting, line_end):
+def test_what_a_csv_writer_writes_is_read(tmp_path, captions, delimiter, quoting, line_end, header):
     with (tmp_path / "captions.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
-        writer.writerow(["file", "caption", "start"])
-        writer.writerows([f"{number}.wav", caption, "1.5"] for number, caption in enumerate(captions))
+        writer = csv.DictWriter(file, header, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
+        writer.writeheader()
+        writer.writerows({"file": f"{n}.wav", "caption": caption, "start": "1.5"} for n, caption in enumerate(captions))
     found = read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
     expected = [(caption.strip(),) if caption.strip() else () for caption in captions]
     assert [one.captions for one in found.segments] == expected

@@ -96,6 +96,22 @@ FILES = {  # (name, text, cues)
         "00:03.000 --> 00:04.000\n<c.red>b</c>\n\nNOTE the end\n",
         "ab",
     ),
+    "a text like a comment": (
+        "a.vtt",
+        "WEBVTT\n\n00:01.000 --> 00:02.000\nNOTE that\nit rains\n\n00:03.000 --> 00:04.000\nSTYLE\n",
+        [(1, 2, "NOTE that it rains"), (3, 4, "STYLE")],
+    ),
+    "a text like a number": (
+        "a.vtt",
+        "WEBVTT\n\n1\n00:01.000 --> 00:02.000\na\n2\n\n00:03.000 --> 00:04.000\nb\n",
+        [(1, 2, "a 2"), (3, 4, "b")],
+    ),
+    "segments joined": (
+        "a.vtt",
+        "WEBVTT\n\n00:01.000 --> 00:02.000\na\nWEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n\n"
+        "00:03.000 --> 00:04.000\nb\n\nWEBVTT - the end\n",
+        "ab",
+    ),
     "SBV": ("a.sbv", "0:00:01.000,0:00:02.000\na\n\n0:00:03.000,0:00:04.000\nb\n", "ab"),
     "ASS": (
         "a.ass",
