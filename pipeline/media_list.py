@@ -14,6 +14,7 @@ import polars as pl
 
 from cache.durable import new_file
 from cache.errors import UserError
+from pipeline.config.records import shown_value
 from pipeline.remote.address import RemoteFile, is_url, location
 from pipeline.suggest import did_you_mean
 from pipeline.text.decoding import fault_of_text, read_text
@@ -38,7 +39,7 @@ def read_media_list(path: Path) -> pl.DataFrame:
     for number, url in enumerate(urls):
         if not url or not is_url(url):
             raise UserError(
-                f"{_row(path, rows[number])} names {repr(url) if url else 'nothing'}, which is no URL such as s3://bucket/key."
+                f"{_row(path, rows[number])} names {shown_value(url) if url else 'nothing'}, which is no URL such as s3://bucket/key."
             )
     if not urls:
         raise UserError(f"{path} lists no media.")
@@ -51,10 +52,14 @@ def read_media_list(path: Path) -> pl.DataFrame:
     seen: dict[str, int] = {}
     for number, name in enumerate(given):
         if name.startswith("/") or ".." in name.split("/"):
-            raise UserError(f"{_row(path, rows[number])}: the path {name!r} must be relative and without `..`.")
+            raise UserError(
+                f"{_row(path, rows[number])}: the path {shown_value(name)} must be relative and without `..`."
+            )
         if seen.setdefault(name, number) != number:
             other = _row(path, rows[seen[name]])
-            raise UserError(f"{_row(path, rows[number])} has the path {name!r} like {other}: give each its own `path`.")
+            raise UserError(
+                f"{_row(path, rows[number])} has the path {shown_value(name)} like {other}: give each its own `path`."
+            )
     return frame
 
 
@@ -102,14 +107,16 @@ def _read_table(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
             frame, rows = _read_delimited(path)
         names = [name for name in frame.columns if name in SCHEMA]
         if "url" not in names:
-            guess = "; ".join(f"{name!r}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
+            guess = "; ".join(f"{shown_value(name)}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
             raise UserError(f"{path} has no column `url`, as a media list has. {guess}".rstrip())
         if "size" in names:
             told = frame["size"].cast(pl.Int64, strict=False)
             wrong = (told.is_null() & frame["size"].is_not_null()).arg_true()
             if len(wrong):
                 size = frame["size"][wrong[0]]
-                raise UserError(f"{_row(path, rows[wrong[0]])}: the size {size!r} is no whole number of bytes.")
+                raise UserError(
+                    f"{_row(path, rows[wrong[0]])}: the size {shown_value(size)} is no whole number of bytes."
+                )
         return frame.select(**_columns(names)), rows
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).split("\n")[0]

@@ -1,53 +1,46 @@
-"""Flips bits in every kind of file that the cache keeps, and kills everything that writes: tables of what became of it.
+"""`python -m benchmarks.faults [--rounds N] [--seed S] [--only PART ...]`: all fault campaigns, as one table by kind.
 
-The long form of `tests/faults`. With `--repro`, a whole `dvc repro` is killed as well (see `repro`).
+The long form of what tests/faults runs for a few seconds: bits flipped in every kind of file of the store, what lies
+beside rows, writers killed at random moments, stores whose claims are false, and damaged inputs of every kind. Each
+line says how many, and what became of them; `wrong` must be 0, else the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-from benchmarks.cache.measure import show
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from benchmarks.faults.campaigns import PARTS, run
 
 
 def main() -> None:
-    """Prints the tables; exit code 1 if a row was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flips", type=int, default=20, help="bits per small file")
-    parser.add_argument("--kills", type=int, default=40, help="of each command")
-    parser.add_argument("--repro", type=int, default=0, help="kills of a whole dvc repro")
-    parser.add_argument("--seed", type=int, default=1)
+    """Runs the campaigns and prints a table in Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="times the numbers of the tests")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args()
-    from faults import flips, kills
-
-    wrong = 0
-    with tempfile.TemporaryDirectory(prefix="hearonce-faults-") as folder:
-        for name, work, n, columns in (
-            ("flipped bits", flips.campaign, options.flips, flips.OUTCOMES),
-            ("kills", kills.campaign, options.kills, ("kills", "ended before the kill", "completed by the next run")),
-        ):
-            if n:
-                Path(folder, name).mkdir()
-                tally = work(Path(folder, name), n, options.seed)
-                _show(name, tally, columns)
-                wrong += sum(number for (_, outcome), number in tally.items() if outcome == "wrong")
-        if options.repro:
-            from benchmarks.faults import repro
-
-            _show("dvc repro", repro.campaign(Path(folder), options.repro, options.seed), ("kills", "same outputs"))
-    sys.exit(wrong > 0)
-
-
-def _show(title: str, tally: Counter[tuple[str, str]], columns: Sequence[str]) -> None:
-    kinds = list(dict.fromkeys(kind for kind, _ in tally))
-    show(title, ["kind", *columns], [[kind, *(str(tally[kind, one]) for one in columns)] for kind in kinds])
+    failed = False
+    print("| campaign | kind | number | what became of them | wrong |\n|---|---|---|---|---|")
+    for part in options.only:
+        started = time.monotonic()
+        with ProcessPoolExecutor(
+            1, get_context("spawn")
+        ) as fresh:  # threads of one part would deadlock the next's forks
+            tally = fresh.submit(run, part, options.rounds, options.seed).result()
+        for kind in dict.fromkeys(kind for kind, _ in tally):
+            counted = {outcome: number for (one, outcome), number in tally.items() if one == kind and number}
+            wrong = counted.pop("wrong", 0)
+            number = counted.pop("flipped", 0) or counted.pop("inputs", 0) or counted.get("kills", 0)
+            became = ", ".join(f"{number} {outcome}" for outcome, number in counted.items() if outcome != "kills")
+            print(f"| {part} | {kind} | {number} | {became} | {wrong} |", flush=True)
+            failed = failed or bool(wrong)
+        print(f"{part}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    print(f"\nrounds {options.rounds}, seed {options.seed}")
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

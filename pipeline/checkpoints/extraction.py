@@ -289,6 +289,8 @@ def _zip(archive: Path, output: _Output) -> None:
         if (len(packed.infolist()) - _counted(archive)) % (1 << 16):  # of which some writers count no further
             raise zipfile.BadZipFile("its directory has not as many members as it says")
         for member in packed.infolist():
+            if not member.filename:
+                raise zipfile.BadZipFile("a member of it has no name")
             path = output.member(member.filename)
             kind = stat.S_IFMT(member.external_attr >> 16) if member.create_system == 3 else 0
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -67,11 +67,12 @@ def _sentence(error: ValidationError, model: type[BaseModel], path: Path) -> str
         elif item["type"] in ("dict_type", "model_type") and item["input"] is None:
             parts.append(f"{place} is empty: write `{item['loc'][-1]}: {{}}`, or what belongs below it.")
         else:
-            parts.append(f"{place}: {item['msg']} (found {_shown(item['input'])}).")
+            parts.append(f"{place}: {item['msg']} (found {shown_value(item['input'])}).")
     return f"{path}: {' '.join(parts)}"
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A value for a message: as Python writes it, and not in full where it is long."""
     try:
         text = repr(value)
     except ValueError:  # a number of more than 4,300 digits

@@ -1,6 +1,6 @@
 """Bit flips in what the store keeps beside rows: extracted audio, its records, remembered digests, answers.
 
-`test_flipped_bits_in_audio.py` runs a short campaign and `benchmarks/faults/audio.py` a long one. Each trial flips one
+`test_flipped_bits_in_audio.py` runs a short campaign and `python -m benchmarks.faults` a long one. Each trial flips one
 bit and asks for values as a run does. What comes of it is one of
 
 - `healed`: the right value, and the file is as it was, or has no damage left;

@@ -223,6 +223,8 @@ def test_a_place_before_the_start_and_no_bytes_at_all_are_damage(tmp_path):
     data = bytearray(zipped(("a", DATA, 0)))
     struct.pack_into("<I", data, data.rindex(b"PK\5\6") + 16, 0x7FFFFFF0)
     refused(tmp_path, "a.zip", bytes(data), "is damaged")
+    (tmp_path / "checkpoints/a.zip").unlink()
+    refused(tmp_path, "b.zip", zipped(("a", DATA, 0), ("", DATA, 0)), "has no name")
     for name in ("a.pth.gz", "a.pth.bz2", "a.pth.xz"):
         (tmp_path / name).touch()
         with pytest.raises(UserError, match="is damaged"):
