@@ -182,7 +182,7 @@ def _blocks(row_format: RowFormat, n: int, rows: object) -> Iterator[Rows]:
     for first in range(0, n, 1 << 14):
         last = min(n, first + (1 << 14))
         keys = np.zeros((last - first, 16), np.uint8)
-        keys[:, :8] = np.arange(first, last).astype("<u8").view(np.uint8).reshape(-1, 8)
+        keys[:, :8] = np.arange(first + 1, last + 1).astype("<u8").view(np.uint8).reshape(-1, 8)
         yield Rows.of(row_format, keys, rows(first, last))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from media_samples import bursts, frame_number, numbered_frames, write_media
 
+from cache.digests import DigestMemory
 from cache.keys import clip_key, joined_clip_key, unpack
 from cache.location import Store
 from pipeline.audio_store import AudioStore
@@ -53,8 +54,8 @@ def test_columns_and_objects_give_the_same_keys():
     assert unpack(clips.keys("r", {JOINED: "joined-1"})) == [one.key("r", {JOINED: "joined-1"}) for one in CLIPS]
 
 
-@pytest.mark.parametrize("kinds", [{JOINED: "joined"}, None])
-def test_readers_of_a_joined_file_reach_all_of_it(tmp_path, kinds):
+@pytest.mark.parametrize("known", [True, False])
+def test_readers_of_a_joined_file_reach_all_of_it(tmp_path, known):
     parts = []
     for n in range(2):
         frames = numbered_frames(75, 48, 32, first=100 * n)
@@ -62,7 +63,9 @@ def test_readers_of_a_joined_file_reach_all_of_it(tmp_path, kinds):
         parts.append(write_media(tmp_path / f"{n}.ts", samples=bursts(3, 48000, [1.0 + n]), **options).read_bytes())
     path = tmp_path / "joined.ts"
     path.write_bytes(b"".join(parts))
-    wanted = [clip(JOINED, source=path, start_s=start, stop_s=start + 2) for start in (0.5, 3.5)]
+    digest = DigestMemory(None).digest(path)
+    kinds = {digest: "joined"} if known else None
+    wanted = [clip(digest, source=path, start_s=start, stop_s=start + 2) for start in (0.5, 3.5)]
     reader = pickle.loads(pickle.dumps(FrameReader(FrameInput(1), wanted, kinds)))
     frames = [frame_number(item[0]) for _, item in reader.read(list(reader.part(list(reader.rows)).rows))]
     assert frames == pytest.approx([37, 136], abs=3)

@@ -36,7 +36,7 @@ print(json.dumps({"grown": peak() - before}))
 
 def write(modality, ids, values):
     keys = np.zeros((len(ids), 16), np.uint8)
-    keys[:, :8] = np.arange(len(ids)).astype("<u8").view(np.uint8).reshape(-1, 8)
+    keys[:, :8] = np.arange(1, len(ids) + 1).astype("<u8").view(np.uint8).reshape(-1, 8)
     row_format = RowFormat(DIM, "float16")
     rows = [Rows.of(row_format, keys, values)]
     write_blocks(layout.embeddings("large", "net", modality), row_format, ids, len(ids), rows, {"modality": modality})
