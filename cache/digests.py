@@ -38,6 +38,9 @@ COARSE_NS = 2_000_000_000
 DAMAGED = ".damaged"
 """Is added to the name of a database that cannot be read."""
 
+_LOOKS = 5
+"""Where nothing but the ctime changes, as when a hard link to a file is made or removed, it is digested again."""
+
 _TABLE = (
     "remembered (kind TEXT, name, version TEXT, value TEXT, crc32c INTEGER, PRIMARY KEY (kind, name)) WITHOUT ROWID"
 )
@@ -114,12 +117,16 @@ class DigestMemory:
         known = self._recall(_FILE, absolute, _text(stamp))
         if known is not None:
             return Seen(known, stamp)
-        _settle(stamp)
-        value = (_folder_digest if os.path.isdir(absolute) else _file_digest)(absolute).hex()
-        if stamp_of(absolute) != stamp:
-            raise OSError(errno.EBUSY, "changed while it was being read: run again when it is whole", absolute)
-        self._remember(_FILE, absolute, _text(stamp), value)
-        return Seen(value, stamp)
+        for _ in range(_LOOKS):
+            _settle(stamp)
+            value = (_folder_digest if os.path.isdir(absolute) else _file_digest)(absolute).hex()
+            before, stamp = stamp, stamp_of(absolute)
+            if stamp == before:
+                self._remember(_FILE, absolute, _text(stamp), value)
+                return Seen(value, stamp)
+            if stamp._replace(ctime_ns=before.ctime_ns) != before:
+                break
+        raise OSError(errno.EBUSY, "changed while it was being read: run again when it is whole", absolute)
 
     def recall(self, identity: str, size: int | None, version: str) -> str | None:
         """The digest of a remote object, None if it has not been fetched in this size and version.

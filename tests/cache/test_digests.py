@@ -244,3 +244,21 @@ def test_files_that_are_gone_are_forgotten_unless_their_folder_is_too(tmp_path):
 def rows(path):
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT kind, name FROM remembered").fetchall()
+
+
+def test_a_hard_link_that_comes_meanwhile_is_no_change(tmp_path, monkeypatch):
+    """It changes the ctime, as links into DVC's cache and into environments do."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    links = iter(range(2))
+    plain = digests._file_digest
+
+    def linking(of):
+        value = plain(of)
+        if (number := next(links, None)) is not None:
+            os.link(path, tmp_path / f"link{number}")
+        return value
+
+    monkeypatch.setattr(digests, "_file_digest", linking)
+    assert DigestMemory(None).digest(path) == plain(str(path)).hex()
+    assert (tmp_path / "link1").exists()
