@@ -171,14 +171,8 @@ def _guarded(allowed: frozenset[str]) -> list[urllib.request.BaseHandler]:
             with _answered_in_time(self):
                 return super().getresponse()
 
-    class Secure(http.client.HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            check_address(self.sock.getpeername()[0], allowed)
-
-        def getresponse(self) -> http.client.HTTPResponse:
-            with _answered_in_time(self):
-                return super().getresponse()
+    class Secure(Plain, http.client.HTTPSConnection):
+        pass
 
     class PlainHandler(urllib.request.HTTPHandler):
         def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
