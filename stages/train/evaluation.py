@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.avlnet.network import AvlNet
+from pipeline.networks.avlnet import AvlNet
 from stages.avlnet.retrieval import SIDES, both_directions
 from stages.train.batches import BatchReader
 from stages.train.config import TrainingConfig

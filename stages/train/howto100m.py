@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.networks.avlnet_shape import PICTURE_DIM, WORD_DIM
 from pipeline.word_vectors import open_vectors
 from stages.avlnet.caption_file import open_captions
 from stages.avlnet.howto100m import HowTo100M, Stretches, read_paths, video_of
 from stages.avlnet.items import Floats, Sound, text_item
-from stages.avlnet.shape import PICTURE_DIM, WORD_DIM
 from stages.train.config import TrainingConfig, VideoFiles
 from stages.train.features import Item
 

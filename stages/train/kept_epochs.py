@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cache.durable import new_file
-from stages.avlnet.network import AvlNet
-from stages.avlnet.weights import save_weights
+from pipeline.networks.avlnet import AvlNet, save_weights
 from stages.train.config import Keep
 from stages.train.progress import Evaluation, Progress
 

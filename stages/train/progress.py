@@ -11,8 +11,8 @@ import torch
 
 from cache.durable import new_file
 from cache.errors import UserError
-from stages.avlnet.network import AvlNet
-from stages.avlnet.shape import Mode
+from pipeline.networks.avlnet import AvlNet
+from pipeline.networks.avlnet_shape import Mode
 from stages.train.step import Stepper
 
 Evaluation = dict[str, dict[str, float]]

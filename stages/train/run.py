@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from cache.errors import UserError
+from pipeline.networks.avlnet import AvlNet
 from pipeline.operations.interruption import asked, held_back
 from pipeline.progress import progress as shown
 from pipeline.summary import Summary
-from stages.avlnet.network import AvlNet
 from stages.train.batches import BatchReader, draws, order, share
 from stages.train.config import TrainingConfig
 from stages.train.evaluation import evaluate

@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from stages.avlnet.batch_norm import statistics_kept
-from stages.avlnet.loss import avlnet_loss
-from stages.avlnet.network import AvlNet
+from pipeline.networks.avlnet import AvlNet, statistics_kept
 from stages.train.batches import Batch
 from stages.train.config import TrainingConfig
+from stages.train.loss import avlnet_loss
 from stages.train.processes import Processes
 
 TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -9,8 +9,8 @@ from filled import bert_words, wavcaps
 from parity.fill import sine_mix
 
 from pipeline.checkpoints.weights import CheckpointError
-from stages.embed.models.ase_layout import layout
-from stages.embed.models.wavcaps import ClipTower, read_checkpoint
+from pipeline.networks.wavcaps import layout, read_checkpoint
+from stages.embed.encoders.wavcaps import ClipTower
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "ase.npz")
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def test_a_row_does_not_depend_on_its_batch(tower, monkeypatch):
     batch = [SOUNDS["10s"], SOUNDS["1.37s"], np.zeros(1, np.float32)]
     alone = np.concatenate([tower.encode([one]) for one in batch])
     np.testing.assert_array_equal(tower.encode(batch[::-1]), alone[::-1])
-    monkeypatch.setattr("stages.embed.models.wavcaps.torch.get_num_threads", lambda: 6)  # three at once
+    monkeypatch.setattr("pipeline.networks.wavcaps.torch.get_num_threads", lambda: 6)  # three at once
     np.testing.assert_allclose(tower.encode(batch), alone, rtol=0, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-6)
 
@@ -116,6 +116,6 @@ def test_constants_of_the_file_are_checked(encoder, weights, tmp_path, monkeypat
     }
     for message, change in changes.items():
         changed = {key: value for key, value in {**weights, **change}.items() if value is not None}
-        monkeypatch.setattr("stages.embed.models.wavcaps.read_state_dict", lambda *_, **__: changed)  # noqa: B023
+        monkeypatch.setattr("pipeline.networks.wavcaps.read_state_dict", lambda *_, **__: changed)  # noqa: B023
         with pytest.raises(CheckpointError, match=message):
             read_checkpoint(encoder.config.checkpoint)

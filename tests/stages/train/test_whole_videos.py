@@ -11,9 +11,9 @@ from filled.word2vec import write_vectors
 
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.networks.avlnet import load_avlnet
 from stages.avlnet.howto100m import HowTo100M
 from stages.avlnet.speech_captions import SpeechCaptions
-from stages.avlnet.weights import load_avlnet
 from stages.train.batches import draws
 from stages.train.command import identity
 from stages.train.config import load_training
