@@ -25,7 +25,7 @@ from pipeline.device import describe, pick_device
 from pipeline.networks.resnet import LENGTH, SIDE, Features2d, ResNeXt3D
 from stages.embed.encoder import Tower
 from stages.embed.encoders.avlnet_spectrogram import SpectrogramTower
-from stages.embed.towers import FrameFeatureTower
+from stages.embed.tower_parts import FrameFeatureTower
 
 BATCH = 16
 

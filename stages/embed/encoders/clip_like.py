@@ -20,7 +20,7 @@ from cache.errors import UserError
 from pipeline.checkpoints import hub as hub_files
 from pipeline.checkpoints.hint import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
-from stages.embed.towers import padded
+from stages.embed.tower_parts import padded
 
 if TYPE_CHECKING:
     import torch

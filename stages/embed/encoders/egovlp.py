@@ -17,7 +17,7 @@ from pydantic import Field
 from pipeline.checkpoints.hint import existing
 from pipeline.checkpoints.text_models import load_bert_tokenizer, vocabulary_file
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Sampling, Tower
-from stages.embed.towers import padded
+from stages.embed.tower_parts import padded
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from pydantic import Field
 from cache.row_format import RowFormat
 from pipeline.checkpoints.hint import existing
 from stages.embed.encoder import ClipEncoder, EncoderConfig, FrameRate, Modality, Tower
-from stages.embed.towers import FrameFeatureTower
+from stages.embed.tower_parts import FrameFeatureTower
 
 if TYPE_CHECKING:
     import torch
