@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
-from pipeline.checkpoints.hint import catalogued, fetched_folder
-from pipeline.checkpoints.places import root
+from pipeline.checkpoints.catalogue import root
+from pipeline.checkpoints.official import catalogued, fetched_folder
 
 TRANSFORMERS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),

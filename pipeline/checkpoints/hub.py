@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoints.catalogue import HUB
-from pipeline.checkpoints.meter import Meter
-from pipeline.checkpoints.places import PlaceError, root
+from pipeline.checkpoints.catalogue import HUB, PlaceError, root
+from pipeline.monitor.progress import Meter
 
 
 def fetch(repository: str, name: str, revision: str, scratch: Path, label: str) -> Path:

@@ -9,7 +9,7 @@ import torch
 from filled.word2vec import write_vectors
 from parity.fill import fill_state_dict
 
-from pipeline.word_vectors import open_vectors, words_of
+from pipeline.formats.word_vectors import open_vectors, words_of
 from stages.avlnet import items
 from stages.avlnet.loss import avlnet_loss, masked_margin_softmax
 from stages.avlnet.network import AvlNet

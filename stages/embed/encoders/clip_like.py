@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cache.errors import UserError
 from pipeline import hub_files
-from pipeline.checkpoints.hint import fetch_or
+from pipeline.checkpoints.official import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pipeline.checkpoints.hint import existing
+from pipeline.checkpoints.official import existing
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Sampling, Tower
 from stages.embed.models.bert_files import vocabulary_file
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.checkpoints.hint import existing
+from pipeline.checkpoints.official import existing
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
 from stages.embed.models import clap_files
 

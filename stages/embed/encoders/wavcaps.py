@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.checkpoints.hint import existing
+from pipeline.checkpoints.official import existing
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Tower
 from stages.embed.models.bert_files import vocabulary_file
 

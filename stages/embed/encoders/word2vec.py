@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from cache.row_format import RowFormat
-from pipeline.checkpoints.hint import existing
+from cache.rows import RowFormat
+from pipeline.checkpoints.official import existing
 from stages.embed.encoder import CaptionEncoder, EncoderConfig, Modality, Tower
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Word2Vec(CaptionEncoder[Config]):
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The file, mapped; vectors are looked up on the CPU."""
-        from pipeline.word_vectors import open_vectors
+        from pipeline.formats.word_vectors import open_vectors
         from stages.embed.models.word2vec import WordTower
 
         return WordTower(open_vectors(self.config.checkpoint, self.dim))

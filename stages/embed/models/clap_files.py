@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache.errors import UserError
-from pipeline.checkpoints.hint import fetch_or
+from pipeline.checkpoints.official import fetch_or
 from pipeline.hub_files import TRANSFORMERS, local_folder, weight_files
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.word_vectors import WordVectors, words_of
+from pipeline.formats.word_vectors import WordVectors, words_of
 
 
 class WordTower:
