@@ -3,24 +3,176 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from cache.copies import Copies
+from cache import keys as row_keys
 from cache.errors import Damage, DamageError, Unreadable
-from cache.key_index import KeyIndex
+from cache.formats.group import BLOCK_BYTES
+from cache.formats.zarr_group import ZarrGroup
+from cache.keys import KeyIndex
 from cache.rows import Rows
-from cache.segments import Segments
-from cache.store_description import StoreDescription
-from cache.zarr_group import ZarrGroup
+from cache.segments import Segments, StoreDescription
 
-if TYPE_CHECKING:
-    from cache.lookup import Lookup
+
+class Lookup:
+    """Keys and their rows; looked up when first needed, and again when the store's segments have changed.
+
+    Args:
+        catalog: of the store.
+        keys: whose rows, in the order in which they are wanted.
+
+    Attributes:
+        keys: packed, uint8 (n, 16).
+    """
+
+    def __init__(self, catalog: Catalog, keys: row_keys.Keys) -> None:
+        self.keys = row_keys.pack(keys)
+        self._catalog = catalog
+        self._index: KeyIndex | None = None
+        self._rows = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Position of each key among all rows of the store, -1 where there is none: int64 (n,)."""
+        index = self._catalog.index
+        if index is not self._index:
+            self._rows, self._index = index.find(self.keys), index
+        return self._rows
+
+    def missing(self) -> np.ndarray:
+        """Which of the keys have no row yet, of equal ones the first: ascending positions, int64 (m,)."""
+        absent = np.flatnonzero(self.rows < 0)
+        return absent[KeyIndex([self.keys[absent]]).first_rows()]
+
+
+TOLERANCE = {"float32": 1e-2, "float16": 1e-2, "bfloat16": 3e-2}
+"""Copies agree when they differ, frame by frame, by at most this share of their length (L2): ten times what the same
+encoder gives on another device, and a hundredth of what tells other media apart."""
+
+_UNKNOWN, _CONTRADICTION = -1, -2
+
+
+class Copies:
+    """The keys of an index that have more than one row.
+
+    Args:
+        index: of all rows.
+        read: reads rows by their positions in it.
+        row_bytes: about how many a row has.
+
+    Attributes:
+        first: position of the first row of each such key, ascending, int64 (n,).
+    """
+
+    def __init__(self, index: KeyIndex, read: Callable[[np.ndarray], Rows], row_bytes: int) -> None:
+        self._read = read
+        self._step = max(1, BLOCK_BYTES // (2 * row_bytes))
+        self._members, self._starts = index.copies()
+        self.first = self._members[self._starts[:-1]]
+        self._chosen = np.full(len(self.first), _UNKNOWN, np.int64)
+
+    def chosen(self, position: np.ndarray) -> np.ndarray:
+        """Which row is read for the first row of a key: int64 (n,); -2 where the copies contradict each other.
+
+        Args:
+            position: of first rows, those of keys with a single row among them.
+        """
+        if not len(self.first):
+            return position
+        at = np.minimum(np.searchsorted(self.first, position), len(self.first) - 1)
+        several = self.first[at] == position
+        if not several.any():
+            return position
+        self._settle(np.unique(at[several]))
+        return np.where(several, self._chosen[at], position)
+
+    def contradictions(self) -> list[np.ndarray]:
+        """The positions of all copies of each key whose copies contradict each other."""
+        self._settle(np.arange(len(self.first)))
+        return [self._of(key) for key in np.flatnonzero(self._chosen == _CONTRADICTION)]
+
+    def needed(self, n: int) -> np.ndarray:
+        """Which of all n rows are single, chosen, or part of a contradiction: bool (n,)."""
+        self._settle(np.arange(len(self.first)))
+        needed = np.ones(n, bool)
+        settled = np.repeat(self._chosen, np.diff(self._starts))
+        needed[self._members] = (settled == self._members) | (settled == _CONTRADICTION)
+        return needed
+
+    def chosen_for_all(self, n: int) -> np.ndarray:
+        """The row that is read for each of all n rows, itself where that is not settled: int64 (n,)."""
+        self._settle(np.arange(len(self.first)))
+        chosen = np.arange(n)
+        settled = np.repeat(self._chosen, np.diff(self._starts))
+        chosen[self._members] = np.where(settled >= 0, settled, self._members)
+        return chosen
+
+    def _of(self, key: int) -> np.ndarray:
+        return self._members[self._starts[key] : self._starts[key + 1]]
+
+    def _settle(self, keys: np.ndarray) -> None:
+        keys = keys[self._chosen[keys] == _UNKNOWN]
+        for start in range(0, len(keys), self._step):
+            some = keys[start : start + self._step]
+            members = [self._of(key) for key in some]
+            rows = self._read(np.concatenate(members))
+            at = 0
+            for key, positions in zip(some.tolist(), members, strict=True):
+                best = _best(rows, range(at, at + len(positions)))
+                self._chosen[key] = _CONTRADICTION if best is None else positions[best - at]
+                at += len(positions)
+
+
+def _best(rows: Rows, copies: range) -> int | None:
+    """The copy to read, None if they contradict each other."""
+    content = [_content(rows, i) for i in copies]
+    if len(set(content)) == 1:
+        return copies[0] if np.isfinite(rows.row(copies[0])).all() else None
+    hashes = [hashlib.blake2b(one, digest_size=16).digest() for one in content]
+    best = copies[hashes.index(min(hashes))]
+    return best if all(agree(rows, best, i) for i in copies) else None
+
+
+def _content(rows: Rows, i: int) -> bytes:
+    values = rows.values[i] if rows.offsets is None else rows.values[rows.offsets[i] : rows.offsets[i + 1]]
+    return values.tobytes() + b"".join(rows.side[name][i].tobytes() for name in rows.side)
+
+
+def agree(rows: Rows, a: int, b: int) -> bool:
+    """Whether two rows are the same up to rounding, and the numbers beside them."""
+    near = same(rows.row(a), rows.row(b), rows.format.dtype)
+    for column in rows.side.values():
+        x, y = float(column[a]), float(column[b])
+        allowed = TOLERANCE[rows.format.dtype] * max(abs(x), abs(y)) if column.dtype.kind == "f" else 0.0
+        near = near and abs(x - y) <= allowed
+    return near
+
+
+def same(first: np.ndarray, second: np.ndarray, dtype: str) -> bool:
+    """Whether two rows are the same up to rounding.
+
+    Args:
+        first: (dim,) or (frames, dim).
+        second: the same of another copy.
+        dtype: in which they are stored.
+    """
+    if first.shape != second.shape or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return False
+    first, second = (np.atleast_2d(one).astype(np.float64) for one in (first, second))
+    lengths = np.maximum(np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1))
+    lengths = np.maximum(lengths, lengths.mean() if len(lengths) else 0.0)  # a silent frame is all rounding
+    return bool((np.linalg.norm(first - second, axis=1) <= TOLERANCE[dtype] * lengths).all())
+
 
 T = TypeVar("T")
 
@@ -125,7 +277,7 @@ class Catalog:
         return self._copies
 
     def settled(self, position: np.ndarray) -> np.ndarray:
-        """Which row is read for the first row of each key (see `cache.copies`).
+        """Which row is read for the first row of each key (see `cache.catalog`).
 
         Raises:
             DamageError: the copies of a key contradict each other.

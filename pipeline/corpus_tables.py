@@ -31,7 +31,7 @@ def kinds_note(kinds: Mapping[str, str]) -> dict[str, str]:
 
 
 def media_kinds(corpus: str) -> dict[str, str]:
-    """The kinds (`pipeline.media.kinds`) of the media of a corpus that have one, by digest."""
+    """The kinds (`pipeline.media.length`) of the media of a corpus that have one, by digest."""
     return json.loads(schemas.read_note(layout.table(corpus, "media"), KINDS) or "{}")
 
 

@@ -14,20 +14,19 @@ from typing import Any
 import numpy as np
 
 from cache import keys as row_keys
+from cache.catalog import Lookup
 from cache.errors import UserError
-from cache.key_index import KeyIndex
-from cache.lookup import Lookup
-from cache.maintenance import compact
-from cache.row_store import RowStore
-from cache.row_writer import RowWriter
+from cache.keys import KeyIndex
+from cache.row_store import RowStore, RowWriter
+from cache.upkeep.compaction import compact
 from pipeline import layout
-from pipeline.operations.events import event
-from pipeline.operations.interruption import check, held_back
-from pipeline.operations.space import Reserve
-from pipeline.problems import Problems, problem_of
-from pipeline.progress import progress
+from pipeline.monitor.disk_space import Reserve
+from pipeline.monitor.events import event
+from pipeline.monitor.problems import Problems, problem_of
+from pipeline.monitor.progress import progress
+from pipeline.monitor.signals import check, held_back
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import RowMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row, WantedRows
 
 NOT_FINITE = "the encoder gave a value that is not finite"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.device import free_memory, is_out_of_memory, memory_in_use
-from pipeline.problems import ItemError, problem_of
+from pipeline.monitor.problems import ItemError, problem_of
 from pipeline.reading_ahead import nbytes
 from pipeline.tuning import BatchSearch
 

@@ -10,7 +10,7 @@ from cache.digests import DigestMemory
 from cache.errors import UserError
 from cache.keys import fingerprint
 from cache.location import Store
-from pipeline.checkpoints.hint import not_found
+from pipeline.checkpoints.official import not_found
 
 
 def fingerprint_of(

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cache.artifact import open_artifact
-from cache.exchange import import_rows
-from cache.key_index import KeyIndex
-from cache.keys import Keys, pack
-from cache.lookup import Lookup
+from cache.catalog import Lookup
+from cache.keys import KeyIndex, Keys, pack
 from cache.row_store import RowStore
-from pipeline.counted import counted
+from cache.upkeep.exchange import import_rows
+from pipeline.console.text import counted
 
 FIRST = {"zarr.json", "keys"}
 

@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.encoding import Encode
-from pipeline.problems import ItemError
+from pipeline.monitor.problems import ItemError
+from pipeline.monitor.summary import Stopwatch, Summary
 from pipeline.reading_ahead import Waiting, in_threads, nbytes
-from pipeline.stopwatch import Stopwatch
-from pipeline.summary import Summary
 from pipeline.tuning import Readers, processors
 from pipeline.wanted_rows import Row, WantedRows
 

@@ -13,8 +13,8 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.params import PARAMS
 from pipeline.config.records import Settings, load
+from pipeline.console.text import did_you_mean
 from pipeline.corpus_tables import read_extended
-from pipeline.suggest import did_you_mean
 
 FOLDER = Path("configs/subsets")
 ALL = "all"

@@ -11,8 +11,8 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # as in many containers: ea
 
 import typer
 
-from pipeline.cache_commands import recomputing
-from pipeline.command_line import lazy_group, run
+from pipeline.commands.cache import verify as recomputing
+from pipeline.console.app import lazy_group, run
 
 COMMANDS = {
     "init": "stages.ingest.init:init",
@@ -37,10 +37,10 @@ COMMANDS = {
     "compare": "stages.score.compare_command:compare",
     "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.problems:problems",
-    "logs": "pipeline.operations.logs_command:logs",
+    "logs": "pipeline.commands.logs:logs",
     "encode": "stages.embed.encode_files:encode",
-    "checkpoints": "pipeline.checkpoints.app:app",
-    "cache": "pipeline.cache_commands.app:app",
+    "checkpoints": "pipeline.commands.checkpoints:app",
+    "cache": "pipeline.commands.cache.app:app",
 }
 
 recomputing.STAGE = "stages.embed.recompute:recompute"

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from cache import tables
-from cache.artifact_writer import write_artifact
-from cache.row_format import RowFormat
+from cache.artifact import write_artifact
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline import layout
 
 CORPUS = "mine"

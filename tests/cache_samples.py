@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from cache.keys import caption_key
-from cache.row_format import DTYPES, RowFormat
 from cache.row_store import RowStore
+from cache.rows import DTYPES, RowFormat
 
 FINGERPRINT = "ab" * 16
 FORMATS = [

@@ -18,13 +18,13 @@ from waiting import wait_until
 
 from cache.errors import UserError
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline.embedding_run import embed_missing
-from pipeline.media.errors import MediaError
-from pipeline.problems import Problems
+from pipeline.media.containers import MediaError
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import RowMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row
 
 FORMAT = RowFormat(8)

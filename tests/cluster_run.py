@@ -10,7 +10,7 @@ from cluster_material import Loader, Reader, made, rows_of, store_in
 
 from pipeline.cluster.row_making import ClusterMaker
 from pipeline.cluster.running import Cluster
-from pipeline.command_line import run
+from pipeline.console.app import run
 
 
 def main(cluster: str, log: Path, media: int) -> None:

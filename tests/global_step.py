@@ -7,8 +7,8 @@ import torch
 
 from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
-from stages.train.batches import Batch, share
 from stages.train.config import TrainingConfig
+from stages.train.features import Batch, share
 from stages.train.processes import Processes
 from stages.train.step import Stepper
 

@@ -13,15 +13,15 @@ import numpy as np
 import soundfile
 
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
-from pipeline.command_line import run, subcommands
+from cache.rows import RowFormat
+from pipeline.console.app import run, subcommands
 from pipeline.embedding_run import embed_missing
 from pipeline.media.decoding import decoded
-from pipeline.operations.log import logged
-from pipeline.problems import Problems
+from pipeline.monitor.log import logged
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row, WantedRows
 
 N, QUICK, BATCH = 64, 24, 4

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from measure import arguments, embeddings, folder, keys, show, side_by_side
 
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 
 options = arguments(__doc__, batch=(int, 256, "rows that an encoder hands over at a time"))
 with folder(options) as root:

@@ -10,10 +10,9 @@ import zarr
 from measure import arguments, embeddings, folder, show, side_by_side
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
-from cache.array_reader import ShardedArray
-from cache.array_spec import ArraySpec
-from cache.array_writer import ArrayWriter
-from cache.places import LocalPlace
+from cache.formats.zarr_array import ArraySpec, ArrayWriter
+from cache.formats.zarr_reader import ShardedArray
+from cache.location import LocalPlace
 
 options = arguments(__doc__, picks=(int, 10_000, "rows to gather"))
 KIB, MIB = 1 << 10, 1 << 20

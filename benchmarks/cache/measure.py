@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.artifact import Artifact, open_artifact
-from cache.artifact_writer import write_blocks
-from cache.row_format import RowFormat
-from cache.row_group import rows_per_block
-from cache.rows import Rows
+from cache.artifact import Artifact, open_artifact, write_blocks
+from cache.formats.group import rows_per_block
+from cache.rows import RowFormat, Rows
 
 
 def arguments(about: str | None, **more: tuple[type, object, str]) -> argparse.Namespace:

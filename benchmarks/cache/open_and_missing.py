@@ -9,9 +9,9 @@ import sys
 
 from measure import arguments, embeddings, folder, keys, show
 
-from cache.maintenance import compact
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
+from cache.upkeep.compaction import compact
 
 CHILD = """
 import json, resource, sys, time, tracemalloc

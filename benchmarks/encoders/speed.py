@@ -16,12 +16,12 @@ import torch
 from benchmarks.encoders.gpu import Utilisation
 from cache.location import Store
 from cache.row_store import RowStore
-from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
 from pipeline.embedding_run import embed_missing
-from pipeline.problems import Problems
+from pipeline.media.audio_store import AudioStore
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.tuning import FIRST_BATCH
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip

@@ -22,14 +22,14 @@ import numpy as np
 
 from benchmarks.cache.measure import show
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline.cluster.row_making import ClusterMaker
 from pipeline.cluster.running import Cluster
 from pipeline.embedding_run import embed_missing
-from pipeline.problems import Problems
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row, WantedRows
 
 CLIPS_OF_A_MEDIUM = 64

@@ -7,9 +7,9 @@ from math import isnan
 
 from benchmarks.cache.measure import show
 from benchmarks.scale.growth import Growth
-from cache.array_spec import ARTIFACT_SHARD_BYTES
+from cache.formats.zarr_array import ARTIFACT_SHARD_BYTES
 from cache.keys import KEY_BYTES
-from cache.maintenance import COMPACT_BYTES
+from cache.upkeep.compaction import COMPACT_BYTES
 from stages.embed.registry import load_encoder
 
 CLIPS, VIDEOS, HOURS, CLIP_S = 136e6, 1.22e6, 134_472, 4.0  # https://arxiv.org/abs/1906.03327

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from stages.check import check
 from stages.embed import command
 from stages.embed.encoder import AudioInput, Encoder, EncoderConfig

@@ -15,10 +15,9 @@ from benchmarks.cache.measure import artifact
 from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
-from pipeline.audio_store import AudioStore, recipe
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile
-from pipeline.media.audio_record import AudioRecord
+from pipeline.media.audio_store import AudioRecord, AudioStore, recipe
 
 CLIPS_PER_MEDIUM = 100
 """HowTo100M has 111."""

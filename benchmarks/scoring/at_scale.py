@@ -25,9 +25,8 @@ import numpy as np
 import polars as pl
 
 from cache import tables
-from cache.artifact_writer import write_blocks
-from cache.row_format import RowFormat
-from cache.rows import Rows
+from cache.artifact import write_blocks
+from cache.rows import RowFormat, Rows
 from pipeline import layout
 
 NAME, ENCODER = "large", "made-up"

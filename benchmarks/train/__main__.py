@@ -132,9 +132,8 @@ def _share(pid: int) -> int:
 
 
 def _ours(options: argparse.Namespace) -> dict[str, Any]:
-    from stages.train.batches import BatchReader, draws, order
     from stages.train.config import load_training
-    from stages.train.features import CachedFeatures
+    from stages.train.features import BatchReader, CachedFeatures, draws, order
 
     peak = _Peak()
     config = load_training("bench")
@@ -156,8 +155,8 @@ def _ours(options: argparse.Namespace) -> dict[str, Any]:
 def _net(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from stages.train.batches import Batch
     from stages.train.config import load_training
+    from stages.train.features import Batch
 
     peak = _Peak()
     stepper, device = _stepper(options, load_training("bench"))

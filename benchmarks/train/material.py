@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from cache import tables
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline import layout
 
 CORPUS = "made-up"

@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from cache.errors import UserError
-from pipeline.checkpoints.extraction import Limits
+from pipeline.checkpoints.archives import Limits
 from pipeline.config.named import CONFIGS
 from pipeline.config.records import Settings, load
-from pipeline.suggest import did_you_mean
+from pipeline.console.text import did_you_mean
 
 CATALOGUE = CONFIGS / "checkpoints.yaml"
 HUB = "https://huggingface.co"
@@ -159,3 +159,44 @@ def find(name: str, catalogue: dict[str, Entry]) -> str:
     if name.casefold() not in names:
         raise UserError(f"No checkpoint {name!r} in {CATALOGUE}: {did_you_mean(name, catalogue)}")
     return names[name.casefold()]
+
+
+class PlaceError(Exception):
+    """A file cannot be had from a place now; the reason is part of a sentence.
+
+    Attributes:
+        absent: the place answers, but has no such file.
+    """
+
+    def __init__(self, reason: str, absent: bool = False) -> None:
+        super().__init__(" ".join(reason.split()).rstrip(". "))
+        self.absent = absent
+
+
+def root(error: BaseException) -> str:
+    """The innermost reason of an error, in one line."""
+    while (inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        error = inner
+    return str(getattr(error, "strerror", None) or error).split("\n")[0] or type(error).__name__
+
+
+HEAD_BYTES = 512
+_PAGES = (b"<!doctype html", b"<html", b"<head")
+
+
+def stand_in(head: bytes) -> str | None:
+    """What the first bytes of a file show it to be if it is not the file itself, None if nothing is wrong with them."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return "empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself"
+    if start.startswith(_PAGES):
+        return "a web page, not the file itself"
+    return None
+
+
+def stand_in_at(path: Path) -> str | None:
+    """The same of a file on the disk."""
+    with path.open("rb") as file:
+        return stand_in(file.read(HEAD_BYTES))

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from cache.durable import remove
 from cache.errors import writing
-from pipeline.checkpoints.catalogue import DRIVE, inside
-from pipeline.checkpoints.meter import Meter
-from pipeline.checkpoints.places import PlaceError, root
+from pipeline.checkpoints.catalogue import DRIVE, PlaceError, inside, root
+from pipeline.monitor.progress import Meter
 
 TIMEOUT_S = 30.0
 RETRIES = 3

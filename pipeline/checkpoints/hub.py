@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
-from pipeline.checkpoints.catalogue import HUB
-from pipeline.checkpoints.hint import catalogued, fetched_folder
-from pipeline.checkpoints.meter import Meter
-from pipeline.checkpoints.places import PlaceError, root
+from pipeline.checkpoints.catalogue import HUB, PlaceError, root
+from pipeline.checkpoints.official import catalogued, fetched_folder
+from pipeline.monitor.progress import Meter
 
 
 def fetch(repository: str, name: str, revision: str, scratch: Path, label: str) -> Path:

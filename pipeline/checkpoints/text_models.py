@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cache.errors import UserError
-from pipeline.checkpoints.hint import fetch_or
 from pipeline.checkpoints.hub import TRANSFORMERS, local_folder, weight_files
+from pipeline.checkpoints.official import fetch_or
 
 Published = Literal["bert-base-uncased", "distilbert-base-uncased"]
 VOCABULARY = "vocab.txt"

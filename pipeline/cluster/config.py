@@ -10,7 +10,7 @@ from pydantic import Field
 from cache.errors import UserError
 from pipeline.config.named import named
 from pipeline.config.records import Settings, read_yaml, validate
-from pipeline.suggest import did_you_mean
+from pipeline.console.text import did_you_mean
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]

@@ -16,10 +16,9 @@ from cache.errors import UserError
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import kept, threads_here
 from pipeline.encoding import Encode
-from pipeline.problems import problem_of
+from pipeline.monitor.problems import problem_of
+from pipeline.monitor.summary import Stopwatch, Summary
 from pipeline.row_making import Load, Made, NotMade, Read, Result, computed
-from pipeline.stopwatch import Stopwatch
-from pipeline.summary import Summary
 from pipeline.tuning import FIRST_BATCH, Readers
 from pipeline.wanted_rows import Row, WantedRows
 

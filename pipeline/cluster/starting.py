@@ -14,7 +14,7 @@ from pipeline.cluster.config import AddressConfig, ClusterConfig, CudaConfig, Lo
 from pipeline.cluster.here import cuda_workers, local_workers, scratch
 from pipeline.cluster.reaching import reached
 from pipeline.cluster.slurm import slurm_workers
-from pipeline.operations.interruption import held_back
+from pipeline.monitor.signals import held_back
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,7 +12,7 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.cluster.same_code import code_here, differences
-from pipeline.console.visible import visible
+from pipeline.console.text import visible
 from pipeline.encoding import BROKEN_DEVICE
 
 THREADS_VARIABLE = "HEARONCE_WORKER_THREADS"

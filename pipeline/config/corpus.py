@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.config.named import named
 from pipeline.config.records import Settings, load
-from pipeline.media.limits import Limits
+from pipeline.media.containers import Limits
 from pipeline.official_files import OfficialFiles
 
 

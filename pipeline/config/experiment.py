@@ -10,7 +10,7 @@ from cache.errors import UserError
 from pipeline.config.named import named
 from pipeline.config.params import PARAMS, Fused, load_params
 from pipeline.config.records import Settings, load
-from pipeline.counted import counted
+from pipeline.console.text import counted
 
 Count = Annotated[int, Field(ge=1)]
 Source = Annotated[str, Field(min_length=1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache.errors import UserError
-from pipeline.suggest import did_you_mean
+from pipeline.console.text import did_you_mean
 
 CONFIGS = Path("configs")
 KINDS = {

@@ -9,8 +9,8 @@ from pydantic import Field, field_validator
 
 from cache.errors import UserError
 from pipeline.config.records import Settings, load
+from pipeline.console.text import did_you_mean
 from pipeline.remote.address import is_url, shown
-from pipeline.suggest import did_you_mean
 
 PARAMS = Path("params.yaml")
 
@@ -19,7 +19,7 @@ class CorpusPlace(Settings):
     """Where the files of a corpus lie on this machine.
 
     Attributes:
-        media: folder of videos and sounds, or a media list (`pipeline/media_list.py`).
+        media: folder of videos and sounds, or a media list (`pipeline/media/media_list.py`).
         annotations: the caption file, or the folder of annotation files.
     """
 

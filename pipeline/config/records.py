@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache.errors import UserError
 from pipeline.config.yaml_text import load_yaml
-from pipeline.suggest import did_you_mean
+from pipeline.console.text import did_you_mean
 
 
 class Settings(BaseModel):

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from cache.errors import UserError
-from pipeline.text.decoding import PER_MEDIUM, read_text
+from pipeline.formats.text import PER_MEDIUM, read_text
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's reads a long `params.yaml` ten times as fast as the one in Python; both give plain values only."""

@@ -1,1 +1,1 @@
-"""What people see in a terminal."""
+"""The console: the command's frame, text made safe to show, tables."""

@@ -22,7 +22,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from pipeline.media.opening import open_media, time_zero, timed_streams
-from pipeline.operations.interruption import check
+from pipeline.monitor.signals import check
 
 REORDERED = 32
 """No codec shows a picture this many packets earlier or later than its place in the file."""
@@ -138,7 +138,7 @@ def quick_clock(container: InputContainer, path: Path, kind: str | None) -> Cloc
     Args:
         container: the file, opened; it is not read.
         path: of the file.
-        kind: of `pipeline.media.kinds`; empty if headers are right about time zero and there is one part. None if
+        kind: of `pipeline.media.length`; empty if headers are right about time zero and there is one part. None if
             nobody knows: then headers are believed unless the format is one in which timestamps may jump.
 
     Raises:

@@ -5,19 +5,81 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer
+from av.video.reformatter import Colorspace, VideoReformatter
+from numpy.typing import NDArray
 
 from pipeline.media.clock import Clock, quick_clock
+from pipeline.media.containers import DEFAULT, MediaError
 from pipeline.media.decoding import decoded, read_only
-from pipeline.media.display import Picture, to_rgb
-from pipeline.media.errors import MediaError
-from pipeline.media.limits import DEFAULT
 from pipeline.media.opening import best_video, open_media
+
+Picture = NDArray[np.uint8]
+"""(height, width, 3), red, green, blue."""
+
+RESERVED_MATRIX = 3
+"""A colour matrix that means nothing, yet some files name it."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How stored pixels become displayed ones: transposed first, then mirrored.
+
+    Attributes:
+        transpose: rows become columns.
+        flip_x: mirrored left to right.
+        flip_y: mirrored top to bottom.
+    """
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @property
+    def degrees(self) -> int:
+        """The rotation, clockwise; of a mirrored picture, the one that is left when it is mirrored back."""
+        if self.transpose:
+            return 270 if self.flip_y else 90
+        return 180 if self.flip_y else 0
+
+    def apply(self, image: Picture) -> Picture:
+        """Turns an image (height, width, channels)."""
+        turned = image.transpose(1, 0, 2) if self.transpose else image
+        return np.ascontiguousarray(turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
+
+
+def turn_of(frame: av.VideoFrame) -> Turn:
+    """The turn that a frame's display matrix asks for, to the nearest quarter."""
+    # frame.side_data would do, but frame and container then hold each other, and memory waits for the cycle collector.
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # PyAV's stub lacks it
+    if matrix is None:
+        return Turn()
+    across_x, across_y, _, down_x, down_y = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
+    if abs(across_y) + abs(down_x) > abs(across_x) + abs(down_y):
+        return Turn(True, flip_x=down_x < 0, flip_y=across_y < 0)
+    return Turn(False, flip_x=across_x < 0, flip_y=down_y < 0)
+
+
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Picture:
+    """The displayed picture; colours by the frame's own matrix and range.
+
+    Raises:
+        MediaError: there is no conversion to RGB for its pixel format or colour matrix.
+    """
+    matrix = Colorspace.ITU601 if frame.colorspace == RESERVED_MATRIX else None
+    try:
+        converted = reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, threads=1)
+    except av.error.FFmpegError as error:
+        raise MediaError(f"no conversion to RGB from {frame.format.name} ({error.strerror})") from error
+    return turn_of(frame).apply(np.asarray(converted.to_ndarray(), np.uint8))
+
 
 AHEAD_S = 2.5
 """A wanted time further ahead than this is sought rather than decoded up to, where no index tells better."""
@@ -214,3 +276,80 @@ class _Pictures:
 
 def _aspect(width: int, height: int) -> float:
     return max(width, height) / max(min(width, height), 1)
+
+
+def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """The width and height at which the smaller is `short_side` and the other keeps the proportions, rounded down."""
+    if width < height:
+        return short_side, max(height * short_side // width, 1)
+    return max(width * short_side // height, 1), short_side
+
+
+class Scaling:
+    """Turns decoded frames into RGB pictures of a given short side, in display orientation.
+
+    Scaling (bicubic) and the conversion of colours are one step, as in a command line of FFmpeg. It keeps the filters
+    that it has set up, so that an object serves one video after another, but one thread at a time.
+
+    Args:
+        short_side: the smaller of width and height.
+        crop: cut out the square in the middle; where an odd number of columns or rows is left over, the larger half of
+            them lies after it.
+    """
+
+    def __init__(self, short_side: int, crop: bool = False) -> None:
+        self._short_side, self._crop = short_side, crop
+        self._made_for: tuple[object, ...] = ()
+        self._graph: Graph | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> Picture:
+        """The picture, uint8 (height, width, 3).
+
+        Raises:
+            MediaError: there is no conversion to RGB for its pixel format or colour matrix.
+        """
+        turn = turn_of(frame)
+        if frame.colorspace == RESERVED_MATRIX:
+            frame.colorspace = Colorspace.ITU601
+        described = (frame.width, frame.height, frame.format.name, turn)
+        try:
+            if self._graph is None or described != self._made_for:
+                filters = [
+                    *([("transpose", "dir=cclock_flip")] if turn.transpose else []),
+                    *([("hflip", "")] if turn.flip_x else []),
+                    *([("vflip", "")] if turn.flip_y else []),
+                    *self._filters(*((frame.height, frame.width) if turn.transpose else (frame.width, frame.height))),
+                ]
+                self._graph, self._made_for = _graph(frame, filters), described
+            self._graph.vpush(frame)
+            picture = self._graph.vpull().to_ndarray()
+        except av.error.FFmpegError as error:
+            self._graph = None
+            raise MediaError(f"no conversion to RGB from {frame.format.name} ({error.strerror})") from error
+        return np.asarray(picture, np.uint8)
+
+    def _filters(self, width: int, height: int) -> list[tuple[str, str]]:
+        wide, high = scaled_size(width, height, self._short_side)
+        if wide * high > DEFAULT.max_pixels:
+            raise MediaError(f"a frame of {width} x {height} pixels would be scaled to {wide} x {high}")
+        scale, rgb = ("scale", f"{wide}:{high}"), ("format", "rgb24")
+        if not self._crop:
+            return [scale, rgb]
+        side = self._short_side
+        return [scale, ("crop", f"{side}:{side}:{(wide - side) // 2}:{(high - side) // 2}"), rgb]
+
+
+def _graph(frame: av.VideoFrame, filters: list[tuple[str, str]]) -> Graph:
+    """A chain of filters for frames like this one."""
+    graph = Graph()
+    graph.threads = 1  # many files are read at once
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base or Fraction(1, 1000)
+    )
+    for name, arguments in filters:
+        added = graph.add(name, arguments)
+        last.link_to(added)
+        last = added
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    return graph

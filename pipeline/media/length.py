@@ -1,15 +1,24 @@
-"""How long a media file is: what its headers say where its packets agree, else what its packets say."""
+"""How long a media file is, whether it was cut short, and the kinds that older versions read wrongly."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import av
+import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from pipeline.media.clock import Clock
-from pipeline.media.opening import id3_bytes, time_zero, timed_streams
+from pipeline.media.containers import MediaError
+from pipeline.media.decoding import packets
+from pipeline.media.flac import FULL_SCALE
+from pipeline.media.opening import best_audio, boxes, id3_bytes, open_media, time_zero, timed_streams
 
 WITHOUT_HEADER = frozenset({"aac", "ac3", "eac3", "dts", "dtshd", "truehd", "loas", "mp3", "h264", "hevc", "m4v"})
 """Formats whose timestamps are counted while reading, and whose length FFmpeg guesses from the bit rate."""
@@ -82,3 +91,171 @@ def _mp3_start(path: Path) -> bytes:
         if head[:3] == b"ID3":
             file.seek(10 + id3_bytes(head))
         return head + file.read(4096)
+
+
+SHORTFALL_S = 0.15
+"""Sound that ends this much before the promised end is missing some; codecs pad by less."""
+
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+"""With it begins a WMA or WMV file."""
+
+ASF_OBJECTS = 1000
+"""Outermost objects of such a file that are looked at; there are hardly more than ten."""
+
+STREAMED_RIFF = 0x7FFFF000
+"""Programs that write WAV into a pipe claim at least this many bytes."""
+
+
+def shortfall(container: InputContainer, stream: AudioStream, path: Path, decoded_s: Fraction, clock: Clock) -> str:
+    """Says how much sound is missing at the end of the file; empty where none is."""
+    if clock.parts > 1:  # headers speak of the first part, or of nothing
+        return ""
+    promised_s = _promised(container, stream, path, clock)
+    if promised_s is None or decoded_s >= promised_s - SHORTFALL_S:
+        promised_s = decoded_s * _riff_part(path)
+        if decoded_s >= promised_s - SHORTFALL_S:
+            return ""
+    return f"truncated: {float(decoded_s):.1f} s of {float(promised_s):.1f} s decoded"
+
+
+def recordings(path: Path) -> int:
+    """How many mp4, WAV, AVI, AIFF or WMV files are joined by bytes in a file, by their outermost boxes or chunks."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if head[4:8] == b"ftyp":
+            return boxes(path).count(b"moov")
+        count, position = 0, 0
+        if head == ASF[:12]:
+            whole = path.stat().st_size
+            for _ in range(ASF_OBJECTS):
+                file.seek(position)
+                head = file.read(24)
+                count += head[:16] == ASF
+                position += max(int.from_bytes(head[16:], "little"), 24)
+                if position >= whole:
+                    break
+            return count
+        order: Literal["big", "little"] = "big" if head[:4] == b"FORM" else "little"
+        while head[:4] in (b"RIFF", b"FORM") and head[8:12] in (b"WAVE", b"AVI ", b"AIFF", b"AIFC"):
+            count += 1
+            position += 8 + int.from_bytes(head[4:8], order)
+            file.seek(position)
+            head = file.read(12)
+        return count
+
+
+def _promised(container: InputContainer, stream: AudioStream, path: Path, clock: Clock) -> Fraction | None:
+    """Where the sound ends, in seconds from time zero, according to the headers; None if they do not say."""
+    if container.duration is None or has_guessed_length(container, path):
+        return None
+    if stream.duration is not None:
+        end = ((stream.start_time or 0) + stream.duration) * Fraction(stream.time_base or 0)
+        return end - clock.zero
+    tagged = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tagged:
+        hours, minutes, seconds = (Fraction(part) for part in tagged.groups())
+        return hours * 3600 + minutes * 60 + seconds - clock.zero
+    whole = Fraction(container.duration, av.time_base)
+    if len(timed_streams(container)) == 1 or clock.end < whole - clock.zero - SHORTFALL_S:
+        return whole
+    return None
+
+
+def _riff_part(path: Path) -> Fraction:
+    """By what factor a WAV or AVI file is shorter than it says, where FFmpeg took the length of what is there."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    claimed = int.from_bytes(head[4:8], "little") + 8
+    size = path.stat().st_size
+    if head[:4] != b"RIFF" or not size < claimed < STREAMED_RIFF:
+        return Fraction(1)
+    return Fraction(claimed, size)
+
+
+JOINED = "joined"
+"""Several recordings one after another: timestamps start again, or jump, on the way (see `pipeline.media.clock`), or an
+MP3 file goes on after the length in its header."""
+
+SHIFTED = "shifted"
+"""The headers name another first second than the packets."""
+
+BEYOND = "beyond"
+"""PCM of floats with samples beyond full scale among the first `LOOKED_AT` bytes."""
+
+VERSIONS: dict[str, tuple[int, frozenset[Literal["audio", "video"]]]] = {
+    JOINED: (1, frozenset({"audio", "video"})),
+    SHIFTED: (1, frozenset({"audio", "video"})),
+    BEYOND: (1, frozenset({"audio"})),
+}
+"""Version of each kind, and of which modalities it changes the values."""
+
+FLOAT_PCM = {"pcm_f32le": "<f4", "pcm_f32be": ">f4", "pcm_f64le": "<f8", "pcm_f64be": ">f8"}
+TOGETHER = 1 << 18
+"""Bytes of PCM that are looked at together."""
+
+LOOKED_AT = 1 << 26
+"""Bytes of PCM that are looked at, six minutes at 48 kHz: looking costs more than reading packets. What is clipped is
+counted to the end when audio is extracted, which is the same with and without this kind but for its message."""
+
+
+def kind_of(container: InputContainer, path: Path, clock: Clock) -> str:
+    """The kinds of a file, joined by `+`; empty for all that have always been read rightly.
+
+    Args:
+        container: the file, opened.
+        path: of the file.
+        clock: what its packets say.
+    """
+    kinds = [JOINED] if clock.parts > 1 or is_joined_mp3(container, path) else []
+    if clock.zero != time_zero(container):
+        kinds.append(SHIFTED)
+    if _beyond_full_scale(path, container):
+        kinds.append(BEYOND)
+    return "+".join(kinds)
+
+
+def rendition(kind: str, modality: Literal["audio", "video"]) -> str:
+    """What the kind of a medium adds to recipes and row keys of a modality; empty for most media."""
+    names = (name for name in kind.split("+") if name in VERSIONS and modality in VERSIONS[name][1])
+    return "+".join(f"{name}-{VERSIONS[name][0]}" for name in names)
+
+
+def renditions(kinds: Mapping[str, str], modality: Literal["audio", "video"]) -> dict[str, str]:
+    """`rendition` of media by digest; those to whose values the kind of the medium makes no difference are left out."""
+    found = {digest: rendition(kind, modality) for digest, kind in kinds.items()}
+    return {digest: one for digest, one in found.items() if one}
+
+
+def _beyond_full_scale(path: Path, container: InputContainer) -> bool:
+    """Whether the raw floats of a file have values that full scale clips; other codecs would have to be decoded."""
+    try:
+        codec = best_audio(container).codec_context.codec.canonical_name
+    except MediaError:
+        return False
+    if codec not in FLOAT_PCM:
+        return False
+    dtype = np.dtype(FLOAT_PCM[codec])
+    with open_media(path) as opened:
+        return any(
+            np.fmax.reduce(values, initial=0.0) > FULL_SCALE or np.fmin.reduce(values, initial=0.0) < -FULL_SCALE
+            for values in islice(_raw(opened, best_audio(opened), dtype), LOOKED_AT // TOGETHER)
+        )
+
+
+def _raw(container: InputContainer, stream: AudioStream, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """The values of packets of PCM, block by block."""
+    pending: list[bytes] = []
+    size = 0
+    for packet, _ in packets(container, [stream]):
+        if packet is not None and packet.size:
+            pending.append(bytes(packet))
+            size += packet.size
+        if packet is None or size >= TOGETHER:
+            yield _values(pending, dtype)
+            pending, size = [], 0
+    yield _values(pending, dtype)
+
+
+def _values(pending: list[bytes], dtype: np.dtype) -> np.ndarray:
+    whole = b"".join(pending)
+    return np.frombuffer(whole, dtype, len(whole) // dtype.itemsize)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.media.clock import quick_clock
+from pipeline.media.containers import DEFAULT, HEAD_BYTES, LARGEST_NUMBER, MediaError, beyond, what_instead
 from pipeline.media.decoding import decoded, packets, read_only
-from pipeline.media.display import Picture, to_rgb
-from pipeline.media.errors import MediaError
-from pipeline.media.frame_folder import load_picture, numbered_files
-from pipeline.media.frames import read_frames
-from pipeline.media.limits import DEFAULT
-from pipeline.media.opening import best_video, open_media
+from pipeline.media.frames import Picture, read_frames, to_rgb
+from pipeline.media.opening import best_video, first_bytes, open_media
 
 REORDERED = 64
 """No codec shows a picture this many packets earlier or later than its place in the file."""
@@ -141,3 +142,70 @@ def _read_folder(folder: Path, numbers: Sequence[int], clamp: bool, max_pixels: 
 
 def _within(number: int, first: int, last: int, clamp: bool) -> int:
     return min(max(number, first), last) if clamp else number
+
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Readers of Pillow that may be used: those of the endings below."""
+
+_ONE_OF = "JPEG, PNG or WebP"
+
+PICTURE_NAME = re.compile(r"(?:.*\D)?(\d+)\.(?:jpe?g|png|webp)", re.IGNORECASE)
+"""The number of a picture is what stands before the ending of its name."""
+
+
+def numbered_files(folder: Path) -> dict[int, Path]:
+    """The pictures of a folder by number, in ascending order; hidden files and other names are left out.
+
+    Raises:
+        MediaError: there is none, two have the same number, or the folder cannot be read.
+    """
+    found: dict[int, Path] = {}
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise MediaError(f"cannot be read ({error.strerror})") from error
+    for name in names:
+        match = PICTURE_NAME.fullmatch(name)
+        if match is None or name.startswith("."):
+            continue
+        number = int(match[1])
+        if number > LARGEST_NUMBER:
+            raise MediaError(f"a picture has the number {number}, larger than {LARGEST_NUMBER}")
+        if number in found:
+            raise MediaError(f"two pictures have the number {number}")
+        found[number] = folder / name
+    if not found:
+        raise MediaError("is a directory without numbered pictures")
+    return dict(sorted(found.items()))
+
+
+def load_picture(path: Path, max_pixels: int = DEFAULT.max_pixels) -> Picture:
+    """A still picture as RGB uint8 (height, width, 3), turned as its EXIF data ask for.
+
+    Whatever its name ends in, it must be of one of `FORMATS`: Pillow would hand PostScript to another program.
+
+    Raises:
+        MediaError: it cannot be decoded, is of another format, or has too many pixels.
+    """
+    try:
+        first_bytes(path)  # a pipe would be waited for
+    except MediaError as error:
+        raise MediaError(f"{path.name} cannot be decoded ({error})") from error
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise beyond(f"{path.name} has {image.width} x {image.height} pixels", "max_pixels", max_pixels)
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
+    except MediaError:
+        raise
+    except UnidentifiedImageError as error:
+        with open(path, "rb") as file:
+            what = what_instead(file.read(HEAD_BYTES))
+        raise MediaError(f"{path.name} is {what or 'no picture'}, not {_ONE_OF}") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise beyond(f"{path.name} has more than {most} pixels", "max_pixels", max_pixels) from error
+    except MemoryError as error:
+        raise MediaError(f"{path.name} does not fit into memory") from error
+    except Exception as error:  # Pillow's readers raise whatever the bytes lead them to
+        raise MediaError(f"{path.name} cannot be decoded") from error

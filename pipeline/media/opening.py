@@ -17,9 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from cache.errors import UserError, is_out_of_files
-from pipeline.media.containers import HEAD_BYTES, OPEN_OPTIONS, what_instead
-from pipeline.media.errors import MediaError
-from pipeline.media.limits import DEFAULT
+from pipeline.media.containers import DEFAULT, HEAD_BYTES, OPEN_OPTIONS, MediaError, what_instead
 
 av.logging.set_level(None)
 """FFmpeg prints nothing; the reason of a failure is in the error it returns."""

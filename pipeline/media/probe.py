@@ -18,12 +18,10 @@ from av.video.stream import VideoStream
 
 from cache.digests import DigestMemory
 from pipeline.media.clock import read_clock
-from pipeline.media.display import turn_of
-from pipeline.media.errors import MediaError
-from pipeline.media.frame_folder import load_picture, numbered_files
-from pipeline.media.kinds import kind_of
-from pipeline.media.length import duration
-from pipeline.media.limits import DEFAULT, Limits
+from pipeline.media.containers import DEFAULT, Limits, MediaError
+from pipeline.media.frames import turn_of
+from pipeline.media.length import duration, kind_of
+from pipeline.media.numbered_frames import load_picture, numbered_files
 from pipeline.media.opening import best_audio, best_video, open_media
 
 FACTS = "probe 3"
@@ -76,7 +74,7 @@ class MediaInfo:
         audio: the sound track, or None.
         video: the picture track, or None. Cover art is none.
         frames: numbers of the first and the last picture of a folder of frames; None for a file.
-        kind: which of the kinds of `pipeline.media.kinds` it is of, which have versions of their own; mostly empty.
+        kind: which of the kinds of `pipeline.media.length` it is of, which have versions of their own; mostly empty.
     """
 
     duration_s: float

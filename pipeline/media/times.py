@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from itertools import pairwise
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 
 
 def sample_position(time_s: float | Fraction, sample_rate: int) -> int:

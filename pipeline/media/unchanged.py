@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cache.digests import DigestMemory, Seen, Stamp, own_stamp, stamp_of, stamps_in
 from cache.location import Store
-from pipeline.media.errors import MediaError
-from pipeline.media.frame_folder import PICTURE_NAME
+from pipeline.media.containers import MediaError
+from pipeline.media.numbered_frames import PICTURE_NAME
 from pipeline.media.opening import first_bytes
 
 CHANGED = "has changed since it was ingested: run `dvc repro` again"

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipeline.counted import counted
+from pipeline.console.text import counted
 from pipeline.media.containers import SUFFIXES
 
 NOT_UTF8 = "its name is not UTF-8: rename it"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipeline.operations.metrics import Run
-from pipeline.operations.space import Need, rooms
+from pipeline.monitor.disk_space import Need, rooms
+from pipeline.monitor.run_metrics import Run
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.operations.secrets import without_secrets
-from pipeline.remote.address import is_http, scheme, shown
-from pipeline.remote.inside import InsideError
-from pipeline.remote.least_rate import TooSlow
+from cache.errors import UserError
+from pipeline.monitor.events import without_secrets
+from pipeline.remote.address import InsideError, is_http, scheme, shown
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 _CREDENTIALS = {
@@ -147,3 +148,66 @@ def _is_s3(url: str) -> bool:
 
 def _text(error: BaseException | None) -> str:
     return " ".join(without_secrets(str(error) or type(error).__name__).split())[:300]
+
+
+VARIABLE = "HEARONCE_LEAST_RATE"
+DEFAULT = 10_000.0
+"""Bytes per second; a telephone line has as much."""
+
+WINDOW_S = 30.0
+"""How long a server may be slower. A connection on which nothing comes at all is given up by its own time limit."""
+
+ANSWER_S = 90.0
+"""How long the head of an answer may take, from the question on."""
+
+
+class TooSlow(Exception):
+    """A server that sends less than the least rate."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(f"too slow: fewer than {least:g} bytes a second ({VARIABLE})")
+
+
+def least_rate() -> float:
+    """Bytes per second that a server must send, by the environment; 0 for no bound.
+
+    Raises:
+        UserError: the environment says no number.
+    """
+    given = os.environ.get(VARIABLE) or str(DEFAULT)
+    try:
+        rate = float(given)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < float("inf"):
+        raise UserError(f"{VARIABLE} is {given!r}: give the bytes per second that servers must send, such as 10000.")
+    return rate
+
+
+def fast_enough(blocks: Iterable[bytes], window_s: float | None = None) -> Iterator[bytes]:
+    """Passes blocks on as they come; the time that the receiver takes for them does not count.
+
+    Raises:
+        TooSlow: over a window, less came than the least rate.
+    """
+    least, window_s = least_rate(), WINDOW_S if window_s is None else window_s
+    source = iter(blocks)
+    waited, came = 0.0, 0
+    while True:
+        begun = time.monotonic()
+        block = next(source, None)
+        waited += time.monotonic() - begun
+        if block is None:
+            return
+        came += len(block)
+        if waited >= window_s:
+            if came < least * waited:
+                raise TooSlow(least)
+            waited, came = 0.0, 0
+        yield block
+
+
+def patience_s(size: int) -> float | None:
+    """How long a block of so many bytes may take at the least rate; None for ever."""
+    least = least_rate()
+    return WINDOW_S + size / least if least else None

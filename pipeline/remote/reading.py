@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cache.errors import UserError
-from pipeline.media.errors import MediaError
-from pipeline.operations import interruption
-from pipeline.remote.address import is_http, scheme
-from pipeline.remote.faults import CutError, missing_package
-from pipeline.remote.inside import allowed_by, check_address, check_host
-from pipeline.remote.least_rate import ANSWER_S, TooSlow, least_rate, patience_s
-from pipeline.suggest import did_you_mean
+from pipeline.console.text import did_you_mean
+from pipeline.media.containers import MediaError
+from pipeline.monitor import signals as interruption
+from pipeline.remote.address import allowed_by, check_address, check_host, is_http, scheme
+from pipeline.remote.faults import ANSWER_S, CutError, TooSlow, least_rate, missing_package, patience_s
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

@@ -14,14 +14,13 @@ from typing import Any
 
 from cache.digests import DIGEST_BYTES
 from cache.errors import UserError
-from pipeline.media.errors import MediaError
-from pipeline.operations.interruption import Stopped, check
+from pipeline.media.containers import MediaError
+from pipeline.monitor.signals import Stopped, check
+from pipeline.monitor.threads import persist
 from pipeline.remote import reading
 from pipeline.remote.address import RemoteFile, scheme
-from pipeline.remote.faults import EXTRAS, CutError, Fault, fault_of
-from pipeline.remote.least_rate import fast_enough
+from pipeline.remote.faults import EXTRAS, CutError, Fault, fast_enough, fault_of
 from pipeline.remote.reading import Found, blocks, found_at, open_filesystem
-from pipeline.retrying import persist
 
 TRIES = 4
 """Attempts in a row that bring nothing; below them botocore and s3fs try a few times on their own."""

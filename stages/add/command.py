@@ -11,15 +11,14 @@ import typer
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.checkpoints.hint import fetch_command, official_annotations
+from pipeline.checkpoints.official import fetch_command, official_annotations
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.experiment import ExperimentConfig, load_experiment
 from pipeline.config.named import CONFIGS, named
 from pipeline.config.params import PARAMS, config_of, load_params
-from pipeline.counted import counted
+from pipeline.console.text import counted, did_you_mean
 from pipeline.params_file import extend_params
 from pipeline.remote.address import url_of
-from pipeline.suggest import did_you_mean
 from stages.add import lacking, wiring
 from stages.add.lacking import Lacking
 

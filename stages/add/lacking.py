@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.checkpoints.hint import catalogued, fetch_command, official_annotations
+from pipeline.checkpoints.official import catalogued, fetch_command, official_annotations
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.named import named
 from pipeline.config.params import config_of, training_of

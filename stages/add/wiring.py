@@ -11,8 +11,8 @@ from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, config_of, training_of
 from pipeline.config.records import read_yaml
+from pipeline.formats.avlnet_pickles import FEATURES
 from pipeline.params_file import embedding_entries, experiment_entries, subset_entries
-from pipeline.pickles.avlnet import FEATURES
 from stages.add.lacking import is_avlnet
 from stages.embed.avlnet.config import load_avlnet_config
 from stages.train.config import load_training

@@ -13,21 +13,18 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.cluster.running import Cluster as Workers
 from pipeline.cluster.running import cluster_named
-from pipeline.command_line import finish
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import corpus_place, load_params
-from pipeline.counted import counted
-from pipeline.operations.log import logged
-from pipeline.options import Cluster, KeepGoing, Strict
-from pipeline.problems import Problems
-from pipeline.summary import Summary
-from stages.describe.answers_before import AnswersBefore
-from stages.describe.asking import ask_missing
-from stages.describe.budget import Budget
+from pipeline.console.app import Cluster, KeepGoing, Strict, finish
+from pipeline.console.text import counted
+from pipeline.monitor.log import logged
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
+from stages.describe.ask import ask_missing
 from stages.describe.config import DescriptionConfig, load_description
-from stages.describe.engine import open_engine
-from stages.describe.one_description import DESCRIPTION, RELEVANCY, Part, captions_of, estimated, look_up, open_parts
-from stages.describe.tables import Described, added_rows, described
+from stages.describe.description import DESCRIPTION, RELEVANCY, Part, captions_of, estimated, look_up, open_parts
+from stages.describe.engine import Budget, open_engine
+from stages.describe.tables import AnswersBefore, Described, added_rows, described
 
 STAGE = "describe"
 TABLES = {

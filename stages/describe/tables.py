@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from cache import tables as schemas
-from stages.describe.tasks import LEVELS
+from cache.answers import Answer
+from pipeline import layout
+from pipeline.monitor.summary import Summary
+from pipeline.previous_table import previous_table
+from stages.describe.engine import LEVELS
 
 
 @dataclass(frozen=True)
@@ -117,3 +121,21 @@ def _levels(part: Described, corpus: Mapping[str, pl.DataFrame]) -> pl.DataFrame
         for kind, rows in kinds.items()
     ]
     return pl.concat(frames)
+
+
+class AnswersBefore:
+    """The answers of the output that dvc.lock names, fetched once and only if somebody lacks an answer."""
+
+    def __init__(self, corpus: str, summary: Summary) -> None:
+        self._corpus, self._summary = corpus, summary
+        self._found: dict[str, list[Answer]] | None = None
+
+    def answers(self) -> dict[str, list[Answer]]:
+        """By fingerprint."""
+        if self._found is None:
+            self._found = {}
+            with self._summary.timed("warm"):
+                table = previous_table(layout.described(self._corpus, "answers"), schemas.ANSWERS, self._summary.remark)
+            for row in table.iter_rows(named=True):
+                self._found.setdefault(row.pop("fingerprint"), []).append(Answer(**row))
+        return self._found

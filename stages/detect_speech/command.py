@@ -12,9 +12,9 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.params import PARAMS, SpeechLabels, load_params
-from pipeline.counted import counted
-from pipeline.operations.log import logged
-from pipeline.summary import Summary
+from pipeline.console.text import counted
+from pipeline.monitor.log import logged
+from pipeline.monitor.summary import Summary
 from stages.detect_speech.labels import labelled
 
 DETECTOR = "silero-vad"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.audio_store import AudioStore
-from pipeline.media.limits import DEFAULT
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import DEFAULT
 from stages.embed.clips import Clip
 from stages.embed.encoder import AudioInput, ClipInput
 from stages.embed.frame_reader import FrameReader

@@ -15,8 +15,8 @@ import polars as pl
 from cache.errors import UserError
 from cache.keys import clip_keys, joined_clip_key, pack
 from cache.rows import frames_of
-from pipeline.media.errors import MediaError
-from pipeline.media_place import GivenMedia, Source, Sources, open_place
+from pipeline.media.containers import MediaError
+from pipeline.media.location import GivenMedia, Source, Sources, open_place
 from pipeline.wanted_rows import taken
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -62,7 +62,7 @@ class Clip:
 
         Args:
             rendition: of all media.
-            special: what the kinds of some media add to it, by digest; see `pipeline.media.kinds`.
+            special: what the kinds of some media add to it, by digest; see `pipeline.media.length`.
         """
         if special and (added := sorted({special[span.digest] for span in self.spans if span.digest in special})):
             rendition = "-".join([*([rendition] if rendition else []), "+".join(added)])

@@ -9,21 +9,20 @@ import polars as pl
 import typer
 
 from cache import tables as schemas
-from cache.artifact_writer import write_blocks
+from cache.artifact import write_blocks
 from cache.keys import caption_keys
 from cache.location import Store
 from pipeline import layout
-from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import cluster_named
-from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
 from pipeline.corpus_tables import media_kinds, read_extended
 from pipeline.fingerprints import fingerprint_of
-from pipeline.operations.log import logged
-from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
-from pipeline.problems import Problems
-from pipeline.summary import Summary
+from pipeline.media.audio_store import AudioStore
+from pipeline.monitor.log import logged
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.wanted_rows import WantedRows
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of

@@ -15,13 +15,13 @@ from cache.durable import new_file
 from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
-from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
 from pipeline.device import pick_device
-from pipeline.media.errors import MediaError
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import MediaError
 from pipeline.media.probe import probe
 from pipeline.media.unchanged import digest_memory, ingested
-from pipeline.problems import problem_of, written_out
+from pipeline.monitor.problems import problem_of, written_out
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput, Encoder, Modality

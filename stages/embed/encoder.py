@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 import numpy as np
 
-from cache.row_format import RowFormat
+from cache.rows import RowFormat
 from pipeline.config.records import Settings
 from pipeline.device import Precision
 

@@ -11,16 +11,12 @@ from typing import Any
 import av
 import numpy as np
 
-from cache.key_index import KeyIndex
-from cache.keys import pack
-from pipeline.media.display import Picture
-from pipeline.media.errors import MediaError
-from pipeline.media.frames import read_frames
-from pipeline.media.kinds import renditions
-from pipeline.media.limits import DEFAULT
+from cache.keys import KeyIndex, pack
+from pipeline.media.containers import DEFAULT, MediaError
+from pipeline.media.frames import Picture, Scaling, read_frames
+from pipeline.media.length import renditions
+from pipeline.media.location import Source, held
 from pipeline.media.numbered_frames import read_numbered
-from pipeline.media.scaling import Scaling
-from pipeline.media_place import Source, held
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 from stages.embed.encoder import FrameInput, FrameRate
@@ -40,7 +36,7 @@ class FrameReader:
     Args:
         clip_input: which pictures of a clip the tower is given.
         clips: the wanted clips.
-        kinds: of the media that have one, by digest (`pipeline.media.kinds`); by default nobody knows them.
+        kinds: of the media that have one, by digest (`pipeline.media.length`); by default nobody knows them.
         max_pixels: a frame with more of them is not decoded.
     """
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.frames import middle_times
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput, FrameRate

@@ -9,8 +9,7 @@ from typing import Any, Protocol, Self
 
 import polars as pl
 
-from cache.key_index import KeyIndex
-from cache.keys import Keys, pack
+from cache.keys import KeyIndex, Keys, pack
 from pipeline.cluster.row_making import ClusterMaker
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import OtherFiles

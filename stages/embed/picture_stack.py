@@ -7,8 +7,8 @@ from typing import IO
 
 import numpy as np
 
-from pipeline.media.display import Picture
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
+from pipeline.media.frames import Picture
 
 MOST_BYTES = 128 << 20
 """Pictures of one clip that are held in memory: 2 minutes at 24 per second and 112 pixels."""

@@ -6,12 +6,11 @@ import numpy as np
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from cache.key_index import KeyIndex
-from cache.location import Store
-from cache.places import place_of
+from cache.keys import KeyIndex
+from cache.location import Store, place_of
 from cache.row_store import RowStore
 from pipeline.device import describe, pick_device
-from pipeline.operations.metrics import comparable, runs
+from pipeline.monitor.run_metrics import comparable, runs
 from pipeline.operations.plan import Plan
 from pipeline.previous_artifact import may_be_had
 from pipeline.wanted_rows import WantedRows

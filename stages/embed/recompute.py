@@ -9,23 +9,21 @@ import numpy as np
 import polars as pl
 
 from cache import tables as schemas
-from cache.copies import same
+from cache.catalog import same
 from cache.errors import Unreadable, UserError
-from cache.key_index import KeyIndex
-from cache.keys import caption_keys
-from cache.location import Store
-from cache.places import place_of
+from cache.keys import KeyIndex, caption_keys
+from cache.location import Store, place_of
 from cache.row_store import RowStore
 from pipeline import layout
-from pipeline.audio_store import AudioStore
-from pipeline.cache_commands.recomputing import Compared
+from pipeline.commands.cache.verify import Compared
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place, load_params
 from pipeline.corpus_tables import read_extended
 from pipeline.fingerprints import fingerprint_of
-from pipeline.problems import problem_of
+from pipeline.media.audio_store import AudioStore
+from pipeline.monitor.problems import problem_of
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import WantedRows
 from stages.embed.clip_reader import SOUND, clip_reader, modality_of
 from stages.embed.clips import clips_of
@@ -50,7 +48,7 @@ class _Cached:
 
 
 def recompute(n: int, seed: int, stores: Sequence[str]) -> list[Compared]:
-    """See `pipeline.cache_commands.recomputing.Recompute`."""
+    """See `pipeline.commands.cache.verify.Recompute`."""
     sides = list(_cached(stores))
     ends = np.cumsum([len(side.rows) for side in sides], dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0

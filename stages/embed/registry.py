@@ -10,7 +10,7 @@ from typing import Any
 from cache.errors import UserError
 from pipeline.config.named import named
 from pipeline.config.records import read_yaml, validate
-from pipeline.suggest import did_you_mean
+from pipeline.console.text import did_you_mean
 from stages.embed.encoder import Encoder
 
 FAMILIES = Path(__file__).parent / "encoders"

@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
+from cache.catalog import Lookup
 from cache.errors import UserError
 from cache.location import Store
-from cache.lookup import Lookup
-from cache.maintenance import drop_contradictions
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
+from cache.upkeep.compaction import drop_contradictions
 from pipeline import layout
 from pipeline.embedding_run import embed_missing
-from pipeline.operations.events import event
-from pipeline.operations.space import Need, check_room, dvc_cache
+from pipeline.monitor.disk_space import Need, check_room, dvc_cache
+from pipeline.monitor.events import event
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.previous_artifact import warm
-from pipeline.problems import Problems
 from pipeline.row_making import RowMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import WantedRows
 from stages.embed.encoder import Modality
 

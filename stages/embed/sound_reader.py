@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cache.key_index import KeyIndex
-from pipeline.audio_store import AudioStore, recipe
-from pipeline.media.kinds import renditions
+from cache.keys import KeyIndex
+from pipeline.media.audio_store import AudioStore, recipe
+from pipeline.media.length import renditions
 from pipeline.wanted_rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 

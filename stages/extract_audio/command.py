@@ -11,25 +11,23 @@ import typer
 from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
-from pipeline.audio_store import AudioStore
 from pipeline.cluster.running import cluster_named
-from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
+from pipeline.console.text import counted
 from pipeline.corpus_tables import media_kinds
-from pipeline.counted import counted
-from pipeline.in_threads import each_in_threads
 from pipeline.media.audio import AudioFile
-from pipeline.media_place import open_place
-from pipeline.operations.events import event
-from pipeline.operations.log import logged
-from pipeline.operations.space import Reserve, check_room
-from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
-from pipeline.problems import Problems
-from pipeline.progress import progress
-from pipeline.summary import Summary
-from stages.extract_audio.making import Extracted, Medium, extracted
-from stages.extract_audio.planning import planned
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.location import open_place
+from pipeline.monitor.disk_space import Reserve, check_room
+from pipeline.monitor.events import event
+from pipeline.monitor.log import logged
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.progress import progress
+from pipeline.monitor.summary import Summary
+from pipeline.monitor.threads import each_in_threads
+from stages.extract_audio.extraction import Extracted, Medium, extracted, planned
 
 OTHER_AUDIO = (
     "an older version had extracted other audio under its digest; it is right now, but rows made from that are wrong: "

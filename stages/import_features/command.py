@@ -8,14 +8,13 @@ import typer
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.command_line import finish
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, corpus_place, load_params
-from pipeline.operations.log import logged
-from pipeline.options import KeepGoing, Strict
-from pipeline.pickles.avlnet import ClipPickles, published_files
-from pipeline.problems import Problems
-from pipeline.summary import Summary
+from pipeline.console.app import KeepGoing, Strict, finish
+from pipeline.formats.avlnet_pickles import ClipPickles, published_files
+from pipeline.monitor.log import logged
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from stages.import_features.features import survey, write
 
 

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import keys as row_keys
-from cache.artifact_writer import artifact_writer
+from cache.artifact import artifact_writer
 from cache.errors import UserError
-from cache.row_format import RowFormat
-from cache.rows import Rows
-from pipeline.pickles.avlnet import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
+from cache.rows import RowFormat, Rows
+from pipeline.formats.avlnet_pickles import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
 
 HALVES = ("resnet152", "resnext101-3d")
 """What the extractors save in half precision; stored so as long as that loses nothing."""

@@ -15,8 +15,16 @@ from cache import tables as schemas
 from cache.errors import UserError
 from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import Caption
-from stages.ingest.built_relevancy import built_relevancy
-from stages.ingest.retrieval_files import ID, NARRATION, ClipRows, FileNames, read_clips, read_relevancy, read_sentences
+from stages.ingest.retrieval_files import (
+    ID,
+    NARRATION,
+    ClipRows,
+    FileNames,
+    built_relevancy,
+    read_clips,
+    read_relevancy,
+    read_sentences,
+)
 
 VISUAL, GPT = "visual", "gpt"
 MOST_CELLS = 2**28

@@ -15,23 +15,21 @@ from cache.digests import DigestMemory
 from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
-from pipeline.audio_store import AudioStore
-from pipeline.command_line import finish
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
+from pipeline.console.app import KeepGoing, Strict, finish
+from pipeline.console.text import counted, did_you_mean
 from pipeline.corpus_tables import kinds_note
-from pipeline.counted import counted
-from pipeline.in_threads import each_in_threads
-from pipeline.media.kinds import JOINED
-from pipeline.media_place import open_place
-from pipeline.operations.log import logged
-from pipeline.options import KeepGoing, Strict
-from pipeline.problems import Problems, problem_of
-from pipeline.progress import progress
-from pipeline.suggest import did_you_mean
-from pipeline.summary import Summary
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.length import JOINED
+from pipeline.media.location import open_place
+from pipeline.monitor.log import logged
+from pipeline.monitor.problems import Problems, problem_of
+from pipeline.monitor.progress import progress
+from pipeline.monitor.summary import Summary
+from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
-from stages.ingest.opening import Opener
+from stages.ingest.media_files import Opener
 from stages.ingest.tables import Medium, build
 
 TABLES = {

@@ -17,11 +17,10 @@ from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace, load_params
 from pipeline.config.records import validate
-from pipeline.console.visible import visible
-from pipeline.counted import counted
-from pipeline.media_place import MediaFolder, MediaPlace, open_place
+from pipeline.console.text import counted, visible
+from pipeline.media.location import MediaFolder, MediaPlace, open_place
+from pipeline.monitor.problems import written_out
 from pipeline.params_file import embedding_entries, experiment_entries, extend_params
-from pipeline.problems import written_out
 from stages.ingest import listing, subtitles
 from stages.ingest.init_place import name_of, starting_place, tracks
 from stages.ingest.readers.folder import Beside, read

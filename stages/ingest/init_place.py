@@ -9,17 +9,17 @@ from pathlib import Path
 from cache.digests import DigestMemory
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
-from pipeline.media.limits import DEFAULT, Limits
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import DEFAULT, Limits
+from pipeline.media.location import MediaPlace
+from pipeline.media.media_list import SUFFIXES, write_media_list
 from pipeline.media.probe import probe
-from pipeline.media_list import SUFFIXES, write_media_list
-from pipeline.media_place import MediaPlace
-from pipeline.problems import problem_of
+from pipeline.monitor.problems import problem_of
 from pipeline.remote.address import is_url, location
 from stages.ingest import listing
 from stages.ingest.list_media import files_of
-from stages.ingest.opening import Opener
+from stages.ingest.media_files import Opener
 
 N_PROBED, N_FETCHED = 20, 4
 """Media that are looked into: in a folder, and if they have to be fetched."""

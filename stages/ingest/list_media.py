@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
-from pipeline.console.visible import visible
+from pipeline.console.text import visible
 from pipeline.media.containers import SUFFIXES
-from pipeline.media_list import SCHEMA, names_of, read_media_list, write_media_list
+from pipeline.media.media_list import SCHEMA, names_of, read_media_list, write_media_list
 from pipeline.remote.address import RemoteFile, is_url, shown
-from pipeline.remote.listing import ask_each, find_media
+from pipeline.remote.staging import ask_each, find_media
 from stages.ingest import listing
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cache.errors import UserError
-from pipeline.counted import counted
-from pipeline.media_place import MediaPlace
+from pipeline.console.text import counted
+from pipeline.formats.delimited import Items, Table, lines_of, open_table, records, sample
+from pipeline.formats.text import escaped, fault_of_caption, read_text
+from pipeline.media.location import MediaPlace
 from pipeline.remote.address import is_url, shown
-from pipeline.text.decoding import escaped, fault_of_caption, read_text
-from pipeline.text.delimited import Items, Table, lines_of, open_table, records, sample
 from stages.ingest.annotations import Annotations, Segment
-from stages.ingest.clock import seconds
+from stages.ingest.cues import seconds
 from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, known
-from stages.ingest.media_names import MediaNames, has_media_ending
+from stages.ingest.media_files import MediaNames, has_media_ending
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".csv", ".tsv", *LINES)

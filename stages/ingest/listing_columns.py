@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache.errors import UserError
-from pipeline.suggest import did_you_mean
+from pipeline.console.text import did_you_mean
 
 FILE = (
     "file",

@@ -12,9 +12,8 @@ import polars as pl
 from cache import tables as schemas
 from pipeline.config.corpus import CorpusConfig
 from pipeline.media.probe import MediaInfo
-from pipeline.problems import Problems
-from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch
-from stages.ingest.windows import name_clips
+from pipeline.monitor.problems import Problems
+from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch, name_clips
 
 
 @dataclass(frozen=True)

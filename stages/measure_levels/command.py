@@ -14,9 +14,9 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, load_params
-from pipeline.counted import counted
-from pipeline.operations.log import logged
-from pipeline.summary import Summary
+from pipeline.console.text import counted
+from pipeline.monitor.log import logged
+from pipeline.monitor.summary import Summary
 from stages.measure_levels.labels import AUDIBLE, SILENT, counts, labelled
 
 METER = "audio-level"

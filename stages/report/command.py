@@ -7,8 +7,8 @@ from importlib.metadata import version
 from cache.durable import new_file
 from pipeline import layout
 from pipeline.config.params import load_params
-from pipeline.operations.log import logged
-from pipeline.summary import Summary
+from pipeline.monitor.log import logged
+from pipeline.monitor.summary import Summary
 from stages.report.clip_sound import Sounds
 from stages.report.descriptions import read_descriptions
 from stages.report.page import render

@@ -14,8 +14,8 @@ from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.params import corpus_place
+from pipeline.console.text import did_you_mean
 from pipeline.corpus_tables import read_extended
-from pipeline.suggest import did_you_mean
 from stages.report.agreement import LEVELS, Agreement, agreement
 
 ANNOTATED = "annotated"

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.console.visible import visible
+from pipeline.console.text import visible
 from stages.report import charts, heatmap, tables
 from stages.report.agreement import LEVELS
 from stages.report.audio_snippet import MIME_TYPE

@@ -7,9 +7,9 @@ from pathlib import Path
 from cache import tables as schemas
 from pipeline import layout
 from pipeline.config.params import Params, load_params
-from pipeline.console_table import print_table
-from pipeline.counted import counted
-from pipeline.exit_codes import EXIT_PROBLEMS
+from pipeline.console.tables import print_table
+from pipeline.console.text import counted
+from pipeline.monitor.problems import EXIT_PROBLEMS
 
 MOST_SHOWN = 1000
 

@@ -9,8 +9,8 @@ import typer
 
 from cache.errors import UserError
 from pipeline.config.params import load_params
-from pipeline.console_table import print_table
-from pipeline.suggest import did_you_mean
+from pipeline.console.tables import print_table
+from pipeline.console.text import did_you_mean
 from stages.report import tables
 from stages.report.overview import Cell, Overview, overviews
 from stages.report.results import read_results

@@ -12,7 +12,7 @@ import typer
 from pipeline import layout
 from pipeline.config.experiment import load_experiment
 from pipeline.config.params import load_params
-from pipeline.operations.log import logged
+from pipeline.monitor.log import logged
 from pipeline.subsets import read_subset
 from stages.score import results
 from stages.score.experiment import open_experiment

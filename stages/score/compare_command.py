@@ -16,8 +16,8 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
-from pipeline.console_table import print_table
-from pipeline.suggest import did_you_mean
+from pipeline.console.tables import print_table
+from pipeline.console.text import did_you_mean
 from stages.score.comparison import Compared, Numbers, compared, unmatched
 
 WHOLE = "all"

@@ -14,8 +14,8 @@ from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.experiment import ExperimentConfig
+from pipeline.console.text import did_you_mean
 from pipeline.corpus_tables import read_extended
-from pipeline.suggest import did_you_mean
 from stages.score.pairs import Pairs
 from stages.score.stored_rows import StoredRows
 

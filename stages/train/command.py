@@ -12,13 +12,13 @@ import typer
 from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
-from pipeline.checkpoints.hint import not_found
+from pipeline.checkpoints.official import not_found
 from pipeline.config.named import named
+from pipeline.console.app import Workers
 from pipeline.fingerprints import fingerprint_of
-from pipeline.operations.events import event
-from pipeline.operations.log import logged
-from pipeline.options import Workers
-from pipeline.summary import Summary
+from pipeline.monitor.events import event
+from pipeline.monitor.log import logged
+from pipeline.monitor.summary import Summary
 from stages.train.config import TrainingConfig, load_training
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def train(
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         event("remark", text="torchrun takes over; each of its processes has a log of its own")
         os.execv(sys.executable, [*torchrun, *sys.argv])
-    from stages.train.batches import BatchReader
-    from stages.train.features import CachedFeatures
+    from stages.train.features import BatchReader, CachedFeatures
     from stages.train.processes import Processes
     from stages.train.run import Material
 
@@ -109,10 +108,8 @@ def _check_alike(trained: Features, evaluated: Features) -> None:
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
     from pipeline.networks.avlnet import save_weights
-    from stages.train.kept_epochs import KeptEpochs
-    from stages.train.live import LivePlots, Silence
-    from stages.train.progress import SavedProgress
     from stages.train.run import train as run
+    from stages.train.saved import KeptEpochs, LivePlots, SavedProgress, Silence
     from stages.train.step import Stepper
 
     config, together = material.config, material.processes

@@ -13,18 +13,15 @@ import torch
 from torch import Tensor
 
 from cache.errors import UserError
+from pipeline.monitor.progress import progress as shown
+from pipeline.monitor.signals import asked, held_back
+from pipeline.monitor.summary import Summary
 from pipeline.networks.avlnet import AvlNet
-from pipeline.operations.interruption import asked, held_back
-from pipeline.progress import progress as shown
-from pipeline.summary import Summary
-from stages.train.batches import BatchReader, draws, order, share
 from stages.train.config import TrainingConfig
-from stages.train.evaluation import evaluate
-from stages.train.features import CachedFeatures, Features, Item
-from stages.train.kept_epochs import KeptEpochs
+from stages.train.features import BatchReader, CachedFeatures, Features, Item, draws, order, share
 from stages.train.processes import Processes
-from stages.train.progress import Evaluation, Progress, SavedProgress
-from stages.train.step import Stepper
+from stages.train.saved import Evaluation, KeptEpochs, Progress, SavedProgress
+from stages.train.step import Stepper, evaluate
 
 LOSSES_AT_ONCE = 20
 """Steps whose losses are fetched from the device together: fetching waits for it."""

@@ -16,13 +16,12 @@ from cache_samples import FORMATS, any_format, batch, digests, files, keys, open
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import documents
-from cache.artifact import Artifact, open_artifact
-from cache.artifact_writer import convert, write_artifact
+from cache import durable as documents
+from cache.artifact import Artifact, convert, open_artifact, write_artifact
 from cache.errors import DamageError, UserError
 from cache.keys import caption_key, unpack
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 
 DESCRIPTION = {"modality": "clips", "encoder": "tiny", "fingerprint": "ab" * 16}
 SUFFIXES = ["zarr", "h5"]
@@ -121,7 +120,7 @@ def test_another_process_writes_the_same_bytes(tmp_path, suffix):
     store = store_of(tmp_path / "rows", FORMATS[3])
     write(tmp_path / f"a.{suffix}", range(30), store)
     program = (
-        "import sys; from cache.row_store import RowStore; from cache.artifact_writer import write_artifact\n"
+        "import sys; from cache.row_store import RowStore; from cache.artifact import write_artifact\n"
         "store = RowStore.open(sys.argv[1])\n"
         "ids = [f'clip é {n}' for n in range(30)]\n"
         f"write_artifact(sys.argv[2], ids, store.keys(), store, {DESCRIPTION})"
@@ -146,8 +145,8 @@ def test_conversion_and_back_gives_the_original_bytes(tmp_path_factory, row_form
 
 
 def test_rows_added_at_the_end_change_the_last_shards_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("cache.array_spec.VALUE_CHUNK_BYTES", 128)
-    monkeypatch.setattr("cache.zarr_group.ARTIFACT_SHARD_BYTES", 512)
+    monkeypatch.setattr("cache.formats.zarr_array.VALUE_CHUNK_BYTES", 128)
+    monkeypatch.setattr("cache.formats.zarr_group.ARTIFACT_SHARD_BYTES", 512)
     store = store_of(tmp_path / "rows", FORMATS[0], 200)
     write(tmp_path / "a.zarr", range(150), store)
     write(tmp_path / "b.zarr", range(160), store)

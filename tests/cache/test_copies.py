@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cache_samples import FORMATS, batch, keys, open_store
 
-from cache.copies import TOLERANCE
+from cache.catalog import TOLERANCE
 from cache.errors import DamageError, UserError
-from cache.exchange import export, merge
-from cache.maintenance import compact, drop_contradictions
-from cache.repair import repair, verify
 from cache.row_store import RowStore
+from cache.upkeep.compaction import compact, drop_contradictions
+from cache.upkeep.exchange import export, merge
+from cache.upkeep.repair import repair, verify
 
 POOLED, SIDE, RAGGED = FORMATS[0], FORMATS[1], FORMATS[3]
 

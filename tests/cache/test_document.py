@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from faults.material import FINGERPRINT, POOLED, fill, key, value
 
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 
 DOCUMENT = Path(__file__).parents[2] / "docs/cache.md"
 

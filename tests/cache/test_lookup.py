@@ -2,9 +2,9 @@ import numpy as np
 from cache_samples import keys
 
 from cache.keys import pack
-from cache.maintenance import compact
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
+from cache.upkeep.compaction import compact
 
 
 def test_a_lookup_follows_what_is_committed_and_merged(tmp_path):

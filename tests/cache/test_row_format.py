@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cache.errors import UserError
-from cache.row_format import DTYPES, RowFormat
-from cache.rows import Rows
+from cache.rows import DTYPES, RowFormat, Rows
 
 floats = hnp.arrays(np.float32, (4, 3), elements=st.floats(width=32, allow_nan=True, allow_infinity=True))
 

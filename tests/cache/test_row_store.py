@@ -13,13 +13,12 @@ import zarr
 from cache_samples import FINGERPRINT, FORMATS, assert_rows, batch, keys, open_store, values
 from waiting import wait_until
 
-from cache import documents
+from cache import durable as documents
 from cache.durable import clean_abandoned
 from cache.errors import UserError
-from cache.key_index import KeyIndex
-from cache.keys import pack, unpack
-from cache.row_format import RowFormat
+from cache.keys import KeyIndex, pack, unpack
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 
 ROW = FORMATS[0]
 

@@ -8,8 +8,8 @@ from cache_samples import FORMATS, any_format, assert_rows, batch, files, keys, 
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cache.maintenance import compact, gc
-from cache.repair import repair, verify
+from cache.upkeep.compaction import compact, gc
+from cache.upkeep.repair import repair, verify
 
 numbers = st.lists(st.integers(0, 25), unique=True, max_size=8)
 

@@ -11,13 +11,13 @@ import pytest
 from cache_samples import FORMATS, assert_rows, batch, keys, open_store
 
 from cache.answers import Answer, AnswerStore
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.digests import DigestMemory
 from cache.durable import make_folder, new_file
 from cache.errors import UserError
-from cache.maintenance import compact, gc
-from cache.repair import verify
 from cache.row_store import RowStore
+from cache.upkeep.compaction import compact, gc
+from cache.upkeep.repair import verify
 
 ROW, RAGGED = FORMATS[0], FORMATS[3]
 GROUP, ANNA, BERT = 4400, 4401, 4402

@@ -19,11 +19,11 @@ import zarr
 from faults.material import FINGERPRINT, POOLED, RAGGED, fill, key
 from google_crc32c import value as crc32c
 
-from cache.artifact_writer import write_artifact
-from cache.documents import plain
-from cache.exchange import export
-from cache.hdf5_group import _user_block
-from cache.row_format import RowFormat
+from cache.artifact import write_artifact
+from cache.durable import plain
+from cache.formats.hdf5 import _user_block
+from cache.rows import RowFormat
+from cache.upkeep.exchange import export
 
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}
 ROWS = 40

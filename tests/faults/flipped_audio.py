@@ -25,10 +25,10 @@ from cache.answers import Answer, AnswerStore
 from cache.digests import DigestMemory
 from cache.digests import verify as verify_digests
 from cache.location import Store
-from pipeline.audio_store import AudioStore
-from pipeline.cache_commands import audio
+from pipeline.commands.cache import gc as audio
 from pipeline.config.corpus import AudioSettings
-from pipeline.media.errors import MediaError
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import MediaError
 
 RATE = 16_000
 SECONDS = 6.0

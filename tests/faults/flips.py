@@ -11,16 +11,14 @@ from pathlib import Path
 from faults.counting import counts
 from faults.material import FINGERPRINT, POOLED, RAGGED, batch, check_rows, ensure, everything, fill, key, present
 
-from cache.artifact import open_artifact
-from cache.artifact_writer import write_artifact
+from cache.artifact import open_artifact, write_artifact
 from cache.errors import DamageError, UserError
-from cache.exchange import export, import_rows
-from cache.places import LocalPlace
-from cache.repair import repair, verify
-from cache.row_format import RowFormat
+from cache.location import LocalPlace
 from cache.row_store import RowStore
-from cache.rows import Rows
-from pipeline.operations.metrics import NAME, Making, Run, keep, runs
+from cache.rows import RowFormat, Rows
+from cache.upkeep.exchange import export, import_rows
+from cache.upkeep.repair import repair, verify
+from pipeline.monitor.run_metrics import NAME, Making, Run, keep, runs
 
 N = 60
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}

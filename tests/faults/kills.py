@@ -12,12 +12,11 @@ from pathlib import Path
 from faults.killing import in_child, kill_at_random
 from faults.material import FINGERPRINT, RAGGED, batch, check_store, ensure, everything, fill, key
 
-from cache.artifact import open_artifact
-from cache.artifact_writer import convert, write_artifact
-from cache.exchange import export, import_rows, merge
-from cache.maintenance import compact, drop_contradictions, gc
-from cache.repair import repair, verify
+from cache.artifact import convert, open_artifact, write_artifact
 from cache.row_store import RowStore
+from cache.upkeep.compaction import compact, drop_contradictions, gc
+from cache.upkeep.exchange import export, import_rows, merge
+from cache.upkeep.repair import repair, verify
 
 N = 80
 Tally = Counter[tuple[str, str]]

@@ -10,10 +10,9 @@ from faults.counting import counts
 
 from cache import keys as row_keys
 from cache.keys import caption_key
-from cache.repair import verify
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
-from cache.rows import Rows
+from cache.rows import RowFormat, Rows
+from cache.upkeep.repair import verify
 
 FINGERPRINT = "ab" * 16
 POOLED = RowFormat(512, "float32")

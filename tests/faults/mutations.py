@@ -29,20 +29,20 @@ from media_samples import numbered_frames, tone, write_media
 from PIL import Image
 
 from cache.errors import UserError
-from pipeline.checkpoints.extraction import Limits, extract
+from pipeline.checkpoints.archives import Limits, extract
 from pipeline.checkpoints.weights import read_state_dict
 from pipeline.config.yaml_text import load_yaml
+from pipeline.formats.pickled_arrays import read_array
+from pipeline.formats.word_vectors import open_vectors
 from pipeline.media.audio import extract_audio
-from pipeline.media.errors import MediaError
-from pipeline.media.frame_folder import load_picture
+from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
+from pipeline.media.location import MediaFolder
+from pipeline.media.media_list import read_media_list
+from pipeline.media.numbered_frames import load_picture
 from pipeline.media.probe import probe
-from pipeline.media_list import read_media_list
-from pipeline.media_place import MediaFolder
-from pipeline.pickles.arrays import read_array
-from pipeline.word_vectors import open_vectors
 from stages.ingest.listing import read_listing
-from stages.ingest.question_file import read_questions
+from stages.ingest.readers.ego_mcq import read_questions
 from stages.ingest.subtitles import read_cues
 
 OUTCOMES = ("inputs", "read", "refused", "wrong")

@@ -24,12 +24,12 @@ from cluster_material import (
 )
 from waiting import wait_until
 
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.errors import UserError
 from pipeline.cluster.row_making import BATCHES_PER_TASK, ClusterMaker
 from pipeline.cluster.running import Cluster
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import WantedRows
 
 WORKERS, BATCH, CLIPS = 3, 4, 4

@@ -12,11 +12,10 @@ import pytest
 from faults.counting import ROUNDS, counts
 from faults.material import FINGERPRINT, POOLED, RAGGED, batch, check_rows, ensure, fill, key, present
 
-from cache.artifact import open_artifact
-from cache.artifact_writer import write_artifact
+from cache.artifact import open_artifact, write_artifact
 from cache.errors import Damage, DamageError
-from cache.repair import repair, verify
 from cache.row_store import RowStore
+from cache.upkeep.repair import repair, verify
 
 FIRST, SECOND = range(0, 60), range(60, 100)
 FORMATS = pytest.mark.parametrize("row_format", [POOLED, RAGGED], ids=["pooled", "ragged"])

@@ -14,12 +14,11 @@ from faults.counting import ROUNDS, counts
 from faults.killing import in_child
 from faults.material import FINGERPRINT, POOLED, batch, check_rows, check_store, ensure, everything, fill, key
 
-from cache.artifact import open_artifact
-from cache.artifact_writer import convert, write_artifact
+from cache.artifact import convert, open_artifact, write_artifact
 from cache.errors import UserError
-from cache.exchange import export
-from cache.maintenance import compact
 from cache.row_store import RowStore
+from cache.upkeep.compaction import compact
+from cache.upkeep.exchange import export
 
 REFUSED, DONE = 1, 2
 

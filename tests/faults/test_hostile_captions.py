@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
+from pipeline.formats.text import fault_of_text
+from pipeline.media.location import MediaFolder
+from pipeline.media.media_list import read_media_list
 from pipeline.media.probe import AudioTrack, MediaInfo
-from pipeline.media_list import read_media_list
-from pipeline.media_place import MediaFolder
-from pipeline.problems import Problems
-from pipeline.text.decoding import fault_of_text
+from pipeline.monitor.problems import Problems
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.listing import read_listing, urls_in
-from stages.ingest.question_file import read_questions
+from stages.ingest.readers.ego_mcq import read_questions
 from stages.ingest.readers.folder import read
 from stages.ingest.retrieval_files import read_clips
 from stages.ingest.subtitles import read_cues

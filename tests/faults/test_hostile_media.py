@@ -22,34 +22,30 @@ from cache.digests import DigestMemory
 from cache.errors import UserError, WriteError
 from cache.keys import caption_key
 from cache.location import Store
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline import layout
-from pipeline.audio_store import AudioStore
 from pipeline.cluster.row_making import Task, make_rows
 from pipeline.config.corpus import AudioSettings, CorpusConfig
 from pipeline.embedding_run import embed_missing
 from pipeline.media.audio import extract_audio
-from pipeline.media.containers import OPEN_OPTIONS
-from pipeline.media.errors import MediaError
-from pipeline.media.frame_folder import load_picture
-from pipeline.media.frames import read_frames
-from pipeline.media.limits import Limits
-from pipeline.media.numbered_frames import read_numbered
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import OPEN_OPTIONS, Limits, MediaError
+from pipeline.media.frames import Scaling, read_frames
+from pipeline.media.numbered_frames import load_picture, read_numbered
 from pipeline.media.probe import probe
-from pipeline.media.scaling import Scaling
-from pipeline.operations.interruption import Stopped
-from pipeline.problems import Problems, StrictStop, problem_of
+from pipeline.monitor.problems import Problems, StrictStop, problem_of
+from pipeline.monitor.signals import Stopped
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_reader import FrameReader
 from stages.embed.frame_sampling import sample
 from stages.embed.sound_reader import SoundReader
-from stages.extract_audio.making import Medium, extract_task
-from stages.extract_audio.making import Task as ExtractTask
+from stages.extract_audio.extraction import Medium, extract_task
+from stages.extract_audio.extraction import Task as ExtractTask
 from stages.ingest.command import ingest
 from stages.ingest.init import init
 
@@ -415,7 +411,7 @@ def every_kind(project):
 
 
 def test_ingest_goes_on(every_kind, monkeypatch):
-    monkeypatch.setattr("stages.ingest.opening.probe", raising(KINDS, probe))
+    monkeypatch.setattr("stages.ingest.media_files.probe", raising(KINDS, probe))
     monkeypatch.setattr("stages.ingest.init_place.probe", raising(KINDS, probe))
     start(Path("videos"))
     ingest("mine", keep_going=True)
@@ -433,14 +429,14 @@ def test_ingest_ends_where_it_cannot_go_on(project, monkeypatch, kind):
     for name, seconds in (("fine", 1.0), (kind, 1.5)):
         write_media(project / "videos" / f"{name}.wav", samples=tone(seconds, RATE), sample_rate=RATE)
     start(Path("videos"))
-    monkeypatch.setattr("stages.ingest.opening.probe", raising(OF_THE_RUN, probe))
+    monkeypatch.setattr("stages.ingest.media_files.probe", raising(OF_THE_RUN, probe))
     with pytest.raises(UserError):
         ingest("mine", keep_going=True)
 
 
 def test_workers_that_extract_audio_go_on(every_kind, tmp_path, monkeypatch):
     kinds = {kind: make for kind, make in KINDS.items() if kind not in ("io", "permission")}  # so writing fails
-    monkeypatch.setattr("pipeline.audio_store.extract_audio", raising(kinds, extract_audio))
+    monkeypatch.setattr("pipeline.media.audio_store.extract_audio", raising(kinds, extract_audio))
     for kind in KINDS.keys() - kinds:
         (every_kind / f"{kind}.wav").unlink()
     media = [Medium(path, DigestMemory(None).digest(path), 1.0) for path in sorted(every_kind.iterdir())]
@@ -450,7 +446,7 @@ def test_workers_that_extract_audio_go_on(every_kind, tmp_path, monkeypatch):
     assert failed == set(kinds)
     full = every_kind / "full.wav"
     full.write_bytes(media[0].source.read_bytes())
-    monkeypatch.setattr("pipeline.audio_store.extract_audio", raising(OF_THE_RUN, extract_audio))
+    monkeypatch.setattr("pipeline.media.audio_store.extract_audio", raising(OF_THE_RUN, extract_audio))
     with pytest.raises(UserError):
         extract_task(ExtractTask([replace(media[0], source=full)], store, workers=1))
 

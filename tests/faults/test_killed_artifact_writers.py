@@ -8,9 +8,8 @@ from faults.counting import ROUNDS, counts
 from faults.killing import in_child, kill_at_random
 from faults.material import FINGERPRINT, POOLED, RAGGED, everything, fill, key
 
-from cache.artifact import open_artifact
-from cache.artifact_writer import convert, write_artifact
-from cache.exchange import export
+from cache.artifact import convert, open_artifact, write_artifact
+from cache.upkeep.exchange import export
 
 KILLS = 30 * ROUNDS
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}

@@ -10,15 +10,14 @@ from faults.counting import ROUNDS, counts
 from faults.killing import in_child, kill_at_random
 from faults.material import FINGERPRINT, everything
 
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.keys import caption_key
-from cache.row_format import RowFormat
-from cache.row_store import RowStore
-from cache.row_writer import RowWriter
+from cache.row_store import RowStore, RowWriter
+from cache.rows import RowFormat
 from pipeline.embedding_run import embed_missing
-from pipeline.problems import Problems
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row
 
 N, BATCH, COMMIT = 240, 4, 8

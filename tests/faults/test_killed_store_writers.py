@@ -8,10 +8,10 @@ from faults.counting import ROUNDS, counts
 from faults.killing import in_child, kill_at_random
 from faults.material import POOLED, RAGGED, batch, check_store, ensure, fill, key
 
-from cache.exchange import merge
-from cache.maintenance import compact, gc
-from cache.repair import repair, verify
 from cache.row_store import RowStore
+from cache.upkeep.compaction import compact, gc
+from cache.upkeep.exchange import merge
+from cache.upkeep.repair import repair, verify
 
 KILLS = 40 * ROUNDS
 

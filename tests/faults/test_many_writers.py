@@ -9,8 +9,8 @@ import traceback
 from faults.counting import ROUNDS, counts
 from faults.material import POOLED, batch, check_rows, check_store, ensure, key, present
 
-from cache.maintenance import compact
 from cache.row_store import RowStore
+from cache.upkeep.compaction import compact
 
 WRITERS, ROWS = 4, 300
 

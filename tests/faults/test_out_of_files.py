@@ -11,10 +11,10 @@ from interrupted_run import silent_wav
 
 from cache.durable import new_file
 from cache.errors import OutOfFiles, WriteError
-from pipeline.command_line import run, typer
-from pipeline.media.errors import MediaError
+from pipeline.console.app import run, typer
+from pipeline.media.containers import MediaError
 from pipeline.media.opening import first_bytes
-from pipeline.problems import problem_of
+from pipeline.monitor.problems import problem_of
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from faults.material import FINGERPRINT, POOLED, RAGGED, fill, key
 
-from cache.artifact_writer import write_artifact
-from cache.maintenance import compact
+from cache.artifact import write_artifact
+from cache.upkeep.compaction import compact
 
 
 class Watch:

@@ -15,10 +15,10 @@ from parity.fill import sine_mix
 from pipeline.config.corpus import CorpusConfig
 from pipeline.media.audio import extract_audio, read_audio
 from pipeline.media.probe import probe
-from pipeline.problems import Problems
+from pipeline.monitor.problems import Problems
 from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch
-from stages.ingest.clock import seconds
-from stages.ingest.sound_windows import chunked, extended
+from stages.ingest.cues import seconds
+from stages.ingest.retrieval_corpus import chunked, extended
 from stages.ingest.tables import Medium, build
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,9 +9,9 @@ import torch
 from filled.word2vec import write_vectors
 from parity.fill import fill_state_dict
 
+from pipeline.formats.word_vectors import open_vectors, words_of
 from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
-from pipeline.word_vectors import open_vectors, words_of
 from stages.avlnet import items
 from stages.train.loss import avlnet_loss, masked_margin_softmax
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput
 from stages.embed.frame_sampling import sample, uniform_numbers

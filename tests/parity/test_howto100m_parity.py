@@ -11,10 +11,10 @@ import pytest
 from filled.word2vec import write_vectors
 from howto100m_samples import CAPTIONS, PATHS, build
 
-from pipeline.word_vectors import open_vectors
-from stages.avlnet.howto100m import HowTo100M, read_paths
+from pipeline.formats.word_vectors import open_vectors
 from stages.avlnet.items import text_item
-from stages.avlnet.speech_captions import SpeechCaptions
+from stages.train.howto100m import HowTo100M, read_paths
+from stages.train.speech_captions import SpeechCaptions
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "howto100m.npz")
 

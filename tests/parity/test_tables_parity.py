@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from cache import tables
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline import layout
 from stages.score.command import score, score_subset
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline.embedding_run import embed_missing
-from pipeline.media.errors import MediaError
-from pipeline.problems import Problems, StrictStop
+from pipeline.media.containers import MediaError
+from pipeline.monitor.problems import Problems, StrictStop
+from pipeline.monitor.summary import Summary
 from pipeline.reading_ahead import AHEAD_BATCHES, Waiting
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row
 
 

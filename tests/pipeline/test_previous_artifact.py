@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline.previous_artifact import warm
 
 FORMAT = RowFormat(8)

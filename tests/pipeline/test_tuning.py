@@ -9,8 +9,8 @@ import pytest
 
 from pipeline import tuning
 from pipeline.encoding import Encode
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.tuning import BatchSearch, Readers, next_size, processors, wants_reader
 from pipeline.wanted_rows import Row, WantedRows
 

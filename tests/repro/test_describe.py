@@ -7,7 +7,7 @@ import pytest
 import yaml
 from language_server import SECRET, LanguageServer, description_of, serving
 
-from pipeline.exit_codes import EXIT_USER_ERROR
+from pipeline.monitor.problems import EXIT_USER_ERROR
 
 CAPTIONS = ["dogs barking", "car horn", "applause", "explosion"]
 KEY = {"FAKE_KEY": SECRET}

@@ -9,7 +9,7 @@ from cache import tables
 from cache.artifact import open_artifact
 from pipeline import layout
 from pipeline.config.params import load_params
-from pipeline.problems import StrictStop
+from pipeline.monitor.problems import StrictStop
 from stages.embed.command import embed_clips
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest

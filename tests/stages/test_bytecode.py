@@ -12,4 +12,4 @@ def test_the_command_writes_bytecode(tmp_path):
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.pyc")}
     assert any("/typer/main." in path for path in written)
-    assert any("/pipeline/operations/interruption." in path for path in written)
+    assert any("/pipeline/monitor/signals." in path for path in written)

@@ -13,12 +13,12 @@ from cache import tables as schemas
 from cache.digests import DigestMemory
 from cache.location import Store
 from pipeline import layout
-from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
 from pipeline.config.params import load_params
-from pipeline.media.errors import MediaError
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
-from pipeline.media_place import MediaFolder
+from pipeline.media.location import MediaFolder
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_reader import FrameReader
@@ -26,7 +26,7 @@ from stages.embed.sound_reader import SoundReader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
-from stages.ingest.opening import Opener
+from stages.ingest.media_files import Opener
 from stages.report.problems import read_problems
 
 
@@ -117,7 +117,7 @@ def test_a_file_that_is_written_while_it_is_ingested_is_a_problem(sounds, monkey
                 file.write(b"\0" * 1000)
         return info
 
-    monkeypatch.setattr("stages.ingest.opening.probe", slow_writer)
+    monkeypatch.setattr("stages.ingest.media_files.probe", slow_writer)
     ingest("mine", keep_going=True)
     found = [(row["path"], row["reason"]) for row in read_problems(layout.PROBLEMS, load_params())]
     assert found == [("x.wav", "has changed while it was being read: run `dvc repro` again when it is whole")]
@@ -244,7 +244,7 @@ def test_a_folder_that_changes_while_it_is_ingested_is_refused(folder, what, mon
             shutil.copyfile(first, folder / "frame_000999.png")
         return info
 
-    monkeypatch.setattr("stages.ingest.opening.probe", overtaken)
+    monkeypatch.setattr("stages.ingest.media_files.probe", overtaken)
     memory = DigestMemory(None)
     opener = Opener(MediaFolder(folder.parent), memory, AudioStore(Store.default(), AudioSettings()), frozenset())
     with pytest.raises(MediaError, match="has changed while it was being read"):

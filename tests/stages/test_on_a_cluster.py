@@ -10,7 +10,7 @@ from dask_processes import processes_in
 from media_samples import tone, write_media
 
 from pipeline import layout
-from pipeline.problems import StrictStop
+from pipeline.monitor.problems import StrictStop
 from stages.embed.command import embed_clips
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cache.errors import UserError
 from pipeline.device import pick_device
 from stages.describe.config import MOST_NEW_TOKENS, DescriptionConfig
-from stages.describe.engine import Reply
+from stages.describe.engine import Reply, Task
 from stages.describe.prompts import question
-from stages.describe.tasks import Task
 
 if TYPE_CHECKING:
     import torch

@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
+import time
 import unicodedata
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
+import httpx2 as httpx
 import openai
 
 from stages.describe.config import DescriptionConfig
-from stages.describe.engine import Reply
-from stages.describe.engines.bounded import TooMuch
-from stages.describe.engines.no_answer import NoAnswer, Rejected
-from stages.describe.engines.patience import asked_pause
-from stages.describe.tasks import Task
+from stages.describe.engine import Reply, Task
+
+
+class NoAnswer(Exception):
+    """Why a request was not answered. Holds no key, neither in its text nor in its chain.
+
+    Attributes:
+        again: it may be answered when sent again.
+        final: no other request will be either.
+        pause_s: seconds that the endpoint asks to wait.
+        without_schema: it may be answered when sent without a JSON schema.
+        of_caption: it lies in the caption, and says nothing of other requests.
+        lost: the endpoint may have answered, and counted tokens, but the answer was lost on its way.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        again: bool = False,
+        final: bool = False,
+        pause_s: float | None = None,
+        without_schema: bool = False,
+        of_caption: bool = False,
+        lost: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.again, self.final, self.pause_s = again, final, pause_s
+        self.without_schema, self.of_caption, self.lost = without_schema, of_caption, lost
+
+
+class Rejected(NoAnswer):
+    """The endpoint understands, and does not want: a wrong key, an unknown model, a parameter it does not know."""
+
 
 TRANSIENT = {408, 409, 425, 429}
 HIDDEN = "[key]"
@@ -162,3 +198,119 @@ def _message(error: openai.APIStatusError) -> str:
         return str(body or "")
     except RecursionError:  # nested as deeply as JSON may be read, but not written
         return "an error nested too deeply to show"
+
+
+MOST_BACKOFF_S = 60.0
+
+
+def asked_pause(headers: Mapping[str, str]) -> float | None:
+    """Seconds that `Retry-After` (seconds or a date) or `retry-after-ms` asks for; None if neither does.
+
+    A date counts from the endpoint's own `Date`, if it says so: its clock need not be ours.
+    """
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        if "retry-after" not in headers:
+            return None
+        value = headers["retry-after"].strip()
+        if value.replace(".", "", 1).isdigit():
+            return float(value)
+        until = parsedate_to_datetime(value).timestamp()
+        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
+        return max(0.0, until - now)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+@dataclass
+class Patience:
+    """Waits of one run. A pause that the endpoint asks of one request holds for all.
+
+    Attributes:
+        backoff_s: before the second attempt; doubled for each further one.
+        dice: draws the jitter, so that requests that failed together do not return together.
+    """
+
+    backoff_s: float
+    dice: random.Random = field(default_factory=random.Random)
+    _not_before: float = 0.0
+
+    def wait_s(self, attempt: int, pause_s: float | None) -> float:
+        """Seconds until a request that has failed `attempt` times is sent again."""
+        if pause_s is not None:
+            self._not_before = max(self._not_before, time.monotonic() + pause_s)
+            return pause_s + self.dice.uniform(0.0, self.backoff_s)
+        return self.dice.uniform(0.5, 1.0) * min(MOST_BACKOFF_S, self.backoff_s * 2 ** (attempt - 1))
+
+    def pause_left_s(self) -> float:
+        """Seconds until any request may be sent."""
+        return max(0.0, self._not_before - time.monotonic())
+
+
+ACCEPTED = "gzip, deflate"
+"""What `bounded` can decompress step by step; an answer in another encoding is refused."""
+_BLOCK = 1 << 16
+_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
+
+class TooMuch(httpx.DecodingError):
+    """An answer is larger than it may be, or compressed in a way that cannot be bounded; said as a clause."""
+
+
+def bounded(most_bytes: int) -> Callable[[httpx.Response], Awaitable[None]]:
+    """An event hook for `response` of an httpx client: reading a body of more than so many bytes raises `TooMuch`.
+
+    The hook takes decompression over from httpx, which gives what one block becomes at once, a thousand times its size.
+    """
+
+    async def hook(response: httpx.Response) -> None:
+        response.encoding = (
+            "utf-8"  # as JSON is, whatever the server calls it: Python knows encodings that are no texts
+        )
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity", *_WINDOW):
+            await response.aclose()
+            raise TooMuch(f"the answer is compressed as {encoding[:40]!r}, which was not asked for")
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        if encoding in _WINDOW:
+            del response.headers["content-encoding"]
+        response.stream = _Bounded(response.stream, most_bytes, _WINDOW.get(encoding))
+
+    return hook
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body, decompressed if a window is given."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, most_bytes: int, window: int | None) -> None:
+        self._stream, self._most, self._window = stream, most_bytes, window
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        arrived = given = 0
+        unpack = zlib.decompressobj(self._window) if self._window else None
+        async for block in self._stream:
+            arrived += len(block)
+            self._check(arrived)
+            while block:
+                piece = block
+                if unpack is None:
+                    block = b""
+                else:
+                    try:
+                        piece = unpack.decompress(block, _BLOCK)
+                    except zlib.error as error:
+                        raise httpx.DecodingError(f"the compressed answer is damaged ({error})") from None
+                    block = b"" if unpack.eof else unpack.unconsumed_tail
+                given += len(piece)
+                self._check(given)
+                yield piece
+        if unpack is not None and arrived and not unpack.eof:
+            raise httpx.DecodingError("the compressed answer is cut short")
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def _check(self, nbytes: int) -> None:
+        if nbytes > self._most:
+            raise TooMuch(f"the answer has more than {self._most / 1e6:g} MB (`max_answer_mb` under `endpoint:`)")

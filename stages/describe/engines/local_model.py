@@ -14,14 +14,12 @@ from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import OtherFiles, kept
 from pipeline.encoding import MOST_IN_A_ROW
 from pipeline.fingerprints import fingerprint_of
-from pipeline.problems import problem_of
+from pipeline.monitor.problems import problem_of
 from pipeline.row_making import NotMade
-from stages.describe.budget import Budget, BudgetSpent, estimated_input
 from stages.describe.config import DescriptionConfig
-from stages.describe.engine import Listener, Reply
+from stages.describe.engine import Budget, BudgetSpent, Listener, Reply, Task, estimated_input
 from stages.describe.engines.causal_model import REMEDY, CausalModel
 from stages.describe.prompts import question
-from stages.describe.tasks import Task
 
 FILES = ("*.json", "*.model", "*.jinja", "merges.txt", "vocab.txt", "*.tiktoken")
 

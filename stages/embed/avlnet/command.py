@@ -7,14 +7,13 @@ from uuid import uuid4
 
 from cache.durable import remove
 from cache.errors import UserError
-from cache.row_format import RowFormat
+from cache.rows import RowFormat
 from pipeline import layout
 from pipeline.cluster.running import cluster_named
-from pipeline.command_line import finish
+from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
 from pipeline.fingerprints import digest_of, fingerprint_of
-from pipeline.operations.log import logged
-from pipeline.options import Cluster, DryRun, Force, KeepGoing, Strict, Workers
-from pipeline.problems import Problems
+from pipeline.monitor.log import logged
+from pipeline.monitor.problems import Problems
 from stages.embed.avlnet.config import AvlNetConfig, caption_sources, encoder_file, load_avlnet_config
 from stages.embed.avlnet.making import FeatureReader, SideLoader, network
 from stages.embed.command import BatchSize, CorpusName, Device, EncoderName

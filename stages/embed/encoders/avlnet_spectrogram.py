@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from cache.row_format import RowFormat
+from cache.rows import RowFormat
 from stages.embed.encoder import AudioInput, ClipEncoder, EncoderConfig, Modality, Tower
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from cache.errors import UserError
 from pipeline.checkpoints import hub as hub_files
-from pipeline.checkpoints.hint import fetch_or
+from pipeline.checkpoints.official import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
 from stages.embed.tower_parts import padded
 

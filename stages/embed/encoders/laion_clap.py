@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.checkpoints import text_models
-from pipeline.checkpoints.hint import existing
+from pipeline.checkpoints.official import existing
 from stages.embed.encoder import AudioInput, Draw, Encoder, EncoderConfig, Tower, seeded_draw
 from stages.embed.tower_parts import padded
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from cache.row_format import RowFormat
-from pipeline.checkpoints.hint import existing
+from cache.rows import RowFormat
+from pipeline.checkpoints.official import existing
 from stages.embed.encoder import ClipEncoder, EncoderConfig, FrameRate, Modality, Tower
 from stages.embed.tower_parts import FrameFeatureTower
 

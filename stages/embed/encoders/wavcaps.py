@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.checkpoints.hint import existing
+from pipeline.checkpoints.official import existing
 from pipeline.checkpoints.text_models import load_bert_tokenizer, vocabulary_file
 from stages.embed.encoder import AudioInput, Draw, Encoder, EncoderConfig, Tower, seeded_draw
 from stages.embed.tower_parts import padded

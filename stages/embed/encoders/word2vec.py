@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from cache.row_format import RowFormat
-from pipeline.checkpoints.hint import existing
+from cache.rows import RowFormat
+from pipeline.checkpoints.official import existing
 from stages.embed.encoder import CaptionEncoder, EncoderConfig, Modality, Tower
 
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.word_vectors import WordVectors
+    from pipeline.formats.word_vectors import WordVectors
 
 VERSION = 1  # raise it when a change of this code changes rows
 
@@ -55,7 +55,7 @@ class Word2Vec(CaptionEncoder[Config]):
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The file, mapped; vectors are looked up on the CPU."""
-        from pipeline.word_vectors import open_vectors
+        from pipeline.formats.word_vectors import open_vectors
 
         return WordTower(open_vectors(self.config.checkpoint, self.dim))
 
@@ -72,7 +72,7 @@ class WordTower:
 
     def prepare(self, item: str, key: bytes) -> np.ndarray:
         """Float32 (words that have a vector, dim); nothing is drawn at random."""
-        from pipeline.word_vectors import words_of
+        from pipeline.formats.word_vectors import words_of
 
         return self._vectors.of(words_of(item))
 

@@ -9,8 +9,8 @@ from typing import Any
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
-from pipeline.pickles.avlnet import ORIGIN, ClipPickles, PickledClip, published_files
-from pipeline.text.decoding import read_text
+from pipeline.formats.avlnet_pickles import ORIGIN, ClipPickles, PickledClip, published_files
+from pipeline.formats.text import read_text
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Origin
 
 GIVEN, EVAL = "given", "eval"

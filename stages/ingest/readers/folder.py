@@ -9,11 +9,11 @@ from pathlib import Path
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
-from pipeline.counted import counted
-from pipeline.media_place import MediaPlace, open_place
-from pipeline.problems import problem_of
-from pipeline.text.decoding import PER_MEDIUM, fault_of_caption, read_text
-from pipeline.text.delimited import lines_of
+from pipeline.console.text import counted
+from pipeline.formats.delimited import lines_of
+from pipeline.formats.text import PER_MEDIUM, fault_of_caption, read_text
+from pipeline.media.location import MediaPlace, open_place
+from pipeline.monitor.problems import problem_of
 from stages.ingest import listing, subtitles
 from stages.ingest.annotations import Annotations, Segment
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from misbehaving_server import serving
 
-from pipeline.checkpoints import http
+from pipeline.remote import http
 
 
 @pytest.fixture(autouse=True)

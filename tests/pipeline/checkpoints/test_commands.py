@@ -15,7 +15,7 @@ import yaml
 
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import load_catalogue
-from pipeline.checkpoints.lock import scratch
+from pipeline.checkpoints.official import scratch
 from pipeline.checkpoints.weights import CheckpointError, read_state_dict
 
 DATA = random.Random(0).randbytes(1_500_000)

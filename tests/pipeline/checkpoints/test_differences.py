@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.checkpoints.differences import branches, differences
+from pipeline.checkpoints.weights import branches, differences
 
 GOLDEN = Path(__file__).parents[2] / "parity" / "golden"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from pipeline.checkpoints.extraction import Limits, extract
-from pipeline.checkpoints.unpacking import is_archive, unpack, unpacked
+from pipeline.checkpoints.archives import Limits, extract
+from pipeline.checkpoints.unpack import is_archive, unpack, unpacked
 
 PACKERS = {".tar": bytes, ".tar.gz": gzip.compress, ".tar.xz": lzma.compress, ".tar.bz2": bz2.compress}
 DATA = b"weights" * 1000

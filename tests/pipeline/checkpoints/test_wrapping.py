@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.checkpoints.catalogue import load_catalogue
-from pipeline.checkpoints.wrapping import lift
+from pipeline.checkpoints.unpack import lift
 from pipeline.config.corpus import load_corpus
 from pipeline.config.records import read_yaml
 from stages.train.config import load_training

@@ -15,7 +15,7 @@ from waiting import output_of, wait_until
 from cache.errors import UserError
 from pipeline.cluster.here import threads_environment, visible_gpus
 from pipeline.cluster.running import Cluster
-from pipeline.command_line import EXIT_INTERRUPTED
+from pipeline.console.app import EXIT_INTERRUPTED
 
 REPOSITORY = Path(__file__).parents[3]
 ASKED = ["CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "HEARONCE_WORKER_THREADS"]

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from cache.errors import UserError
 from cache.tables import PROBLEMS, write_table
 from pipeline import layout
-from pipeline.command_line import lazy_group, run, typer
-from pipeline.console.visible import visible, visible_json, visible_streams
-from pipeline.console_table import print_table
-from pipeline.operations.events import event
-from pipeline.operations.log import logged
-from pipeline.progress import progress
+from pipeline.console.app import lazy_group, run, typer
+from pipeline.console.tables import print_table
+from pipeline.console.text import visible, visible_json, visible_streams
+from pipeline.monitor.events import event
+from pipeline.monitor.log import logged
+from pipeline.monitor.progress import progress
 from stages.report.page import render
 
 EVIL = "a\x1b[2J\x1b]0;t\x07\u202egpj.exe\x9b31m\x7f\r\n\u2028b\ud83d"

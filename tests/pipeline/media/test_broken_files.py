@@ -9,7 +9,7 @@ import soundfile
 from media_samples import cut_short, damage, frame_number, noise, numbered_frames, tone, write_media
 
 from pipeline.media.audio import extract_audio
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.probe import probe
 

@@ -146,7 +146,7 @@ def test_no_other_place_opens_media_or_pictures():
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     assert sorted(found) == [
-        "pipeline/media/frame_folder.py",
+        "pipeline/media/numbered_frames.py",
         "pipeline/media/opening.py",
         "stages/report/audio_snippet.py",
     ], "the last one writes"

@@ -4,9 +4,8 @@ import pytest
 from av.video.reformatter import VideoReformatter
 from media_samples import corner_frame, corners, write_media
 
-from pipeline.media.display import Turn, to_rgb, turn_of
-from pipeline.media.errors import MediaError
-from pipeline.media.frames import read_frames
+from pipeline.media.containers import MediaError
+from pipeline.media.frames import Turn, read_frames, to_rgb, turn_of
 
 RESERVED, YCGCO = 3, 8
 

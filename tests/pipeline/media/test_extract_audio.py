@@ -12,7 +12,7 @@ from media_samples import bursts, clicks, noise, numbered_frames, tone, write_me
 
 from cache.errors import WriteError
 from pipeline.media.audio import AudioFile, extract_audio
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.probe import probe
 from pipeline.media.times import sample_position
 
@@ -179,7 +179,7 @@ def test_of_long_float_pcm_the_start_tells_the_kind_and_all_of_it_the_share(tmp_
     samples[-48000:] *= 3 / np.abs(samples).max()
     source = write_media(tmp_path / "a.wav", samples=samples, audio_codec="pcm_f32le")
     assert probe(source).kind == "beyond"
-    monkeypatch.setattr("pipeline.media.kinds.LOOKED_AT", 1 << 18)
+    monkeypatch.setattr("pipeline.media.length.LOOKED_AT", 1 << 18)
     assert probe(source).kind == ""
     assert "of the samples clipped" in extract(source)[0].warning
 
@@ -399,7 +399,7 @@ def test_memory_does_not_grow_with_length(tmp_path):
 
 def test_nothing_heavy_is_imported():
     script = (
-        "import sys; from pipeline.media import audio, display, frames, probe, times\n"
+        "import sys; from pipeline.media import audio, frames as display, frames, probe, times\n"
         "print([name for name in ('torch', 'stages', 'polars', 'pydantic') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

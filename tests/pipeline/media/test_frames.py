@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media_samples import corner_frame, corners, frame_number, noise, numbered_frames, write_media
 
 from pipeline.media import frames as frames_module
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.frames import middle_times, read_frames
 from pipeline.media.numbered_frames import read_numbered
 

@@ -6,7 +6,7 @@ import pytest
 from media_samples import frame_number, noise, numbered_frames, write_media
 from PIL import Image
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.numbered_frames import picture_times, read_numbered
 from pipeline.media.probe import VideoTrack, probe

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.media.pcm import frame_values, mix_to_mono, quantise, to_floats
+from pipeline.media.flac import frame_values, mix_to_mono, quantise, to_floats
 
 
 @pytest.mark.parametrize("format_name", ["s16", "s16p", "flt", "fltp", "s32", "s32p", "dbl", "dblp", "u8", "u8p"])

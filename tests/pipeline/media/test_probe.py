@@ -6,7 +6,7 @@ import av
 import pytest
 from media_samples import bursts, corner_frame, noise, numbered_frames, tone, write_media
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.probe import AudioTrack, VideoTrack, probe
 
 SOUNDS = [

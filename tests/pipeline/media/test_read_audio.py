@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from media_samples import clicks, noise, tone, write_media
 
 from pipeline.media.audio import extract_audio, read_audio
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.times import sample_position, sample_span
 
 

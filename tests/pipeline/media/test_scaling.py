@@ -5,8 +5,7 @@ import pytest
 from ffmpeg_filters import filtered
 from media_samples import corner_frame, corners, write_media
 
-from pipeline.media.frames import read_frames
-from pipeline.media.scaling import Scaling, scaled_size
+from pipeline.media.frames import Scaling, read_frames, scaled_size
 
 
 def noise_film(path, count=50, rate=25, width=96, height=64, **options):

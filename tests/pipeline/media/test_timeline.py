@@ -3,7 +3,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.media.timeline import SampleClock, Timeline
+from pipeline.media.decoding import SampleClock, Timeline
 from pipeline.media.times import sample_position
 
 RATE = 1000

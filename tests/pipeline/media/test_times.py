@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.times import fixed_windows, sample_position, sample_span
 
 RATES = st.sampled_from([8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000])

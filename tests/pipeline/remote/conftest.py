@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from misbehaving_server import Site, serving
 
-from pipeline.remote import transfer
+from pipeline.remote import http, transfer
 from pipeline.remote.staging import Staging
 
 
@@ -13,6 +13,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short pauses, and no memory of what other tests have met."""
     monkeypatch.setattr(transfer, "PAUSE_S", 0.01)
     transfer._down.clear()
+    monkeypatch.setattr(http, "PAUSE_S", 0.01)
+    monkeypatch.setattr(http, "TIMEOUT_S", 5.0)
 
 
 @pytest.fixture

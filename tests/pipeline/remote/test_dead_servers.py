@@ -10,7 +10,7 @@ import pytest
 
 CODE = """
 import gc, sys
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging
 for url in sys.argv[1:]:

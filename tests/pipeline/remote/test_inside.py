@@ -6,12 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline.checkpoints import http
-from pipeline.checkpoints.places import PlaceError
-from pipeline.media.errors import MediaError
-from pipeline.remote import inside, transfer
-from pipeline.remote.address import RemoteFile
-from pipeline.remote.inside import InsideError, check_address, check_host, kind_of
+from pipeline.checkpoints.catalogue import PlaceError
+from pipeline.media.containers import MediaError
+from pipeline.remote import address as inside
+from pipeline.remote import http, transfer
+from pipeline.remote.address import InsideError, RemoteFile, check_address, check_host, kind_of
 
 PUBLIC, SECRET = "127.0.0.2", b"credentials of this machine" * 100
 

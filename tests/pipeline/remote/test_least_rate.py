@@ -6,12 +6,12 @@ import pytest
 from misbehaving_server import Handler, serving
 
 from cache.errors import UserError
-from pipeline.checkpoints import http
-from pipeline.checkpoints.places import PlaceError
-from pipeline.media.errors import MediaError
-from pipeline.remote import least_rate, reading
+from pipeline.checkpoints.catalogue import PlaceError
+from pipeline.media.containers import MediaError
+from pipeline.remote import faults as least_rate
+from pipeline.remote import http, reading
 from pipeline.remote.address import RemoteFile
-from pipeline.remote.least_rate import TooSlow, fast_enough, patience_s
+from pipeline.remote.faults import TooSlow, fast_enough, patience_s
 
 
 class Dripping(Handler):

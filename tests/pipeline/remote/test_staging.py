@@ -17,9 +17,9 @@ from waiting import FAR_OFF_S, wait_until
 
 from cache.digests import DigestMemory
 from cache.errors import UserError, WriteError
-from pipeline.media.errors import MediaError
-from pipeline.media_place import local
-from pipeline.operations.interruption import Interrupted, Stopped, handled
+from pipeline.media.containers import MediaError
+from pipeline.media.location import local
+from pipeline.monitor.signals import Interrupted, Stopped, handled
 from pipeline.remote import staging as module
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging

@@ -7,7 +7,7 @@ import pytest
 import s3fs
 from misbehaving_server import Faults
 
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.remote import reading, transfer
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.transfer import look_up

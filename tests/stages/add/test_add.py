@@ -4,7 +4,7 @@ import pytest
 
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import load_catalogue
-from pipeline.checkpoints.hint import official_annotations
+from pipeline.checkpoints.official import official_annotations
 from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import Params, load_params

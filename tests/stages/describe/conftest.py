@@ -9,7 +9,7 @@ from language_server import SECRET, LanguageServer, serving
 
 from cache import tables
 from pipeline import layout
-from pipeline.exit_codes import EXIT_PROBLEMS
+from pipeline.monitor.problems import EXIT_PROBLEMS
 from stages.describe.command import describe
 
 

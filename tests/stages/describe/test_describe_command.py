@@ -7,7 +7,7 @@ import pytest
 from language_server import description_of, level_of
 
 from cache.errors import UserError
-from pipeline.exit_codes import EXIT_PROBLEMS
+from pipeline.monitor.problems import EXIT_PROBLEMS
 from stages.describe.command import describe
 
 CAPTIONS = ["cut onion", "wash pan", "cut onion", "open drawer", "stir soup"]

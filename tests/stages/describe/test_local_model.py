@@ -9,9 +9,9 @@ import tiny_language_model
 
 from cache.errors import UserError
 from stages.describe.config import load_description
+from stages.describe.engine import Task
 from stages.describe.engines.local_model import Asking, LocalModel, answer
 from stages.describe.prompts import question
-from stages.describe.tasks import Task
 
 PROMPT, JUDGE = "Say what one hears.", "How relevant?"
 LEVEL = {"cut onion": "high", "wash pan": "moderate", "open drawer": "low", "stir soup": "moderate"}

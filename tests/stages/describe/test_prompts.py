@@ -6,8 +6,8 @@ import pytest
 
 from cache.errors import UserError
 from stages.describe.config import DescriptionConfig, load_description
+from stages.describe.engine import LEVELS
 from stages.describe.prompts import question, quoted, read_examples, render
-from stages.describe.tasks import LEVELS
 
 PROMPTS = Path("configs/prompts")
 

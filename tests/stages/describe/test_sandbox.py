@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from stages.describe import sandbox
+from stages.describe import prompts as sandbox
 from stages.describe.prompts import render
 
 HOSTILE = [

@@ -6,7 +6,7 @@ from ffmpeg_filters import filtered
 from media_samples import frame_number, numbered_frames, write_media
 
 from cache.digests import DigestMemory
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameRate
 from stages.embed.frame_reader import FrameReader

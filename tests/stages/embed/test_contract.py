@@ -18,13 +18,13 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
 from cache.row_store import RowStore
-from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
 from pipeline.embedding_run import embed_missing
 from pipeline.fingerprints import fingerprint_of
-from pipeline.problems import Problems
+from pipeline.media.audio_store import AudioStore
+from pipeline.monitor.problems import Problems
+from pipeline.monitor.summary import Summary
 from pipeline.row_making import LocalMaker
-from pipeline.summary import Summary
 from pipeline.wanted_rows import Row
 from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span

@@ -7,7 +7,7 @@ from PIL import Image
 
 from cache.digests import DigestMemory
 from cache.keys import clip_key
-from pipeline.media.errors import MediaError
+from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput

@@ -10,8 +10,8 @@ from media_samples import bursts, frame_number, numbered_frames, write_media
 from cache.digests import DigestMemory
 from cache.keys import clip_key, joined_clip_key, unpack
 from cache.location import Store
-from pipeline.audio_store import AudioStore
 from pipeline.config.corpus import AudioSettings
+from pipeline.media.audio_store import AudioStore
 from stages.embed.clips import Clip, Clips, Span
 from stages.embed.encoder import FrameInput
 from stages.embed.frame_reader import FrameReader

@@ -80,7 +80,7 @@ def test_nothing_cached_is_one_sentence(project, hearonce):
 
 def test_a_run_drops_rows_that_contradict_each_other_and_computes_them(embedded, hearonce):
     from cache.artifact import open_artifact
-    from cache.repair import verify
+    from cache.upkeep.repair import verify
 
     (artifact,) = Path("data/embeddings/mine/yamnet-minilm").glob("captions.zarr")
     before = np.array(open_artifact(artifact).numpy())

@@ -8,8 +8,8 @@ import torch
 from filled import word2vec as filled
 
 from cache.errors import UserError
-from pipeline import word_vectors
-from pipeline.word_vectors import open_vectors, words_of
+from pipeline.formats import word_vectors
+from pipeline.formats.word_vectors import open_vectors, words_of
 from stages.embed.encoders.word2vec import ENCODER, Config
 
 DIM = 7

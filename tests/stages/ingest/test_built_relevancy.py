@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.ingest.built_relevancy import built_relevancy
+from stages.ingest.retrieval_files import built_relevancy
 
 classes = st.lists(st.frozensets(st.integers(0, 6), max_size=4), min_size=1, max_size=8)
 

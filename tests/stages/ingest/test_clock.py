@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.ingest.clock import seconds
+from stages.ingest.cues import seconds
 
 
 @pytest.mark.parametrize(

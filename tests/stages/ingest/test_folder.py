@@ -5,7 +5,7 @@ import pytest
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
-from pipeline.media_place import MediaFolder
+from pipeline.media.location import MediaFolder
 from stages.ingest.readers.folder import read
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from pipeline.config.corpus import CorpusConfig
 from pipeline.media.probe import AudioTrack, MediaInfo
-from pipeline.problems import Problems
+from pipeline.monitor.problems import Problems
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.tables import Medium, build
 

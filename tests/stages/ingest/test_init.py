@@ -11,7 +11,7 @@ from cache.errors import UserError
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.params import load_params
-from pipeline.media_place import MediaFolder
+from pipeline.media.location import MediaFolder
 from stages.ingest.init import _find_captions, init
 
 PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from pipeline.media_place import MediaFolder
+from pipeline.media.location import MediaFolder
 from stages.ingest.annotations import Segment
 from stages.ingest.listing import read_listing
 

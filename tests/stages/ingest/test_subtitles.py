@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.errors import UserError
-from stages.ingest.cue_lines import read_cue_lines
-from stages.ingest.cue_text import words_of
+from stages.ingest.cues import read_cue_lines, words_of
 from stages.ingest.subtitles import Cue, read_cues
 
 SRT = (

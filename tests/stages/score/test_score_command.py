@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from cache import tables
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.errors import UserError
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline import layout
 from stages.report.command import report
 from stages.score.at_scale.retrieval import LargeRetrieval

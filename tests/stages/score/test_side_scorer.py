@@ -6,11 +6,11 @@ import pytest
 from avlnet_samples import CORPUS, N, write_corpus
 
 from cache import tables
-from cache.artifact_writer import write_artifact
+from cache.artifact import write_artifact
 from cache.errors import UserError
 from cache.keys import caption_key
-from cache.row_format import RowFormat
 from cache.row_store import RowStore
+from cache.rows import RowFormat
 from pipeline import layout
 from stages.avlnet.pair_ids import pair_id
 from stages.report.command import report

@@ -10,7 +10,7 @@ from avlnet_samples import run, states, write_training
 
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.operations.interruption import Interrupted, handled
+from pipeline.monitor.signals import Interrupted, handled
 from stages.train.step import Stepper
 
 

@@ -16,8 +16,8 @@ from training_processes import start, start_together, train_until_killed
 
 from pipeline import layout
 from pipeline.networks.avlnet import AvlNet
-from stages.train.batches import share
 from stages.train.config import TrainingConfig
+from stages.train.features import share
 from stages.train.loss import avlnet_loss
 from stages.train.processes import Processes
 from stages.train.step import Stepper

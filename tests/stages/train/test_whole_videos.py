@@ -12,12 +12,11 @@ from filled.word2vec import write_vectors
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.networks.avlnet import load_avlnet
-from stages.avlnet.howto100m import HowTo100M
-from stages.avlnet.speech_captions import SpeechCaptions
-from stages.train.batches import draws
 from stages.train.command import identity
 from stages.train.config import load_training
-from stages.train.howto100m import WindowedVideos
+from stages.train.features import draws
+from stages.train.howto100m import HowTo100M, WindowedVideos
+from stages.train.speech_captions import SpeechCaptions
 
 VIDEOS = [f"cooking/video_{i}/v{i}" for i in range(9)]
 SECONDS = 12

@@ -10,9 +10,8 @@ import polars as pl
 import pytest
 
 from cache import tables
-from cache.artifact_writer import write_blocks
-from cache.row_format import RowFormat
-from cache.rows import Rows
+from cache.artifact import write_blocks
+from cache.rows import RowFormat, Rows
 from pipeline import layout
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side

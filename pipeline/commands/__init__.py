@@ -1,0 +1,1 @@
+"""Commands around the stages: `hearonce cache`, `checkpoints`, `logs`."""

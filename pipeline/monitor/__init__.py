@@ -1,0 +1,1 @@
+"""Runs as they go on and afterwards: progress, problems, log, metrics, signals, disk space; threads."""

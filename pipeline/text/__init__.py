@@ -1,1 +1,0 @@
-"""Texts that people give: how their bytes are read, and the dialects of their tables."""

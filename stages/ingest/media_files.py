@@ -1,0 +1,227 @@
+"""Opens each medium of a corpus once: its digest, what it holds and, if it had to be fetched, its sound."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Formatter
+
+from cache.digests import DigestMemory
+from cache.errors import UserError
+from pipeline.console.text import did_you_mean
+from pipeline.formats.text import fault_of_text
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import DEFAULT, SUFFIXES, Limits, MediaError
+from pipeline.media.location import MediaPlace
+from pipeline.media.probe import probe, recalled, remember, within
+from pipeline.media.unchanged import ingested
+from pipeline.remote.address import RemoteFile, is_url, path_of
+from pipeline.remote.staging import Staging, resolved
+from stages.ingest.tables import Medium
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens the media of a corpus; may be used by many threads.
+
+    Attributes:
+        place: where they lie.
+        memory: remembers digests, and what the bytes of a digest hold, so that they are read through once.
+        audio: where the sound of a remote medium goes while it is here, so that it need not be fetched again for it.
+        heard: media whose sound belongs to a clip.
+        limits: what a medium may claim to be.
+    """
+
+    place: MediaPlace
+    memory: DigestMemory
+    audio: AudioStore
+    heard: Set[Path]
+    limits: Limits = DEFAULT
+
+    def open(self, path: Path) -> Medium:
+        """Digest and headers of one medium. A remote one is fetched only if it is new or has changed.
+
+        Raises:
+            MediaError: it cannot be had, or is no medium.
+            OSError: it cannot be read.
+            UserError: it cannot be staged.
+        """
+        source = self.place.source(path.as_posix())
+        if isinstance(source, Path):
+            medium = ingested(source, self.memory)
+            info = recalled(self.memory, medium.digest)
+            if info is None:
+                info = probe(source, self.limits)
+                medium.check()
+                if info.frames and (first := medium.pictures(info.frames[:1], clamp=False)):
+                    first.check(info.frames[0])
+                remember(self.memory, medium.digest, info)
+            return Medium(medium.digest, within(info, self.limits))
+        return self._remote(resolved(source), path in self.heard)
+
+    def _remote(self, source: RemoteFile, heard: bool) -> Medium:
+        digest = self.memory.recall(source.identity, source.size, source.version) if source.version else None
+        known = recalled(self.memory, digest) if digest else None
+        if digest and known:
+            return Medium(digest, within(known, self.limits))
+        with Staging.default(self.memory).held(source) as staged:
+            info = recalled(self.memory, staged.digest) or probe(staged.path, self.limits)
+            remember(self.memory, staged.digest, info)
+            if heard and info.audio is not None:
+                if info.kind:
+                    self.audio.kinds[staged.digest] = info.kind
+                with suppress(MediaError):  # the next stage says so
+                    self.audio.ensure(staged.digest, staged.path)
+            return Medium(staged.digest, info)
+
+
+FIELDS = ("participant", "video", "chunk")
+
+
+class MediaLayout:
+    """Finds the files of videos below a media folder.
+
+    Args:
+        media: the media folder or list.
+        kind: `sound` or `picture`, for messages.
+        patterns: relative paths with {participant}, {video} and {chunk}; the first that exists is taken.
+
+    Raises:
+        UserError: a pattern has an unknown placeholder.
+    """
+
+    def __init__(self, media: MediaPlace, kind: str, patterns: Sequence[str]) -> None:
+        self._media, self._kind, self._patterns = media, kind, patterns
+        self._found: dict[tuple[str, ...], Path | None] = {}
+        for pattern in patterns:
+            for _, name, _, _ in Formatter().parse(pattern):
+                if name is not None and name not in FIELDS:
+                    raise UserError(f"files.{kind}: {pattern!r} has {{{name}}}, {did_you_mean(name, FIELDS)}")
+
+    def whole(self, video: str, participant: str = "") -> Path | None:
+        """The medium of a whole video, by its path in the media folder; None if no pattern without {chunk} exists."""
+        return self._find(video, participant, "")
+
+    def chunk(self, video: str, number: int, participant: str = "") -> Path | None:
+        """One piece of a video that has been cut into pieces; None if no pattern with {chunk} exists."""
+        return self._find(video, participant, str(number))
+
+    def _find(self, video: str, participant: str, chunk: str) -> Path | None:
+        key = (video, participant, chunk)
+        if key not in self._found:
+            paths = (
+                Path(pattern.format(video=video, participant=participant, chunk=chunk))
+                for pattern in self._patterns
+                if ("{chunk}" in pattern) == bool(chunk)
+            )
+            self._found[key] = next((path for path in paths if self._media.has(path)), None)
+        return self._found[key]
+
+    def report(self, missing: Sequence[str], n_videos: int) -> tuple[list[tuple[str, str, str]], list[str]]:
+        """What to say of videos that were not found: (faults, remarks).
+
+        Where some are missing, each is a fault; where all are, the corpus is used without, and one remark says so.
+
+        Args:
+            missing: names of the videos or pieces.
+            n_videos: how many were looked for.
+        """
+        if not missing or not self._patterns:
+            return [], []
+        looked = " or ".join(self._patterns)
+        if len(missing) < n_videos:
+            return [(name, "", f"no {self._kind}: {self._media} has no {looked}") for name in missing], []
+        return [], [f"no {self._kind} of any video: {self._media} has no {looked} (as in {missing[0]})"]
+
+
+MOST_LETTERS = 1024
+"""Longer names are taken as they stand: time grows with the square of a name's accents."""
+
+_FOREIGN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+class MediaNames:
+    """Finds media by what a table calls them.
+
+    Args:
+        media: where they lie.
+    """
+
+    def __init__(self, media: MediaPlace) -> None:
+        self._media = media
+        self._found: dict[str, Path] = {}
+
+    def path(self, name: str) -> Path:
+        """The path of a medium in its place; it need not exist, unless the name stands for several.
+
+        Paths in the media folder become relative to it. Back slashes are slashes and a name without an ending is that
+        of the one medium of that name, where there is none of exactly this name.
+
+        Raises:
+            ValueError: no path can be made of this name, or it stands for more than one medium.
+        """
+        found = self._found.get(name)
+        if found is None:
+            found = self._found[name] = self._path(name)
+        return found
+
+    def is_name(self, cell: str) -> bool:
+        """Whether a cell can be meant as the name of a medium: a URL, a file of a known kind, or a known name."""
+        return cell in self._found or has_media_ending(cell) or (bool(cell) and (is_url(cell) or self.finds(cell)))
+
+    def finds(self, name: str) -> bool:
+        """Whether there is a medium of this name, with or without its ending."""
+        return _key(name) in self._by_name or (has_media_ending(name) and self._media.has(Path(name)))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        """The media of each path, path without ending and name without ending."""
+        found: dict[str, list[Path]] = {}
+        for path in self._media.files():
+            for name in {path.as_posix(), path.with_suffix("").as_posix(), path.stem}:
+                found.setdefault(_key(name), []).append(path)
+        return found
+
+    def _path(self, name: str) -> Path:
+        if not name:
+            raise ValueError("no file is named")
+        if is_url(name):
+            return self._media.path_of(name) or path_of(name)
+        if reason := fault_of_text(name):
+            raise ValueError(reason.replace("the text", "the name of the file", 1))
+        path = self._relative(Path(name))
+        with_ending = has_media_ending(name)
+        if (with_ending and "\\" not in name and name.isascii()) or self._media.has(path):
+            return path
+        if _FOREIGN.match(name):
+            raise ValueError(f"{name!r} is a path of another machine: write it relative to the media folder")
+        name = name.replace("\\", "/")
+        candidates = self._by_name.get(_key(name), [])
+        if with_ending:
+            candidates = [path for path in candidates if _key(path.as_posix()) == _key(name)]
+        if len(candidates) > 1:
+            listed = ", ".join(path.as_posix() for path in candidates[:5])
+            raise ValueError(f"{name!r} may be any of {listed}: write which, with its ending")
+        return candidates[0] if candidates else self._relative(Path(name))
+
+    def _relative(self, path: Path) -> Path:
+        if path.is_absolute() and self._media.folder is not None:
+            folder = self._media.folder.resolve()
+            return path.relative_to(folder) if path.is_relative_to(folder) else path
+        return path
+
+
+def _key(name: str) -> str:
+    """What is the same in all spellings of a name: disks of a Mac hold an umlaut as two characters."""
+    name = name.replace("\\", "/")
+    return name if len(name) > MOST_LETTERS else unicodedata.normalize("NFC", name)
+
+
+def has_media_ending(name: str) -> bool:
+    """Whether a name ends like a medium."""
+    return "." + name.rpartition(".")[2].lower() in SUFFIXES
