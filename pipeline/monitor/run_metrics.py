@@ -20,7 +20,7 @@ from typing import Any
 
 from cache.durable import share
 from cache.errors import UserError
-from cache.location import Place
+from cache.location import Location
 
 NAME = "runs.jsonl"
 LAST = 5
@@ -126,10 +126,10 @@ def keep(folder: Path, run: Run) -> None:
             os.close(descriptor)
 
 
-def runs(place: Place) -> list[Run]:
+def runs(location: Location) -> list[Run]:
     """The records of a store, oldest first; lines that cannot be read are left out."""
     try:
-        lines = place.read(NAME).splitlines()
+        lines = location.read(NAME).splitlines()
     except (OSError, UserError):
         return []
     return [run for line in lines if (run := _read(line)) is not None]

@@ -13,7 +13,7 @@ from faults.material import FINGERPRINT, POOLED, RAGGED, batch, check_rows, ensu
 
 from cache.artifact import open_artifact, write_artifact
 from cache.errors import DamageError, UserError
-from cache.location import LocalPlace
+from cache.location import LocalLocation
 from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 from cache.upkeep.exchange import export, import_rows
@@ -67,7 +67,7 @@ def flip_stores(folder: Path, n: int, dice: random.Random, tally: Tally) -> None
 
 def _store_outcome(root: Path, row_format: RowFormat, file: str) -> list[str]:
     if file == NAME:
-        assert isinstance(runs(LocalPlace(root)), list)
+        assert isinstance(runs(LocalLocation(root)), list)
     right = _rows_are_right(root, row_format)
     found = verify(root)
     if not found:
@@ -173,7 +173,7 @@ def flip_exports(folder: Path, n: int, dice: random.Random, tally: Tally) -> Non
 
 def _same(rows: Rows, expected: Rows) -> bool:
     same = rows.values.tobytes() == expected.values.tobytes() and rows.keys.tobytes() == expected.keys.tobytes()
-    return same and all(rows.side[one].tolist() == expected.side[one].tolist() for one in rows.format.side)
+    return same and all(rows.extra[one].tolist() == expected.extra[one].tolist() for one in rows.format.extra)
 
 
 def _removed(path: Path) -> None:

@@ -14,7 +14,7 @@ import typer
 from cache import tables as schemas
 from cache.digests import forget_absent
 from cache.errors import Damage, UserError
-from cache.location import STORE_VARIABLE, LocalPlace, Store, place_of
+from cache.location import STORE_VARIABLE, LocalLocation, Store, location_of
 from cache.row_store import RowStore
 from cache.upkeep import compaction as maintenance
 from pipeline import layout
@@ -96,10 +96,10 @@ def refuse_shared(stores: Sequence[str]) -> None:
 
 def _may_be_shared(store: str) -> bool:
     """Whether a store lies where `$HEARONCE_STORE` says."""
-    root, place = os.environ.get(STORE_VARIABLE), place_of(store)
-    if not root or not isinstance(place, LocalPlace):
+    root, location = os.environ.get(STORE_VARIABLE), location_of(store)
+    if not root or not isinstance(location, LocalLocation):
         return False
-    return place.path.resolve().is_relative_to(Path(root).resolve())
+    return location.path.resolve().is_relative_to(Path(root).resolve())
 
 
 def _show(
@@ -132,10 +132,10 @@ _RECIPE = re.compile(r"flac\d+-.+")
 
 def audio_folders(root: Path | str) -> list[Path]:
     """Folders of audio extracted in one way, at or below a folder, sorted: one itself, or those that a store keeps."""
-    place = place_of(root)
-    if not isinstance(place, LocalPlace):
+    location = location_of(root)
+    if not isinstance(location, LocalLocation):
         return []
-    for paths in ([place.path], place.path.glob("*"), place.path.glob("audio/*")):
+    for paths in ([location.path], location.path.glob("*"), location.path.glob("audio/*")):
         found = sorted(path for path in paths if _RECIPE.fullmatch(path.resolve().name) and path.is_dir())
         if found:
             return found

@@ -91,11 +91,11 @@ def find_outdated(read: bool = True) -> tuple[list[Outdated], list[str]]:
     if not read and not remembered.is_file():
         return [], []
     memory = DigestMemory(remembered)
-    for corpus, place in (load_params().corpora if PARAMS.is_file() else {}).items():
+    for corpus, entry in (load_params().corpora if PARAMS.is_file() else {}).items():
         table = layout.table(corpus, "media")
         if not table.is_file():
             continue
-        settings, sources, kinds = load_corpus(corpus).audio, open_place(place.media), media_kinds(corpus)
+        settings, sources, kinds = load_corpus(corpus).audio, open_place(entry.media), media_kinds(corpus)
         manifest = layout.audio(corpus)
         recipes: dict[str, str] = {}
         if manifest.is_file():

@@ -11,7 +11,7 @@ import typer
 from cache.answers import AnswerStore
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
-from cache.location import LocalPlace, Store, place_of
+from cache.location import LocalLocation, Store, location_of
 from cache.row_store import RowStore
 from pipeline.commands.cache.gc import audio_folders
 from pipeline.commands.cache.inventory import answer_paths, artifact_paths, encoders, opened, store_paths
@@ -74,7 +74,7 @@ def info(
 
 
 def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
-    place = place_of(path)
+    location = location_of(path)
     try:
         store = RowStore.open(path)
         segments = store.segments.names()
@@ -85,12 +85,12 @@ def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
             "rows": len(store),
             "bytes": sum(store.segments.nbytes(name) for name in segments),
             "segments": len(segments),
-            "last speed": _speed(runs(place)),
+            "last speed": _speed(runs(location)),
             "path": path,
         }
     except UserError as error:
-        modality, _, fingerprint = str(place).rstrip("/").rsplit("/", 1)[-1].partition("-")
-        nbytes = bytes_below(place.path) if isinstance(place, LocalPlace) else 0
+        modality, _, fingerprint = str(location).rstrip("/").rsplit("/", 1)[-1].partition("-")
+        nbytes = bytes_below(location.path) if isinstance(location, LocalLocation) else 0
         line = {"modality": modality, "encoder": names.get(fingerprint, "?"), "fingerprint": fingerprint, "rows": "?"}
         return {**line, "bytes": nbytes, "segments": "?", "last speed": "", "path": str(error)}
 
@@ -141,19 +141,21 @@ def _store_info(store: RowStore) -> dict[str, Any]:
         "bytes": sum(store.segments.nbytes(name) for name in names),
         "identity": dict(store.description.identity),
         "provenance": list(sources.values()),
-        "runs": [asdict(run) for run in runs(place_of(store.path))[-LAST:]],
+        "runs": [asdict(run) for run in runs(location_of(store.path))[-LAST:]],
     }
 
 
 def _artifact_info(artifact: Artifact) -> dict[str, Any]:
-    place = place_of(artifact.path)
+    location = location_of(artifact.path)
     return {
         "kind": "embedding cache",
         **{name: value for name, value in artifact.description.items()},
         "format": str(artifact.format),
         "rows": len(artifact),
         "frames": artifact.shape[0],
-        "bytes": bytes_below(place.path) if isinstance(place, LocalPlace) else int(place.filesystem.du(place.path)),
+        "bytes": bytes_below(location.path)
+        if isinstance(location, LocalLocation)
+        else int(location.filesystem.du(location.path)),
         "first ids": artifact.ids[:3],
     }
 

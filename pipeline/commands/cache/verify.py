@@ -13,7 +13,7 @@ import typer
 from cache import answers, digests
 from cache.artifact import looks_like_artifact, open_artifact
 from cache.errors import Damage, DamageError, UserError
-from cache.location import DIGESTS, LocalPlace, Store, place_of
+from cache.location import DIGESTS, LocalLocation, Store, location_of
 from cache.upkeep import repair as repairs
 from pipeline.commands.cache import gc as audio
 from pipeline.commands.cache.inventory import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
@@ -95,7 +95,9 @@ def repair(
     dropped: Found = []
     unread: list[str] = []
     for path in paths or []:
-        if not (store_paths(path) or _others(path)) and (Path(path).is_file() or looks_like_artifact(place_of(path))):
+        if not (store_paths(path) or _others(path)) and (
+            Path(path).is_file() or looks_like_artifact(location_of(path))
+        ):
             open_artifact(path)  # says what hinders, if anything does
             raise UserError(
                 f"{path} is an embedding cache, of which no part is repaired: where `hearonce cache verify` finds "
@@ -148,10 +150,10 @@ def _others(path: str | None) -> list[str]:
         store = Store.default()
         digests = [str(store.digests)] if store.digests.is_file() else []
         return [*map(str, audio.audio_folders(store.audio)), *map(str, answer_paths(store.answers)), *digests]
-    place = place_of(path)
-    if not isinstance(place, LocalPlace):
+    location = location_of(path)
+    if not isinstance(location, LocalLocation):
         return []
-    files = [one for one in (place.path, place.path / DIGESTS) if one.name == DIGESTS and one.is_file()]
+    files = [one for one in (location.path, location.path / DIGESTS) if one.name == DIGESTS and one.is_file()]
     return [*map(str, audio.audio_folders(path)), *map(str, answer_paths(path)), *map(str, files)]
 
 

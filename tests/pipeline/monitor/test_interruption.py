@@ -13,7 +13,7 @@ from interrupted_run import BATCH, FINGERPRINT, FORMAT, LONG, QUICK, ROWS, N, si
 from waiting import output_of
 
 from cache.errors import UserError
-from cache.location import LocalPlace
+from cache.location import LocalLocation
 from cache.row_store import RowStore
 from pipeline.monitor import signals as interruption
 from pipeline.monitor.run_metrics import runs
@@ -44,7 +44,7 @@ def test_what_is_computed_is_committed_and_a_long_decode_given_up(tmp_path, monk
     assert rest == ""
     store = RowStore.ensure(".hearonce/rows", "captions", FINGERPRINT, FORMAT)
     assert QUICK - BATCH <= len(store) <= QUICK and sorted(encoded) == list(range(QUICK))
-    (record,) = runs(LocalPlace(Path(store.path)))
+    (record,) = runs(LocalLocation(Path(store.path)))
     assert (record.made, record.ended) == (len(store), "interrupted")
     before = len(store)
     LONG.unlink()
