@@ -38,7 +38,7 @@ COARSE_NS = 2_000_000_000
 DAMAGED = ".damaged"
 """Is added to the name of a database that cannot be read."""
 
-_LOOKS = 5
+_ATTEMPTS = 5
 """Where nothing but the ctime changes, as when a hard link to a file is made or removed, it is digested again."""
 
 _TABLE = (
@@ -100,14 +100,14 @@ class DigestMemory:
         Raises:
             OSError: the file or folder cannot be read, or changes meanwhile.
         """
-        return self.look(path).digest
+        return self.examine(path).digest
 
-    def look(self, path: Path, stamp: Stamp | None = None) -> FileState:
+    def examine(self, path: Path, stamp: Stamp | None = None) -> FileState:
         """The digest as of `digest`, and the stamp that goes with it.
 
         Args:
             path: of the file or folder.
-            stamp: that it has; looked at if None.
+            stamp: that it has; read if None.
 
         Raises:
             OSError: as of `digest`.
@@ -117,7 +117,7 @@ class DigestMemory:
         known = self._recall(_FILE, absolute, _text(stamp))
         if known is not None:
             return FileState(known, stamp)
-        for _ in range(_LOOKS):
+        for _ in range(_ATTEMPTS):
             _settle(stamp)
             value = (_folder_digest if os.path.isdir(absolute) else _file_digest)(absolute).hex()
             before, stamp = stamp, stamp_of(absolute)

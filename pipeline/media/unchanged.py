@@ -61,9 +61,9 @@ class Unchanged:
     def _look(self) -> FileState:
         self._folder = own_stamp(self.path) if self.path.is_dir() else None
         if self._folder is None:
-            return self._memory.look(self.path)
+            return self._memory.examine(self.path)
         stamp, self._files = stamps_in(self.path)
-        return self._memory.look(self.path, stamp)
+        return self._memory.examine(self.path, stamp)
 
     def check(self) -> None:
         """Makes sure that all that was read so far were the bytes of the digest.

@@ -59,7 +59,7 @@ def extracted(
         yield from _in_threads(media, store, workers, summary.stopwatch)
 
         return
-    summary.making.cluster = cluster.name
+    summary.stats.cluster = cluster.name
     tasks = _tasks(media)
     answers = cluster.run(
         extract_task,

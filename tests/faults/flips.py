@@ -18,7 +18,7 @@ from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 from cache.upkeep.exchange import export, import_rows
 from cache.upkeep.repair import repair, verify
-from pipeline.monitor.run_metrics import NAME, Making, Run, keep, runs
+from pipeline.monitor.run_metrics import NAME, Run, RunStats, keep, runs
 
 N = 60
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}
@@ -54,7 +54,7 @@ def flip_stores(folder: Path, n: int, dice: random.Random, tally: Tally) -> None
     """Flips bits of every file of row stores, n in each."""
     for name, row_format in FORMATS.items():
         pristine = Path(fill(folder / name, row_format, range(N // 2), range(N // 2, N)).path)
-        keep(pristine, Run.of("embed", Making(device="cpu"), {"encode": 1.0}, 5, None))
+        keep(pristine, Run.of("embed", RunStats(device="cpu"), {"encode": 1.0}, 5, None))
         for path in sorted(one for one in pristine.rglob("*") if one.is_file()):
             file = str(path.relative_to(pristine))
             for data in flips(path, n, dice):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cache import tables as schemas
 from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
 from cache.digests import DAMAGED
@@ -17,6 +16,7 @@ from cache.errors import Unreadable, UserError
 from cache.keys import caption_keys, clip_keys
 from cache.location import DIGESTS, LocalLocation, Location, Store, location_of
 from cache.row_store import RowStore
+from cache.tables import AUDIO, SPANS, read_table
 from pipeline import layout
 from pipeline.corpus_tables import media_kinds, read_extended
 from pipeline.media.length import renditions
@@ -111,8 +111,8 @@ def chosen_stores(paths: Sequence[str]) -> list[str]:
 
 def artifact_paths(folder: Path = layout.DATA) -> list[Path]:
     """Embedding caches below a folder, sorted."""
-    found = [one for one in folder.rglob("*") if one.suffix in (".zarr", *HDF5_SUFFIXES)]
-    return sorted(one for one in found if one.is_file() or looks_like_artifact(location_of(one)))
+    found = [path for path in folder.rglob("*") if path.suffix in (".zarr", *HDF5_SUFFIXES)]
+    return sorted(path for path in found if path.is_file() or looks_like_artifact(location_of(path)))
 
 
 def opened(path: Path | str) -> RowStore | Artifact:
@@ -146,7 +146,7 @@ def wanted_keys(keep: Sequence[str]) -> dict[str, np.ndarray]:
 def known_renditions(corpus: str) -> set[str]:
     """What row keys of a corpus's clips may say of how their media are read; see `cache.keys.clip_key`."""
     audio = layout.audio(corpus)
-    recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].to_list() if audio.exists() else []
+    recipes = read_table(audio, AUDIO)["recipe"].to_list() if audio.exists() else []
     return {"", *renditions(media_kinds(corpus), "video").values(), *recipes}
 
 
@@ -154,7 +154,7 @@ def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
     for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
         yield "captions", caption_keys(read_extended(path.parent.name, "captions")["text"])
     for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
-        for keys in keys_of_spans(schemas.read_table(path, schemas.SPANS), known_renditions(path.parent.name)):
+        for keys in keys_of_spans(read_table(path, SPANS), known_renditions(path.parent.name)):
             yield "clips", keys
 
 

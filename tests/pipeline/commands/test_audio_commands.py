@@ -85,7 +85,7 @@ def test_damaged_audio_is_named_removed_and_extracted_again(corpus, cache, byte)
         assert "does not match its checksum" in line["reason"] and "mine: noise.wav" in line["reason"]
     assert cache("repair", "--dry-run")[0] == 3 and flac.is_file()
     code, out, _ = cache("repair")
-    assert code == 0 and "1 place of audio, answers and digests was dropped" in out
+    assert code == 0 and "1 part of audio, answers and digests was dropped" in out
     assert not flac.exists() and not flac.with_suffix(".json").exists() and flacs()["tone.wav"].is_file()
     assert found_by(cache) == []
     extract_audio("mine")

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from cache.location import LocalLocation
-from pipeline.monitor.run_metrics import NAME, Making, Run, comparable, keep, runs
+from pipeline.monitor.run_metrics import NAME, Run, RunStats, comparable, keep, runs
 from pipeline.monitor.summary import Summary
 from pipeline.operations.plan import Plan
 
 
 def record(made=10, seconds=4.0, device="cpu: x", cluster="", load=2.0, machine=None):
     parts = {"load": load, "encode": 1.0}
-    found = Run.of("embed", Making(seconds + load, device, cluster), parts, made, None)
+    found = Run.of("embed", RunStats(seconds + load, device, cluster), parts, made, None)
     return found if machine is None else Run(**{**vars(found), "machine": machine})
 
 
