@@ -3,14 +3,12 @@
 import importlib.util
 import re
 import shlex
-import textwrap
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
 import typer
-from ruamel.yaml import YAML
 
 from pipeline.checkpoints.catalogue import find, load_catalogue
 from stages.command_line import app
@@ -109,17 +107,6 @@ def test_what_a_document_names_exists(path):
 def test_what_is_typed_works_without_an_active_environment(path):
     for line in typed((ROOT / path).read_text()):
         assert not re.match(r"(\$ )?(hearonce|dvc|python) ", line), line
-
-
-def test_the_encoder_of_contributing_is_one(tmp_path):
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    example, yaml = (re.search(rf"```{kind}\n(.*?)```", text, flags=re.S)[1] for kind in ("python", "yaml"))
-    module = {"__name__": "my_model"}
-    exec(textwrap.dedent(example), module)
-    settings = YAML(typ="safe").load(yaml)
-    encoder = module["ENCODER"](module["Config"](**{**settings, "checkpoint": tmp_path / "my-model.pt"}))
-    assert encoder.sides == ("clips", "captions") and encoder.row_format("clips").dim == 512
-    assert encoder.clip_identity() == {"version": 1, "checkpoint": tmp_path / "my-model.pt"}
 
 
 @pytest.mark.parametrize("path", [one for one in DOCUMENTS if one.endswith(".md")])
