@@ -232,7 +232,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from file
     except FileNotFoundError:
-        return  # somebody has tidied up
+        return  # somebody has removed it
     except OSError as error:
         raise UserError(
             f"{path} holds answers that cannot be read ({error.strerror}): make it readable, or move it away to pay "
