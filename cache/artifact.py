@@ -1,7 +1,7 @@
 """Level two: the rows of one corpus, encoder and modality in table order, read lazily whatever their format.
 
 `zarr_group` and `hdf5` say how the formats lie on the disk; the same rows give the same bytes on every
-machine: nothing in there knows a date, a host or a path.
+machine: nothing in there depends on a date, a host or a path.
 """
 
 from __future__ import annotations

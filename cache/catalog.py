@@ -1,4 +1,4 @@
-"""Which rows a store's segments hold, as last looked at: the one place that knows both the segments and their keys."""
+"""Which rows a store's segments hold, as last read: segments and the index of their keys."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cache.segments import Segments, StoreDescription
 
 TOLERANCE = {"float32": 1e-2, "float16": 1e-2, "bfloat16": 3e-2}
 """Copies agree when they differ, frame by frame, by at most this share of their length (L2): ten times what the same
-encoder gives on another device, and a hundredth of what tells other media apart."""
+encoder gives on another device, and a hundredth of what separates other media."""
 _UNKNOWN, _CONTRADICTION = -1, -2
 T = TypeVar("T")
 
 
 class Lookup:
-    """Keys and their rows; looked up when first needed, and again when the store's segments have changed.
+    """Keys and their rows; found when first needed, and again when the store's segments have changed.
 
     Args:
         catalog: of the store.
@@ -217,7 +217,7 @@ class Catalog:
         return self._groups
 
     def refresh(self) -> None:
-        """Looks again which segments are committed.
+        """Reads again which segments are committed.
 
         Raises:
             UserError: the store has vanished, or a segment has a damaged description or keys or is another store's.
@@ -225,7 +225,7 @@ class Catalog:
         self._segments.check_exists()
         opened = dict(self._groups)
         before: set[str] | None = None
-        while True:  # until nothing goes meanwhile: a look may miss both what goes and what has taken its rows
+        while True:  # until nothing goes meanwhile: one reading may miss both what goes and what has taken its rows
             names = self._segments.names()
             unreadable: dict[str, str] = {}
             failed = {name for name in names if name not in opened and not self._open(name, opened, unreadable)}
@@ -240,8 +240,8 @@ class Catalog:
                 group.keys = self._index.packed[start:stop]
         self._groups, self.unreadable, self.stale = groups, unreadable, False
 
-    def know(self, groups: Mapping[str, ZarrGroup]) -> None:
-        """Segments that were opened already, which a first look then need not open again."""
+    def preload(self, groups: Mapping[str, ZarrGroup]) -> None:
+        """Takes segments that are open already, which the first `refresh` then need not open."""
         if self._index is None:
             self._groups = dict(groups)
 
@@ -336,7 +336,7 @@ class Catalog:
         ]
 
     def with_refresh(self, read: Callable[[], T]) -> T:
-        """What `read` returns, which looks rows up anew when another process has merged their segments meanwhile.
+        """What `read` returns, which finds rows anew when another process has merged their segments meanwhile.
 
         However often: each time others have removed segments, and they come to an end.
         """
@@ -355,7 +355,7 @@ class Catalog:
         """Says in which segment of which store damage was met, or which file of it is lost, and what to do.
 
         Raises:
-            FileNotFoundError: another process has removed the segment, which only looked like damage.
+            FileNotFoundError: another process has removed the segment, which only seemed damaged.
         """
         try:
             yield

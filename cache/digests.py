@@ -350,7 +350,7 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _earlier(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    """What earlier versions knew of remote media, which would have to be fetched to look again.
+    """What earlier versions recorded of remote media, which would otherwise be fetched again.
 
     Their digests of local files had no ctime, and are computed once more. Their tables stay, for those versions.
     """

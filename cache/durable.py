@@ -167,8 +167,8 @@ def new_file(path: Path, *, clean: bool = True) -> Iterator[Path]:
 
     Args:
         path: the file.
-        clean: first looks through the folder for what dead writers have left of this file; who writes many files into
-            one folder does that once for all (`clean_abandoned`).
+        clean: first removes what dead writers have left of this file; a caller that writes many files into
+            one folder does that once (`clean_abandoned`).
 
     Raises:
         UserError: the disk is full or read-only, the folder is gone, or `path` is a folder with something in it;

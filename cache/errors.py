@@ -132,7 +132,7 @@ def writing(subject: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or isinstance(error, UserError):  # not the operating system's, or said already
+        if error.errno is None or isinstance(error, UserError):  # not the operating system's, or a sentence already
             raise
         why = _REASONS.get(error.errno, f"{error.strerror or error}")
         raise WriteError(f"{subject} was not written: {why}.", error) from error

@@ -1,4 +1,4 @@
-"""Where stores and artifacts are: the project's store, a local folder, or any URL that fsspec knows."""
+"""Where stores and artifacts are: the project's store, a local folder, or any URL of fsspec."""
 
 from __future__ import annotations
 

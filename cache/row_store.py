@@ -114,7 +114,7 @@ class RowWriter:
 
 
 class RowStore:
-    """The rows of one modality and fingerprint; `ensure` makes one, `open` looks at one.
+    """The rows of one modality and fingerprint; `ensure` makes one, `open` opens one.
 
     Args:
         location: folder of the store.
@@ -194,12 +194,12 @@ class RowStore:
             raise UserError(f"{self.path} holds rows of {self.format}, not of {row_format}.")
 
     def refresh(self) -> None:
-        """Looks again which segments are committed (other writers may have added or merged some)."""
+        """Reads again which segments are committed (other writers may have added or merged some)."""
         self.catalog.refresh()
 
     @property
     def groups(self) -> dict[str, ZarrGroup]:
-        """Segments by name, oldest first, as last looked at."""
+        """Segments by name, oldest first, as last read."""
         return self.catalog.groups
 
     def __len__(self) -> int:

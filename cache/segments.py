@@ -236,11 +236,13 @@ def check_tower(modality: object, fingerprint: object) -> None:
 
 @dataclass(frozen=True)
 class StoreDescription:
-    """Attributes:
-    modality: `clips` or `captions`.
-    fingerprint: of the tower, 32 hex digits.
-    format: of every row.
-    identity: what the fingerprint was made of, for people.
+    """Whose rows a store holds: its store.json.
+
+    Attributes:
+        modality: `clips` or `captions`.
+        fingerprint: of the tower, 32 hex digits.
+        format: of every row.
+        identity: what the fingerprint was made of, for people.
     """
 
     modality: str

@@ -148,7 +148,7 @@ class RowGroup(ABC):
         return [Damage("offsets", (0, len(self)), f"do not cut the {frames} frames of `values` into rows")]
 
     def claimed(self, frames: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """The arrays that a group of so many rows and frames must have, and how they must look."""
+        """The arrays that a group of so many rows and frames must have: name -> shape and type."""
         return layout(self.format, len(self), frames)
 
     def rows(self, start: int = 0, stop: int | None = None) -> Rows:

@@ -223,7 +223,7 @@ class Hdf5Group(RowGroup):
         return not_ours(self.path)
 
     def _is_whole(self) -> bool:
-        """Whether the file is, to the last byte, what was written; looked at once."""
+        """Whether the file is, to the last byte, what was written; checked once."""
         if self._whole is None:
             self._whole = _header(self._source) == _user_block(self._source).ljust(USER_BLOCK, b"\0")
         return self._whole

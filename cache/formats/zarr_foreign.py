@@ -204,7 +204,7 @@ class PlainArray:
             raise DamageError([Damage(self._name, reach, f"cannot be read ({error})")]) from None
 
     def damages(self, visit: Visit | None = None) -> list[Damage]:
-        """Reads everything; what fails is named in blocks, and `look` is shown what does not."""
+        """Reads everything; what fails is named in blocks, and `visit` gets what does not."""
         found: list[Damage] = []
         for start in range(0, len(self), _ROWS):
             try:

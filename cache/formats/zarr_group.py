@@ -33,7 +33,7 @@ from cache.location import Location
 from cache.rows import RowFormat
 
 _ROWS_BELIEVED = 1 << 20
-"""A group of no more rows is believed without a look at its files' sizes; reading looks at them anyway."""
+"""A group of no more rows is accepted without comparing it with the sizes of its files; reading checks them anyway."""
 
 
 def array_specs(row_format: RowFormat, n: int, frames: int, *, segment: bool) -> dict[str, ArraySpec]:
@@ -175,7 +175,7 @@ class ZarrGroup(RowGroup):
         for name, (shape, dtype) in self.claimed(values.shape[0] if values else 0).items():
             spec = self._specs.get(name)
             if self._metadata and name not in self._metadata:
-                raise FalseClaim([Damage("zarr.json", None, f"does not tell of its array {name}")])
+                raise FalseClaim([Damage("zarr.json", None, f"does not describe its array {name}")])
             if spec is None:
                 continue  # of another program: see `PlainArray`
             if (spec.shape, spec.dtype) != (shape, dtype):
@@ -189,7 +189,7 @@ class ZarrGroup(RowGroup):
         """Many rows are believed where a thousandth of them lies on the disk (a lost rest is damage)."""
         own = self._specs
         if "keys" not in own:
-            _ = self.array("keys")  # of another program: `PlainArray` looks at its files
+            _ = self.array("keys")  # of another program: `PlainArray` checks its files
             return
         held = {name: self._location.child(name).nbytes() // max(1, spec.row_bytes) for name, spec in own.items()}
         rows = max((n for name, n in held.items() if name != "values" or not self.format.ragged), default=0)
@@ -212,7 +212,7 @@ class ZarrGroup(RowGroup):
         """See `RowGroup.damages`.
 
         Args:
-            visit: is shown the intact rows, or frames, of `values` as they are read, with the number of the first.
+            visit: gets the intact rows, or frames, of `values` as they are read, with the number of the first.
         """
         found: list[Damage] = []
         for name in (*self.claimed(0), "ids"):

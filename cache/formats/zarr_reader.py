@@ -19,7 +19,7 @@ from cache.formats.zarr_array import ArraySpec
 from cache.location import Blob, LocalLocation, Location
 
 Visit = Callable[[int, np.ndarray], None]
-"""Is shown rows as they are read: the number of the first, and the rows."""
+"""Gets rows as they are read: the number of the first, and the rows."""
 
 _BELIEVED_BYTES = 64 << 20  # memory is taken for more only once the files are known to hold it
 _LOCAL_BYTES = 2 << 20  # at a time: stays in the processor's cache between reading, checking and copying
@@ -90,7 +90,7 @@ class ShardedArray:
         """Reads everything and lists what does not match its checksum, neighbouring chunks joined.
 
         Args:
-            visit: is shown the rows that do.
+            visit: gets the rows that do.
         """
         found: list[Damage] = []
         for shard in range(self.spec.n_shards):

@@ -1,10 +1,10 @@
-"""Keeping a row store tidy: merge small segments, drop unwanted rows, find damage and drop exactly what it touched.
+"""Rewriting segments of a row store: merge small ones, drop unwanted rows, drop rows that contradict each other.
 
 Each change writes a new segment first and removes the old ones after it is committed. Killed in between, the store
-holds some rows twice, which reads as once, and the next `compact` drops the second copy. Readers that have looked
-before find the old segments gone, look again, and go on.
+holds some rows twice, which reads as once, and the next `compact` drops the second copy. Readers find the
+old segments gone, read again which there are, and go on.
 
-One process at a time tidies a store: another might be about to remove the segment whose copies are a reason to drop
+One process at a time maintains a store: another might be about to remove the segment whose copies are a reason to drop
 others. Where that cannot be had, on a URL or NFS, only copies that are rewritten together become one.
 """
 
@@ -169,7 +169,7 @@ def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, chang
 
 @contextmanager
 def _detecting_removal(store: RowStore, name: str) -> Iterator[None]:
-    """Tells a segment that another process has removed from one that is damaged."""
+    """Distinguishes a segment that another process has removed from one that is damaged."""
     try:
         with store.catalog.naming_damage(name):
             yield
@@ -216,7 +216,7 @@ def withdraw(store: RowStore, copies: Sequence[np.ndarray]) -> None:
     which contradicts whatever is left of the others; it goes last.
 
     Args:
-        store: the store, which nobody else tidies.
+        store: the store, which nobody else maintains.
         copies: for each key the positions of all its rows among all rows of the store.
 
     Raises:

@@ -67,7 +67,7 @@ def _verified(location: LocalLocation | RemoteLocation, skipped: list[str] | Non
 
 
 def _contradictions(store: RowStore, intact: Mapping[str, ZarrGroup]) -> list[Damage]:
-    store.catalog.know(intact)
+    store.catalog.preload(intact)
     copies = store.catalog.with_refresh(lambda: store.catalog.copies.contradictions())
     return store.catalog.contradiction(np.concatenate(copies)) if copies else []
 
@@ -85,7 +85,7 @@ def repair(path: Path | str, *, dry_run: bool = False, skipped: list[str] | None
 
     Raises:
         StoreBusy: by another process.
-        UserError: no segment is intact enough to tell what the store holds, or the disk is full.
+        UserError: no segment is intact enough to say what the store holds, or the disk is full.
     """
     location = location_of(path)
     with Segments(location).locked(dry_run=dry_run):

@@ -79,7 +79,7 @@ def verify(
         catalogue = load_catalogue()
         wanted = {find(name, catalogue) for name in names}
         if unknown := sorted(wanted - {record.name for record in known.values()}):
-            raise UserError(f"{LOCK} knows nothing of {', '.join(unknown)}: run `hearonce checkpoints fetch` first.")
+            raise UserError(f"{LOCK} does not list {', '.join(unknown)}: run `hearonce checkpoints fetch` first.")
     for path, before in known.items():
         if wanted and before.name not in wanted:
             continue

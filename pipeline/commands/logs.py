@@ -1,4 +1,4 @@
-"""`hearonce logs`: what the last runs did, as their logs tell."""
+"""`hearonce logs`: what the last runs did, by their logs."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ SHORTEST_SECRET = 8
 """A shorter value would be found in many places where it is no secret."""
 
 _HTTP = re.compile(r"(https?://)(?:[^\s/'\"]*@)?([^\s?#'\"<>]*)[?#]?[^\s'\"<>)]*", re.IGNORECASE)
-_USER = re.compile(r"(?<=[A-Za-z0-9+.-])(://)[^\s/'\"]*@")  # looks at letters that end a scheme, not at all of it
+_USER = re.compile(r"(?<=[A-Za-z0-9+.-])(://)[^\s/'\"]*@")  # matches letters that end a scheme, not all of it
 
 
 def without_secrets(text: str) -> str:

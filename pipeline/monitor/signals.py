@@ -1,6 +1,6 @@
 """Ctrl-C, and the signals by which schedulers and closing terminals end a run: it commits and leaves.
 
-The first signal raises `Interrupted` in the main thread, and tells the threads that decode to give up. A second Ctrl-C
+The first signal raises `Interrupted` in the main thread, and makes the threads that decode give up. A second Ctrl-C
 leaves at once, which costs what is not committed. Whatever sends one signal twice (a scheduler to all processes of a
 job, and a parent that passes it on) still sends the first only.
 
@@ -23,7 +23,7 @@ from cache.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NUDGE = signal.SIGURG
-"""Means nothing; a thread that waits looks up when it comes."""
+"""Means nothing; it wakes a thread that waits."""
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 SAME_S = 0.5

@@ -20,8 +20,9 @@ from transformers.models.clap.modeling_clap import ClapProjectionLayer
 from pipeline.checkpoints.hub import read_json
 from pipeline.checkpoints.text_models import CONFIG, PREPROCESSOR, clap_remedy, weights_of
 from pipeline.checkpoints.weights import CheckpointError, check_fit, first_line, load_strictly, read_files
-from pipeline.networks.clap import AudioNetwork, MelScale, TextNetwork
+from pipeline.networks.clap import AudioNetwork, TextNetwork
 from pipeline.networks.htsat import Htsat, HtsatShape
+from pipeline.networks.log_mel import MelScale
 
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 """Buffers that some versions of transformers save and others do not."""

@@ -18,4 +18,4 @@ COMMANDS = {
     "convert": "pipeline.commands.cache.exchange:convert",
 }
 
-app = subcommands("Look into row stores and embedding caches, keep them tidy, share them.", COMMANDS)
+app = subcommands("List, verify, maintain and exchange row stores and embedding caches.", COMMANDS)

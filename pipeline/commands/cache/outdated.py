@@ -150,7 +150,7 @@ def drop_outdated(dry_run: bool, as_json: bool, read: bool = True) -> bool:
     Args:
         dry_run: only say what would be dropped.
         as_json: for programs.
-        read: packets of media that no run of this version has read; without it nothing is said where nothing is known.
+        read: packets of media that no run of this version has read; without it those media are passed over.
 
     Returns:
         Whether anything was outdated.
