@@ -9,13 +9,23 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.config.named import named
+from pipeline.config.params import config_of, training_of
 from pipeline.config.records import read_yaml, validate
 from pipeline.console.text import did_you_mean
 from stages.embed.encoder import Encoder
 
 FAMILIES = Path(__file__).parent / "encoders"
 AVLNET = "avlnet"
-"""Family of the encoders of `stages/embed/avlnet`."""
+"""Family of the encoders that are given cached features; see `stages/embed/features.py`."""
+
+
+def is_avlnet(name: str) -> bool:
+    """Whether a name is that of an AVLnet: one with the weights of a training, or a YAML of that family.
+
+    Raises:
+        UserError: no such encoder.
+    """
+    return training_of(name) is not None or read_yaml(named("encoders", config_of(name))).get("family") == AVLNET
 
 
 def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encoder:
@@ -34,8 +44,7 @@ def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encod
     known = [one.stem for one in FAMILIES.glob("*.py") if one.stem != "__init__"]
     if family == AVLNET:
         raise UserError(
-            f"{path} is an AVLnet, which embeds cached features: in params.yaml list it under `avlnets`, not "
-            "`embeddings`."
+            f"{path} is an AVLnet, which is given cached features, not media or text: use `hearonce embed`."
         )
     if family not in known:
         names = [one.replace("_", "-") for one in known]

@@ -16,7 +16,7 @@ from pipeline.networks.silero import STEP, load_silero_vad
 from pipeline.subsets import read_subset
 from stages.detect_speech.command import detect_speech
 from stages.detect_speech.labels import labelled
-from stages.embed.command import embed_clips
+from stages.embed.command import embed
 from stages.embed.encoders.silero_vad import speech_seconds
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
@@ -114,7 +114,7 @@ def test_clips_of_own_videos_are_speech_or_sounds(project, tmp_path):
     with pytest.raises(UserError, match=r"params.yaml has no corpus 'own' under `speech:`"):
         detect_speech("own")
     (project / "params.yaml").write_text(params + "speech: {own: {corpus: own, least_share: 0.1}}\n")
-    embed_clips("own", "silero-vad")
+    embed("own", "silero-vad")
     detect_speech("own")
     assert read_subset("own", "speech") == {f"{SAID}.mp4"}
     assert read_subset("own", "sounds") == {*(f"{name}.mp4" for name in NOT_SAID), "noise.wav", "tones.wav"}

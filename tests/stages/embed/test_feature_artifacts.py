@@ -10,7 +10,7 @@ from media_samples import corner_frame, noise, write_media
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
-from stages.embed.command import embed_captions, embed_clips
+from stages.embed.command import embed
 from stages.embed.encode_files import encode, open_encoder
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
@@ -42,8 +42,7 @@ def videos(project, filled_folder):
 
 def embedded(encoder):
     """Both artifacts of an encoder, after the two commands."""
-    embed_clips("mine", encoder, device="cpu")
-    embed_captions("mine", encoder, device="cpu")
+    embed("mine", encoder, device="cpu")
     return [open_artifact(layout.embeddings("mine", encoder, side)) for side in ("clips", "captions")]
 
 

@@ -12,7 +12,7 @@ from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.subsets import read_subset
-from stages.embed.command import embed_clips
+from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.measure_levels.command import measure_levels
@@ -59,7 +59,7 @@ def measured(project, threshold: str) -> dict[str, tuple[float, float, str]]:
     if "levels:" not in text:
         Path("params.yaml").write_text(text + "levels: {own: {corpus: own}}\n")
     (project / "configs/corpora/own.yaml").write_text(f"window_s: null\naudio: {{bits: 24}}\nsilence: {threshold}\n")
-    embed_clips("own", "audio-level")
+    embed("own", "audio-level")
     measure_levels("own")
     table = schemas.read_table(layout.table("own", "levels"), schemas.LEVELS)
     return {row[0]: row[1:] for row in table.iter_rows()}
@@ -131,7 +131,7 @@ def test_questions_fall_out_with_their_right_clip(miniature, project, capsys):
     said = capsys.readouterr().out
     assert "gpt" not in said and "39751" in said.replace(",", "")
     extract_audio("egomcq", keep_going=True)
-    embed_clips("egomcq", "audio-level", keep_going=True)
+    embed("egomcq", "audio-level", keep_going=True)
     measure_levels("egomcq")
     found = json.loads(layout.levels("egomcq").read_text())
     assert found["audible"] + found["silent"] + found["without_audio"] == found["clips"]
