@@ -9,7 +9,7 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.config.named import named
-from pipeline.config.params import config_of, training_of
+from pipeline.config.params import config_of, seed_of, training_of
 from pipeline.config.records import read_yaml, validate
 from pipeline.console.text import did_you_mean
 from stages.embed.encoder import Encoder
@@ -32,13 +32,14 @@ def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encod
     """The encoder that `configs/encoders/<name>.yaml` describes; no weights are loaded.
 
     Args:
-        name: file name without suffix.
+        name: file name without suffix; `NAME@seedN` for its options with another seed.
         overrides: options that replace those of the YAML.
 
     Raises:
         UserError: no such encoder, family or option.
     """
-    path = named("encoders", name)
+    path, seed = named("encoders", config_of(name)), seed_of(name)
+    overrides = {**({} if seed is None else {"seed": seed}), **(overrides or {})}
     options = read_yaml(path)
     family = str(options.get("family", "")).replace("-", "_")
     known = [one.stem for one in FAMILIES.glob("*.py") if one.stem != "__init__"]
@@ -51,7 +52,7 @@ def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encod
         raise UserError(f"{path}: no encoder family {options.get('family')!r}, {did_you_mean(family, names)}")
     encoder_class: type[Encoder] = importlib.import_module(f"stages.embed.encoders.{family}").ENCODER
     fields = encoder_class.config_class.model_fields
-    for option in overrides or {}:
+    for option in overrides:
         if option not in fields:
             raise UserError(f"Encoder {name!r} has no option {option!r}; its options: {', '.join(sorted(fields))}.")
-    return encoder_class(validate({**options, **(overrides or {})}, encoder_class.config_class, path))
+    return encoder_class(validate({**options, **overrides}, encoder_class.config_class, path))

@@ -38,7 +38,7 @@ def seen_by_workers(cluster: Cluster, tasks: int) -> set[tuple[str | None, ...]]
 
 
 def test_each_worker_sees_its_own_gpu_and_its_share_of_the_processors(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.runner.dask.workers.cores_here", lambda: 6)
+    monkeypatch.setattr("pipeline.runner.dask.workers.processors", lambda: 6)
     with folder_with_clusters(tmp_path, two={"kind": "cuda", "gpus": [0, 1]}), Cluster("two") as cluster:
         assert seen_by_workers(cluster, 40) == {("0", "3", "3"), ("1", "3", "3")}
 

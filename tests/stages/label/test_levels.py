@@ -15,8 +15,8 @@ from pipeline.subsets import read_subset
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
-from stages.measure_levels.command import measure_levels
-from stages.measure_levels.labels import counts, dbfs, labelled
+from stages.label.command import label
+from stages.label.labels import dbfs, label_levels, level_counts
 
 PARAMS = (
     "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nexperiments: {{}}\n"
@@ -56,11 +56,11 @@ def own(project, tmp_path):
 
 def measured(project, threshold: str) -> dict[str, tuple[float, float, str]]:
     text = Path("params.yaml").read_text()
-    if "levels:" not in text:
-        Path("params.yaml").write_text(text + "levels: {own: {corpus: own}}\n")
+    if "labels:" not in text:
+        Path("params.yaml").write_text(text + "labels: {own: {corpus: own, label: levels, encoder: audio-level}}\n")
     (project / "configs/corpora/own.yaml").write_text(f"window_s: null\naudio: {{bits: 24}}\nsilence: {threshold}\n")
     embed("own", "audio-level")
-    measure_levels("own")
+    label("own", "levels")
     table = schemas.read_table(layout.table("own", "levels"), schemas.LEVELS)
     return {row[0]: row[1:] for row in table.iter_rows()}
 
@@ -68,8 +68,11 @@ def measured(project, threshold: str) -> dict[str, tuple[float, float, str]]:
 def test_levels_are_those_of_the_audio_and_the_threshold_divides_the_clips(own, capsys):
     with pytest.raises(UserError, match=r"has no subset 'silent' \(list it in params.yaml under `levels:`"):
         read_subset("own", "silent")
-    with pytest.raises(UserError, match=r"no corpus 'own' under `levels:`: add `own: \{corpus: own\}`"):
-        measure_levels("own")
+    with pytest.raises(
+        UserError,
+        match=r"no levels labels of 'own' under `labels:`: add `own-levels: \{corpus: own, label: levels, encoder: audio",
+    ):
+        label("own", "levels")
     found = measured(own, "{below_dbfs: -60}")
     clips = {one.partition("@")[0] if "loud" not in one else one: value for one, value in found.items()}
     loud, silence = sorted(one for one in clips if "loud" in one)
@@ -83,7 +86,7 @@ def test_levels_are_those_of_the_audio_and_the_threshold_divides_the_clips(own, 
     assert clips[silence][:2] == (-np.inf, -np.inf)
     assert len(read_subset("own", "silent")) == 2 and len(read_subset("own", "audible")) == 3
     assert "3 audible, 2 silent (rms below -60 dBFS)" in capsys.readouterr().out
-    assert json.loads(layout.levels("own").read_text()) == {
+    assert json.loads(layout.label_counts("own", "levels").read_text()) == {
         "clips": 5,
         "audible": 3,
         "silent": 2,
@@ -101,15 +104,15 @@ def test_levels_are_those_of_the_audio_and_the_threshold_divides_the_clips(own, 
 
 def test_what_is_exactly_at_the_threshold_is_audible():
     levels = np.array([[0.5, 0.1], [0.5, 0.0999], [0.0, 0.0]], np.float64)
-    assert labelled(["a", "b", "c"], levels, "rms", -20.0)["subset"].to_list() == ["audible", "silent", "silent"]
-    assert labelled(["a", "b", "c"], levels, "peak", -20.0)["subset"].to_list() == ["audible", "audible", "silent"]
+    assert label_levels(["a", "b", "c"], levels, "rms", -20.0)["subset"].to_list() == ["audible", "silent", "silent"]
+    assert label_levels(["a", "b", "c"], levels, "peak", -20.0)["subset"].to_list() == ["audible", "audible", "silent"]
 
 
 def test_clips_without_audio_are_counted_as_such():
-    table = labelled(["a", "b"], np.array([[0.5, 0.1], [0.0, 0.0]]), "rms", -60.0)
+    table = label_levels(["a", "b"], np.array([[0.5, 0.1], [0.0, 0.0]]), "rms", -60.0)
     asked = pl.DataFrame({"question_id": ["0", "1"], "clip_ids": [["a", "b"], ["c", "b"]], "answer": [0, 0]})
     wanted = {"clips": 5, "audible": 1, "silent": 1, "without_audio": 3, "questions": 2, "audible_questions": 1}
-    assert counts(table, 5, asked) == wanted
+    assert level_counts(table, 5, asked) == wanted
 
 
 def test_questions_fall_out_with_their_right_clip(miniature, project, capsys):
@@ -125,15 +128,15 @@ def test_questions_fall_out_with_their_right_clip(miniature, project, capsys):
         (media / "ego4d_chunked_audio" / one.name).symlink_to(one)
     Path("params.yaml").write_text(
         "corpora: {egomcq: {media: media, annotations: annotations}}\nembeddings: {}\nexperiments: {}\n"
-        "levels: {egomcq: {corpus: egomcq}}\n"
+        "labels: {egomcq: {corpus: egomcq, label: levels, encoder: audio-level}}\n"
     )
     ingest("egomcq", keep_going=True)
     said = capsys.readouterr().out
     assert "gpt" not in said and "39751" in said.replace(",", "")
     extract_audio("egomcq", keep_going=True)
     embed("egomcq", "audio-level", keep_going=True)
-    measure_levels("egomcq")
-    found = json.loads(layout.levels("egomcq").read_text())
+    label("egomcq", "levels")
+    found = json.loads(layout.label_counts("egomcq", "levels").read_text())
     assert found["audible"] + found["silent"] + found["without_audio"] == found["clips"]
     questions = schemas.read_table(layout.table("egomcq", "questions"), schemas.QUESTIONS)
     audible = read_subset("egomcq", "audible")

@@ -1,5 +1,7 @@
 """Whether somebody speaks in a clip, by Silero VAD, on real and made sounds."""
 
+import json
+
 import av
 import numpy as np
 import polars as pl
@@ -16,15 +18,17 @@ from pipeline import layout
 from pipeline.checkpoints.wheels import WeightsError, wheel_file
 from pipeline.networks.silero import STEP, load_silero_vad
 from pipeline.subsets import read_subset
-from stages.detect_speech.command import detect_speech
-from stages.detect_speech.labels import labelled
 from stages.embed.command import embed
 from stages.embed.encoders.silero_vad import speech_seconds
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
+from stages.label.command import label
+from stages.label.labels import label_speech
 
 MEDIA = REPOSITORY / "configs/corpora/demo/media"
 SAID, NOT_SAID = "amazed-voice", ("crow", "small-bell", "breaking-glass")
+
+LABELS = "labels: {{own: {{corpus: own, label: speech, encoder: silero-vad, least_share: {}}}}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +95,8 @@ def test_seconds_agree_with_the_published_detector(weights):
 
 def test_shares_become_subsets():
     seconds = np.array([[0.0, 2.0], [0.1, 2.0], [0.5, 2.0]], np.float32)
-    assert labelled(["a", "b", "c"], seconds, 0.0)["subset"].to_list() == ["sounds", "speech", "speech"]
-    assert labelled(["a", "b", "c"], seconds, 0.25)["subset"].to_list() == ["sounds", "sounds", "speech"]
+    assert label_speech(["a", "b", "c"], seconds, 0.0)["subset"].to_list() == ["sounds", "speech", "speech"]
+    assert label_speech(["a", "b", "c"], seconds, 0.25)["subset"].to_list() == ["sounds", "sounds", "speech"]
 
 
 def test_other_weights_are_refused(tmp_path):
@@ -119,16 +123,21 @@ def test_clips_of_own_videos_are_speech_or_sounds(project, tmp_path):
     extract_audio("own")
     with pytest.raises(UserError, match=r"has no subset 'sounds' \(list it in params.yaml under `speech:`"):
         read_subset("own", "sounds")
-    with pytest.raises(UserError, match=r"params.yaml has no corpus 'own' under `speech:`"):
-        detect_speech("own")
-    (project / "params.yaml").write_text(params + "speech: {own: {corpus: own, least_share: 0.1}}\n")
+    with pytest.raises(
+        UserError,
+        match=r"params.yaml has no speech labels of 'own' under `labels:`: add `own-speech: \{corpus: own, label: speech",
+    ):
+        label("own", "speech")
+    (project / "params.yaml").write_text(params + LABELS.format(0.1))
     embed("own", "silero-vad")
-    detect_speech("own")
+    label("own", "speech")
     assert read_subset("own", "speech") == {f"{SAID}.mp4"}
     assert read_subset("own", "sounds") == {*(f"{name}.mp4" for name in NOT_SAID), "noise.wav", "tones.wav"}
     table = schemas.read_table(layout.table("own", "speech"), schemas.SPEECH)
+    counts = json.loads(layout.label_counts("own", "speech").read_text())
+    assert counts == {"speech": 1, "sounds": len(NOT_SAID) + 2, "clips": len(NOT_SAID) + 3, "without_audio": 0}
     assert 0.3 < table.filter(pl.col("subset") == "speech")["speech_s"].item() < 1.7
-    (project / "params.yaml").write_text(params + "speech: {own: {corpus: own, least_share: 0.9}}\n")
-    detect_speech("own")
+    (project / "params.yaml").write_text(params + LABELS.format(0.9))
+    label("own", "speech")
     with pytest.raises(UserError, match="no subset 'speech'"):
         read_subset("own", "speech")

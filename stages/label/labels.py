@@ -1,4 +1,4 @@
-"""From measured levels to subsets."""
+"""Labels of clips, from what an encoder measured: speech or other sounds, audible or silent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,32 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+SPEECH, SOUNDS = "speech", "sounds"
 AUDIBLE, SILENT = "audible", "silent"
+
+
+def label_speech(clip_ids: Sequence[str], seconds: NDArray[np.floating], least_share: float) -> pl.DataFrame:
+    """Puts each clip into one of the two subsets.
+
+    Args:
+        clip_ids: n clips.
+        seconds: (n, 2): of speech, and of the clip.
+        least_share: of the clip's seconds from which on it is `speech`; without any speech it never is.
+
+    Returns:
+        A table of the schema `cache.tables.SPEECH`.
+    """
+    speech, duration = seconds.astype(np.float64).T
+    spoken = (speech > 0) & (speech >= least_share * duration)
+    return pl.DataFrame(
+        {
+            "clip_id": list(clip_ids),
+            "duration_s": duration,
+            "speech_s": speech,
+            "subset": np.where(spoken, SPEECH, SOUNDS).tolist(),
+        },
+        schema={"clip_id": pl.String, "duration_s": pl.Float64, "speech_s": pl.Float64, "subset": pl.String},
+    )
 
 
 def dbfs(amplitudes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -18,7 +43,7 @@ def dbfs(amplitudes: NDArray[np.floating]) -> NDArray[np.float64]:
         return 20.0 * np.log10(amplitudes.astype(np.float64))
 
 
-def labelled(
+def label_levels(
     clip_ids: Sequence[str], levels: NDArray[np.floating], measure: Literal["rms", "peak"], below_dbfs: float
 ) -> pl.DataFrame:
     """Puts each clip into one of the two subsets.
@@ -45,16 +70,16 @@ def labelled(
     )
 
 
-def counts(table: pl.DataFrame, n_clips: int, questions: pl.DataFrame) -> dict[str, int]:
+def level_counts(table: pl.DataFrame, n_clips: int, questions: pl.DataFrame) -> dict[str, int]:
     """How many clips, and questions by their right clip, each subset keeps.
 
     Args:
-        table: of `labelled`.
+        table: of `label_levels`.
         n_clips: of the corpus.
         questions: rows of `cache.tables.QUESTIONS`; empty if the corpus asks none.
     """
     audible = set(table.filter(pl.col("subset") == AUDIBLE)["clip_id"])
-    found = {
+    kept = {
         "clips": n_clips,
         AUDIBLE: len(audible),
         SILENT: len(table) - len(audible),
@@ -63,5 +88,5 @@ def counts(table: pl.DataFrame, n_clips: int, questions: pl.DataFrame) -> dict[s
     if not questions.is_empty():
         unique = questions.unique("question_id")
         right = [clips[answer] for clips, answer in unique.select("clip_ids", "answer").iter_rows()]
-        found |= {"questions": len(right), "audible_questions": sum(one in audible for one in right)}
-    return found
+        kept |= {"questions": len(right), "audible_questions": sum(clip in audible for clip in right)}
+    return kept
