@@ -24,7 +24,7 @@ from stages.describe.description import tasks_of
 from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.train.config import load_training
 
-WITH_DEFAULT = ("levels", "file_trainings")
+WITH_DEFAULT = ("levels", "file_trainings", "labels")
 """Sections of which dvc.yaml has an empty one, for a `params.yaml` that is older than they are."""
 
 

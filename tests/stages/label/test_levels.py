@@ -68,7 +68,7 @@ def measured(project, threshold: str) -> dict[str, tuple[float, float, str]]:
 def test_levels_are_those_of_the_audio_and_the_threshold_divides_the_clips(own, capsys):
     with pytest.raises(UserError, match=r"has no subset 'silent' \(list it in params.yaml under `levels:`"):
         read_subset("own", "silent")
-    with pytest.raises(UserError, match="no labels `levels` of 'own': add `own-levels: .corpus: own, label: levels"):
+    with pytest.raises(UserError, match=r"no labels `levels` of 'own': add `own-levels: \{corpus: own, label: levels"):
         label("own", "levels")
     found = measured(own, "{below_dbfs: -60}")
     clips = {one.partition("@")[0] if "loud" not in one else one: value for one, value in found.items()}

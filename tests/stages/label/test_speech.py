@@ -123,7 +123,7 @@ def test_clips_of_own_videos_are_speech_or_sounds(project, tmp_path):
     extract_audio("own")
     with pytest.raises(UserError, match=r"has no subset 'sounds' \(list it in params.yaml under `speech:`"):
         read_subset("own", "sounds")
-    with pytest.raises(UserError, match="no labels `speech` of 'own': add `own-speech: .corpus: own, label: speech"):
+    with pytest.raises(UserError, match=r"no labels `speech` of 'own': add `own-speech: \{corpus: own, label: speech"):
         label("own", "speech")
     (project / "params.yaml").write_text(params + LABELS.format(0.1))
     embed("own", "silero-vad")
