@@ -12,7 +12,7 @@ import numpy as np
 
 from cache.rows import RowFormat
 from pipeline.config.records import Settings
-from pipeline.device import Precision
+from pipeline.monitor.device import Precision
 
 if TYPE_CHECKING:
     import torch

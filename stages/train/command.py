@@ -12,10 +12,10 @@ import typer
 from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.official import not_found
 from pipeline.config.named import named
 from pipeline.console.app import Workers
-from pipeline.fingerprints import fingerprint_of
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.summary import Summary

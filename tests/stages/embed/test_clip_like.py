@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
 from cache.errors import UserError
-from pipeline.fingerprints import fingerprint_of
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.networks.clip import rewrite
 from stages.embed.encode_files import OpenEncoder
 from stages.embed.encoder import FrameInput
