@@ -124,7 +124,7 @@ def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence
         return folder
     if fetched := fetched_folder(name):
         return fetched
-    if catalogued(folder) is not None:  # a place in this project, not a hub id that looks like it
+    if catalogued(folder) is not None:  # a path in this project, not a hub id that looks like it
         raise UserError(f"There is no folder {folder}: {remedy}.")
     from httpx import HTTPError
     from huggingface_hub import snapshot_download
@@ -135,7 +135,7 @@ def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence
     try:
         for names in weights:
             folder = Path(snapshot_download(name, allow_patterns=[*files, *names]))
-            if any(next(folder.glob(one), None) for one in names):
+            if any(next(folder.glob(name), None) for name in names):
                 break
     except (OSError, ValueError, HTTPError) as error:
         raise UserError(

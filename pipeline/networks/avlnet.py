@@ -47,7 +47,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 @contextmanager
 def statistics_kept(net: nn.Module) -> Iterator[None]:
     """Leaves the running statistics as they are, whatever the network is given inside."""
-    layers = [one for one in net.modules() if isinstance(one, GlobalBatchNorm2d)]
+    layers = [module for module in net.modules() if isinstance(module, GlobalBatchNorm2d)]
     before = [(layer.momentum, int(_count(layer))) for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
@@ -162,7 +162,7 @@ class GatedUnit(nn.Module):
 
 
 class FusedGatedUnit(nn.Module):
-    """The sum of two linear maps, of sound and of text, and a context gate."""
+    """The sum of two linear maps, of audio and of text, and a context gate."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -170,9 +170,9 @@ class FusedGatedUnit(nn.Module):
         self.fc_text = nn.Linear(inputs, outputs)
         self.cg = ContextGate(outputs)
 
-    def forward(self, sound: Tensor, text: Tensor) -> Tensor:
+    def forward(self, audio: Tensor, text: Tensor) -> Tensor:
         """Twice (batch, inputs) -> (batch, outputs)."""
-        return self.cg(self.fc_audio(sound) + self.fc_text(text))
+        return self.cg(self.fc_audio(audio) + self.fc_text(text))
 
 
 class WordPool(nn.Module):
@@ -237,7 +237,7 @@ class AvlNet(nn.Module):
         return (*sides, self.text(words))
 
     def pooled_sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """The mean over steps of the sound trunk, (batch, sound_widths[-1]).
+        """The mean over steps of the audio trunk, (batch, sound_widths[-1]).
 
         In training it is over all steps, padding included; in eval mode over the first max(1, n_frames // r), r being
         the frames of a step.

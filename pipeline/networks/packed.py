@@ -148,13 +148,13 @@ def pack_convolutions(model: nn.Module) -> None:
     in ResNets, MobileNets and EfficientNets; likewise ReLU in a `Sequential`.
     """
     children = list(model.named_children())
-    for place, (name, child) in enumerate(children):
+    for index, (name, child) in enumerate(children):
         if type(child) not in (nn.Conv2d, nn.Conv3d, SameConv2d):
             pack_convolutions(child)
             continue
         if child.padding == "same" or child.padding_mode != "zeros":
             continue
-        after = [*children[place + 1 :], ("", None), ("", None)]
+        after = [*children[index + 1 :], ("", None), ("", None)]
         norm = after[0][1] if isinstance(after[0][1], NORMS) else None
         relu = isinstance(model, nn.Sequential) and type(after[norm is not None][1]) is nn.ReLU
         setattr(model, name, PackedConv(child, norm, relu))

@@ -52,9 +52,9 @@ def windows(side: int, shift: int = 0) -> Tensor:
 
 def reordered(before: Tensor, after: Tensor) -> Tensor:
     """The gather that leads from one order of raster positions to another, which may be a part or a longer one."""
-    places = torch.empty_like(before)
-    places[before] = torch.arange(len(before))
-    return places[after]
+    positions = torch.empty_like(before)
+    positions[before] = torch.arange(len(before))
+    return positions[after]
 
 
 def merged(side: int) -> Tensor:
@@ -168,7 +168,7 @@ class _Block(nn.Module):
         clips, tokens, dim = x.shape
         qkv = self.attn.qkv(self.norm1(x)).view(clips, -1, WINDOW**2, 3, self._heads, dim // self._heads)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
-        heard = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._bias)
-        heard = heard.view(clips, -1, self._heads, WINDOW**2, dim // self._heads).transpose(2, 3)
-        x = x + self.attn.proj(heard.reshape(clips, tokens, dim))
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._bias)
+        attended = attended.view(clips, -1, self._heads, WINDOW**2, dim // self._heads).transpose(2, 3)
+        x = x + self.attn.proj(attended.reshape(clips, tokens, dim))
         return x + self.mlp.fc2(self.mlp.fc1(self.norm2(x)))

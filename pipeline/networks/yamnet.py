@@ -1,4 +1,4 @@
-"""YAMNet, Google's sound event classifier, in torch with the published TensorFlow weights.
+"""YAMNet, Google's audio event classifier, in torch with the published TensorFlow weights.
 
 MobileNet v1 over log-mel patches of 0.96 s every 0.48 s; 521 AudioSet classes with independent
 sigmoid scores. Front end and network compute what TensorFlow's model computes: scores agree with
@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.checkpoints.wheels import WeightsError
+from pipeline.formats.tensor_bundle import read_bundle
 from pipeline.networks.packed import SameConv2d
-from pipeline.networks.tensor_bundle import read_bundle
 
 SAMPLE_RATE = 16_000
 CLASSES = 521

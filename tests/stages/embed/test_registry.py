@@ -61,3 +61,9 @@ def test_a_precision_nobody_knows_is_refused(project):
 def test_an_avlnet_is_sent_to_its_own_place(project):
     with pytest.raises(UserError, match="list it under `avlnets`, not `embeddings`"):
         load_encoder("avlnet")
+
+
+def test_a_module_without_an_encoder_is_named(project, monkeypatch):
+    monkeypatch.delattr("stages.embed.encoders.yamnet_minilm.ENCODER")
+    with pytest.raises(UserError, match=r"yamnet_minilm\.py names no encoder: end it with `ENCODER = `"):
+        load_encoder("yamnet-minilm")

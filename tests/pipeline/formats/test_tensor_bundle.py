@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.checkpoints.wheels import WeightsError, sha256_of, verify_sha256, wheel_file
-from pipeline.networks.tensor_bundle import MAGIC, read_bundle
+from pipeline.formats.tensor_bundle import MAGIC, read_bundle
 
 FLOAT, INT64, STRING = 1, 9, 7
 

