@@ -1,4 +1,8 @@
-"""Batch normalisation over the batch of all processes, on any device (PyTorch's own needs GPUs)."""
+"""AVLnet and AVLnet-Text (https://arxiv.org/abs/2006.09199): audio, frame features and words in one space.
+
+Parameters have the names of the published files. Batch normalisation is over the batch of all processes, on any device
+(PyTorch's own needs GPUs).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.functional import glu
 
-from cache.durable import new_file
 from pipeline.checkpoints.weights import WRAPPERS as PLAIN_WRAPPERS
 from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
 from pipeline.networks.avlnet_shape import Shape, Variant
@@ -342,9 +345,3 @@ def load_avlnet(path: Path) -> AvlNet:
         net = AvlNet(shape)
     load_strictly(net.to_empty(device="cpu"), weights, path, NAMES[shape.variant])
     return net.eval()
-
-
-def save_weights(net: AvlNet, path: Path) -> None:
-    """Writes a network as the authors do, whole or not at all; equal weights give equal bytes."""
-    with new_file(path) as temporary, temporary.open("wb") as file:  # by a path, its random name would be in the bytes
-        torch.save(net.state_dict(), file)

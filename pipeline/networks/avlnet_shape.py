@@ -1,4 +1,4 @@
-"""Which AVLnet, and how it is trained: names that need no torch."""
+"""The variants and sizes of AVLnet and how it is trained: names that need no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""Functions compiled by numba at their first call."""
+"""AVLnet's log-mel spectrograms (https://arxiv.org/abs/2006.09199), on a CPU compiled by numba, on a GPU by torch.
+
+Each clip by itself: its mean taken off, pre-emphasis, frames of 25 ms every 10 ms under a symmetric Hamming window,
+centred by reflection, power, 40 Slaney mel bands, decibels below the clip's loudest value, none lower than -80. As in
+librosa, samples are float32 and the spectrum is float64.
+
+On a CPU 32 frames are transformed at a time, one in each lane of the vector registers. A frame of 400 real numbers is
+transformed as 200 complex ones, even samples real and odd ones imaginary, by Stockham's passes of radix 5, 5 and 8,
+which need no reordering (C. Van Loan, Computational Frameworks for the Fast Fourier Transform, 1992). Arrays are flat:
+for each bin a number per lane, all real parts before all imaginary ones. With reading, a clip takes 0.8 of the time
+that torch needs, from wav files a third.
+"""
 
 from __future__ import annotations
 

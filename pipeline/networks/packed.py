@@ -1,4 +1,10 @@
-"""Linear layers and convolutions packed for oneDNN, and how a network is put onto the device where it stays."""
+"""Layers packed for oneDNN on a CPU, and how a network is put onto the device where it stays.
+
+Linear layers: PyTorch multiplies by MKL, which leaves half of an AMD processor with AVX-512 unused (109 against 249
+GFLOP/s per core on a Zen 5; on Intel both give the same). Convolutions: the batch normalisation and ReLU after one are
+computed in the same pass, and neither weights nor pixels are reordered in each call. `benchmarks/encoders/kernels.py`
+measures both.
+"""
 
 from __future__ import annotations
 

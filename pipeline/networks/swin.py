@@ -1,7 +1,8 @@
-"""Orders of the tokens of a shifted-window transformer over a folded spectrogram, as tables of indices.
+"""Stages of a shifted-window transformer (https://arxiv.org/abs/2103.14030) over a folded spectrogram.
 
 A spectrogram of 64 bins and 1024 frames is folded into an image of 256 x 256: four quarters of the time below each
-other. Its patches of 4 x 4 pixels are the tokens.
+other. Its patches of 4 x 4 pixels are the tokens. Their orders are tables of indices: before each block tokens are
+gathered into the order of its windows, so that neither the windows nor their shift need a copy of their own.
 """
 
 from __future__ import annotations

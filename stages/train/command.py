@@ -107,7 +107,7 @@ def _check_alike(trained: Features, evaluated: Features) -> None:
 
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
-    from pipeline.networks.avlnet import save_weights
+    from pipeline.checkpoints.weights import save_weights
     from stages.train.run import train as run
     from stages.train.saved import KeptEpochs, LivePlots, SavedProgress, Silence
     from stages.train.step import Stepper
