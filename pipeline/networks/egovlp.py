@@ -1,8 +1,8 @@
 """EgoVLP's FrozenInTime, filled from `egovlp.pth` (https://arxiv.org/abs/2206.01670).
 
-Video: a ViT-B/16 that attends within frames and along time ("Frozen in Time", https://arxiv.org/abs/2104.00650). In each
-block time comes first, and its result only steers the attention within frames: the residual starts from the block's
-input. Text: DistilBERT.
+Video: a ViT-B/16 that attends within frames and along time ("Frozen in Time", https://arxiv.org/abs/2104.00650). In
+each block time comes first, and its result only steers the attention within frames: the residual starts from the
+block's input. Text: DistilBERT.
 """
 
 from __future__ import annotations
