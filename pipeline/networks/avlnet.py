@@ -220,26 +220,26 @@ class AvlNet(nn.Module):
             self.GU_audio_text = FusedGatedUnit(half, shape.dim)
 
     def forward(
-        self, picture: Tensor, spectrogram: Tensor, n_frames: Tensor, words: Tensor | None = None
+        self, features: Tensor, spectrogram: Tensor, n_frames: Tensor, words: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Embeds a batch: one (batch, dim) for each of `shape.sides`; none is normalised.
 
         Args:
-            picture: (batch, picture_dim).
+            features: (batch, picture_dim) of frames, 2D and 3D side by side.
             spectrogram: (batch, 40, frames).
             n_frames: (batch,) frames before the padding, which count in eval mode alone.
             words: (batch, words, word_dim) of the variants with text.
         """
         if self.shape.variant == "fused":
             assert words is not None
-            return self.sound_text(spectrogram, n_frames, words), self.picture(picture)
-        sides = (self.sound(spectrogram, n_frames), self.picture(picture))
+            return self.sound_text(spectrogram, n_frames, words), self.video(features)
+        sides = (self.audio(spectrogram, n_frames), self.video(features))
         if self.shape.variant == "bi":
             return sides
         assert words is not None
         return (*sides, self.text(words))
 
-    def pooled_sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
+    def pooled_audio(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
         """The mean over steps of the audio trunk, (batch, sound_widths[-1]).
 
         In training it is over all steps, padding included; in eval mode over the first max(1, n_frames // r), r being
@@ -253,29 +253,29 @@ class AvlNet(nn.Module):
         inside = torch.arange(steps.shape[2], device=steps.device) < kept[:, None]
         return torch.where(inside[:, None], steps, 0).sum(2) / kept[:, None].to(steps.dtype)
 
-    def sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """Embeds sound (not of `fused`)."""
-        return self.DAVEnet_projection(self.GU_audio(self.pooled_sound(spectrogram, n_frames)))
+    def audio(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
+        """Embeds audio (not of `fused`)."""
+        return self.DAVEnet_projection(self.GU_audio(self.pooled_audio(spectrogram, n_frames)))
 
-    def picture(self, picture: Tensor) -> Tensor:
-        """Embeds pictures."""
-        return self.GU_video(picture)
+    def video(self, features: Tensor) -> Tensor:
+        """Embeds frame features."""
+        return self.GU_video(features)
 
     def text(self, words: Tensor) -> Tensor:
         """Embeds texts (of `tri`)."""
         return self.GU_text_captions(self.text_pooling_caption(words))
 
     def sound_text(self, spectrogram: Tensor, n_frames: Tensor, words: Tensor) -> Tensor:
-        """Embeds sound with its text (of `fused`)."""
+        """Embeds audio with its text (of `fused`)."""
         return self.joined(self.sound_of_joined(spectrogram, n_frames), words)
 
     def sound_of_joined(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """The sound's part in `sound_text`, (batch, dim / 2): the same for all texts of a clip."""
-        return self.DAVEnet_projection(self.pooled_sound(spectrogram, n_frames))
+        """The audio's part in `sound_text`, (batch, dim / 2): the same for all texts of a clip."""
+        return self.DAVEnet_projection(self.pooled_audio(spectrogram, n_frames))
 
-    def joined(self, sound: Tensor, words: Tensor) -> Tensor:
-        """Embeds the sound's part (batch, dim / 2) with texts (batch, words, word_dim)."""
-        return self.GU_audio_text(sound, self.text_pooling_caption(words))
+    def joined(self, audio: Tensor, words: Tensor) -> Tensor:
+        """Embeds the audio's part (batch, dim / 2) with texts (batch, words, word_dim)."""
+        return self.GU_audio_text(audio, self.text_pooling_caption(words))
 
 
 WRAPPERS = (*PLAIN_WRAPPERS, "net")
