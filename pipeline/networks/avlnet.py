@@ -193,6 +193,8 @@ class WordPool(nn.Module):
 class AvlNet(nn.Module):
     """The network of all three variants; names of the parameters are those of the published files.
 
+    The methods that embed are called as artifacts name their rows: `sound`, `picture`, `text`, `sound_text`.
+
     Args:
         shape: which variant, how large.
 
@@ -232,8 +234,8 @@ class AvlNet(nn.Module):
         """
         if self.shape.variant == "fused":
             assert words is not None
-            return self.sound_text(spectrogram, n_frames, words), self.video(features)
-        sides = (self.audio(spectrogram, n_frames), self.video(features))
+            return self.sound_text(spectrogram, n_frames, words), self.picture(features)
+        sides = (self.sound(spectrogram, n_frames), self.picture(features))
         if self.shape.variant == "bi":
             return sides
         assert words is not None
@@ -253,11 +255,11 @@ class AvlNet(nn.Module):
         inside = torch.arange(steps.shape[2], device=steps.device) < kept[:, None]
         return torch.where(inside[:, None], steps, 0).sum(2) / kept[:, None].to(steps.dtype)
 
-    def audio(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
+    def sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
         """Embeds audio (not of `fused`)."""
         return self.DAVEnet_projection(self.GU_audio(self.pooled_audio(spectrogram, n_frames)))
 
-    def video(self, features: Tensor) -> Tensor:
+    def picture(self, features: Tensor) -> Tensor:
         """Embeds frame features."""
         return self.GU_video(features)
 
