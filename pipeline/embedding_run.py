@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from cache import keys as row_keys
 from cache.catalog import Lookup
 from cache.errors import UserError
-from cache.keys import KeyIndex
+from cache.keys import KeyIndex, pack_keys
 from cache.row_store import RowStore, RowWriter
 from cache.upkeep.compaction import compact
 from pipeline import layout
@@ -24,7 +23,7 @@ from pipeline.monitor.disk_space import Reserve
 from pipeline.monitor.events import event
 from pipeline.monitor.problems import Problems, problem_of
 from pipeline.monitor.progress import progress
-from pipeline.monitor.signals import check, held_back
+from pipeline.monitor.signals import check, deferred
 from pipeline.monitor.summary import Summary
 from pipeline.row_making import RowMaker
 from pipeline.wanted_rows import Row, WantedRows
@@ -73,8 +72,8 @@ def embed_missing(
         failures = _commit_made(todo, store, maker, summary)
     _compact(store, summary)
     if n_absent > len(todo):
-        summary.remark(f"{n_absent - len(todo)} rows the same as another")
-    failed = KeyIndex([row_keys.pack(list(failures))]).find(found.keys) >= 0
+        summary.add_note(f"{n_absent - len(todo)} rows the same as another")
+    failed = KeyIndex([pack_keys(list(failures))]).find(found.keys) >= 0
     for row in wanted.part(np.flatnonzero(failed)):
         summary.failed += 1
         problems.add(row.id, row.path, failures[row.key])
@@ -88,13 +87,13 @@ def _commit_made(todo: WantedRows, store: RowStore, maker: RowMaker, summary: Su
     with progress(summary.label, len(todo)) as advance, closing(maker.make(todo, summary)) as batches:
         try:
             for made in batches:
-                summary.making.device = str(made.provenance.get("device", ""))
+                summary.stats.device = str(made.provenance.get("device", ""))
                 values_of = {row.key: result for row, result in made.results if isinstance(result, np.ndarray)}
                 good = {key: value for key, value in values_of.items() if np.isfinite(value).all()}
                 if good:
-                    with held_back(), summary.timed("write"):
+                    with deferred(), summary.timed("write"):
                         values = list(good.values())
-                        summary.making.nbytes += sum(one.size for one in values) * store.format.storage.itemsize
+                        summary.stats.nbytes += sum(one.size for one in values) * store.format.storage.itemsize
                         writers.add(list(good), values if store.format.ragged else np.stack(values), made.provenance)
                 failures |= {key: NOT_FINITE for key in values_of if key not in good}
                 failures |= {row.key: problem_of(one) for row, one in made.results if isinstance(one, Exception)}
@@ -102,7 +101,7 @@ def _commit_made(todo: WantedRows, store: RowStore, maker: RowMaker, summary: Su
                 check()
                 reserve.check()
         finally:
-            with held_back(), summary.timed("write"):
+            with deferred(), summary.timed("write"):
                 summary.computed += writers.commit()
     return failures
 
@@ -144,4 +143,4 @@ def _compact(store: RowStore, summary: Summary) -> None:
             with summary.timed("compact"):
                 compact(store)
         except UserError as error:  # a damaged segment or a full disk; what was computed is safe
-            summary.remark(f"not compacted: {error}")
+            summary.add_note(f"not compacted: {error}")

@@ -85,12 +85,12 @@ class LocalMaker:
         """See `RowMaker`."""
         with summary.timed("load"):
             tower, provenance = self._load()
-        encode = Encode(tower.encode, self._batch_size, summary.remark)
+        encode = Encode(tower.encode, self._batch_size, summary.add_note)
         readers = Readers(self._workers or processors(), self._workers or 2 * processors())
         for results in computed(rows, self._read, tower, encode, readers, summary.stopwatch):
             yield Made(results, provenance)
         if self._workers is None and readers.count > processors():
-            summary.remark(f"{readers.count} reading threads")
+            summary.add_note(f"{readers.count} reading threads")
 
 
 def computed(

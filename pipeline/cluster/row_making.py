@@ -92,7 +92,7 @@ class ClusterMaker:
         """See `RowMaker`. A medium that kills its workers is given up; those that shared its task are tried again."""
         from distributed.protocol.pickle import dumps
 
-        summary.making.cluster = self._cluster.name
+        summary.stats.cluster = self._cluster.name
         model = hashlib.blake2b(dumps((self._load, self._batch_size)), digest_size=8).hexdigest()
         parts = shares(rows, BATCHES_PER_TASK * (self._batch_size or FIRST_BATCH))
 
@@ -107,7 +107,7 @@ class ClusterMaker:
                 continue
             summary.stopwatch.add(done.seconds)
             for remark in done.remarks:
-                summary.remark(remark)
+                summary.add_note(remark)
             yield Made(list(zip(part, done.results, strict=True)), done.provenance)
 
 

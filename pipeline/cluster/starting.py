@@ -14,7 +14,7 @@ from pipeline.cluster.config import AddressConfig, ClusterConfig, CudaConfig, Lo
 from pipeline.cluster.here import cuda_workers, local_workers, scratch
 from pipeline.cluster.reaching import reached
 from pipeline.cluster.slurm import slurm_workers
-from pipeline.monitor.signals import held_back
+from pipeline.monitor.signals import deferred
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -63,7 +63,7 @@ def _running(start: Any, *arguments: Any) -> Iterator[Client]:
     from distributed import Client
 
     with ExitStack() as stack:
-        with held_back(), _without_interrupts():
+        with deferred(), _without_interrupts():
             cluster = stack.enter_context(start(*arguments))
             client = stack.enter_context(Client(cluster))
         yield client

@@ -35,9 +35,9 @@ def detect_speech(
     with summary.timed("write"):
         schemas.write_table(table, schemas.SPEECH, layout.table(corpus, "speech"))
     summary.wanted, summary.computed = len(clips), len(table)
-    summary.remark(f"{counted(table.filter(pl.col('subset') == 'speech').height, 'clip')} with speech")
+    summary.add_note(f"{counted(table.filter(pl.col('subset') == 'speech').height, 'clip')} with speech")
     if len(table) < len(clips):
-        summary.remark(f"{counted(len(clips) - len(table), 'clip')} without sound in neither subset")
+        summary.add_note(f"{counted(len(clips) - len(table), 'clip')} without sound in neither subset")
     print(summary.line(), flush=True)
 
 

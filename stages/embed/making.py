@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import polars as pl
 
-from cache.keys import KeyIndex, Keys, pack
+from cache.keys import KeyIndex, Keys, pack_keys
 from pipeline.cluster.row_making import ClusterMaker
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import OtherFiles
@@ -67,7 +67,7 @@ class CaptionReader:
     """
 
     def __init__(self, keys: Keys, texts: pl.Series) -> None:
-        self._keys, self._texts = pack(keys), texts
+        self._keys, self._texts = pack_keys(keys), texts
 
     @cached_property
     def _index(self) -> KeyIndex:

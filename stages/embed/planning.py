@@ -7,7 +7,7 @@ import numpy as np
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from cache.keys import KeyIndex
-from cache.location import Store, place_of
+from cache.location import Store, location_of
 from cache.row_store import RowStore
 from pipeline.device import describe, pick_device
 from pipeline.monitor.run_metrics import comparable, runs
@@ -27,7 +27,7 @@ def plan_side(side: Side, rows: WantedRows, options: RunOptions, seconds: np.nda
         options: of the run.
         seconds: of sound or video in each row, float64 (n,), where rows are of any.
     """
-    place = place_of(Store.default().rows).child(f"{side.modality}-{side.fingerprint}")
+    place = location_of(Store.default().rows).child(f"{side.modality}-{side.fingerprint}")
     store = RowStore.open(str(place)) if "store.json" in place.names() else None
     absent = _in_artifact(side).find(rows.keys) < 0
     if store is not None:

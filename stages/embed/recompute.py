@@ -12,7 +12,7 @@ from cache import tables as schemas
 from cache.catalog import same
 from cache.errors import Unreadable, UserError
 from cache.keys import KeyIndex, caption_keys
-from cache.location import Store, place_of
+from cache.location import Store, location_of
 from cache.row_store import RowStore
 from pipeline import layout
 from pipeline.commands.cache.verify import Compared
@@ -66,7 +66,7 @@ def recompute(n: int, seed: int, stores: Sequence[str]) -> list[Compared]:
 
 
 def _cached(stores: Sequence[str]) -> Iterator[_Cached]:
-    named = {str(place_of(path)) for path in stores}
+    named = {str(location_of(path)) for path in stores}
     for embedding in load_params().embeddings.values():
         model = load_encoder(embedding.encoder)
         for modality in model.sides:
@@ -77,7 +77,7 @@ def _cached(stores: Sequence[str]) -> Iterator[_Cached]:
             except UserError:
                 continue  # not ingested, or not extracted yet
             fingerprint, _ = fingerprint_of(identity_of(model, modality))
-            place = place_of(Store.default().rows).child(f"{modality}-{fingerprint}")
+            place = location_of(Store.default().rows).child(f"{modality}-{fingerprint}")
             store = RowStore.open(str(place)) if "store.json" in place.names() else None
             if named and str(place) not in named:
                 continue

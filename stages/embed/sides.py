@@ -19,7 +19,7 @@ from cache.rows import RowFormat
 from cache.upkeep.compaction import drop_contradictions
 from pipeline import layout
 from pipeline.embedding_run import embed_missing
-from pipeline.monitor.disk_space import Need, check_room, dvc_cache
+from pipeline.monitor.disk_space import Need, check_disk_space, dvc_cache
 from pipeline.monitor.events import event
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
@@ -96,12 +96,12 @@ def embed_side(
     summary = Summary(side.label, note=note)
     found = store.lookup(rows.keys)
     for sentence in store.catalog.unreadable.values():
-        summary.remark(f"rows that could not be read are computed anew: {sentence}")
+        summary.add_note(f"rows that could not be read are computed anew: {sentence}")
     rows, found = _without_contradictions(side, rows, store, found, problems, summary)
     if n_missing := len(found.missing()):
-        check_room(needs_of(side, len(rows), n_missing, store), force)
+        check_disk_space(needs_of(side, len(rows), n_missing, store), force)
     with summary.timed("warm"):
-        warm(store, side.out, found, summary.remark)
+        warm(store, side.out, found, summary.add_note)
     failed = embed_missing(rows, store, maker, problems=problems, summary=summary, found=found)
     if failed.any():
         rows = rows.part(np.flatnonzero(~failed))
@@ -140,7 +140,7 @@ def _without_contradictions(
         return rows, store.lookup(rows.keys)
     where = ", ".join(sorted({damage.file.split("/")[1] for damage in dropped}))
     event("contradiction", logging.WARNING, stage=side.label, keys=[key.hex() for one in dropped for key in one.keys])
-    summary.remark(
+    summary.add_note(
         f"{int(bad.sum())} rows computed anew, of which {where} held copies that differ by more than rounding: "
         "`hearonce cache info` tells who made them"
     )

@@ -46,9 +46,9 @@ def measure_levels(
             temporary.write_text(json.dumps({**found, "threshold_dbfs": options.below_dbfs}, indent=1) + "\n")
     summary.wanted, summary.computed = n_clips, len(table)
     limit = f"{options.measure} below {options.below_dbfs:g} dBFS"
-    summary.remark(f"{found[AUDIBLE]} {AUDIBLE}, {found[SILENT]} {SILENT} ({limit})")
+    summary.add_note(f"{found[AUDIBLE]} {AUDIBLE}, {found[SILENT]} {SILENT} ({limit})")
     if found["without_audio"]:
-        summary.remark(f"{counted(found['without_audio'], 'clip')} without audio in neither subset")
+        summary.add_note(f"{counted(found['without_audio'], 'clip')} without audio in neither subset")
     if "questions" in found:
-        summary.remark(f"{found['audible_questions']} of {counted(found['questions'], 'question')} stay in {AUDIBLE}")
+        summary.add_note(f"{found['audible_questions']} of {counted(found['questions'], 'question')} stay in {AUDIBLE}")
     print(summary.line(), flush=True)

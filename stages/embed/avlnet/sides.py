@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cache import tables as schemas
-from cache.keys import combined_key, pack
+from cache.keys import combined_key, pack_keys
 from pipeline import layout
 from pipeline.wanted_rows import Row, WantedRows
 from stages.avlnet.clip_items import caption_words, clip_picture, clip_sound
@@ -124,4 +124,4 @@ def _rows(keys: list[tuple[str, bytes]], groups: NDArray[np.int64] | None = None
     ids = pl.Series([id for id, _ in keys], dtype=pl.String)
     if groups is None:
         groups = np.arange(len(keys)) // ROWS_PER_GROUP
-    return WantedRows(ids, pack([key for _, key in keys]), groups, ids)
+    return WantedRows(ids, pack_keys([key for _, key in keys]), groups, ids)
