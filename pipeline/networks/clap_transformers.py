@@ -44,10 +44,10 @@ NETWORK = {
 }
 """Settings of `audio_config` that all published models share and the network takes for granted."""
 
-HEARING = {"sampling_rate": (48_000,), "feature_size": (64,), "padding": ("repeatpad",), "top_db": (None,)}
+PREPROCESSING = {"sampling_rate": (48_000,), "feature_size": (64,), "padding": ("repeatpad",), "top_db": (None,)}
 """The same of `preprocessor_config.json`."""
 
-HEARS = {
+SCALE_FIELDS = {
     "sampling_rate": "sample_rate",
     "fft_window_size": "window_size",
     "hop_length": "hop_size",
@@ -76,11 +76,11 @@ def load_audio(folder: Path) -> AudioNetwork:
     Raises:
         CheckpointError: a file is missing, damaged, or of another architecture.
     """
-    config, hearing = load_config(folder), read_json(folder / PREPROCESSOR)
+    config, settings = load_config(folder), read_json(folder / PREPROCESSOR)
     audio = config.audio_config
     _check(folder / CONFIG, {name: getattr(audio, name) for name in NETWORK}, NETWORK)
-    _check(folder / PREPROCESSOR, hearing, HEARING)
-    absent = [name for name in HEARS if not isinstance(hearing.get(name), int | float)]
+    _check(folder / PREPROCESSOR, settings, PREPROCESSING)
+    absent = [name for name in SCALE_FIELDS if not isinstance(settings.get(name), int | float)]
     if absent:
         raise CheckpointError(f"{folder / PREPROCESSOR} lacks {', '.join(absent)}: {clap_remedy(str(folder))}")
     weights, path = _weights(folder, config)
@@ -89,8 +89,8 @@ def load_audio(folder: Path) -> AudioNetwork:
     htsat = Htsat(shape, published_names(_part(weights, "audio_model.audio_encoder.")))
     projection = ClapProjectionLayer(audio)
     load_strictly(projection, _part(weights, "audio_projection."), path, "CLAP's audio projection")
-    scale = MelScale(**{ours: hearing[theirs] for theirs, ours in HEARS.items() if ours}, slaney=not fusion)
-    return AudioNetwork(htsat, projection, scale, hearing["max_length_s"] * hearing["sampling_rate"])
+    scale = MelScale(**{ours: settings[theirs] for theirs, ours in SCALE_FIELDS.items() if ours}, slaney=not fusion)
+    return AudioNetwork(htsat, projection, scale, settings["max_length_s"] * settings["sampling_rate"])
 
 
 def load_text(folder: Path, layer_norm_eps: float) -> TextNetwork:
