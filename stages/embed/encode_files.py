@@ -50,17 +50,17 @@ class OpenEncoder:
         return load_tower(self.encoder, "captions", pick_device(self._device_name))
 
     def clips(self, files: Sequence[str | Path]) -> np.ndarray | list[np.ndarray]:
-        """Embeds whole videos (files or folders of frames) or sounds.
+        """Embeds whole videos (files or folders of frames) or audio files.
 
         Returns:
             float32 array of shape (len(files), dim); of an encoder with ragged rows a list of arrays (frames, dim).
 
         Raises:
-            UserError: a file lacks what the encoder listens to or looks at, or cannot be decoded; or the encoder has
-                no tower for clips.
+            UserError: a file lacks the audio or video that the encoder is given, or cannot be decoded; or the encoder
+                has no tower for clips.
         """
-        self._check_side("clips")
-        return self._together([self._clip(Path(file)) for file in files], "clips")
+        self._check_tower("clips")
+        return self._stacked([self._clip(Path(file)) for file in files], "clips")
 
     def captions(self, texts: Sequence[str]) -> np.ndarray | list[np.ndarray]:
         """Embeds texts: float32 (len(texts), dim), or a list of arrays (words, dim).
@@ -68,16 +68,16 @@ class OpenEncoder:
         Raises:
             UserError: the encoder has no tower for captions.
         """
-        self._check_side("captions")
+        self._check_tower("captions")
         tower = self._caption_tower if texts else None
         rows = [tower.encode([tower.prepare(text, caption_key(text))])[0] for text in texts] if tower else []
-        return self._together(rows, "captions")
+        return self._stacked(rows, "captions")
 
-    def _check_side(self, modality: Modality) -> None:
+    def _check_tower(self, modality: Modality) -> None:
         if modality not in self.encoder.sides:
             raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {modality}.")
 
-    def _together(self, rows: list[np.ndarray], modality: Modality) -> np.ndarray | list[np.ndarray]:
+    def _stacked(self, rows: list[np.ndarray], modality: Modality) -> np.ndarray | list[np.ndarray]:
         if self.encoder.row_format(modality).ragged:
             return rows
         return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)

@@ -42,13 +42,13 @@ def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encod
     overrides = {**({} if seed is None else {"seed": seed}), **(overrides or {})}
     options = read_yaml(path)
     family = str(options.get("family", "")).replace("-", "_")
-    known = [one.stem for one in FAMILIES.glob("*.py") if one.stem != "__init__"]
+    known = [module.stem for module in FAMILIES.glob("*.py") if module.stem not in ("__init__", AVLNET)]
     if family == AVLNET:
         raise UserError(
             f"{path} is an AVLnet, which is given cached features, not media or text: use `hearonce embed`."
         )
     if family not in known:
-        names = [one.replace("_", "-") for one in known]
+        names = [name.replace("_", "-") for name in known]
         raise UserError(f"{path}: no encoder family {options.get('family')!r}, {did_you_mean(family, names)}")
     encoder_class: type[Encoder] = importlib.import_module(f"stages.embed.encoders.{family}").ENCODER
     fields = encoder_class.config_class.model_fields
