@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipeline.monitor.disk_space import Need, rooms
+from pipeline.monitor.disk_space import Need, disk_spaces
 from pipeline.monitor.run_metrics import Run
 
 
@@ -46,8 +46,8 @@ class Plan:
             length = f" with {_clock(self.seconds)} of them to go through" if self.seconds else ""
             lines[0] += f", from {self.media} media{length}"
         lines.append(f"time: {self._time()}")
-        for room in rooms(self.needs):
-            lines.append(f"disk: {room}{'' if room.enough else '; NOT ENOUGH'}")
+        for space in disk_spaces(self.needs):
+            lines.append(f"disk: {space}{'' if space.enough else '; NOT ENOUGH'}")
         return "\n  ".join(lines)
 
     def _time(self) -> str:
