@@ -16,7 +16,7 @@ COLUMNS = ("begun", "stage", "of", "process", "exit code", "seconds", "computed"
 
 
 def logs(
-    stage: Annotated[str | None, typer.Argument(help="A stage, such as `embed-clips`; all by default.")] = None,
+    stage: Annotated[str | None, typer.Argument(help="A stage, such as `embed`; all by default.")] = None,
     last: Annotated[int, typer.Option(min=1, help="Runs to list.")] = 20,
     show: Annotated[str | None, typer.Option(help="Print the logs of this process id or time.")] = None,
 ) -> None:

@@ -11,8 +11,6 @@ import typer
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.cluster.running import Cluster as Workers
-from pipeline.cluster.running import cluster_named
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import corpus_place, load_params
 from pipeline.console.app import Cluster, KeepGoing, Strict, finish
@@ -20,6 +18,8 @@ from pipeline.console.text import counted
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
+from pipeline.runner.dask.cluster import Cluster as Workers
+from pipeline.runner.dask.cluster import open_cluster
 from stages.describe.ask import ask_missing
 from stages.describe.config import DescriptionConfig, load_description
 from stages.describe.description import DESCRIPTION, RELEVANCY, Part, captions_of, estimated, look_up, open_parts
@@ -64,7 +64,7 @@ def describe(
     A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
     Models that run here can run on a cluster; endpoints are asked by this process all the same.
     """
-    with cluster_named(cluster) as others:
+    with open_cluster(cluster) as others:
         _describe(corpus, Problems(STAGE, strict), keep_going, Budget(max_requests, max_tokens), dry_run, again, others)
 
 

@@ -17,7 +17,7 @@ from cache.keys import clip_keys, joined_clip_key, pack_keys
 from cache.rows import frames_of
 from pipeline.media.containers import MediaError
 from pipeline.media.location import GivenMedia, Source, Sources, open_place
-from pipeline.wanted_rows import taken
+from pipeline.runner.rows import taken
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 

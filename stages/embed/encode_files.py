@@ -16,17 +16,17 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
-from pipeline.device import pick_device
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import MediaError
 from pipeline.media.probe import probe
 from pipeline.media.unchanged import digest_memory, ingested
+from pipeline.monitor.device import pick_device
 from pipeline.monitor.problems import problem_of, written_out
-from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput, Encoder, Modality
-from stages.embed.loading import LoadedTower, load_tower
+from stages.embed.inputs import clip_reader
 from stages.embed.registry import load_encoder
+from stages.embed.towers import LoadedTower, load_tower
 
 Segment = tuple[str | Path, float, float]
 """A media file, and start and stop within it in seconds."""

@@ -11,7 +11,6 @@ import typer
 from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
-from pipeline.cluster.running import cluster_named
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
@@ -27,6 +26,7 @@ from pipeline.monitor.problems import Problems
 from pipeline.monitor.progress import progress
 from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
+from pipeline.runner.dask.cluster import open_cluster
 from stages.extract_audio.extraction import Extracted, Medium, extracted, planned
 
 OTHER_AUDIO = (
@@ -77,7 +77,7 @@ def extract_audio(
     with (
         progress(summary.label, len(todo), "media") as advance,
         summary.recorded(store.folder),
-        cluster_named(cluster, [place.media]) as others,
+        open_cluster(cluster, [place.media]) as others,
         closing(extracted(wanted, store, workers, others, summary)) as results,
     ):
         for medium, result in results:

@@ -12,10 +12,10 @@ import typer
 from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.official import not_found
 from pipeline.config.named import named
 from pipeline.console.app import Workers
-from pipeline.fingerprints import fingerprint_of
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.summary import Summary
@@ -107,7 +107,7 @@ def _check_alike(trained: Features, evaluated: Features) -> None:
 
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
-    from pipeline.networks.avlnet import save_weights
+    from pipeline.checkpoints.weights import save_weights
     from stages.train.run import train as run
     from stages.train.saved import KeptEpochs, LivePlots, SavedProgress, Silence
     from stages.train.step import Stepper

@@ -11,12 +11,12 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline.embedding_run import embed_missing
 from pipeline.monitor.disk_space import RESERVE_VARIABLE, Need, check_disk_space, disk_spaces, dvc_cache
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.wanted_rows import Row, WantedRows
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.rows import Row, WantedRows
+from pipeline.runner.run import compute_missing
 
 
 def test_needs_on_one_disk_add_up(tmp_path, monkeypatch):
@@ -82,9 +82,9 @@ def test_a_run_stops_before_the_disk_is_full_and_keeps_what_it_has(small_disk, m
             return np.array([np.full(512, item) for item in items], np.float32)
 
     def run():
-        maker = LocalMaker(lambda group: ((row, int(row.id)) for row in group), lambda: (Tower(), {}), batch_size=8)
+        maker = LocalRunner(lambda group: ((row, int(row.id)) for row in group), lambda: (Tower(), {}), batch_size=8)
         summary = Summary("embed")
-        embed_missing(rows, store, maker, problems=Problems("embed"), summary=summary)
+        compute_missing(rows, store, maker, problems=Problems("embed"), summary=summary)
         return summary
 
     with pytest.raises(UserError, match=r"has .* left, and 4\.0 MB are to stay free: what was computed is kept"):

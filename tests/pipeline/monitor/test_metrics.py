@@ -6,7 +6,7 @@ import pytest
 from cache.location import LocalLocation
 from pipeline.monitor.run_metrics import NAME, Run, RunStats, comparable, keep, runs
 from pipeline.monitor.summary import Summary
-from pipeline.operations.plan import Plan
+from pipeline.runner.plan import Plan
 
 
 def record(made=10, seconds=4.0, device="cpu: x", cluster="", load=2.0, machine=None):
