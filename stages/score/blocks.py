@@ -37,7 +37,7 @@ def each_block(work: Callable[[slice], None], n_rows: int, n_columns: int) -> No
         n_columns: cells in a row.
     """
     blocks = list(row_blocks(n_rows, n_columns))
-    n_threads = min(len(blocks), _cores())
+    n_threads = min(len(blocks), cores())
     if n_threads < 2:
         for rows in blocks:
             work(rows)
@@ -82,6 +82,6 @@ def submatrix(matrix: NDArray[Any], rows: NDArray[np.bool_], columns: NDArray[np
     return result
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -25,18 +25,29 @@ def ranks_of_best(sims: Array, relevant: NDArray[np.bool_], ties: Ties = "mean")
     """
     if ties not in get_args(Ties):
         raise ValueError(f"no tie rule is called {ties!r}; there are {', '.join(get_args(Ties))}")
+    above, level = best_places(sims, relevant)
+    return np.where(level > 0, above + place_among_equals(level, ties), np.nan)
+
+
+def best_places(sims: Array, relevant: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many items of each query are more similar than its best relevant one, and how many exactly as similar.
+
+    Args:
+        sims: (Q, N) similarities.
+        relevant: (Q, N), True where the item answers the query; a query without an answer has 0 as similar.
+    """
     same_shape(sims, relevant)
-    ranks = np.empty(len(sims))
+    above, level = np.zeros(len(sims), np.int64), np.zeros(len(sims), np.int64)
 
     def work(rows: slice) -> None:
         block, answers = without_nan(sims[rows], rows), relevant[rows]
         best = np.where(answers, block, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-        above = np.count_nonzero(block > best, axis=1)
-        level = np.count_nonzero(block == best, axis=1)
-        ranks[rows] = np.where(answers.any(axis=1), above + place_among_equals(level, ties), np.nan)
+        answered = answers.any(axis=1)
+        above[rows] = np.where(answered, np.count_nonzero(block > best, axis=1), 0)
+        level[rows] = np.where(answered, np.count_nonzero(block == best, axis=1), 0)
 
     each_block(work, *sims.shape)
-    return ranks
+    return above, level
 
 
 def place_among_equals(level: Array, ties: Ties) -> Array:

@@ -1,61 +1,65 @@
-"""Two sides whose rows belong together in pairs, compared in memory or, where they are too many, block by block."""
+"""Both directions of retrieval between queries and a gallery whose rows belong together in pairs.
+
+Rows of the larger of the two are compared with all of the other, a block at a time; where all similarities fit into
+memory there is one block, which is kept and sorted. Of a block that is not kept it is counted what stands above each
+right answer, which tells ranks, average precision and nDCG all the same: numbers do not depend on the size of blocks.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.monitor.device import DEVICE_VARIABLE, pick_device
 from stages.score import examples
-from stages.score.at_scale.products import FAST, Multiplier
-from stages.score.at_scale.retrieval import LargeRetrieval
-from stages.score.at_scale.sides import Measure, Side
-from stages.score.at_scale.walk import Steps
+from stages.score.blocks import submatrix
+from stages.score.counts import Counts
+from stages.score.graded import GradedScores, graded_scores, scores_of_places
+from stages.score.items import Items, Measure, Pairs
 from stages.score.memory import matrix_bytes, score_memory, too_large
-from stages.score.pairs import Pairs
-from stages.score.similarity import cosine, dot_product, finite, fuse
+from stages.score.ranking import Array, Ties, best_places, place_among_equals
+from stages.score.similarity import finite
+from stages.score.transforms import Directed, transform_of
+
+BLOCK_BYTES = 96 << 20
+"""Of a block where not all similarities fit into memory, with the rows that it is made of."""
 
 
-class MatrixRetrieval:
-    """All similarities in memory.
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """One direction: where the best right answer of each query stands, and how well all of them are ranked.
 
     Attributes:
-        sims: (queries, items).
-        right: (queries, items), True where they belong together.
+        queries: (q,) numbers of the queries that have an answer.
+        above: (q,) items more similar than the best right one.
+        level: (q,) items exactly as similar, itself among them.
+        n_answers: (q,) right answers.
+        graded: average precision and nDCG of each, answers being all alike relevant; None if it was not asked for.
+        n_items: items ranked.
     """
 
-    def __init__(self, queries: Side, items: Side, measure: Measure, pairs: Pairs) -> None:
-        product = cosine if measure.cosine else dot_product
-        both = zip(queries.read(slice(None)), items.read(slice(None)), strict=True)
-        sims = [product(left, right) for left, right in both]
-        self.sims = sims[0] if len(sims) == 1 else fuse(sims, measure.weights)
-        finite(self.sims[pairs.queries, pairs.items])
-        self.right = np.zeros(self.sims.shape, bool)
-        self.right[pairs.queries, pairs.items] = True
+    queries: NDArray[np.int64]
+    above: NDArray[np.int64]
+    level: NDArray[np.int64]
+    n_answers: NDArray[np.int64]
+    graded: GradedScores | None
+    n_items: int
 
-    def best_and_worst(
-        self, ranks: NDArray[np.float64], texts: Sequence[str], item_ids: Sequence[str]
-    ) -> list[dict[str, Any]]:
-        """See `examples.best_and_worst`; `ranks` are of all queries."""
-        return examples.best_and_worst(self.sims, self.right, np.arange(len(ranks)), ranks, texts, item_ids)
-
-    def heatmap(self, texts: Sequence[str], item_ids: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """See `examples.heatmap`."""
-        return examples.heatmap(self.sims, self.right, texts, item_ids)
+    def ranks(self, ties: Ties = "mean") -> NDArray[np.float64]:
+        """(q,) 1-based rank of the best right item; `ties` as in `ranking.ranks_of_best`."""
+        return (self.above + place_among_equals(self.level, ties)).astype(np.float64)
 
 
-def open_retrieval(
-    queries: Side, items: Side, measure: Measure, pairs: Pairs, transform: str = "none"
-) -> MatrixRetrieval | LargeRetrieval:
-    """Compares in memory if the matrix fits there; the numbers are the same either way.
+class Retrieval:
+    """Queries against a gallery.
 
     Args:
-        queries: one side, each row of which is in a pair.
-        items: the other.
+        queries: rows, each of which is in a pair.
+        gallery: rows.
         measure: how they are compared.
         pairs: which of them belong together.
         transform: of the similarities, which takes the whole matrix.
@@ -63,15 +67,127 @@ def open_retrieval(
     Raises:
         UserError: a transform does not fit into memory, an embedding cache is damaged, or its numbers are too large.
     """
-    memory, needed = score_memory(), matrix_bytes(len(queries), len(items), queries.dim)
-    if needed <= memory:
-        return MatrixRetrieval(queries, items, measure, pairs)
-    if transform != "none":
-        raise too_large(f"Transform {transform!r}", len(queries), len(items), needed, memory)
-    return LargeRetrieval(queries, items, measure, pairs, _multiplier(), Steps.within(memory, queries.dim))
+
+    def __init__(
+        self, queries: Items, gallery: Items, measure: Measure, pairs: Pairs, transform: str = "none"
+    ) -> None:
+        self._queries, self._gallery, self._measure, self._pairs = queries, gallery, measure, pairs
+        self._transform = transform
+        memory, needed = score_memory(), matrix_bytes(len(queries), len(gallery), queries.dim)
+        self._sims: NDArray[np.float32] | None = None
+        self._margins: NDArray[np.float64] | None = None
+        self._block_bytes = min(BLOCK_BYTES, memory / 4)
+        if needed <= memory:
+            self._sims = measure.matrix(queries.read(), gallery.read())
+            finite(self._sims[pairs.queries, pairs.items])
+        elif transform != "none":
+            raise too_large(f"Transform {transform!r}", len(queries), len(gallery), needed, memory)
+
+    def ranked(
+        self, queries: NDArray[np.bool_], items: NDArray[np.bool_], graded: bool = True
+    ) -> tuple[Ranked, Ranked]:
+        """Queries that search the gallery, and items of the gallery that search queries.
+
+        Args:
+            queries: (Q,) those that take part.
+            items: (N,) likewise.
+            graded: whether average precision and nDCG are wanted, for which all right answers are looked at.
+        """
+        pairs = self._pairs.only(queries, items)
+        if self._sims is None:
+            return self._counted(queries, items, pairs, graded)
+        sims = submatrix(self._sims, queries, items)
+        directed: Directed = transform_of(self._transform)(sims, np.ones(len(sims), np.int64))
+        right = pairs.mask(*sims.shape)
+        backward = np.ascontiguousarray(directed.clip_to_text.T), np.ascontiguousarray(right.T)
+        return rank_rows(directed.text_to_clip, right, graded), rank_rows(*backward, graded)
+
+    def _counted(
+        self, queries: NDArray[np.bool_], items: NDArray[np.bool_], pairs: Pairs, graded: bool
+    ) -> tuple[Ranked, Ranked]:
+        chosen = self._queries.only(queries), self._gallery.only(items)
+        turned = len(chosen[0]) < len(chosen[1])  # the larger one comes in blocks, the smaller one is held
+        rows, columns = chosen[::-1] if turned else chosen
+        if turned:
+            pairs = pairs.turned()
+        values = finite(self._measure.of_pairs(rows, columns, pairs))
+        of_rows = Counts(pairs, values, len(rows), len(columns), graded)
+        of_columns = Counts(*pairs.turned_with(values), len(columns), len(rows), graded)
+        for first, sims in self._blocks(rows, columns):
+            some = slice(*np.searchsorted(pairs.queries, [first, first + len(sims)]))
+            right = pairs.mask(*sims.shape, first)
+            sims[right] = values[some]
+            of_rows.add(sims, right, first)
+            of_columns.add(sims, right, first, columns=True)
+        of_queries = of_columns if turned else of_rows
+        if queries.all() and items.all():
+            self._margins = of_queries.margins()
+        both = _ranked(of_rows), _ranked(of_columns)
+        return both[::-1] if turned else both
+
+    def _blocks(self, rows: Items, columns: Items) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Similarities of some rows at a time to all columns, with the number of the first; the next rows are read ahead."""
+        held = columns.read()
+        step = max(16, int(self._block_bytes / (24 * len(columns) + 16 * rows.dim)))
+        starts = range(0, len(rows), step)
+        with ThreadPoolExecutor(1, "read-rows") as pool:
+            ahead = [pool.submit(rows.read, slice(start, start + step)) for start in starts[:1]]
+            for number, start in enumerate(starts):
+                block = ahead.pop().result()
+                ahead += [pool.submit(rows.read, slice(later, later + step)) for later in starts[number + 1 : number + 2]]
+                yield start, self._measure.matrix(block, held)
+
+    def best_and_worst(
+        self, ranks: NDArray[np.float64], texts: Sequence[str], item_ids: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """See `examples.best_and_worst`; asked for after `ranked` of all queries and items.
+
+        Args:
+            ranks: of all queries.
+            texts: of the queries.
+            item_ids: of the gallery.
+        """
+        shape = len(self._queries), len(self._gallery)
+        if self._sims is not None:
+            right = self._pairs.mask(*shape)
+            return examples.best_and_worst(self._sims, right, np.arange(shape[0]), ranks, texts, item_ids)
+        assert self._margins is not None
+        shown = np.unique([query for _, query in examples.ends(ranks, self._margins)])
+        blocks = self._blocks(self._gallery, self._queries.only(shown))
+        sims = np.ascontiguousarray(np.concatenate([block for _, block in blocks]).T)
+        some = np.zeros(shape[0], bool)
+        some[shown] = True
+        right = self._pairs.only(some, np.ones(shape[1], bool)).mask(*sims.shape)
+        names = [texts[query] for query in shown]
+        return examples.best_and_worst(sims, right, np.arange(len(shown)), ranks[shown], names, item_ids)
+
+    def heatmap(self, texts: Sequence[str], item_ids: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """See `examples.heatmap`."""
+        described, first = np.unique(self._pairs.queries, return_index=True)
+        rows, columns = examples.heatmap_cells(described, self._pairs.items[first])
+        if self._sims is not None:
+            sims = self._sims[np.ix_(rows, columns)]
+        else:
+            sims = self._measure.matrix(self._queries.read(rows), self._gallery.read(columns))
+        return examples.labelled(sims, rows, columns, texts, item_ids)
 
 
-def _multiplier() -> Multiplier:
-    """numpy, unless another device is asked for by name: torch takes longer to load than most scoring takes."""
-    name = os.environ.get(DEVICE_VARIABLE, "cpu")
-    return FAST if name == "cpu" else Multiplier(str(pick_device(name)))
+def rank_rows(sims: Array, right: NDArray[np.bool_], graded: bool = True) -> Ranked:
+    """Ranks all items for each query that has an answer.
+
+    Args:
+        sims: (Q, N) similarities.
+        right: (Q, N), True where the item answers the query.
+        graded: whether average precision and nDCG are wanted.
+    """
+    answered = right.any(axis=1)
+    if not answered.all():
+        sims, right = sims[answered], right[answered]
+    scores = graded_scores(sims, right.astype(np.float64)) if graded else None
+    return Ranked(np.flatnonzero(answered), *best_places(sims, right), right.sum(axis=1), scores, sims.shape[1])
+
+
+def _ranked(counts: Counts) -> Ranked:
+    places = counts.places()
+    scores = None if places is None else scores_of_places(places, counts.n_answers, counts.n_items)
+    return Ranked(counts.queries, *counts.best(), counts.n_answers, scores, counts.n_items)
