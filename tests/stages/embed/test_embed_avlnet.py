@@ -216,7 +216,7 @@ def test_keys_of_earlier_versions_name_their_successors(corpus, key):
     write_encoder("bi")
     yaml = Path("configs/encoders/mine.yaml")
     yaml.write_text(f"{yaml.read_text()}{key}: x\n")
-    with pytest.raises(UserError, match=f"mine.yaml.*`{key}` was renamed to `{RENAMED[key]}`"):
+    with pytest.raises(UserError, match=f"mine.yaml.*`{key}` is renamed to `{RENAMED[key]}`"):
         embed()
 
 
