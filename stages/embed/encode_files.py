@@ -65,7 +65,7 @@ class OpenEncoder:
             UserError: a file lacks the audio or the frames that the encoder needs, cannot be decoded, or is shorter
                 than its segment; or the encoder has no tower for clips.
         """
-        self._check_items("clips")
+        self._check_tower("clips")
         kinds: dict[str, str] = {}
         opened = [self._opened(clip, kinds) for clip in clips]
         with tempfile.TemporaryDirectory() as scratch:
@@ -79,12 +79,12 @@ class OpenEncoder:
         Raises:
             UserError: the encoder has no tower for captions.
         """
-        self._check_items("captions")
+        self._check_tower("captions")
         names, keys = pl.Series(texts, dtype=pl.String), caption_keys(texts)
         rows = WantedRows(names, keys, np.arange(len(names)) // TEXTS_TOGETHER, names)
         return self._encoded("captions", rows, CaptionReader(keys, names).read)
 
-    def _check_items(self, items: Modality) -> None:
+    def _check_tower(self, items: Modality) -> None:
         if items not in self.encoder.sides:
             raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {items}.")
 
