@@ -11,8 +11,6 @@ import typer
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.cluster.running import Cluster as Workers
-from pipeline.cluster.running import cluster_named
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import corpus_place, load_params
 from pipeline.console.app import Cluster, KeepGoing, Strict, finish
@@ -20,6 +18,8 @@ from pipeline.console.text import counted
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
+from pipeline.runner.dask.cluster import Cluster as Workers
+from pipeline.runner.dask.cluster import open_cluster
 from stages.describe.config import DescriptionConfig, load_description
 from stages.describe.engine import Budget
 from stages.describe.questions import (
@@ -73,7 +73,7 @@ def describe(
     A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
     Models that run here can run on a cluster; endpoints are asked by this process all the same.
     """
-    with cluster_named(cluster) as workers:
+    with open_cluster(cluster) as workers:
         _describe(
             corpus, Problems(STAGE, strict), keep_going, Budget(max_requests, max_tokens), dry_run, again, workers
         )
@@ -114,7 +114,7 @@ def _describe(
         questions = open_questions(config, engine)
         for question in questions:
             for note in look_up(question, texts, previous.answers):
-                summary.remark(note)
+                summary.add_note(note)
             if dry_run:
                 _print_missing(name, question, texts, config)
                 continue
@@ -174,9 +174,10 @@ def _note_tokens(
     name: str, question: Question, config: DescriptionConfig, n_input: int, n_output: int, summary: Summary
 ) -> None:
     if n_input or n_output:
-        summary.remark(f"{name} {question.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
+        cost = _cost(config, n_input, n_output)
+        summary.add_note(f"{name} {question.task.name}: {n_input} + {n_output} tokens{cost}")
     if question.known.spent and question.known.spent not in summary.note:
-        summary.remark(question.known.spent)
+        summary.add_note(question.known.spent)
 
 
 def _print_missing(name: str, question: Question, texts: Sequence[str], config: DescriptionConfig) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.hub import TRANSFORMERS, local_folder, weight_files
-from pipeline.cluster.running import Cluster
-from pipeline.cluster.worker import OtherFiles, kept
-from pipeline.device import pick_device
-from pipeline.encoding import MOST_IN_A_ROW
-from pipeline.fingerprints import fingerprint_of
+from pipeline.monitor.device import pick_device
 from pipeline.monitor.problems import problem_of
-from pipeline.row_making import NotMade
+from pipeline.runner.batches import MOST_IN_A_ROW
+from pipeline.runner.dask.cluster import Cluster
+from pipeline.runner.dask.worker import FilesDiffer, loaded_once
+from pipeline.runner.run import NotComputed
 from stages.describe.config import MOST_NEW_TOKENS, DescriptionConfig
 from stages.describe.engine import Budget, BudgetSpent, Callbacks, Reply, Task, estimated_input
 from stages.describe.prompts import question
@@ -231,7 +231,7 @@ class LocalModel:
             return taken or None
 
         for batch_captions, replies in self._answered(task, batch):
-            if isinstance(replies, NotMade):
+            if isinstance(replies, NotComputed):
                 for caption in batch_captions:
                     budget.release(reserved.pop(caption))
                     callbacks.failed(caption, str(replies))
@@ -244,7 +244,7 @@ class LocalModel:
 
     def _answered(
         self, task: Task, batch: Callable[[], list[str] | None]
-    ) -> Iterator[tuple[list[str], list[Reply] | NotMade]]:
+    ) -> Iterator[tuple[list[str], list[Reply] | NotComputed]]:
         if self._cluster is None:
             yield from answered_batches(batch, lambda captions: self.replies(task, captions))
             return
@@ -284,7 +284,7 @@ class LocalModel:
 
 def answered_batches(
     batch: Callable[[], list[str] | None], replies: Callable[[list[str]], list[Reply]]
-) -> Iterator[tuple[list[str], list[Reply] | NotMade]]:
+) -> Iterator[tuple[list[str], list[Reply] | NotComputed]]:
     """Captions with what a model answers; one at which it fails costs no other, unless it fails at all it is given.
 
     Args:
@@ -313,7 +313,7 @@ def answered_batches(
                 failed, reason, in_a_row = error, problem_of(error), in_a_row + 1
                 if in_a_row >= MOST_IN_A_ROW:
                     raise
-                yield [caption], NotMade(reason)
+                yield [caption], NotComputed(reason)
     if failed is not None and not worked:
         raise failed
 
@@ -345,9 +345,9 @@ def answer(request: Request) -> list[Reply]:
     def load() -> tuple[LocalModel, threading.Lock]:
         engine = LocalModel(request.config)
         if engine.fingerprint() != request.model:
-            raise OtherFiles()
+            raise FilesDiffer()
         return engine, threading.Lock()
 
-    engine, alone = kept(f"{request.model} {request.config!r}", load)
+    engine, alone = loaded_once(f"{request.model} {request.config!r}", load)
     with alone:
         return engine.replies(request.task, request.captions)

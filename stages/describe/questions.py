@@ -11,10 +11,10 @@ import polars as pl
 from cache.answers import Answer, AnswerStore
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.cluster.running import Cluster
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.console.text import counted, did_you_mean
-from pipeline.fingerprints import fingerprint_of
 from pipeline.monitor.progress import progress
+from pipeline.runner.dask.cluster import Cluster
 from stages.describe.config import DescriptionConfig
 from stages.describe.engine import (
     LEVELS,

@@ -80,7 +80,7 @@ def ingest(
     summary.failed = len(problems)
     counts = f"{len(tables.clips)} clips, {len(tables.captions)} captions"
     for note in (counts, *annotations.notes, *_joined_note(media)):
-        summary.remark(note)
+        summary.add_note(note)
     if tables.clips.is_empty():
         why = "".join(f" {note}." for note in annotations.notes)
         raise UserError(
