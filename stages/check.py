@@ -20,7 +20,7 @@ from stages.add import lacking
 from stages.add.lacking import Lacking
 from stages.add.wiring import is_by_level
 from stages.describe.config import load_description
-from stages.describe.description import tasks_of
+from stages.describe.questions import tasks_of
 from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.train.config import load_training
 
