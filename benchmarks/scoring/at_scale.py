@@ -27,7 +27,7 @@ import polars as pl
 from cache import tables
 from cache.artifact import write_blocks
 from cache.rows import RowFormat, Rows
-from pipeline import layout
+from pipeline.config import layout
 
 NAME, ENCODER = "large", "made-up"
 PAIRED = {"captions": "each caption has one clip", "clips": "each clip has one caption"}

@@ -186,7 +186,8 @@ def write_checkpoint(case: Case, size: Size) -> None:
     """Weights to start from, whose running statistics are not those of new weights."""
     import torch
 
-    from pipeline.networks.avlnet import AvlNet, save_weights
+    from pipeline.checkpoints.weights import save_weights
+    from pipeline.networks.avlnet import AvlNet
     from pipeline.networks.avlnet_shape import PICTURE_DIM, Shape
 
     torch.manual_seed(1000 + case.seed)
@@ -213,7 +214,7 @@ def import_material() -> None:
 
 def ours(case: Case, size: Size) -> Curve:
     """What comes of `hearonce train`, in the order of clips and with the captions of this comparison."""
-    from pipeline import layout
+    from pipeline.config import layout
     from stages.train.command import train
 
     train_on, evaluate_on = SUBSETS[case.style]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline.official_files import OfficialFiles
+from pipeline.config.corpus import OfficialFiles
 from stages.ingest.annotations import Caption
 from stages.ingest.retrieval_files import (
     ID,

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from cache.errors import UserError
+from pipeline.config.corpus import OfficialFiles
 from pipeline.config.params import CorpusPlace
 from pipeline.media.location import MediaPlace, open_place
-from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch
 from stages.ingest.caption_source import GPT, VISUAL, CaptionSource, read_caption_source, unique_ids
 from stages.ingest.media_files import MediaLayout

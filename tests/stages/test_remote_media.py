@@ -13,7 +13,7 @@ from object_store import serving_objects
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.params import load_params
 from pipeline.remote import transfer
 from stages.check import check

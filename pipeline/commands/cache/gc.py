@@ -17,8 +17,8 @@ from cache.errors import Damage, UserError
 from cache.location import STORE_VARIABLE, LocalPlace, Store, place_of
 from cache.row_store import RowStore
 from cache.upkeep import compaction as maintenance
-from pipeline import layout
 from pipeline.commands.cache.inventory import chosen_stores, store_paths, wanted_keys
+from pipeline.config import layout
 from pipeline.console.tables import AsJson, DryRun, Shared, show_json, show_table
 from pipeline.media.audio_store import NoRecord, read_record
 from pipeline.media.flac import CheckedFile

@@ -18,14 +18,14 @@ from cache.errors import UserError
 from cache.location import Store
 from cache.row_store import RowStore
 from cache.upkeep import compaction as maintenance
-from pipeline import layout
 from pipeline.commands.cache.gc import audio_folders, drop, refuse_shared
 from pipeline.commands.cache.inventory import artifact_paths, keys_of_spans, known_renditions, store_paths
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, load_params
+from pipeline.config.subsets import media_kinds
 from pipeline.console.tables import AsJson, DryRun, Shared, show_json, show_table
 from pipeline.console.text import counted
-from pipeline.corpus_tables import media_kinds
 from pipeline.media.audio_store import recipe
 from pipeline.media.containers import MediaError
 from pipeline.media.length import rendition

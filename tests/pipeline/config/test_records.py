@@ -6,7 +6,7 @@ import pytest
 
 from cache.errors import UserError
 from pipeline.config.corpus import load_corpus
-from pipeline.config.experiment import load_experiment
+from pipeline.config.experiments import load_experiment
 from pipeline.config.params import load_params
 
 EXPERIMENT = "corpus: demo\nencoders: [yamnet-minilm]\n"

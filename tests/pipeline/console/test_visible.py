@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cache.errors import UserError
 from cache.tables import PROBLEMS, write_table
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.console.app import lazy_group, run, typer
 from pipeline.console.tables import print_table
 from pipeline.console.text import visible, visible_json, visible_streams

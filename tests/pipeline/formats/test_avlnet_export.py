@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cache.artifact import open_artifact
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.formats.avlnet_pickles import FEATURES, ClipPickles
 from stages.import_features.command import import_features
 from stages.ingest.command import ingest

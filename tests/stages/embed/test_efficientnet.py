@@ -35,7 +35,7 @@ def test_known_photographs(network: nn.Module, file: str, expected: str) -> None
     if not (folder / file).is_file():
         pytest.skip(f"this scikit-learn has no {file}")
     with Image.open(folder / file) as photograph:
-        pixels = efficientnet.picture(np.asarray(photograph.convert("RGB")))
+        pixels = efficientnet.frame_input(np.asarray(photograph.convert("RGB")))
     scores = efficientnet.clip_scores(network, [pixels[None]])[0]
     assert efficientnet.class_names(NAMES)[int(scores.argmax())] == expected
 
@@ -65,21 +65,21 @@ def test_empty_batch(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3000), (3000, 2), (180, 320), (1080, 1920), (256, 256)])
 def test_pictures_of_any_size(size: tuple[int, int]) -> None:
-    assert efficientnet.picture(frames(1, size=size)[0]).shape == (224, 224, 3)
+    assert efficientnet.frame_input(frames(1, size=size)[0]).shape == (224, 224, 3)
 
 
 def test_a_clip_is_the_stack_of_its_frames() -> None:
     clip = [frames(1, size=(300, 400))[0], frames(1, size=(40, 30))[0]]
-    assert efficientnet.pictures(clip).shape == (2, 224, 224, 3)
-    np.testing.assert_array_equal(efficientnet.pictures(clip)[1], efficientnet.picture(clip[1]))
+    assert efficientnet.network_input(clip).shape == (2, 224, 224, 3)
+    np.testing.assert_array_equal(efficientnet.network_input(clip)[1], efficientnet.frame_input(clip[1]))
     with pytest.raises(ValueError, match="at least one frame"):
-        efficientnet.pictures([])
+        efficientnet.network_input([])
 
 
 def test_the_picture_is_the_centre() -> None:
     frame = np.zeros((256, 512, 3), np.uint8)
     frame[16:240, 144:368] = 200  # the 224 central pixels of a short side of 256
-    assert (efficientnet.picture(frame) == 200).all()
+    assert (efficientnet.frame_input(frame) == 200).all()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_picture_is_the_centre() -> None:
 )
 def test_what_is_not_a_frame_is_refused(frame: np.ndarray) -> None:
     with pytest.raises(ValueError, match="frame"):
-        efficientnet.picture(frame)
+        efficientnet.frame_input(frame)
 
 
 def test_every_published_key_has_one_place() -> None:

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from cache.artifact import open_artifact
-from pipeline import layout
+from pipeline.config import layout
 from stages.embed.audio_reader import AudioReader
 from stages.embed.command import embed
 from stages.embed.encoders.yamnet_minilm import ENCODER as YamnetMiniLM

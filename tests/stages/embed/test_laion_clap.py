@@ -21,7 +21,7 @@ from pipeline.checkpoints import text_models as clap_tokenizer
 from pipeline.checkpoints.weights import CheckpointError
 from pipeline.networks import clap as clap_audio
 from pipeline.networks import laion_clap, laion_clap_package
-from pipeline.networks.clap import MelScale
+from pipeline.networks.log_mel import MelScale
 from stages.embed.encoder import AudioInput, seeded_draw
 from stages.embed.encoders.laion_clap import ENCODER, Config
 from stages.embed.registry import load_encoder

@@ -11,7 +11,7 @@ from miniature.ego import STEM
 from parity.test_egovlp_sampling_parity import reference_reads
 
 from cache import tables as schemas
-from pipeline import layout
+from pipeline.config import layout
 from stages.embed.clips import clips_of
 from stages.embed.encoder import FrameInput
 from stages.embed.frame_reader import FrameReader

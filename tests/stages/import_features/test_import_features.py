@@ -11,9 +11,9 @@ import torch
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.params_file import extend_params
-from pipeline.subsets import read_subset
+from pipeline.config import layout
+from pipeline.config.params import extend_params
+from pipeline.config.subsets import read_subset
 from stages.check import check
 from stages.extract_audio.command import extract_audio
 from stages.import_features.command import import_features

@@ -10,11 +10,10 @@ from miniature.ego import STEM, UIDS
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig
-from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace
-from pipeline.config.records import load
+from pipeline.config.records import CONFIGS, load
 from stages.ingest.command import ingest
 from stages.ingest.readers import ego_mcq
 

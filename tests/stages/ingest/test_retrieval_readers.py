@@ -11,10 +11,10 @@ from miniature.build import PLACES
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig
-from pipeline.config.named import CONFIGS as CONFIG_FOLDER
 from pipeline.config.params import CorpusPlace
+from pipeline.config.records import CONFIGS as CONFIG_FOLDER
 from pipeline.config.records import load
 from stages.ingest.command import ingest
 from stages.ingest.readers import epic_mir, epic_sounds

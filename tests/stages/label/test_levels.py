@@ -10,8 +10,8 @@ import soundfile
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.subsets import read_subset
+from pipeline.config import layout
+from pipeline.config.subsets import read_subset
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest

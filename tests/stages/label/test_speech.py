@@ -14,10 +14,10 @@ from parity.fill import sine_mix
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.checkpoints.wheels import WeightsError, wheel_file
+from pipeline.config import layout
+from pipeline.config.subsets import read_subset
 from pipeline.networks.silero import STEP, load_silero_vad
-from pipeline.subsets import read_subset
 from stages.embed.command import embed
 from stages.embed.encoders.silero_vad import speech_seconds
 from stages.extract_audio.command import extract_audio

@@ -7,7 +7,7 @@ import pytest
 
 from cache import tables
 from cache.digests import DigestMemory
-from pipeline import layout
+from pipeline.config import layout
 from stages.report.clip_sound import Sounds
 
 RATE = 16000
