@@ -1,1 +1,1 @@
-"""The networks of the encoders: torch modules and their preprocessing, which know nothing of stages or caches."""
+"""Torch modules and how published weights fill them; they know nothing of stages, stores or clips."""

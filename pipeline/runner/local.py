@@ -33,12 +33,12 @@ class LocalRunner:
         """See `Runner`."""
         with summary.timed("load"):
             tower, provenance = self._load()
-        encode = BatchEncoder(tower.encode, self._batch_size, summary.remark)
+        encode = BatchEncoder(tower.encode, self._batch_size, summary.add_note)
         threads = ReaderThreads(self._workers or processors(), self._workers or 2 * processors())
         for results in computed_batches(rows, self._read, tower, encode, threads, summary.stopwatch):
             yield RowBatch(results, provenance)
         if self._workers is None and threads.count > processors():
-            summary.remark(f"{threads.count} reading threads")
+            summary.add_note(f"{threads.count} reading threads")
 
 
 def computed_batches(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipeline.monitor.disk_space import Need, rooms
+from pipeline.monitor.disk_space import Need, disk_spaces
 from pipeline.monitor.run_metrics import Run
 
 
@@ -46,7 +46,7 @@ class Plan:
             length = f" with {_clock(self.seconds)} of them to go through" if self.seconds else ""
             said[0] += f", from {self.media} media{length}"
         said.append(f"time: {self._time()}")
-        for room in rooms(self.needs):
+        for room in disk_spaces(self.needs):
             said.append(f"disk: {room}{'' if room.enough else '; NOT ENOUGH'}")
         return "\n  ".join(said)
 

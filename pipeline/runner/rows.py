@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 import polars as pl
 
-from cache import keys as row_keys
+from cache.keys import pack_keys, unpack_keys
 
 _TOGETHER = 1 << 14
 
@@ -53,7 +53,7 @@ class WantedRows(Sequence[Row]):
     def __init__(
         self, ids: pl.Series, keys: np.ndarray, groups: np.ndarray, paths: pl.Series, at: np.ndarray | None = None
     ) -> None:
-        self._columns = (ids, row_keys.pack(keys), np.asarray(groups), paths)
+        self._columns = (ids, pack_keys(keys), np.asarray(groups), paths)
         self._at = at
 
     @classmethod
@@ -65,7 +65,7 @@ class WantedRows(Sequence[Row]):
         numbers: dict[str, int] = {}
         groups = np.array([numbers.setdefault(row.group, len(numbers)) for row in rows], np.int64)
         ids, paths = (pl.Series([getattr(row, name) for row in rows], dtype=pl.String) for name in ("id", "path"))
-        return cls(ids, row_keys.pack([row.key for row in rows]), groups, paths)
+        return cls(ids, pack_keys([row.key for row in rows]), groups, paths)
 
     @property
     def ids(self) -> pl.Series:
@@ -100,7 +100,7 @@ class WantedRows(Sequence[Row]):
             stop = min(start + _TOGETHER, len(self))
             some = np.arange(start, stop) if self._at is None else self._at[start:stop]
             names = map(str, groups[some].tolist())
-            yield from map(Row, taken(ids, some), row_keys.unpack(keys[some]), names, taken(paths, some))
+            yield from map(Row, taken(ids, some), unpack_keys(keys[some]), names, taken(paths, some))
 
     def part(self, positions: np.ndarray) -> WantedRows:
         """Some of the rows; the columns are shared."""

@@ -26,7 +26,7 @@ from pipeline.monitor.disk_space import Reserve
 from pipeline.monitor.events import event
 from pipeline.monitor.problems import ItemError, Problems, problem_of
 from pipeline.monitor.progress import progress
-from pipeline.monitor.signals import check, held_back
+from pipeline.monitor.signals import check, deferred
 from pipeline.monitor.summary import Summary
 from pipeline.runner.rows import Row, WantedRows
 
@@ -134,8 +134,8 @@ def compute_missing(
         failures = _compute_and_commit(missing, store, runner, summary)
     _compact(store, summary)
     if n_absent > len(missing):
-        summary.remark(f"{n_absent - len(missing)} rows the same as another")
-    failed = KeyIndex([row_keys.pack(list(failures))]).find(found.keys) >= 0
+        summary.add_note(f"{n_absent - len(missing)} rows the same as another")
+    failed = KeyIndex([row_keys.pack_keys(list(failures))]).find(found.keys) >= 0
     for row in wanted.part(np.flatnonzero(failed)):
         summary.failed += 1
         problems.add(row.id, row.path, failures[row.key])
@@ -149,11 +149,11 @@ def _compute_and_commit(missing: WantedRows, store: RowStore, runner: Runner, su
     with progress(summary.label, len(missing)) as advance, closing(runner.run(missing, summary)) as batches:
         try:
             for batch in batches:
-                summary.making.device = str(batch.provenance.get("device", ""))
+                summary.stats.device = str(batch.provenance.get("device", ""))
                 values_of = {row.key: result for row, result in batch.results if isinstance(result, np.ndarray)}
                 finite = {key: value for key, value in values_of.items() if np.isfinite(value).all()}
                 if finite:
-                    with held_back():
+                    with deferred():
                         writers.add(finite, batch.provenance)
                 failures |= {key: NOT_FINITE for key in values_of if key not in finite}
                 failures |= {
@@ -163,7 +163,7 @@ def _compute_and_commit(missing: WantedRows, store: RowStore, runner: Runner, su
                 check()
                 reserve.check()
         finally:
-            with held_back():
+            with deferred():
                 summary.computed += writers.commit()
     return failures
 
@@ -188,7 +188,7 @@ class _Writers:
             self._writers[name] = self._store.writer(provenance)
         with self._summary.timed("write"):
             values = list(values_of.values())
-            self._summary.making.nbytes += sum(value.size for value in values) * self._store.format.storage.itemsize
+            self._summary.stats.nbytes += sum(value.size for value in values) * self._store.format.storage.itemsize
             self._writers[name].add(list(values_of), values if self._store.format.ragged else np.stack(values))
         self._log()
 
@@ -215,4 +215,4 @@ def _compact(store: RowStore, summary: Summary) -> None:
             with summary.timed("compact"):
                 compact(store)
         except UserError as error:  # a damaged segment or a full disk; what was computed is safe
-            summary.remark(f"not compacted: {error}")
+            summary.add_note(f"not compacted: {error}")

@@ -103,7 +103,7 @@ def _describe(
         parts = open_parts(config, engine)
         for part in parts:
             for remark in look_up(part, texts, before.answers):
-                summary.remark(remark)
+                summary.add_note(remark)
             if dry_run:
                 _say_what_is_missing(name, part, texts, config)
                 continue
@@ -172,9 +172,9 @@ def _tell_tokens(
     name: str, part: Part, config: DescriptionConfig, n_input: int, n_output: int, summary: Summary
 ) -> None:
     if n_input or n_output:
-        summary.remark(f"{name} {part.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
+        summary.add_note(f"{name} {part.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
     if part.asked.spent and part.asked.spent not in summary.note:
-        summary.remark(part.asked.spent)
+        summary.add_note(part.asked.spent)
 
 
 def _say_what_is_missing(name: str, part: Part, texts: Sequence[str], config: DescriptionConfig) -> None:

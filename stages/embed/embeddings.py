@@ -14,14 +14,14 @@ from cache.artifact import open_artifact, write_artifact
 from cache.catalog import Lookup
 from cache.errors import UserError
 from cache.keys import KeyIndex
-from cache.location import Store, place_of
+from cache.location import Store, location_of
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from cache.upkeep.compaction import drop_contradictions
 from pipeline.config import layout
 from pipeline.config.params import FEATURES
 from pipeline.monitor.device import describe, pick_device
-from pipeline.monitor.disk_space import Need, check_room, dvc_cache
+from pipeline.monitor.disk_space import Need, check_disk_space, dvc_cache
 from pipeline.monitor.events import event
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.run_metrics import comparable, runs
@@ -97,12 +97,12 @@ def embed_rows(
     summary = Summary(embeddings.label, note=note)
     found = store.lookup(rows.keys)
     for sentence in store.catalog.unreadable.values():
-        summary.remark(f"rows that could not be read are computed anew: {sentence}")
+        summary.add_note(f"rows that could not be read are computed anew: {sentence}")
     rows, found = _without_contradictions(embeddings, rows, store, found, problems, summary)
     if n_missing := len(found.missing()):
-        check_room(needs_of(embeddings, len(rows), n_missing, store), force)
+        check_disk_space(needs_of(embeddings, len(rows), n_missing, store), force)
     with summary.timed("warm"):
-        warm(store, embeddings.out, found, summary.remark)
+        warm(store, embeddings.out, found, summary.add_note)
     failed = compute_missing(rows, store, runner, problems=problems, summary=summary, found=found)
     if failed.any():
         rows = rows.part(np.flatnonzero(~failed))
@@ -146,7 +146,7 @@ def _without_contradictions(
     where = ", ".join(sorted({damage.file.split("/")[1] for damage in dropped}))
     keys = [key.hex() for damage in dropped for key in damage.keys]
     event("contradiction", logging.WARNING, stage=embeddings.label, keys=keys)
-    summary.remark(
+    summary.add_note(
         f"{int(bad.sum())} rows computed anew, of which {where} held copies that differ by more than rounding: "
         "`hearonce cache info` tells who made them"
     )
@@ -191,7 +191,7 @@ def planned(
         cluster: that would compute; empty for this process.
         seconds: of audio or video in each row, float64 (n,), where rows are of any.
     """
-    location = place_of(Store.default().rows).child(f"{embeddings.modality}-{embeddings.fingerprint}")
+    location = location_of(Store.default().rows).child(f"{embeddings.modality}-{embeddings.fingerprint}")
     store = RowStore.open(str(location)) if "store.json" in location.names() else None
     absent = _in_artifact(embeddings).find(rows.keys) < 0
     if store is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cache import tables as schemas
 from cache.errors import UserError
-from cache.keys import combined_key, pack
+from cache.keys import combined_key, pack_keys
 from cache.rows import RowFormat
 from pipeline.checkpoints.fingerprints import digest_of, fingerprint_of
 from pipeline.config import layout
@@ -214,4 +214,4 @@ def _rows(keys: list[tuple[str, bytes]], groups: NDArray[np.int64] | None = None
     ids = pl.Series([id for id, _ in keys], dtype=pl.String)
     if groups is None:
         groups = np.arange(len(keys)) // ROWS_PER_GROUP
-    return WantedRows(ids, pack([key for _, key in keys]), groups, ids)
+    return WantedRows(ids, pack_keys([key for _, key in keys]), groups, ids)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import av
 import numpy as np
 
-from cache.keys import KeyIndex, pack
+from cache.keys import KeyIndex, pack_keys
 from pipeline.media.containers import DEFAULT, MediaError
 from pipeline.media.frames import Picture, Scaling, read_frames
 from pipeline.media.length import renditions
@@ -143,7 +143,7 @@ class FrameReader:
         if timed(self._clip_input) and not any(source.is_dir() for source in self._clips.sources()):
             return self._clips.keys("", renditions(self._kinds or {}, "video"))
         special = renditions(self._kinds or {}, "video")
-        return pack([clip.key(self._rendition(clip), special) for clip in self._clips])
+        return pack_keys([clip.key(self._rendition(clip), special) for clip in self._clips])
 
     def _rendition(self, clip: Clip) -> str:
         try:

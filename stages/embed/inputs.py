@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from cache import tables as schemas
-from cache.keys import KeyIndex, Keys, caption_keys, pack
+from cache.keys import KeyIndex, Keys, caption_keys, pack_keys
 from cache.location import Store
 from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.config import layout
@@ -159,7 +159,7 @@ class CaptionReader:
     """
 
     def __init__(self, keys: Keys, texts: pl.Series) -> None:
-        self._keys, self._texts = pack(keys), texts
+        self._keys, self._texts = pack_keys(keys), texts
 
     @cached_property
     def _index(self) -> KeyIndex:

@@ -10,7 +10,7 @@ import numpy as np
 from cache.catalog import same
 from cache.errors import Unreadable, UserError
 from cache.keys import KeyIndex
-from cache.location import Store, place_of
+from cache.location import Store, location_of
 from cache.row_store import RowStore
 from pipeline.commands.cache.verify import Compared
 from pipeline.config.params import load_params
@@ -56,7 +56,7 @@ def recompute(n: int, seed: int, stores: Sequence[str]) -> list[Compared]:
 
 
 def _cached(stores: Sequence[str]) -> Iterator[_Cached]:
-    named = {str(place_of(path)) for path in stores}
+    named = {str(location_of(path)) for path in stores}
     for entry in load_params().embeddings.values():
         try:
             source = open_source(entry.corpus, entry.encoder)
@@ -65,7 +65,7 @@ def _cached(stores: Sequence[str]) -> Iterator[_Cached]:
                 continue  # its features are not there yet
             raise
         for embeddings in source.embeddings:
-            location = place_of(Store.default().rows).child(f"{embeddings.modality}-{embeddings.fingerprint}")
+            location = location_of(Store.default().rows).child(f"{embeddings.modality}-{embeddings.fingerprint}")
             if "store.json" not in location.names() or (named and str(location) not in named):
                 continue
             try:

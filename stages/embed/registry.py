@@ -41,15 +41,18 @@ def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encod
     overrides = {**({} if seed is None else {"seed": seed}), **(overrides or {})}
     options = read_yaml(path)
     family = str(options.get("family", "")).replace("-", "_")
-    known = [one.stem for one in FAMILIES.glob("*.py") if one.stem != "__init__"]
+    known = [module.stem for module in FAMILIES.glob("*.py") if module.stem != "__init__"]
     if family == AVLNET:
         raise UserError(
             f"{path} is an AVLnet, which is given cached features, not media or text: use `hearonce embed`."
         )
     if family not in known:
-        names = [one.replace("_", "-") for one in known]
+        names = [module.replace("_", "-") for module in known]
         raise UserError(f"{path}: no encoder family {options.get('family')!r}, {did_you_mean(family, names)}")
-    encoder_class: type[Encoder] = importlib.import_module(f"stages.embed.encoders.{family}").ENCODER
+    module = importlib.import_module(f"stages.embed.encoders.{family}")
+    encoder_class: type[Encoder] | None = getattr(module, "ENCODER", None)
+    if encoder_class is None:
+        raise UserError(f"{module.__file__} names no encoder: end it with `ENCODER = ` and its subclass of Encoder.")
     fields = encoder_class.config_class.model_fields
     for option in overrides:
         if option not in fields:

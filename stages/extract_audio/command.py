@@ -19,7 +19,7 @@ from pipeline.console.text import counted
 from pipeline.media.audio import AudioFile
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.location import open_place
-from pipeline.monitor.disk_space import Reserve, check_room
+from pipeline.monitor.disk_space import Reserve, check_disk_space
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems
@@ -69,7 +69,7 @@ def extract_audio(
         return print(plan)
     event("plan", label=summary.label, wanted=plan.wanted, found=summary.found, missing=plan.missing)
     if todo:
-        check_room(plan.needs, force)
+        check_disk_space(plan.needs, force)
 
     wanted = [Medium(sources.source(row["path"]), digest, lengths[digest]) for digest, row in todo.items()]
     made: dict[str, Extracted] = {}
@@ -84,15 +84,15 @@ def extract_audio(
             made[medium.digest] = result
             if isinstance(result, AudioFile):
                 summary.computed += 1
-                summary.making.amount += result.n_samples / result.sample_rate
-                summary.making.nbytes += store.path(medium.digest).stat().st_size
+                summary.stats.amount += result.n_samples / result.sample_rate
+                summary.stats.nbytes += store.path(medium.digest).stat().st_size
             elif strict:
                 problems.add(todo[medium.digest]["media_id"], todo[medium.digest]["path"], result)
             advance()
             reserve.check()
 
     if again := sum(isinstance(made.get(digest), AudioFile) for digest in damaged):
-        summary.remark(f"{counted(again, 'damaged file')} extracted again")
+        summary.add_note(f"{counted(again, 'damaged file')} extracted again")
     manifest = []
     for row in rows:
         audio = present[row["digest"]] or made.get(row["digest"], "no sound track")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cache.location import LocalPlace
+from cache.location import LocalLocation
 from pipeline.media.audio import AudioFile
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.location import Source
@@ -59,7 +59,7 @@ def extracted(
         yield from _in_threads(media, store, workers, summary.stopwatch)
 
         return
-    summary.making.cluster = cluster.name
+    summary.stats.cluster = cluster.name
     tasks = _tasks(media)
     answers = cluster.run(
         extract_task,
@@ -139,7 +139,7 @@ def planned(summary: Summary, lengths: Mapping[str, float], store: AudioStore) -
         lengths: seconds of the media to extract, by their digest.
         store: where they go.
     """
-    earlier = comparable(runs(LocalPlace(store.folder)), "", "")
+    earlier = comparable(runs(LocalLocation(store.folder)), "", "")
     seconds = sum(lengths.values())
     per_s = SAMPLE_RATE * CHANNELS[store.settings.channels] * store.settings.bits / 8 * COMPRESSED
     if heard := sum(run.amount for run in earlier):

@@ -55,5 +55,5 @@ def import_features(
     summary.failed = len(problems)
     summary.wanted = summary.computed + summary.failed
     for remark in remarks:
-        summary.remark(remark)
+        summary.add_note(remark)
     finish(summary.line(), len(problems), keep_going)

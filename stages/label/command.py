@@ -45,14 +45,14 @@ def label(
         table = label_speech(artifact.ids, artifact.numpy(), options.least_share)
         counts = {subset: table.filter(pl.col("subset") == subset).height for subset in (SPEECH, SOUNDS)}
         counts |= {"clips": n_clips, "without_audio": n_clips - len(table)}
-        summary.remark(f"{counted(counts[SPEECH], 'clip')} with speech")
+        summary.add_note(f"{counted(counts[SPEECH], 'clip')} with speech")
     else:
         silence = load_corpus(corpus).silence
         questions = schemas.read_table(layout.table(corpus, "questions"), schemas.QUESTIONS)
         table = label_levels(artifact.ids, artifact.numpy(), silence.measure, silence.below_dbfs)
         counts = level_counts(table, n_clips, questions)
         limit = f"{silence.measure} below {silence.below_dbfs:g} dBFS"
-        summary.remark(f"{counts[AUDIBLE]} {AUDIBLE}, {counts[SILENT]} {SILENT} ({limit})")
+        summary.add_note(f"{counts[AUDIBLE]} {AUDIBLE}, {counts[SILENT]} {SILENT} ({limit})")
     with summary.timed("write"):
         schema = schemas.SPEECH if kind is Kind.speech else schemas.LEVELS
         schemas.write_table(table, schema, layout.table(corpus, kind.value))
@@ -61,9 +61,11 @@ def label(
             temporary.write_text(json.dumps(metric, indent=1) + "\n")
     summary.wanted, summary.computed = n_clips, len(table)
     if counts["without_audio"]:
-        summary.remark(f"{counted(counts['without_audio'], 'clip')} without audio in neither subset")
+        summary.add_note(f"{counted(counts['without_audio'], 'clip')} without audio in neither subset")
     if "questions" in counts:
-        summary.remark(f"{counts['audible_questions']} of {counted(counts['questions'], 'question')} stay in {AUDIBLE}")
+        summary.add_note(
+            f"{counts['audible_questions']} of {counted(counts['questions'], 'question')} stay in {AUDIBLE}"
+        )
     print(summary.line(), flush=True)
 
 

@@ -86,7 +86,7 @@ class DaskRunner:
         """See `Runner`. A medium that kills its workers is given up; those that shared its task are tried again."""
         from distributed.protocol.pickle import dumps
 
-        summary.making.cluster = self._cluster.name
+        summary.stats.cluster = self._cluster.name
         tower = hashlib.blake2b(dumps((self._load, self._batch_size)), digest_size=8).hexdigest()
         shares = divided(rows, BATCHES_PER_TASK * (self._batch_size or FIRST_BATCH))
 
@@ -102,7 +102,7 @@ class DaskRunner:
                 continue
             summary.stopwatch.add(outcome.seconds)
             for note in outcome.notes:
-                summary.remark(note)
+                summary.add_note(note)
             yield RowBatch(list(zip(share, outcome.results, strict=True)), outcome.provenance)
 
 

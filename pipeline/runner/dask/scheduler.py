@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
-from pipeline.monitor.signals import held_back
+from pipeline.monitor.signals import deferred
 from pipeline.runner.dask.config import AddressConfig, ClusterConfig, CudaConfig, LocalConfig, SlurmConfig
 from pipeline.runner.dask.workers import cuda_workers, local_workers, scratch, slurm_workers
 
@@ -70,7 +70,7 @@ def _started(start: Any, *arguments: Any) -> Iterator[Client]:
     from distributed import Client
 
     with ExitStack() as stack:
-        with held_back(), _without_interrupts():
+        with deferred(), _without_interrupts():
             cluster = stack.enter_context(start(*arguments))
             client = stack.enter_context(Client(cluster))
         yield client

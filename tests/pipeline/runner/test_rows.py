@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.keys import caption_key, unpack
+from cache.keys import caption_key, unpack_keys
 from pipeline.runner.rows import Row, WantedRows
 
 rows = st.lists(st.tuples(st.text(max_size=3), st.integers(0, 4)), max_size=30).map(
@@ -19,11 +19,11 @@ def plain(some):
 def test_columns_give_the_rows_they_were_made_of(made, random):
     wanted = WantedRows.of(made)
     assert plain(wanted) == plain(made)
-    assert (wanted.ids.to_list(), unpack(wanted.keys)) == ([row.id for row in made], [row.key for row in made])
+    assert (wanted.ids.to_list(), unpack_keys(wanted.keys)) == ([row.id for row in made], [row.key for row in made])
     chosen = [i for i in range(len(made)) if random.random() < 0.5]
     part = wanted.part(np.array(chosen, np.int64))
     assert plain(part) == plain(made[i] for i in chosen)
-    assert (part.ids.to_list(), unpack(part.keys)) == ([made[i].id for i in chosen], [made[i].key for i in chosen])
+    assert (part.ids.to_list(), unpack_keys(part.keys)) == ([made[i].id for i in chosen], [made[i].key for i in chosen])
     assert plain(part[1:]) == plain(part)[1:]
 
 

@@ -262,7 +262,7 @@ def test_without_fusion_a_crop_is_drawn():
 def test_blocks_of_frames_join_without_a_seam(samples, monkeypatch):
     waveform = torch.from_numpy(sine_mix(samples, 48_000))
     joined = clap_audio.log_mel(waveform, MelScale())
-    monkeypatch.setattr(clap_audio, "BLOCK_FRAMES", 10**9)
+    monkeypatch.setattr("pipeline.networks.log_mel.BLOCK_FRAMES", 10**9)
     whole = clap_audio.log_mel(waveform, MelScale())
     assert whole.shape == (samples // 480 + 1, 64)
     torch.testing.assert_close(joined, whole, rtol=0, atol=1e-4)

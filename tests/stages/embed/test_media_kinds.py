@@ -8,7 +8,7 @@ import pytest
 from media_samples import bursts, frame_number, numbered_frames, write_media
 
 from cache.digests import DigestMemory
-from cache.keys import clip_key, joined_clip_key, unpack
+from cache.keys import clip_key, joined_clip_key, unpack_keys
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio_store import AudioStore
@@ -32,7 +32,7 @@ CLIPS = [clip(PLAIN), clip(JOINED), clip(PLAIN, PLAIN), clip(PLAIN, JOINED), cli
 def test_keys_of_audio(tmp_path):
     reader = AudioReader(16000, CLIPS, AudioStore(Store(tmp_path), AudioSettings(), KINDS))
     twice, mixed = ([(digest, 0.0, 2.0) for digest in pair] for pair in ((PLAIN, PLAIN), (PLAIN, JOINED)))
-    assert unpack(reader.rows.keys) == [
+    assert unpack_keys(reader.rows.keys) == [
         clip_key(PLAIN, 0.0, 2.0, "flac16-keep-1"),
         clip_key(JOINED, 0.0, 2.0, "flac16-keep-1-joined-1"),
         joined_clip_key(twice, "flac16-keep-1"),
@@ -42,16 +42,16 @@ def test_keys_of_audio(tmp_path):
 
 
 def test_keys_of_frames():
-    keys = unpack(FrameReader(FrameInput(2), CLIPS, KINDS).rows.keys)
+    keys = unpack_keys(FrameReader(FrameInput(2), CLIPS, KINDS).rows.keys)
     assert keys[1] == clip_key(JOINED, 0.0, 2.0, "joined-1")
-    plain = unpack(FrameReader(FrameInput(2), CLIPS).rows.keys)
+    plain = unpack_keys(FrameReader(FrameInput(2), CLIPS).rows.keys)
     assert [one == other for one, other in zip(keys, plain, strict=True)] == [True, False, True, False, True]
     assert plain[0] == clip_key(PLAIN, 0.0, 2.0)
 
 
 def test_columns_and_objects_give_the_same_keys():
     clips = Clips.of(CLIPS)
-    assert unpack(clips.keys("r", {JOINED: "joined-1"})) == [one.key("r", {JOINED: "joined-1"}) for one in CLIPS]
+    assert unpack_keys(clips.keys("r", {JOINED: "joined-1"})) == [one.key("r", {JOINED: "joined-1"}) for one in CLIPS]
 
 
 @pytest.mark.parametrize("known", [True, False])

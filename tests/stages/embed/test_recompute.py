@@ -43,7 +43,7 @@ def wrong(modality: str, which: int, change) -> str:
     values = np.array(rows.values)
     values[which] = change(values, which)
     (name,) = store.segments.names()
-    changed = Rows(rows.format, rows.keys, values, None, rows.side)
+    changed = Rows(rows.format, rows.keys, values, None, rows.extra)
     store.append_rows(changed, {"device": "a colleague's"})
     store.segments.discard([name])
     return rows.keys[which].tobytes().hex()
@@ -87,7 +87,7 @@ def test_a_run_drops_rows_that_contradict_each_other_and_computes_them(embedded,
     (path,) = Path(".hearonce/rows").glob("captions-*")
     store = RowStore.open(path)
     rows = store.read_rows(store.keys()[:2])
-    store.append_rows(Rows(rows.format, rows.keys, np.array(-rows.values), None, rows.side), {"device": "evil"})
+    store.append_rows(Rows(rows.format, rows.keys, np.array(-rows.values), None, rows.extra), {"device": "evil"})
     for name in store.segments.names()[1:]:
         (path / "segments" / name).rename(path / "segments" / "000.zarr")
     assert len(verify(path)) == 4

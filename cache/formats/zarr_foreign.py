@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from cache import durable as documents
 from cache.errors import Damage, DamageError, FalseClaim, unreadable
 from cache.formats.zarr_array import MOST_ROWS
-from cache.formats.zarr_reader import Look
-from cache.location import LocalPlace, Place
+from cache.formats.zarr_reader import Visit
+from cache.json_documents import parse_json
+from cache.location import LocalLocation, Location
 
 MOST_CHUNK_BYTES = 256 << 20
 MOST_RATIO = 1000
@@ -28,12 +28,14 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 Shape = tuple[int | None, ...]
 
+_ROWS = 1 << 12
 
-def check_array(place: Place, name: str, shape: Shape, dtype: np.dtype) -> None:
+
+def check_array(location: Location, name: str, shape: Shape, dtype: np.dtype) -> None:
     """Refuses an array that is not what its group says, or that claims more than its files hold.
 
     Args:
-        place: the array's folder.
+        location: the array's folder.
         name: of the array, for messages.
         shape: that it must have; None where any length will do.
         dtype: that it must have.
@@ -46,11 +48,11 @@ def check_array(place: Place, name: str, shape: Shape, dtype: np.dtype) -> None:
     def refuse(reason: str) -> FalseClaim:
         return FalseClaim([Damage(name, None, reason)])
 
-    found = documents.parsed(place.read("zarr.json"), f"{name}/zarr.json")
+    found = parse_json(location.read("zarr.json"), f"{name}/zarr.json")
     try:
         claimed, chunk = found["shape"], found["chunk_grid"]["configuration"]["chunk_shape"]
         regular = found["chunk_grid"]["name"] == "regular" and found["chunk_key_encoding"]["name"] in ("default", "v2")
-        codecs = [(one["name"], one.get("configuration") or {}) for one in found["codecs"]]
+        codecs = [(codec["name"], codec.get("configuration") or {}) for codec in found["codecs"]]
         kind = found["data_type"]
         plain = regular and (found["zarr_format"], found["node_type"]) == (3, "array")
         plain = plain and not found.get("storage_transformers")
@@ -68,11 +70,11 @@ def check_array(place: Place, name: str, shape: Shape, dtype: np.dtype) -> None:
         raise refuse(f"has chunks of {math.prod(chunk) * item:,} bytes")
     names = [codec for codec, _ in codecs]
     if not all(map(_known, codecs)) or names.count("sharding_indexed") > 1 or len(set(names)) != len(names):
-        raise refuse(f"needs codecs that are not read ({', '.join(str(one)[:40] for one in names)})")
-    if not isinstance(place, LocalPlace):
+        raise refuse(f"needs codecs that are not read ({', '.join(str(codec)[:40] for codec in names)})")
+    if not isinstance(location, LocalLocation):
         return
-    sizes = [_size(file, names, math.prod(chunk) * item, text, refuse) for file in _files(place, refuse)]
-    n_chunks = math.prod(-(-length // one) for length, one in zip(claimed, chunk, strict=True))
+    sizes = [_size(file, names, math.prod(chunk) * item, text, refuse) for file in _files(location, refuse)]
+    n_chunks = math.prod(-(-length // step) for length, step in zip(claimed, chunk, strict=True))
     if not name.startswith("side.") and len(sizes) < n_chunks:
         raise refuse(f"claims {n_chunks:,} chunks, of which {len(sizes):,} are there")
     if math.prod(claimed) * item > _FREE_BYTES + MOST_RATIO * sum(sizes):
@@ -80,7 +82,7 @@ def check_array(place: Place, name: str, shape: Shape, dtype: np.dtype) -> None:
 
 
 def _whole(numbers: Any, least: int) -> bool:
-    return isinstance(numbers, list) and all(type(one) is int and least <= one <= MOST_ROWS for one in numbers)
+    return isinstance(numbers, list) and all(type(number) is int and least <= number <= MOST_ROWS for number in numbers)
 
 
 def _known(codec: tuple[str, Any]) -> bool:
@@ -90,21 +92,21 @@ def _known(codec: tuple[str, Any]) -> bool:
     if name != "sharding_indexed":
         return True
     try:
-        inner = [one["name"] for key in ("codecs", "index_codecs") for one in options[key]]
-        return _whole(options["chunk_shape"], 1) and all(one in _IN_SHARDS for one in inner)
+        inner = [codec["name"] for key in ("codecs", "index_codecs") for codec in options[key]]
+        return _whole(options["chunk_shape"], 1) and all(codec in _IN_SHARDS for codec in inner)
     except (KeyError, TypeError):
         return False
 
 
-def _files(place: LocalPlace, refuse: Any) -> Iterator[Path]:
+def _files(location: LocalLocation, refuse: Any) -> Iterator[Path]:
     """Chunk files; anything that is no plain file, or that leads out of the folder, is refused."""
-    for folder, folders, files in os.walk(place.path, onerror=_raise):
-        for one in (*folders, *files):
-            path = Path(folder, one)
+    for folder, folders, files in os.walk(location.path, onerror=_raise):
+        for name in (*folders, *files):
+            path = Path(folder, name)
             mode = path.lstat().st_mode
             if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-                raise refuse(f"has {path.relative_to(place.path)}, which is no plain file")
-        yield from (Path(folder, one) for one in files if one != "zarr.json" and not one.startswith("."))
+                raise refuse(f"has {path.relative_to(location.path)}, which is no plain file")
+        yield from (Path(folder, name) for name in files if name != "zarr.json" and not name.startswith("."))
 
 
 def _raise(error: OSError) -> None:
@@ -160,9 +162,6 @@ def _first_bytes(data: bytes, codecs: list[str]) -> bytes | None:
     return data[:4] if len(data) >= 4 and "blosc" not in codecs else None
 
 
-_ROWS = 1 << 12
-
-
 class PlainArray:
     """What `ShardedArray` does, for such an array.
 
@@ -172,12 +171,12 @@ class PlainArray:
         DamageError: it cannot be opened.
     """
 
-    def __init__(self, place: Place, name: str, shape: Shape, dtype: np.dtype) -> None:
-        check_array(place, name, shape, dtype)
+    def __init__(self, location: Location, name: str, shape: Shape, dtype: np.dtype) -> None:
+        check_array(location, name, shape, dtype)
         import zarr
 
         self._name = name
-        where = place.path if isinstance(place, LocalPlace) else str(place)
+        where = location.path if isinstance(location, LocalLocation) else str(location)
         try:
             self._array = zarr.open_array(where, mode="r")
         except Exception as error:  # of many kinds
@@ -204,14 +203,14 @@ class PlainArray:
             reach = (int(np.min(rows)), int(np.max(rows)) + 1)
             raise DamageError([Damage(self._name, reach, f"cannot be read ({error})")]) from None
 
-    def damages(self, look: Look | None = None) -> list[Damage]:
-        """Reads everything; what fails is named in blocks, and `look` is shown what does not."""
+    def damages(self, visit: Visit | None = None) -> list[Damage]:
+        """Reads everything; what fails is named in blocks, and `visit` gets what does not."""
         found: list[Damage] = []
         for start in range(0, len(self), _ROWS):
             try:
                 rows = self.read(start, min(len(self), start + _ROWS))
-                if look is not None:
-                    look(start, rows)
+                if visit is not None:
+                    visit(start, rows)
             except DamageError as error:
                 found += error.damages
         return found

@@ -11,8 +11,7 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline.monitor import disk_space as space
-from pipeline.monitor.disk_space import RESERVE_VARIABLE, Need, check_room, dvc_cache, rooms
+from pipeline.monitor.disk_space import RESERVE_VARIABLE, Need, check_disk_space, disk_spaces, dvc_cache
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
 from pipeline.runner.local import LocalRunner
@@ -25,28 +24,28 @@ def test_needs_on_one_disk_add_up(tmp_path, monkeypatch):
     free = shutil.disk_usage(tmp_path).free
     half = free * 6 // 10
     needs = [Need("rows", tmp_path / "not/there/yet", half), Need("embeddings", tmp_path, half)]
-    (room,) = rooms(needs)
+    (room,) = disk_spaces(needs)
     assert not room.enough and not (tmp_path / "not").exists()
-    check_room(needs[:1], force=False)
+    check_disk_space(needs[:1], force=False)
     with pytest.raises(UserError, match=r"too small for this run \(about .* of rows in .*, .* of embeddings in"):
-        check_room(needs, force=False)
-    check_room(needs, force=True)
+        check_disk_space(needs, force=False)
+    check_disk_space(needs, force=True)
 
 
 def test_the_reserve_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv(RESERVE_VARIABLE, "1e9")
     with pytest.raises(UserError, match=r"1000\.0 TB are kept free"):
-        check_room([Need("rows", tmp_path, 1)], force=False)
+        check_disk_space([Need("rows", tmp_path, 1)], force=False)
     monkeypatch.setenv(RESERVE_VARIABLE, "much")
     with pytest.raises(UserError, match="must be a number of megabytes"):
-        check_room([Need("rows", tmp_path, 1)], force=False)
+        check_disk_space([Need("rows", tmp_path, 1)], force=False)
 
 
 def test_dvcs_copy_lies_where_its_configuration_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     assert dvc_cache() is None
-    monkeypatch.setenv("DVC_STAGE", "embed")
+    monkeypatch.setenv("DVC_STAGE", "embed_clips")
     assert dvc_cache() == Path(".dvc/cache")
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    autostage = true\n[cache]\n    dir = /shared/cache\n")
@@ -64,7 +63,7 @@ def small_disk(tmp_path):
 
 
 def test_a_run_stops_before_the_disk_is_full_and_keeps_what_it_has(small_disk, monkeypatch):
-    monkeypatch.setattr(space, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.monitor.disk_space.CHECK_EVERY_S", 0.0)
     monkeypatch.setenv(RESERVE_VARIABLE, "4")
     n, ballast = 96, small_disk / "ballast"
     rows = WantedRows.of([Row(str(i), caption_key(str(i)), str(i), "") for i in range(n)])

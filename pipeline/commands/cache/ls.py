@@ -11,13 +11,14 @@ import typer
 from cache.answers import AnswerStore
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
-from cache.location import LocalPlace, Store, place_of
+from cache.location import LocalLocation, Store, location_of
 from cache.row_store import RowStore
-from pipeline.commands.cache.gc import audio_folders
+from pipeline.commands.cache.audio import audio_folders
 from pipeline.commands.cache.inventory import answer_paths, artifact_paths, encoders, opened, store_paths
-from pipeline.console.tables import AsJson, bytes_below, show_json, show_table
+from pipeline.console.app import AsJson
+from pipeline.console.tables import print_json, print_records
 from pipeline.console.text import counted
-from pipeline.monitor.disk_space import size
+from pipeline.monitor.disk_space import bytes_below, size
 from pipeline.monitor.run_metrics import LAST, Run, runs
 
 
@@ -34,19 +35,19 @@ def ls(
     answers = [_answers_line(path) for path in answer_paths(store or Store.default().answers)]
     audio = [_audio_line(path) for path in audio_folders(store or Store.default().audio)]
     if as_json:
-        show_json({"stores": stores, "artifacts": artifacts, "answers": answers, "audio": audio})
+        print_json({"stores": stores, "artifacts": artifacts, "answers": answers, "audio": audio})
         return
-    for rows, one, several in (
+    for rows, singular, several in (
         (stores, "row store", "row stores"),
         (artifacts, "embedding cache", "embedding caches"),
         (answers, "folder of answers", "folders of answers"),
     ):
         if rows:
-            show_table(counted(len(rows), one, several), rows)
+            print_records(counted(len(rows), singular, several), rows)
         else:
             print(f"No {several}.")
     if audio:
-        show_table(counted(len(audio), "folder of extracted audio", "folders of extracted audio"), audio)
+        print_records(counted(len(audio), "folder of extracted audio", "folders of extracted audio"), audio)
 
 
 def info(
@@ -57,7 +58,7 @@ def info(
     found = opened(path)
     answer = _store_info(found) if isinstance(found, RowStore) else _artifact_info(found)
     if as_json:
-        show_json(answer)
+        print_json(answer)
         return
     provenance: list[dict[str, Any]] = []
     made: list[dict[str, Any]] = []
@@ -65,16 +66,16 @@ def info(
     if isinstance(found, RowStore):
         provenance, made = answer.pop("provenance"), answer.pop("runs")
         answer |= {f"identity.{name}": value for name, value in answer.pop("identity").items()}
-    show_table(str(found.path), [{"what": name, "value": value} for name, value in answer.items()])
+    print_records(str(found.path), [{"what": name, "value": value} for name, value in answer.items()])
     if provenance:
-        lines = [{"rows": one["rows"], "made by": _sentence(one["provenance"])} for one in provenance]
-        show_table("where the rows come from", lines)
+        lines = [{"rows": source["rows"], "made by": _sentence(source["provenance"])} for source in provenance]
+        print_records("where the rows come from", lines)
     if made:
-        show_table(f"the last {len(made)} runs that made rows", [_run_line(Run(**one)) for one in made])
+        print_records(f"the last {len(made)} runs that made rows", [_run_line(Run(**run)) for run in made])
 
 
 def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
-    place = place_of(path)
+    location = location_of(path)
     try:
         store = RowStore.open(path)
         segments = store.segments.names()
@@ -85,12 +86,12 @@ def _store_line(path: str, names: dict[str, str]) -> dict[str, Any]:
             "rows": len(store),
             "bytes": sum(store.segments.nbytes(name) for name in segments),
             "segments": len(segments),
-            "last speed": _speed(runs(place)),
+            "last speed": _speed(runs(location)),
             "path": path,
         }
     except UserError as error:
-        modality, _, fingerprint = str(place).rstrip("/").rsplit("/", 1)[-1].partition("-")
-        nbytes = bytes_below(place.path) if isinstance(place, LocalPlace) else 0
+        modality, _, fingerprint = str(location).rstrip("/").rsplit("/", 1)[-1].partition("-")
+        nbytes = bytes_below(location.path) if isinstance(location, LocalLocation) else 0
         line = {"modality": modality, "encoder": names.get(fingerprint, "?"), "fingerprint": fingerprint, "rows": "?"}
         return {**line, "bytes": nbytes, "segments": "?", "last speed": "", "path": str(error)}
 
@@ -141,25 +142,27 @@ def _store_info(store: RowStore) -> dict[str, Any]:
         "bytes": sum(store.segments.nbytes(name) for name in names),
         "identity": dict(store.description.identity),
         "provenance": list(sources.values()),
-        "runs": [asdict(run) for run in runs(place_of(store.path))[-LAST:]],
+        "runs": [asdict(run) for run in runs(location_of(store.path))[-LAST:]],
     }
 
 
 def _artifact_info(artifact: Artifact) -> dict[str, Any]:
-    place = place_of(artifact.path)
+    location = location_of(artifact.path)
     return {
         "kind": "embedding cache",
         **{name: value for name, value in artifact.description.items()},
         "format": str(artifact.format),
         "rows": len(artifact),
         "frames": artifact.shape[0],
-        "bytes": bytes_below(place.path) if isinstance(place, LocalPlace) else int(place.filesystem.du(place.path)),
+        "bytes": bytes_below(location.path)
+        if isinstance(location, LocalLocation)
+        else int(location.filesystem.du(location.path)),
         "first ids": artifact.ids[:3],
     }
 
 
 def _sentence(provenance: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in provenance.items()) or "not said"
+    return ", ".join(f"{name} {value}" for name, value in provenance.items()) or "unknown"
 
 
 def _speed(made: list[Run]) -> str:

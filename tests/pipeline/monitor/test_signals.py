@@ -13,11 +13,11 @@ from interrupted_run import BATCH, FINGERPRINT, FORMAT, LONG, QUICK, ROWS, N, si
 from waiting import output_of
 
 from cache.errors import UserError
-from cache.location import LocalPlace
+from cache.location import LocalLocation
 from cache.row_store import RowStore
-from pipeline.monitor import signals as interruption
+from pipeline.monitor import signals
 from pipeline.monitor.run_metrics import runs
-from pipeline.monitor.signals import Interrupted, asked, check, handled, held_back
+from pipeline.monitor.signals import Interrupted, check, deferred, handled, stop_requested
 
 SCRIPT = Path(__file__).parents[2] / "interrupted_run.py"
 
@@ -44,7 +44,7 @@ def test_what_is_computed_is_committed_and_a_long_decode_given_up(tmp_path, monk
     assert rest == ""
     store = RowStore.ensure(".hearonce/rows", "captions", FINGERPRINT, FORMAT)
     assert QUICK - BATCH <= len(store) <= QUICK and sorted(encoded) == list(range(QUICK))
-    (record,) = runs(LocalPlace(Path(store.path)))
+    (record,) = runs(LocalLocation(Path(store.path)))
     assert (record.made, record.ended) == (len(store), "interrupted")
     before = len(store)
     LONG.unlink()
@@ -65,7 +65,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path, monkeypatch):
         process.send_signal(signal.SIGINT)
         pressed += 1
         with suppress(subprocess.TimeoutExpired):
-            process.wait(interruption.SAME_S + 0.5)
+            process.wait(signals.SAME_S + 0.5)
     assert 2 <= pressed < 60
     _, said = process.communicate()
     assert process.returncode == 130
@@ -76,12 +76,12 @@ def test_a_commit_is_not_interrupted():
     before = signal.getsignal(signal.SIGTERM)
     done = []
     with handled(), pytest.raises(Interrupted):
-        with held_back():
+        with deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("commit")
         done.append("more")
-    assert done == ["commit"] and interruption.exit_code() == 143
-    assert not asked() and signal.getsignal(signal.SIGTERM) is before
+    assert done == ["commit"] and signals.exit_code() == 143
+    assert not stop_requested() and signal.getsignal(signal.SIGTERM) is before
     check()
 
 
@@ -91,16 +91,16 @@ def test_what_is_ignored_stays_ignored():
     try:
         with handled():
             os.kill(os.getpid(), signal.SIGHUP)
-            assert not asked()
+            assert not stop_requested()
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
 def test_what_breaks_by_the_signal_itself_is_an_interruption():
     """A cluster that is being started loses its workers by the same Ctrl-C."""
-    with handled(), pytest.raises(Interrupted), held_back():
+    with handled(), pytest.raises(Interrupted), deferred():
         os.kill(os.getpid(), signal.SIGINT)
         raise RuntimeError("a child has died")
-    with handled(), pytest.raises(UserError, match="the disk is full"), held_back():
+    with handled(), pytest.raises(UserError, match="the disk is full"), deferred():
         os.kill(os.getpid(), signal.SIGINT)
         raise UserError("the disk is full")
