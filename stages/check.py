@@ -28,7 +28,7 @@ from stages.add import lacking
 from stages.add.lacking import Lacking
 from stages.add.wiring import features_of, is_by_level, reads_of, training_entry
 from stages.describe.config import load_description
-from stages.describe.description import tasks_of
+from stages.describe.questions import tasks_of
 from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.embed.registry import is_avlnet
 from stages.train.config import load_training

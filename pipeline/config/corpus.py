@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.config.records import Settings, load, named
+from pipeline.config.records import Settings, load, named, refuse_renamed
 from pipeline.media.containers import Limits
+
+RENAMED = {"sound": "audio", "picture": "frames"}
 
 
 class OfficialFiles(BaseModel):
@@ -24,13 +26,13 @@ class OfficialFiles(BaseModel):
         relevancy: read the published matrix from its `file`, have it `built` from the classes of verbs and nouns, or
             have `none`.
         relevancy_type: which of the matrices: the mean of verbs and nouns (`caption`), or one of the two.
-        sound: where a video's sound may lie below the media folder; the first that exists is taken. Known are
+        audio: where a video's audio may lie below the media folder; the first that exists is taken. Known are
             {participant}, {video} and, for videos cut into pieces, {chunk}.
-        picture: where its pictures may lie: videos, or folders of frames.
-        left_sec: seconds of sound before the clip, only where the file has as many before it.
-        right_sec: seconds of sound after the clip; the file's end cuts them short.
+        frames: where its frames may lie: videos, or folders of frames.
+        left_sec: seconds of audio before the clip, only where the file has as many before it.
+        right_sec: seconds of audio after the clip; the file's end cuts them short.
         chunk_s: length of the pieces that {chunk} counts.
-        published: `clips`, `captions` and `questions` as their authors counted them; another number is remarked upon.
+        published: `clips`, `captions` and `questions` as their authors counted them; another number is noted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,12 +45,17 @@ class OfficialFiles(BaseModel):
     subsets: dict[str, str] = {}
     relevancy: Literal["file", "built", "none"] = "file"
     relevancy_type: Literal["caption", "verb", "noun"] = "caption"
-    sound: list[str] = []
-    picture: list[str] = []
+    audio: list[str] = []
+    frames: list[str] = []
     left_sec: Annotated[float, Field(ge=0)] = 0.0
     right_sec: Annotated[float, Field(ge=0)] = 0.0
     chunk_s: Annotated[float, Field(gt=0)] = 600.0
     published: dict[Literal["clips", "captions", "questions"], int] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys(cls, given: Any) -> Any:
+        return refuse_renamed(given, RENAMED)
 
 
 class AudioSettings(Settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,23 @@ class Settings(BaseModel):
     """Base of all configuration records: frozen, and a key nobody knows is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def refuse_renamed(given: Any, renamed: Mapping[str, str]) -> Any:
+    """What a record is made from, unless it has a key of an older version; for `model_validator(mode="before")`.
+
+    Args:
+        given: as the YAML file has it.
+        renamed: old key -> new key.
+
+    Raises:
+        ValueError: a key is renamed.
+    """
+    if isinstance(given, Mapping):
+        for old, new in renamed.items():
+            if old in given:
+                raise ValueError(f"`{old}` is renamed to `{new}`: run `hearonce migrate`")
+    return given
 
 
 MOST_SHOWN = 500

@@ -125,8 +125,8 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     unread = [] if captions or media.folder is None else [one for one in _tables(media.folder) if one != annotations]
     if unread:
         unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
-        found.remarks.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
-    for remark in found.remarks:
+        found.notes.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
+    for remark in found.notes:
         print(visible(remark))
     print(f"Wrote {config_path}, {counted(len(rows), 'experiment')} and params.yaml. Now: uv run dvc repro")
 

@@ -43,7 +43,7 @@ def test_a_text_is_cut_at_line_ends_alone(folder):
     (folder / "a.TXT").write_text("one\u2028two\x0cthree\r\nfour\rfive\n", newline="")
     found = read_folder(folder, captions_from="text")
     assert found.segments[0].captions == ("one\u2028two\x0cthree", "four", "five")
-    assert found.remarks[0] == "2 media files without a text file"
+    assert found.notes[0] == "2 media files without a text file"
 
 
 def test_texts_that_cannot_be_read_are_problems(folder):
@@ -85,7 +85,7 @@ def test_subtitles_that_are_given_belong_to_a_medium_of_their_name(folder):
         (folder / "subtitles" / name).write_text("00:00:01,000 --> 00:00:02,000\nwoof\n")
         found = read_folder(folder, f"subtitles/{name}", captions_from="subtitles")
         assert sum(len(one.captions) for one in found.segments) == n_captions
-        assert any("named after none of the media" in one for one in found.remarks) == (not n_captions)
+        assert any("named after none of the media" in one for one in found.notes) == (not n_captions)
 
 
 def test_srt_comes_before_other_kinds(folder):
@@ -101,15 +101,15 @@ def test_which_of_several_subtitles_is_taken_is_said(folder):
     (folder / "sub" / "c.2.wav").touch()
     found = read_folder(folder, captions_from="subtitles")
     assert [one.captions for one in found.segments] == [(), (), ("c.2.srt",), ("c.de.srt",)]
-    assert found.remarks[0] == "2 media files without a subtitle file"
-    assert "1 media file with several subtitle files" in found.remarks[1] and "(c.de.srt)" in found.remarks[1]
+    assert found.notes[0] == "2 media files without a subtitle file"
+    assert "1 media file with several subtitle files" in found.notes[1] and "(c.de.srt)" in found.notes[1]
 
 
 def test_a_listing_chooses_the_media(folder):
     (folder / "captions.csv").write_text("file,caption\nsub/c.mkv,a cat\nnone.mp4,gone\n")
     found = read_folder(folder, "captions.csv")
     assert [one.media for one in found.segments] == [Path("sub/c.mkv"), Path("none.mp4")]
-    assert found.remarks[0].startswith("2 media files in")
+    assert found.notes[0].startswith("2 media files in")
 
 
 def test_no_listing_is_said(folder):

@@ -30,7 +30,7 @@ class NoAnswer(Exception):
         pause_s: seconds that the endpoint asks to wait.
         without_schema: it may be answered when sent without a JSON schema.
         of_caption: it lies in the caption, and says nothing of other requests.
-        lost: the endpoint may have answered, and counted tokens, but the answer was lost on its way.
+        lost: the endpoint may have answered, and counted tokens, but the answer was lost on the network.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class NoAnswer(Exception):
 
 
 class Rejected(NoAnswer):
-    """The endpoint understands, and does not want: a wrong key, an unknown model, a parameter it does not know."""
+    """The endpoint refuses the request: a wrong key, an unknown model, a parameter it does not know."""
 
 
 TRANSIENT = {408, 409, 425, 429}
@@ -95,7 +95,7 @@ class Exchange:
             failure = NoAnswer(f"no answer within {self._config.endpoint.timeout_s:g} s", again=True, lost=True)
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            reason = str(cause) if isinstance(cause, TooMuch) else f"the connection failed ({cause})"
+            reason = str(cause) if isinstance(cause, TooLarge) else f"the connection failed ({cause})"
             reason = "the answer is nested too deeply" if isinstance(cause, RecursionError) else reason
             failure = NoAnswer(self._clean(reason), again=True, lost=type(cause).__name__ not in NEVER_SENT)
         except (openai.OpenAIError, ValueError) as error:
@@ -122,8 +122,8 @@ class Exchange:
 
     def _refused(self, error: openai.APIStatusError, with_schema: bool) -> NoAnswer:
         status = error.status_code
-        said = self._clean(_message(error))
-        reason = f"status {status}{f', {said}' if said else ''}"
+        message = self._clean(_message(error))
+        reason = f"status {status}{f', {message}' if message else ''}"
         code = error.body.get("code") if isinstance(error.body, dict) else None
         if code == "content_filter":
             return NoAnswer(f"the endpoint's content filter refuses the caption ({reason})", of_caption=True)
@@ -254,24 +254,22 @@ _BLOCK = 1 << 16
 _WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
-class TooMuch(httpx.DecodingError):
-    """An answer is larger than it may be, or compressed in a way that cannot be bounded; said as a clause."""
+class TooLarge(httpx.DecodingError):
+    """An answer is larger than it may be, or compressed in a way that cannot be bounded; the message is a clause."""
 
 
 def bounded(most_bytes: int) -> Callable[[httpx.Response], Awaitable[None]]:
-    """An event hook for `response` of an httpx client: reading a body of more than so many bytes raises `TooMuch`.
+    """An event hook for `response` of an httpx client: reading a body of more than so many bytes raises `TooLarge`.
 
     The hook takes decompression over from httpx, which gives what one block becomes at once, a thousand times its size.
     """
 
     async def hook(response: httpx.Response) -> None:
-        response.encoding = (
-            "utf-8"  # as JSON is, whatever the server calls it: Python knows encodings that are no texts
-        )
+        response.encoding = "utf-8"  # as JSON is; some encodings that a server may name are no texts in Python
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity", *_WINDOW):
             await response.aclose()
-            raise TooMuch(f"the answer is compressed as {encoding[:40]!r}, which was not asked for")
+            raise TooLarge(f"the answer is compressed as {encoding[:40]!r}, which was not asked for")
         assert isinstance(response.stream, httpx.AsyncByteStream)
         if encoding in _WINDOW:
             del response.headers["content-encoding"]
@@ -313,4 +311,4 @@ class _Bounded(httpx.AsyncByteStream):
 
     def _check(self, nbytes: int) -> None:
         if nbytes > self._most:
-            raise TooMuch(f"the answer has more than {self._most / 1e6:g} MB (`max_answer_mb` under `endpoint:`)")
+            raise TooLarge(f"the answer has more than {self._most / 1e6:g} MB (`max_answer_mb` under `endpoint:`)")

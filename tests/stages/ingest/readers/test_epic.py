@@ -16,12 +16,11 @@ from pipeline.config.corpus import CorpusConfig
 from pipeline.config.params import CorpusPlace
 from pipeline.config.records import CONFIGS as CONFIG_FOLDER
 from pipeline.config.records import load
-from stages.ingest.command import ingest
-from stages.ingest.readers import epic_mir, epic_sounds
+from stages.ingest.command import READERS, ingest
+from stages.ingest.readers import epic
 
 MAIN, SENTENCES = "EPIC_100_retrieval_test.csv", "EPIC_100_retrieval_test_sentence.csv"
 MATRIX = "relevancy/caption_relevancy_EPIC_100_retrieval_test.pkl"
-READERS = {"epic-mir": epic_mir, "epic-sounds": epic_sounds}
 
 
 def place(folder, corpus):
@@ -31,12 +30,12 @@ def place(folder, corpus):
 
 def config(corpus, **options):
     shipped = load(CONFIG_FOLDER / "corpora" / f"{corpus}.yaml", CorpusConfig)
-    videos = [path for path in shipped.files.picture if "rgb_frames" not in path]
-    return shipped.model_copy(update={"files": shipped.files.model_copy(update={"picture": videos, **options})})
+    videos = [path for path in shipped.files.frames if "rgb_frames" not in path]
+    return shipped.model_copy(update={"files": shipped.files.model_copy(update={"frames": videos, **options})})
 
 
 def read(folder, corpus="epic-mir", **options):
-    return READERS[corpus].read(place(folder, corpus), config(corpus, **options))
+    return READERS[corpus](place(folder, corpus), config(corpus, **options))
 
 
 @pytest.fixture
@@ -118,7 +117,7 @@ def test_subsets_name_clips_and_captions_of_the_full_set(miniature, project):
             assert [id for kind, id in members if kind == "clip"] == [row[0] for row in clips]
             of_source = {texts[id] for kind, id in members if kind == "caption" and id.startswith(source)}
             assert of_source == {row[8] for row in clips}
-    assert not any("subset" in remark for remark in found.remarks)
+    assert not any("subset" in remark for remark in found.notes)
 
 
 def test_a_subset_with_a_relevancy_of_its_own_is_said_and_how_to_use_it(changed, project):
@@ -127,9 +126,9 @@ def test_a_subset_with_a_relevancy_of_its_own_is_said_and_how_to_use_it(changed,
     matrix = pickle.loads(path.read_bytes())
     matrix[0, :2] = 0.125, 0.375
     path.write_bytes(pickle.dumps(matrix))
-    remarks = read(changed).remarks
-    assert sum("2 of its relevancies differ" in one for one in remarks) == 2  # visual and gpt
-    assert any("subset high" in one and "`suffix: _gptfiltered_high`" in one for one in remarks)
+    notes = read(changed).notes
+    assert sum("2 of its relevancies differ" in one for one in notes) == 2  # visual and gpt
+    assert any("subset high" in one and "`suffix: _gptfiltered_high`" in one for one in notes)
     alone = read(changed, suffix="_gptfiltered_high", subsets={})
     assert {0.125, 0.375} <= set(alone.relevancy["relevancy"])
 
@@ -165,7 +164,7 @@ def test_of_sentences_with_one_text_a_clip_has_the_most_relevant(changed, projec
     texts = {one.caption_id: one.text for one in found.captions}
     assert texts[f"visual:{first}"] == texts[f"visual:{again}"] == "factory whistle"
     assert (first, f"visual:{first}") in found.pairs and (again, f"visual:{again}") in found.pairs
-    assert any(one.startswith("1 sentences of EPIC_100_retrieval_test_sentence.csv are not") for one in found.remarks)
+    assert any(one.startswith("1 sentences of EPIC_100_retrieval_test_sentence.csv are not") for one in found.notes)
 
 
 def test_the_train_split(changed, project):
@@ -185,7 +184,7 @@ def add_to_params(project, place):
 
 def test_a_run_without_media_says_where_it_looked(miniature, project, tmp_path):
     add_to_params(project, CorpusPlace(media=tmp_path, annotations=miniature / "retrieval_annotations"))
-    with pytest.raises(UserError, match=r"no usable clip .* no sound of any video: .* has no audio/\{participant\}/"):
+    with pytest.raises(UserError, match=r"no usable clip .* no audio of any video: .* has no audio/\{participant\}/"):
         ingest("epic-mir")
 
 
@@ -197,53 +196,51 @@ def test_the_tables_of_a_run(miniature, project):
     ingest("epic-mir")
     spans = schemas.read_table(layout.table("epic-mir", "spans"), schemas.SPANS)
     clips = rows(here.annotations / "EPIC_100_retrieval_test.csv")
-    sound, picture = (spans.filter(modality=kind).to_dicts() for kind in ("sound", "picture"))
-    assert [one["media_path"] for one in sound] == [f"audio/{row[1]}/{row[2]}.flac" for row in clips]
-    assert [one["media_path"] for one in picture] == [f"EPIC-KITCHENS/{row[1]}/videos/{row[2]}.MP4" for row in clips]
-    assert [(one["start_frame"], one["stop_frame"]) for one in picture] == [(int(row[6]), int(row[7])) for row in clips]
-    assert all(0 <= one["stop_s"] - other["stop_s"] < 1e-4 for one, other in zip(picture, sound, strict=True))
+    audio, frames = (spans.filter(modality=kind).to_dicts() for kind in ("sound", "picture"))
+    assert [one["media_path"] for one in audio] == [f"audio/{row[1]}/{row[2]}.flac" for row in clips]
+    assert [one["media_path"] for one in frames] == [f"EPIC-KITCHENS/{row[1]}/videos/{row[2]}.MP4" for row in clips]
+    assert [(one["start_frame"], one["stop_frame"]) for one in frames] == [(int(row[6]), int(row[7])) for row in clips]
+    assert all(0 <= one["stop_s"] - other["stop_s"] < 1e-4 for one, other in zip(frames, audio, strict=True))
     assert len(schemas.read_table(layout.table("epic-mir", "clips"), schemas.CLIPS)) == len(clips)
     assert len(schemas.read_table(layout.table("epic-mir", "pairs"), schemas.PAIRS)) == 2 * len(clips)
     assert schemas.read_table(layout.problems("epic-mir", "ingest"), schemas.PROBLEMS).is_empty()
 
 
-def test_margins_widen_the_sound_alone(miniature, project):
+def test_margins_widen_the_audio_alone(miniature, project):
     plain, wide = read(miniature).clips, read(miniature, left_sec=1.0, right_sec=2.0).clips
-    assert [clip.picture for clip in wide] == [clip.picture for clip in plain]
-    first, second = (clip.sound[0] for clip in wide[:2])
-    assert plain[0].sound[0].start_s == first.start_s == 0.0  # there is no second before it
-    assert first.duration_s == plain[0].sound[0].duration_s + 2
-    assert second.start_s == plain[1].sound[0].start_s - 1
-    assert second.duration_s == pytest.approx(plain[1].sound[0].duration_s + 3)
+    assert [clip.frames for clip in wide] == [clip.frames for clip in plain]
+    first, second = (clip.audio[0] for clip in wide[:2])
+    assert plain[0].audio[0].start_s == first.start_s == 0.0  # there is no second before it
+    assert first.duration_s == plain[0].audio[0].duration_s + 2
+    assert second.start_s == plain[1].audio[0].start_s - 1
+    assert second.duration_s == pytest.approx(plain[1].audio[0].duration_s + 3)
 
 
 def test_other_layouts_and_videos_that_are_not_there(miniature, project, tmp_path):
     videos = tmp_path / "P01" / "videos"
     videos.mkdir(parents=True)
     shutil.copy(miniature / "epic/EPIC-KITCHENS/P01/videos/P01_01.MP4", videos)
-    found = epic_mir.read(
+    found = epic.read_mir(
         CorpusPlace(media=tmp_path, annotations=miniature / "retrieval_annotations"), config("epic-mir")
     )
     assert (
-        found.clips[0].sound[0].media
-        == found.clips[0].picture[0].media
-        == (videos / "P01_01.MP4").relative_to(tmp_path)
+        found.clips[0].audio[0].media == found.clips[0].frames[0].media == (videos / "P01_01.MP4").relative_to(tmp_path)
     )
     assert {(id, reason.split(":")[0]) for id, _, reason in found.faults} == {
-        (video, f"no {kind}") for video in ("P01_02", "P02_01") for kind in ("sound", "picture")
+        (video, f"no {kind}") for video in ("P01_02", "P02_01") for kind in ("audio", "frames")
     }
     shutil.rmtree(tmp_path / "P01")
-    none = epic_mir.read(
+    none = epic.read_mir(
         CorpusPlace(media=tmp_path, annotations=miniature / "retrieval_annotations"), config("epic-mir")
     )
-    assert none.faults == [] and sum("of any video" in one for one in none.remarks) == 2
+    assert none.faults == [] and sum("of any video" in one for one in none.notes) == 2
 
 
-def test_another_number_than_the_published_one_is_remarked_upon(miniature, project):
-    remarks = read(miniature).remarks
-    assert any("gives 68 clips, published are 9668" in one for one in remarks)
-    assert any("gives 58 captions, published are 3842" in one for one in remarks)
-    assert read(miniature, published={"clips": 68}).remarks == []
+def test_another_number_than_the_published_one_is_noted(miniature, project):
+    notes = read(miniature).notes
+    assert any("gives 68 clips, published are 9668" in one for one in notes)
+    assert any("gives 58 captions, published are 3842" in one for one in notes)
+    assert read(miniature, published={"clips": 68}).notes == []
 
 
 def test_without_descriptions_there_is_one_source(changed, project):
@@ -251,7 +248,7 @@ def test_without_descriptions_there_is_one_source(changed, project):
         path.unlink()
     found = read(changed)
     assert {one.source for one in found.captions} == {"visual"}
-    assert any("no caption source `gpt`" in one and "drive.google.com" in one for one in found.remarks)
+    assert any("no caption source `gpt`" in one and "drive.google.com" in one for one in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +285,13 @@ def test_a_file_that_cannot_be_used_is_named(changed, project, name, change, mes
 
 
 def test_relevancy_that_no_machine_holds_is_refused(changed, project, monkeypatch):
-    monkeypatch.setattr("stages.ingest.caption_source.MOST_CELLS", 100)
+    monkeypatch.setattr("stages.ingest.retrieval_files.MOST_CELLS", 100)
     with pytest.raises(UserError, match="set `relevancy: none`"):
         read(changed)
+
+
+def test_keys_of_older_versions_say_their_new_names(project):
+    path = CONFIG_FOLDER / "corpora" / "epic-mir.yaml"
+    path.write_text(path.read_text().replace("  frames:", "  picture:"))
+    with pytest.raises(UserError, match=r"epic-mir\.yaml: files: `picture` is renamed to `frames`: run `hearonce mig"):
+        load(path, CorpusConfig)

@@ -5,7 +5,7 @@ import pytest
 from cache.errors import UserError
 from pipeline.runner.batches import MOST_IN_A_ROW
 from pipeline.runner.run import NotComputed
-from stages.describe.engines.local_model import each_answered
+from stages.describe.local_model import answered_batches
 
 
 def answered(batches, fails):
@@ -18,7 +18,7 @@ def answered(batches, fails):
         return [f"about {one}" for one in captions]
 
     found = {}
-    for captions, got in each_answered(lambda: left.pop(0) if left else None, replies):
+    for captions, got in answered_batches(lambda: left.pop(0) if left else None, replies):
         found |= {one: str(got) if isinstance(got, NotComputed) else got[i] for i, one in enumerate(captions)}
     return found
 

@@ -98,7 +98,7 @@ def test_whole_videos_do_as_well(miniature, project, tmp_path):
     for clip in found.clips:
         video, _, times = clip.id.partition("@")
         start, stop = (float(time) for time in times.split("-"))
-        (sound,), (picture,) = clip.sound, clip.picture
+        (sound,), (picture,) = clip.audio, clip.frames
         assert sound.media == picture.media == Path(f"ego4d/{video}.mp4")
         assert (sound.start_s, sound.duration_s) == (start, stop - start)
         assert (picture.start_s, picture.stop_s) == pytest.approx((start, stop))
@@ -119,7 +119,7 @@ def test_questions_that_cannot_be_used_are_faults_and_the_others_stay(miniature,
     assert "does not stop after its start" in reasons["2"]
     assert reasons["3"] == "question 3 has no 'types'"
     assert len({one.question_id for one in found.questions}) == 56
-    assert any("1 questions that the full file lacks" in one and "`name:" in one for one in found.remarks)
+    assert any("1 questions that the full file lacks" in one and "`name:" in one for one in found.notes)
 
 
 def test_what_is_missing_or_different_is_said(miniature, project, changed):
@@ -128,12 +128,12 @@ def test_what_is_missing_or_different_is_said(miniature, project, changed):
     found = read(miniature, changed, published={"questions": 39751})
     assert {one.source for one in found.captions} == {"visual"}
     for part in ("no caption source `gpt`", "subset moderate is left out", "60 questions, published are 39751"):
-        assert any(part in one for one in found.remarks), part
+        assert any(part in one for one in found.notes), part
     (changed / f"{STEM}.json").write_text("{")
     with pytest.raises(UserError, match="is no valid JSON"):
         read(miniature, changed)
     (changed / f"{STEM}.json").unlink()
     with pytest.raises(UserError, match=r"silence\.json is missing: get it from drive\.google\.com"):
         read(miniature, changed)
-    with pytest.raises(UserError, match=r"files\.sound: '\{vidoe\}\.mp4' has \{vidoe\}, did you mean 'video'"):
-        read(miniature, miniature / "egomcq", sound=["{vidoe}.mp4"])
+    with pytest.raises(UserError, match=r"files\.audio: '\{vidoe\}\.mp4' has \{vidoe\}, did you mean 'video'"):
+        read(miniature, miniature / "egomcq", audio=["{vidoe}.mp4"])

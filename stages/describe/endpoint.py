@@ -18,24 +18,24 @@ from stages.describe.config import DescriptionConfig, Endpoint
 from stages.describe.engine import (
     Budget,
     BudgetSpent,
+    Callbacks,
     EndpointLost,
-    Listener,
     Reply,
     Task,
     estimated_input,
     estimated_tokens,
 )
-from stages.describe.engines.exchange import NoAnswer, Patience, Rejected
+from stages.describe.exchange import NoAnswer, Patience, Rejected
 from stages.describe.prompts import question
 
 if TYPE_CHECKING:
-    from stages.describe.engines.exchange import Exchange
+    from stages.describe.exchange import Exchange
 
 FIRST_FAILURES = 3
 
 
 class EndpointEngine:
-    """Asks many captions at a time; each answer is handed on before its place is taken by another request."""
+    """Asks many captions at a time; each answer is stored before another request takes its slot."""
 
     def __init__(self, config: DescriptionConfig) -> None:
         self._config = config
@@ -45,17 +45,17 @@ class EndpointEngine:
         """The model's name: an endpoint that moves, or a second one with the same model, gives the same answers."""
         return {"model": self._config.model}
 
-    def ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
+    def ask(self, task: Task, captions: Sequence[str], budget: Budget, callbacks: Callbacks) -> None:
         """See `Engine.ask`. Until a first answer has come requests go one by one: a wrong key or model costs one."""
         with handled_by_asyncio():
-            asyncio.run(self._ask(task, captions, budget, listener))
+            asyncio.run(self._ask(task, captions, budget, callbacks))
 
-    async def _ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
-        from stages.describe.engines.exchange import Exchange  # openai takes a second to import
+    async def _ask(self, task: Task, captions: Sequence[str], budget: Budget, callbacks: Callbacks) -> None:
+        from stages.describe.exchange import Exchange  # openai takes a second to import
 
         async with open_client(self._config) as client:
             exchange = Exchange(client, self._config, key_of(self._config), self._with_schema)
-            run = _Run(self._config, exchange, budget, listener)
+            run = _Run(self._config, exchange, budget, callbacks)
             queue = iter(captions)
             await run.work(task, queue, until_answered=True)
             workers = [run.work(task, queue) for _ in range(self._config.endpoint.concurrency)]
@@ -69,10 +69,10 @@ class EndpointEngine:
 class _Run:
     """The requests of one call of `ask`."""
 
-    def __init__(self, config: DescriptionConfig, exchange: Exchange, budget: Budget, listener: Listener) -> None:
+    def __init__(self, config: DescriptionConfig, exchange: Exchange, budget: Budget, callbacks: Callbacks) -> None:
         self.spent: BudgetSpent | None = None
         self._config, self._options, self._exchange = config, config.endpoint, exchange
-        self._budget, self._listener = budget, listener
+        self._budget, self._callbacks = budget, callbacks
         self._patience = Patience(self._options.backoff_s)
         self._answered = False
         self._failed_in_a_row = 0
@@ -101,16 +101,16 @@ class _Run:
                     self._fail(caption, failure)
                 else:
                     self._answered, self._failed_in_a_row = True, 0
-                    self._listener.answered(caption, reply)
+                    self._callbacks.answered(caption, reply)
             except BudgetSpent as spent:
                 self.spent = self.spent or spent
                 self._stop.set()
             except BaseException:
-                self._stop.set()  # what other workers have under way is still received and kept
+                self._stop.set()  # what other workers have in flight is still received and kept
                 raise
 
     def end(self) -> None:
-        """Says what ended the run, if it was not the end of the captions.
+        """Raises what ended the run, if it was not the end of the captions.
 
         Raises:
             BudgetSpent: nothing more may be asked.
@@ -134,7 +134,7 @@ class _Run:
             if isinstance(failure, Rejected) and not self._answered:
                 raise UserError(f"{self._exchange.name} rejects what it is asked: {failure}.") from None
             raise self._lost(failure) from None
-        self._listener.failed(caption, str(failure))
+        self._callbacks.failed(caption, str(failure))
 
     async def _reply(self, task: Task, caption: str) -> Reply:
         text = question(caption)
@@ -238,7 +238,7 @@ def open_client(config: DescriptionConfig) -> Any:
     """
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-    from stages.describe.engines.exchange import ACCEPTED, bounded
+    from stages.describe.exchange import ACCEPTED, bounded
 
     key, url = key_of(config), address_of(config.endpoint)
     local = urlsplit(url).hostname in LOOPBACK  # a proxy of the environment does not lead back here
