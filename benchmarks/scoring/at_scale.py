@@ -174,7 +174,7 @@ def write_corpus(root: Path, options: argparse.Namespace, pairs: str) -> None:
         tables.write_table(table.select(*schema), schema, layout.table(NAME, name))
     Path(f"configs/experiments/{NAME}").mkdir(parents=True)
     Path(f"configs/experiments/{NAME}/{NAME}.yaml").write_text(f"corpus: {NAME}\nencoders: [{ENCODER}]\n")
-    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")
 
 
 def _blocks(row_format: RowFormat, n: int, rows: object) -> Iterator[Rows]:

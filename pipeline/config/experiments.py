@@ -151,7 +151,8 @@ class Table(_Options):
         for grid in self.rows:
             captions = {"": grid.captions} if isinstance(grid.captions, str) else grid.captions
             transforms = {"": grid.transform} if isinstance(grid.transform, str) else grid.transform
-            axes = product(grid.encoders.items(), captions.items(), transforms.items(), grid.seeds or [None])
+            seeds: list[int | None] = [*grid.seeds] or [None]
+            axes = product(grid.encoders.items(), captions.items(), transforms.items(), seeds)
             for (label, encoder), (source_label, source), (transform_label, transform), seed in axes:
                 parts = [corpus, label, f"seed{seed}" if seed else "", source_label, transform_label]
                 name = "-".join(part for part in parts if part)

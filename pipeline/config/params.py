@@ -133,7 +133,7 @@ class Params(Settings):
     labels: dict[str, Label] = {}
     trainings: dict[str, Training] = {}
     embeddings: dict[str, Embedding]
-    subsets: dict[str, ScoredSubset]
+    subsets: dict[str, ScoredSubset] = {}
 
     def encoders_of(self, corpus: str) -> set[str]:
         """Encoders by which a corpus is embedded."""

@@ -6,6 +6,7 @@ straight from the remote.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,10 @@ from cache.catalog import Lookup
 from cache.keys import KeyIndex, Keys, pack_keys
 from cache.row_store import RowStore
 from cache.upkeep.exchange import import_rows
+from pipeline.config.experiments import RENAMED_ENCODERS
+from pipeline.config.layout import DATA
+from pipeline.config.params import FEATURES, config_of
+from pipeline.config.records import load_yaml
 from pipeline.console.text import counted
 
 FIRST = {"zarr.json", "keys"}
@@ -56,24 +61,90 @@ def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], Non
 
 
 def _copy(store: RowStore, out: Path, missing: Keys, target: Path) -> int:
-    from dvc.api import DVCFileSystem
-
-    files = DVCFileSystem(".")
-    listed = files.ls(out.as_posix(), detail=False) if files.exists(out.as_posix()) else []
-    parts = {Path(path).name for path in listed}
+    parts = _current_parts(out) or _earlier_parts(out)
     if "zarr.json" not in parts:  # dvc.yaml names the output, but no run has made it yet
         return 0
     target.mkdir()
-    for part in sorted(parts & FIRST):  # little, and says whether the rest is worth fetching
-        files.get(f"{out.as_posix()}/{part}", str(target / part), recursive=True)
+    for part in sorted(parts.keys() & FIRST):  # little, and says whether the rest is worth fetching
+        parts[part](target / part)
     artifact = open_artifact(target)
     if artifact.description.get("fingerprint") != store.description.fingerprint:
         return 0
     if (KeyIndex([pack_keys(missing)]).find(artifact.keys) < 0).all():
         return 0
-    for part in sorted(parts - FIRST):
-        files.get(f"{out.as_posix()}/{part}", str(target / part), recursive=True)
+    for part in sorted(parts.keys() - FIRST):
+        parts[part](target / part)
     return import_rows(artifact, store, missing, {"from": "the artifact in dvc.lock"})
+
+
+Parts = dict[str, Callable[[Path], None]]
+"""Name of a file or folder of an artifact -> copies it to a path."""
+
+
+def _current_parts(out: Path) -> Parts:
+    """The parts of an output of a stage of dvc.yaml."""
+    from dvc.api import DVCFileSystem
+
+    files = DVCFileSystem(".")
+    if not files.exists(out.as_posix()):
+        return {}
+
+    def copier(part: str) -> Callable[[Path], None]:
+        return lambda target: files.get(f"{out.as_posix()}/{part}", str(target), recursive=True)
+
+    return {name: copier(name) for name in (Path(path).name for path in files.ls(out.as_posix(), detail=False))}
+
+
+def _earlier_parts(out: Path) -> Parts:
+    """The same of an output that a stage of the last version made, which dvc.lock still has but dvc.yaml has not."""
+    from dvc.repo import Repo
+    from dvc_data.hashfile import load
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.tree import Tree
+
+    found = _earlier_output(out)
+    if found is None:
+        return {}
+    digest, inside = HashInfo("md5", found[0]), found[1].parts
+    with Repo(".") as repo:
+        cache = repo.cache.local
+        if not cache.exists(digest.value):
+            repo.cloud.pull([digest])
+        tree = load(cache, digest)
+    if not isinstance(tree, Tree):
+        return {}
+    files = {key[len(inside) :]: oid for key, _, oid in tree if key[: len(inside)] == inside}
+
+    def copier(part: str) -> Callable[[Path], None]:
+        def copy(target: Path) -> None:
+            for key, oid in files.items():
+                if key[0] == part:
+                    path = target.joinpath(*key[1:])
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(cache.oid_to_path(oid.value), path)
+
+        return copy
+
+    return {key[0]: copier(key[0]) for key in files}
+
+
+def _earlier_output(out: Path) -> tuple[str, Path] | None:
+    """(MD5 of a folder, path inside it) of an embedding as a stage of the last version wrote it."""
+    folder = DATA / "embeddings"
+    if not out.is_relative_to(folder):
+        return None
+    corpus, *encoder = out.parent.relative_to(folder).parts
+    name = "/".join(encoder)
+    earlier = {old for old, new in RENAMED_ENCODERS.items() if new == name}
+    names = [name, name.removeprefix(FEATURES), config_of(name), *earlier]
+    paths = [folder / corpus / one / out.name for one in names]
+    stages = load_yaml(Path("dvc.lock")).get("stages", {})
+    for stage in stages.values():
+        for one in stage.get("outs", []):
+            for path in paths:
+                if str(one.get("md5", "")).endswith(".dir") and path.is_relative_to(one["path"]):
+                    return one["md5"], path.relative_to(one["path"])
+    return None
 
 
 def previous_table(out: Path, schema: schemas.Schema, remark: Callable[[str], None]) -> pl.DataFrame:

@@ -102,8 +102,7 @@ def read_result(name: str, whole: Scored, subsets: Mapping[str, Scored], snippet
     scored = {subset: one for subset, one in there.items() if one.metrics.get(name)}
     beside = {subset: one.details[name] for subset, one in scored.items()}
     sources = details["captions"]
-    arrays = {kind: whole.similarity.get(f"{name}/{kind}") for kind in ("sims", "captions", "clips")}
-    labels = {kind: [] if arrays[kind] is None else arrays[kind].tolist() for kind in ("captions", "clips")}
+    labels = {kind: whole.similarity.get(f"{name}/{kind}", np.array([])).tolist() for kind in ("captions", "clips")}
     return ExperimentResult(
         name=name,
         corpus=details["corpus"],
@@ -118,7 +117,7 @@ def read_result(name: str, whole: Scored, subsets: Mapping[str, Scored], snippet
         paper=details["paper"],
         seeds_of=details["seeds_of"],
         classes=whole.classes.filter(pl.col("experiment") == name),
-        heatmap=arrays["sims"],
+        heatmap=whole.similarity.get(f"{name}/sims"),
         caption_labels=labels["captions"],
         clip_labels=labels["clips"],
         queries=[_example(one, details["corpus"], snippet) for one in details["examples"]],

@@ -26,7 +26,7 @@ def test_a_typo_in_a_nested_key_says_what_was_meant(project):
     write("configs/corpora/mine.yaml", "audio: {chanels: mono}\n")
     with pytest.raises(UserError, match=r"unknown key 'audio\.chanels', did you mean 'channels'\?"):
         load_corpus("mine")
-    write("params.yaml", "corpora: {demo: {media: m, annotation: a}}\nembeddings: {}\nexperiments: {}\n")
+    write("params.yaml", "corpora: {demo: {media: m, annotation: a}}\nembeddings: {}\nsubsets: {}\n")
     with pytest.raises(UserError, match=r"'corpora\.demo\.annotation', did you mean 'annotations'\?"):
         load_params()
 

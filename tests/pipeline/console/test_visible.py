@@ -86,7 +86,7 @@ def test_problems_and_logs(project, hearonce):
     rows = {"stage": ["ingest"], "id": [name], "path": [name], "reason": [f"no sound in {name}"]}
     write_table(pl.DataFrame(rows, dict(PROBLEMS)), PROBLEMS, layout.problems("mine", "ingest"))
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: videos, annotations: a.csv}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+        "corpora: {mine: {media: videos, annotations: a.csv}}\nembeddings: {}\nsubsets: {}\n"
     )
     code, out, _ = hearonce("problems")
     assert code == 3 and r"\x1b[2J" in out and not set(out) & COMMANDS

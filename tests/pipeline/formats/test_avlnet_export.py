@@ -25,7 +25,7 @@ def imported(project):
     avlnet_files.youcook(Path("youcook"))
     avlnet_files.msrvtt(Path("msrvtt"))
     Path("params.yaml").write_text(
-        "embeddings: {}\nexperiments: {}\ncorpora:\n"
+        "embeddings: {}\nsubsets: {}\ncorpora:\n"
         "  youcook2: {media: configs/corpora/youcook2.yaml, annotations: youcook}\n"
         "  msrvtt: {media: configs/corpora/msrvtt.yaml, annotations: msrvtt}\n"
     )

@@ -24,7 +24,7 @@ def corpus(project):
         write_tone(f"tone{i}", frequency)
     write_captions("a low tone", "a tone", "a high tone")
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: audio, annotations: captions.csv}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {mine: {media: audio, annotations: captions.csv}}\nembeddings: {}\nsubsets: {}\n"
     )
     Path("configs/corpora/mine.yaml").write_text("window_s: null\n")
     ingest("mine")

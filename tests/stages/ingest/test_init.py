@@ -14,7 +14,7 @@ from pipeline.config.params import load_params
 from pipeline.media.location import MediaFolder
 from stages.ingest.init import _find_captions, init
 
-PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nsubsets: {}\n"
 
 
 @pytest.fixture

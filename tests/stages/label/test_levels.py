@@ -19,7 +19,7 @@ from stages.label.command import label
 from stages.label.labels import dbfs, label_levels, level_counts
 
 PARAMS = (
-    "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nexperiments: {{}}\n"
+    "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
 )
 CAPTIONS = """file,caption,start,stop
 loud.wav,a tone,0,1
@@ -124,7 +124,7 @@ def test_questions_fall_out_with_their_right_clip(miniature, project, capsys):
         (media / "ego4d_chunked_audio").mkdir()
         (media / "ego4d_chunked_audio" / one.name).symlink_to(one)
     Path("params.yaml").write_text(
-        "corpora: {egomcq: {media: media, annotations: annotations}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {egomcq: {media: media, annotations: annotations}}\nembeddings: {}\nsubsets: {}\n"
         "labels: {egomcq: {corpus: egomcq, label: levels, encoder: audio-level}}\n"
     )
     ingest("egomcq", keep_going=True)

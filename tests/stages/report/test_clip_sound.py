@@ -21,7 +21,7 @@ def corpus(project):
     Path("media/b.wav").write_bytes(b"no sound")
     Path("configs/corpora/mine.yaml").write_text("reader: folder\n")
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: media, annotations: media}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {mine: {media: media, annotations: media}}\nembeddings: {}\nsubsets: {}\n"
     )
     memory = DigestMemory(None)
     digests = {name: memory.digest(Path(f"media/{name}.wav")) for name in "ab"}

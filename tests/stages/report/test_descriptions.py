@@ -86,7 +86,7 @@ def corpus(project):
     write(layout.described("mine", "descriptions"), rows, tables.DESCRIPTIONS)
     write(layout.described("mine", "subsets"), subsets, tables.SUBSETS)
     write(layout.table("mine", "subsets"), own, tables.SUBSETS)
-    Path("params.yaml").write_text("corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nexperiments: {}\n")
+    Path("params.yaml").write_text("corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nsubsets: {}\n")
 
 
 def test_models_and_annotations_are_judges(corpus):

@@ -27,7 +27,7 @@ def corpus(project):
     (Path("configs/subsets") / CORPUS / "few.yaml").write_text(f"clips: {clips[3:7]}\n")
     Path(f"configs/corpora/{CORPUS}.yaml").write_text("reader: folder\n")
     Path("params.yaml").write_text(
-        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\nembeddings: {{}}\nexperiments: {{}}\n"
+        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
         f"avlnet_experiments: {{one: {{corpus: {CORPUS}, encoder: net}}}}\n"
         f"subsets: {{few: {{corpus: {CORPUS}, subset: few}}}}\n"
     )

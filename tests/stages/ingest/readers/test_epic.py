@@ -179,7 +179,7 @@ def test_the_train_split(changed, project):
 
 def add_to_params(project, place):
     text = f"corpora:\n  epic-mir: {{media: {place.media}, annotations: {place.annotations}}}\n"
-    (project / "params.yaml").write_text(text + "embeddings: {}\nexperiments: {}\n")
+    (project / "params.yaml").write_text(text + "embeddings: {}\nsubsets: {}\n")
 
 
 def test_a_run_without_media_says_where_it_looked(miniature, project, tmp_path):
