@@ -30,7 +30,7 @@ COMMANDS = {
     "score": "stages.score.command:score",
     "report": "stages.report.command:report",
     "results": "stages.report.results_command:results",
-    "compare": "stages.score.compare_command:compare",
+    "compare": "stages.score.compare:compare",
     "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.problems:problems",
     "logs": "pipeline.commands.logs:logs",

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import cores
 from stages.score.examples import LEAST_SIMILAR
+from stages.score.functional.blocks import cores
 from stages.score.items import Pairs
 
 
@@ -49,9 +49,7 @@ class Counts:
         self._below, self._level, self._earlier = (np.zeros(len(order), np.int64) for _ in range(3))
         self._wrong = np.full(n_queries, LEAST_SIMILAR, np.float32)
 
-    def add(
-        self, sims: NDArray[np.float32], right: NDArray[np.bool_], first: int, columns: bool = False
-    ) -> None:
+    def add(self, sims: NDArray[np.float32], right: NDArray[np.bool_], first: int, columns: bool = False) -> None:
         """Counts a block.
 
         Args:

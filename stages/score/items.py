@@ -9,8 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.ranking import Array
-from stages.score.similarity import cosine, dot_product, fuse, rounded_cosines, rounded_products, unit_rows, wide_rows
+from stages.score.functional.ranking import Array
+from stages.score.functional.similarity import (
+    cosine,
+    dot_product,
+    fuse,
+    rounded_cosines,
+    rounded_products,
+    unit_rows,
+    wide_rows,
+)
 
 PAIRS_AT_A_TIME = 1 << 14
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.config.experiment import ExperimentConfig
-from stages.score import metrics
+from pipeline.config.experiments import ExperimentConfig
+from stages.score.functional import metrics
 from stages.score.inputs import NothingToScore, read_embedded, read_pairs
 from stages.score.items import Items, Measure, Pairs
 from stages.score.retrieval import Ranked, Retrieval

@@ -7,23 +7,26 @@ right answer, which tells ranks, average precision and nDCG all the same: number
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.errors import UserError
 from stages.score import examples
-from stages.score.blocks import submatrix
 from stages.score.counts import Counts
-from stages.score.graded import GradedScores, graded_scores, scores_of_places
+from stages.score.functional.blocks import submatrix
+from stages.score.functional.graded import GradedScores, graded_scores, scores_of_places
+from stages.score.functional.ranking import Array, Ties, best_places, place_among_equals
+from stages.score.functional.similarity import finite
+from stages.score.functional.transforms import Directed, transform_of
 from stages.score.items import Items, Measure, Pairs
-from stages.score.memory import matrix_bytes, score_memory, too_large
-from stages.score.ranking import Array, Ties, best_places, place_among_equals
-from stages.score.similarity import finite
-from stages.score.transforms import Directed, transform_of
 
 BLOCK_BYTES = 96 << 20
 """Of a block where not all similarities fit into memory, with the rows that it is made of."""
@@ -68,9 +71,7 @@ class Retrieval:
         UserError: a transform does not fit into memory, an embedding cache is damaged, or its numbers are too large.
     """
 
-    def __init__(
-        self, queries: Items, gallery: Items, measure: Measure, pairs: Pairs, transform: str = "none"
-    ) -> None:
+    def __init__(self, queries: Items, gallery: Items, measure: Measure, pairs: Pairs, transform: str = "none") -> None:
         self._queries, self._gallery, self._measure, self._pairs = queries, gallery, measure, pairs
         self._transform = transform
         memory, needed = score_memory(), matrix_bytes(len(queries), len(gallery), queries.dim)
@@ -98,7 +99,7 @@ class Retrieval:
             return self._counted(queries, items, pairs, graded)
         sims = submatrix(self._sims, queries, items)
         directed: Directed = transform_of(self._transform)(sims, np.ones(len(sims), np.int64))
-        right = pairs.mask(*sims.shape)
+        right = pairs.mask(len(sims), sims.shape[1])
         backward = np.ascontiguousarray(directed.clip_to_text.T), np.ascontiguousarray(right.T)
         return rank_rows(directed.text_to_clip, right, graded), rank_rows(*backward, graded)
 
@@ -115,7 +116,7 @@ class Retrieval:
         of_columns = Counts(*pairs.turned_with(values), len(columns), len(rows), graded)
         for first, sims in self._blocks(rows, columns):
             some = slice(*np.searchsorted(pairs.queries, [first, first + len(sims)]))
-            right = pairs.mask(*sims.shape, first)
+            right = pairs.mask(len(sims), sims.shape[1], first)
             sims[right] = values[some]
             of_rows.add(sims, right, first)
             of_columns.add(sims, right, first, columns=True)
@@ -127,14 +128,16 @@ class Retrieval:
 
     def _blocks(self, rows: Items, columns: Items) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Similarities of some rows at a time to all columns, with the number of the first; the next rows are read ahead."""
-        held = columns.read()
+        held = unbroken(columns.read())
         step = max(16, int(self._block_bytes / (24 * len(columns) + 16 * rows.dim)))
         starts = range(0, len(rows), step)
         with ThreadPoolExecutor(1, "read-rows") as pool:
             ahead = [pool.submit(rows.read, slice(start, start + step)) for start in starts[:1]]
             for number, start in enumerate(starts):
-                block = ahead.pop().result()
-                ahead += [pool.submit(rows.read, slice(later, later + step)) for later in starts[number + 1 : number + 2]]
+                block = unbroken(ahead.pop().result(), start)
+                ahead += [
+                    pool.submit(rows.read, slice(later, later + step)) for later in starts[number + 1 : number + 2]
+                ]
                 yield start, self._measure.matrix(block, held)
 
     def best_and_worst(
@@ -172,6 +175,26 @@ class Retrieval:
         return examples.labelled(sims, rows, columns, texts, item_ids)
 
 
+def unbroken(parts: list[NDArray[np.float64]], first: int = 0) -> list[NDArray[np.float64]]:
+    """Embeddings (n, dim) of each encoder, as they are.
+
+    Args:
+        parts: the embeddings.
+        first: number of the first row.
+
+    Raises:
+        ValueError: one is nan or infinite, which would rank first and last at once.
+    """
+    for part in parts:
+        bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"the similarities of row {first + bad[0]} hold nan: an embedding is broken; "
+                "look for nan in the embedding caches this experiment reads"
+            )
+    return parts
+
+
 def rank_rows(sims: Array, right: NDArray[np.bool_], graded: bool = True) -> Ranked:
     """Ranks all items for each query that has an answer.
 
@@ -191,3 +214,53 @@ def _ranked(counts: Counts) -> Ranked:
     places = counts.places()
     scores = None if places is None else scores_of_places(places, counts.n_answers, counts.n_items)
     return Ranked(counts.queries, *counts.best(), counts.n_answers, scores, counts.n_items)
+
+
+MEMORY_VARIABLE = "HEARONCE_SCORE_MEMORY"
+SHARE_OF_MACHINE = 0.25
+GIB = float(1 << 30)
+
+BYTES_PER_CELL = 20
+"""Of a similarity with the copies that ranking makes of it, and of what is right."""
+
+BYTES_OF_SIMILARITY, BYTES_PER_NUMBER = 4, 24
+"""While similarities are computed, of one and of each number of an embedding: in float64, of unit length, squared."""
+
+_LIMIT_OF_CONTAINER = Path("/sys/fs/cgroup/memory.max")
+
+
+def score_memory() -> float:
+    """Bytes that scoring may take: `$HEARONCE_SCORE_MEMORY` in GiB, else a quarter of what this machine has.
+
+    Raises:
+        UserError: the variable is no positive number.
+    """
+    text = os.environ.get(MEMORY_VARIABLE, "").strip()
+    if not text:
+        return SHARE_OF_MACHINE * _machine_memory()
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text) * GIB
+    raise UserError(f"{MEMORY_VARIABLE}={text} is no number of GiB: set it to one above 0, or unset it.")
+
+
+def matrix_bytes(n_queries: int, n_items: int, dim: int) -> float:
+    """What scoring takes with all similarities, and before that all embeddings, in memory."""
+    cells, numbers = float(n_queries) * n_items, float(n_queries + n_items) * dim
+    return max(BYTES_PER_CELL * cells, BYTES_OF_SIMILARITY * cells + BYTES_PER_NUMBER * numbers)
+
+
+def too_large(what: str, n_queries: int, n_items: int, needed: float, memory: float) -> UserError:
+    """The sentence for what cannot be done block by block."""
+    return UserError(
+        f"{what} needs all {n_queries:,} × {n_items:,} similarities in memory, about "
+        f"{needed / GIB:,.1f} GiB, and scoring may take {memory / GIB:.1f} GiB: set "
+        f"{MEMORY_VARIABLE} to more GiB on a machine that has them, or use `transform: none`."
+    )
+
+
+def _machine_memory() -> float:
+    memory = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
+        memory = min(memory, float(_LIMIT_OF_CONTAINER.read_text()))
+    return memory

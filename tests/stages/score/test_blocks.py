@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from waiting import FAR_OFF_S
 
-from stages.score import blocks
+from stages.score.functional import blocks
 
 
 def test_row_blocks_cover_every_row_once():

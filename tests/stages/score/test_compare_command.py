@@ -10,7 +10,7 @@ import pytest
 from cache import tables
 from cache.errors import UserError
 from pipeline.config import layout
-from stages.score.compare_command import compare
+from stages.score.compare import compare
 
 
 def write(name, ranks, corpus="mine", subset=None, protocol="paired-retrieval"):

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.score import blocks
-from stages.score.graded import graded_scores
+from stages.score.functional import blocks
+from stages.score.functional.graded import graded_scores
+from stages.score.functional.ranking import ranks_of_best
+from stages.score.functional.transforms import TRANSFORMS, Directed
 from stages.score.multi_instance import MultiInstance, build, distinct_rows, score
-from stages.score.ranking import ranks_of_best
-from stages.score.transforms import TRANSFORMS, Directed
 
 FIELDS = ("average_precision", "ndcg", "ranks")
 

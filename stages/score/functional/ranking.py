@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import each_block
+from stages.score.functional.blocks import each_block
 
 Array: TypeAlias = NDArray[Any]
 Ties = Literal["mean", "optimistic", "pessimistic"]

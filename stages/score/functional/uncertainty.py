@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import row_blocks
-from stages.score.ranking import Array
+from stages.score.functional.blocks import row_blocks
+from stages.score.functional.ranking import Array
 
 Statistic = Literal["mean", "median"]
 

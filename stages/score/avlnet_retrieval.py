@@ -1,9 +1,9 @@
-"""Protocol `avlnet` on the tables of a corpus: between the sides that AVLnet embeds."""
+"""Protocol `avlnet`: recall and median rank between what AVLnet embeds of a clip, ties by a rule of one's choice."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -14,20 +14,20 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.config.experiments import ExperimentConfig
-from pipeline.networks.avlnet_retrieval import SIDES, direction
+from pipeline.networks.avlnet_retrieval import SIDES, direction, retrieval
+from pipeline.networks.avlnet_shape import Variant
 from pipeline.runner.rows import pair_ids
-from stages.score import side_retrieval
-from stages.score.at_scale.retrieval import LargeRetrieval
-from stages.score.at_scale.sides import Measure, Side
+from stages.score.functional import metrics
 from stages.score.inputs import NothingToScore, embedded_rows, matches
-from stages.score.pairs import Pairs
-from stages.score.retrieval import open_retrieval
+from stages.score.items import Items, Measure, Pairs, StoredRows
+from stages.score.retrieval import Ranked, Retrieval
 from stages.score.scored import Queries, Scored, intervals
-from stages.score.side_retrieval import SideResult, score, score_counted
-from stages.score.stored_rows import StoredRows
+
+METRICS = ("R@1", "R@5", "R@10", "MedR")
+Ties = Literal["mean", "optimistic", "pessimistic", "several-ranks"]
 
 
-class SideScorer:
+class AvlNetScorer:
     """Sound, text, or both together against pictures, and text against sound and picture.
 
     Which of them follows from what the encoder has embedded: A->V and V->A (AVLnet), T->A+V (AVLnet-Text-Tri) or T+A->V
@@ -46,7 +46,7 @@ class SideScorer:
         if len(config.encoders) != 1:
             raise UserError("Protocol avlnet takes one encoder.")
         self._config = config
-        self._variant = side_retrieval.variant_of(
+        self._variant = variant_of(
             {path.stem for path in layout.embeddings(config.corpus, config.encoders[0], "any").parent.glob("*.zarr")},
             f"data/embeddings/{config.corpus}/{config.encoders[0]}",
         )
@@ -67,9 +67,9 @@ class SideScorer:
         found, item = np.unique(pairs.items, return_inverse=True)
         self._query_ids, self._item_ids = query_ids.gather(queried).to_list(), item_ids.gather(found).to_list()
         self._pairs = Pairs(query, item)
-        self._retrieval = open_retrieval(
-            Side([[rows.only(queried) for rows in query_rows]]),
-            Side([[rows.only(found) for rows in item_rows]]),
+        self._retrieval = Retrieval(
+            Items([[rows.only(queried) for rows in query_rows]]),
+            Items([[rows.only(found) for rows in item_rows]]),
             Measure(cosine=False),
             self._pairs,
         )
@@ -119,27 +119,11 @@ class SideScorer:
             [names[number] for number in np.flatnonzero(some)]
             for names, some in ((self._query_ids, queries), (self._item_ids, items))
         ]
-        count = self._config.query_count
-        result = {}
-        for name, own, others, one in zip(
-            self._names, ids, ids[::-1], self._scored(queries, items, count), strict=True
-        ):
-            numbers = {"queries": Queries(own, one.ranks)}
-            plain = self._config.ties != "several-ranks" and count is None
-            found = intervals(one.values, numbers) if plain else {}
-            result[name] = Scored(numbers, len(others), one.values, one.chance, intervals=found)
-        return result
-
-    def _scored(self, queries: NDArray[np.bool_], items: NDArray[np.bool_], count: int | None) -> list[SideResult]:
-        ties = self._config.ties
-        if isinstance(self._retrieval, LargeRetrieval):
-            pairs = self._pairs.only(queries, items)
-            tallies = self._retrieval.tallies(queries, items, best=True)
-            counts = np.bincount(pairs.queries), np.bincount(pairs.items)
-            return [score_counted(tally, own, ties, count) for tally, own in zip(tallies, counts, strict=True)]
-        chosen = np.ix_(queries, items)
-        sims, right = self._retrieval.sims[chosen], self._retrieval.right[chosen]
-        return [score(sims, right, ties, count), score(np.ascontiguousarray(sims.T), right.T, ties, count)]
+        ranked = self._retrieval.ranked(queries, items, graded=False)
+        return {
+            name: scored(one, own, self._config.ties, self._config.query_count)
+            for name, own, one in zip(self._names, ids, ranked, strict=True)
+        }
 
     def examples(self, directions: Mapping[str, Scored]) -> list[dict[str, Any]]:
         """Queries that found their clip first, and last."""
@@ -148,3 +132,48 @@ class SideScorer:
     def heatmap(self) -> dict[str, NDArray[Any]]:
         """A sample of the similarities, each query on the row of its clip."""
         return self._retrieval.heatmap(self._query_ids, self._item_ids)
+
+
+def scored(ranked: Ranked, ids: list[str], ties: Ties, count: int | None = None) -> Scored:
+    """R@1, R@5, R@10 (percent) and MedR of one direction.
+
+    Args:
+        ranked: each query has a right item.
+        ids: of the queries.
+        ties: which rank counts where items are exactly as similar as the right one: as in `ranking.ranks_of_best`, or
+            `several-ranks`, the rule of AVLnet's authors: each of them (see `avlnet_retrieval.retrieval`).
+        count: queries that recall is a fraction of; those that are not embedded count as mistakes. The median rank is
+            over those that are, as the authors have it.
+    """
+    share = 1.0 if count is None else len(ranked.queries) / count
+
+    def shared(numbers: Mapping[str, float]) -> dict[str, float]:
+        return {name: value * (share if name.startswith("R@") else 1.0) for name, value in numbers.items()}
+
+    chance = shared(metrics.chance(ranked.n_answers, ranked.n_items))
+    if ties == "several-ranks":
+        ranks = ranked.ranks("optimistic")
+        values = retrieval(ranks, ranked.ranks("pessimistic"), count)
+    else:
+        ranks = ranked.ranks(ties)
+        values = shared(metrics.retrieval_metrics(ranks))
+    values = {name: float(values[name]) for name in METRICS}
+    queries = {"queries": Queries(ids, ranks)}
+    found = intervals(values, queries) if ties != "several-ranks" and count is None else {}
+    return Scored(queries, ranked.n_items, values, {name: float(chance[name]) for name in METRICS}, intervals=found)
+
+
+def variant_of(sides: Collection[str], where: str) -> Variant:
+    """Which AVLnet has embedded these sides.
+
+    Raises:
+        UserError: none has.
+    """
+    for variant in ("fused", "tri", "bi"):
+        queries, items = SIDES[variant]
+        if set(queries + items) <= set(sides):
+            return variant
+    raise UserError(
+        f"{where} holds no sides of AVLnet (found {', '.join(sorted(sides)) or 'nothing'}): run `dvc repro`, or "
+        "`hearonce embed`."
+    )

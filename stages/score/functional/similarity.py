@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from stages.score.blocks import row_blocks
-from stages.score.ranking import Array
+from stages.score.functional.blocks import row_blocks
+from stages.score.functional.ranking import Array
 
 SMALLEST_NORM = 1e-8
 """Norms are clamped here as in the reference, so an all-zero embedding is similar to nothing."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import contiguous, each_block, row_blocks
-from stages.score.ranking import Array
+from stages.score.functional.blocks import contiguous, each_block, row_blocks
+from stages.score.functional.ranking import Array
 
 TEMPERATURE = 500.0
 """By which the reference divides similarities before the first softmax of `dual_softmax`."""

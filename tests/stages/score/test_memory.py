@@ -13,11 +13,8 @@ from cache import tables
 from cache.artifact import write_blocks
 from cache.rows import RowFormat, Rows
 from pipeline.config import layout
-from stages.score.at_scale.retrieval import LargeRetrieval
-from stages.score.at_scale.sides import Measure, Side
-from stages.score.pairs import Pairs
-from stages.score.retrieval import open_retrieval
-from stages.score.stored_rows import StoredRows
+from stages.score.items import Items, Measure, Pairs, StoredRows
+from stages.score.retrieval import Retrieval
 
 N_CLIPS, N_CAPTIONS, DIM = 60_000, 3_000, 32
 MATRIX_MIB = N_CLIPS * N_CAPTIONS * 4 / 2**20
@@ -26,7 +23,6 @@ CHILD = """
 import json, re
 def peak():  # of this process alone; getrusage begins with that of the parent
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
-from stages.score.command import score
 before = peak()
 score("large")
 print(json.dumps({"grown": peak() - before}))
@@ -72,6 +68,6 @@ def test_memory_stays_below_the_matrix(large, monkeypatch):
 
 def test_many_clips_of_few_captions_are_read_in_blocks_though_the_matrix_is_small(monkeypatch):
     monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "0.01")
-    caption, clips = (Side([[StoredRows(np.ones((n, 512), np.float16))]]) for n in (1, 1_000))
-    retrieval = open_retrieval(caption, clips, Measure(), Pairs.of(np.zeros(1), np.zeros(1)))
-    assert isinstance(retrieval, LargeRetrieval)
+    caption, clips = (Items([[StoredRows(np.ones((n, 512), np.float16))]]) for n in (1, 1_000))
+    retrieval = Retrieval(caption, clips, Measure(), Pairs.of(np.zeros(1), np.zeros(1)))
+    assert retrieval._sims is None

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import contiguous, each_block, row_blocks
-from stages.score.ranking import Array, same_shape, sorted_keys, without_nan
+from stages.score.functional.blocks import contiguous, each_block, row_blocks
+from stages.score.functional.ranking import Array, same_shape, sorted_keys, without_nan
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.blocks import row_blocks
-from stages.score.graded import discounts, ideal_gain
-from stages.score.ranking import Array
+from stages.score.functional.blocks import row_blocks
+from stages.score.functional.graded import discounts, ideal_gain
+from stages.score.functional.ranking import Array
 
 RECALL_AT = (1, 5, 10)
 
