@@ -29,7 +29,7 @@ from pipeline.previous_artifact import may_be_had, warm
 from pipeline.runner.plan import Plan
 from pipeline.runner.rows import WantedRows
 from pipeline.runner.run import Runner, compute_missing
-from stages.embed.encoder import Modality
+from stages.embed.encoder import ItemKind
 
 SAMPLE = 1000
 """Rows of a store by which the length of others is estimated."""
@@ -57,7 +57,7 @@ class Embeddings:
 
     corpus: str
     encoder: str
-    modality: Modality
+    modality: ItemKind
     fingerprint: str
     identity: Mapping[str, Any]
     format: RowFormat

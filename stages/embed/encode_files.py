@@ -23,7 +23,7 @@ from pipeline.media.unchanged import digest_memory, ingested
 from pipeline.monitor.device import pick_device
 from pipeline.monitor.problems import problem_of, written_out
 from stages.embed.clips import Clip, Span
-from stages.embed.encoder import AudioInput, Encoder, Modality
+from stages.embed.encoder import AudioInput, Encoder, ItemKind
 from stages.embed.inputs import clip_reader
 from stages.embed.registry import load_encoder
 from stages.embed.towers import LoadedTower, load_tower
@@ -79,11 +79,11 @@ class OpenEncoder:
         rows = [tower.encode([tower.prepare(text, caption_key(text))])[0] for text in texts] if tower else []
         return self._stacked(rows, "captions")
 
-    def _check_tower(self, modality: Modality) -> None:
+    def _check_tower(self, modality: ItemKind) -> None:
         if modality not in self.encoder.sides:
             raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {modality}.")
 
-    def _stacked(self, rows: list[np.ndarray], modality: Modality) -> np.ndarray | list[np.ndarray]:
+    def _stacked(self, rows: list[np.ndarray], modality: ItemKind) -> np.ndarray | list[np.ndarray]:
         if self.encoder.row_format(modality).ragged:
             return rows
         return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
