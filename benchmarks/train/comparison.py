@@ -17,8 +17,8 @@ from typing import Literal, get_args
 from unittest import mock
 
 import numpy as np
-from pipeline.networks.avlnet_retrieval import SIDES, direction
 
+from pipeline.networks.avlnet_retrieval import SIDES, direction
 from pipeline.networks.avlnet_shape import Mode, Objective, Variant
 
 REPOSITORY = Path(__file__).parents[2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ from pipeline.corpus_tables import kinds_note
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.length import JOINED
 from pipeline.media.location import open_place
+from pipeline.monitor.device import processors
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems, problem_of
 from pipeline.monitor.progress import progress
@@ -107,7 +107,7 @@ def _open_media(
     media = open_place(place.media)
     opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard(), config.limits)
     summary.wanted = len(paths)
-    workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
+    workers = max(processors(), 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}
     named: dict[Path, str] = {}  # in which row, once it is asked
 

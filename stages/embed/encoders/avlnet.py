@@ -77,7 +77,7 @@ class AvlNetConfig(Settings):
     def _renamed_keys(cls, options: Any) -> Any:
         for old, new in RENAMED.items():
             if isinstance(options, Mapping) and old in options:
-                raise ValueError(f"`{old}` was renamed to `{new}`")
+                raise ValueError(f"`{old}` is renamed to `{new}`: run `hearonce migrate`")
         return options
 
     def identity(self, side: str) -> dict[str, Any]:
