@@ -15,7 +15,8 @@ from typer.core import TyperGroup
 from cache.errors import OutOfFiles, UserError, is_out_of_files
 from pipeline.console.text import did_you_mean, visible, visible_streams
 from pipeline.monitor import signals
-from pipeline.monitor.problems import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
+from pipeline.monitor.problems import EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
+from pipeline.monitor.signals import EXIT_INTERRUPTED
 
 
 def lazy_group(commands: Mapping[str, str], renamed: Mapping[str, str] | None = None) -> type[TyperGroup]:

@@ -70,7 +70,7 @@ def reads_of(encoder: str) -> str:
     if is_avlnet(encoder):
         return "features"
     model = load_encoder(encoder)
-    if "clips" not in model.sides:
+    if "clips" not in model.towers:
         return "captions"
     return "audio" if isinstance(model.clip_input, AudioInput) else "frames"
 
