@@ -104,13 +104,13 @@ def _add_training(name: str, sections: dict[str, Entries]) -> list[str]:
     config = load_training(name)
     if config.files is not None:
         return []
-    kind: type[Featured] = Featured if config.words is None else FeaturedText
-    entry = {field: getattr(config, field) for field in kind.model_fields}
-    sections["trainings" if config.words is None else "text_trainings"][name] = entry
+    kind: type[Featured] = Featured if config.text is None else FeaturedText
+    entry = {field: config.settings()[field] for field in kind.model_fields}
+    sections["trainings" if config.text is None else "text_trainings"][name] = entry
     return _features(config)
 
 
 def _features(config: Any) -> list[str]:
     """Encoders whose cached rows an AVLnet is given."""
-    words = [] if config.words is None else [config.words]
-    return [config.sound, config.flat, config.moving, *words]
+    text = [] if config.text is None else [config.text]
+    return [config.audio, config.features_2d, config.features_3d, *text]
