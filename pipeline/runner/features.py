@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 
 
 class FeatureRows:
@@ -35,7 +35,7 @@ class FeatureRows:
             )
         self.dim = self._artifact.format.dim
         self.fingerprint = str(self._artifact.description.get("fingerprint"))
-        self._row_of = {one: row for row, one in enumerate(self._artifact.ids)}
+        self._row_of = {id: row for row, id in enumerate(self._artifact.ids)}
 
     def __contains__(self, id: str) -> bool:
         return id in self._row_of

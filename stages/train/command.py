@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cache.errors import UserError
 from cache.location import Store
-from pipeline import layout
-from pipeline.checkpoints.fingerprints import fingerprint_of
+from pipeline.checkpoints.fingerprints import digest_of, fingerprint_of
 from pipeline.checkpoints.official import not_found
-from pipeline.config.named import named
+from pipeline.config import layout
+from pipeline.config.params import write_round_trip
+from pipeline.config.records import named
 from pipeline.console.app import Workers
+from pipeline.monitor.device import processors
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.summary import Summary
@@ -68,7 +71,7 @@ def train(
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
             if evaluated is not None:
                 _check_alike(features, evaluated)
-        reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
+        reader = BatchReader(workers or min(8, processors()), pin=together.device.type == "cuda")
         with closing(reader):
             _train(name, TrainingData(config, features, evaluated, reader, together), summary, save_every)
     finally:
@@ -132,6 +135,7 @@ def _train(name: str, data: TrainingData, summary: Summary, save_every_s: float)
     run(net, stepper, data, saved, kept, progress, observer, summary, save_every_s)
     if together.rank == 0:
         save_weights(net, folder / "model.pth")
+        _write_encoder(name, config, folder)
         observer.end()
         if (best := kept.best_epoch(progress.evaluations)) is not None:
             summary.add_note(f"best.pth is of epoch {best}")
@@ -158,6 +162,26 @@ def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
     if config.start is not None:
         load_weights(net, config.start)
     return net
+
+
+def _write_encoder(name: str, config: TrainingConfig, folder: Path) -> None:
+    """Writes `encoder.yaml`: the trained network as an encoder, `CONFIG@TRAINING`; it changes when the weights do."""
+    weights = folder / "model.pth"
+    options: dict[str, Any] = {
+        "family": "avlnet",
+        "checkpoint": weights.as_posix(),
+        "audio": config.audio,
+        "features_2d": config.features_2d,
+        "features_3d": config.features_3d,
+        "max_frames": config.max_frames,
+        "max_words": config.max_words,
+        "digest": digest_of(weights),
+    }
+    if config.text is not None:
+        options["text"] = config.text
+    if config.embed_captions is not None:
+        options["captions"] = config.embed_captions
+    write_round_trip(options, folder / "encoder.yaml")
 
 
 def identity(config: TrainingConfig, features: Features) -> str:

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cache.errors import UserError
-from pipeline.config.named import named
-from pipeline.config.params import PARAMS, Featured, FeaturedText, FileTraining, load_params
-from pipeline.config.records import Settings, load, refuse_renamed
+from pipeline.config.params import FEATURES, PARAMS, load_params
+from pipeline.config.records import Settings, load, named, refuse_renamed
 from pipeline.networks.avlnet_shape import AUDIO_WIDTHS, MARGIN, Mode, Objective, Variant
 
 Count = Annotated[int, Field(ge=1)]
@@ -85,6 +84,7 @@ class TrainingConfig(Settings):
         features_3d: encoder of 3D video features.
         text: encoder of word vectors; null for the variant without text, and with `files` that nothing is evaluated
             beside.
+        embed_captions: caption sources whose texts the trained network embeds as an encoder; null for all.
         captions: caption source; a clip with several captions is trained on one drawn at random.
         train_on: subset (`configs/subsets/CORPUS/`) of the clips to train on; null for all.
         evaluate_on: subset whose retrieval is measured before each epoch and after the last; null for none.
@@ -120,11 +120,12 @@ class TrainingConfig(Settings):
     """
 
     corpus: str
-    audio: str = "avlnet-spectrogram"
-    features_2d: str = "resnet152"
-    features_3d: str = "resnext101-3d"
+    audio: str = "features/avlnet-spectrogram"
+    features_2d: str = "features/resnet152"
+    features_3d: str = "features/resnext101-3d"
     text: str | None = None
     captions: str = "given"
+    embed_captions: list[str] | None = None
     train_on: str | None = None
     evaluate_on: str | None = None
     evaluation_count: Count | None = None
@@ -150,7 +151,9 @@ class TrainingConfig(Settings):
 
     def settings(self) -> dict[str, Any]:
         """All that can change the weights but the mode, by the names that saved states know."""
-        values = self.model_dump(mode="json", exclude={"mode", "keep"})
+        values = self.model_dump(mode="json", exclude={"mode", "keep", "embed_captions"})
+        for name in ("audio", "features_2d", "features_3d", "text"):
+            values[name] = values[name] and values[name].removeprefix(FEATURES)
         if values["files"] is not None:
             values["files"]["sounds"] = values["files"].pop("audio")
         return {STORED_NAMES.get(name, name): value for name, value in values.items()} | {"start": self.start}
@@ -214,18 +217,14 @@ def load_training(name: str) -> TrainingConfig:
     config = _with_captions_there(load(path, TrainingConfig))
     if config.corpus != path.parent.name:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
-    params = load_params()
-    if (given := params.file_trainings.get(name)) is not None:
-        return _on_this_machine(config, given, name, path)
-    wired = {**params.trainings, **params.text_trainings}.get(name)
-    if wired is None:
+    entry = load_params().trainings.get(name)
+    if entry is None:
         return config
-    kind: type[Featured] = Featured if config.text is None else FeaturedText
-    wanted = {field: config.settings()[field] for field in kind.model_fields}
-    if wired.model_dump() != wanted:
-        group = "trainings" if config.text is None else "text_trainings"
-        raise UserError(f"{PARAMS} and {path} disagree on training {name!r}: write `{name}: {wanted}` in `{group}`.")
-    return config
+    if entry.corpus != config.corpus:
+        raise UserError(f"{PARAMS}: trainings.{name} is of corpus {entry.corpus!r}, but {path} of {config.corpus!r}.")
+    if config.files is None or entry.features is None:
+        return config
+    return config.model_copy(update={"files": config.files.model_copy(update={"features": entry.features})})
 
 
 def _with_captions_there(config: TrainingConfig) -> TrainingConfig:
@@ -236,12 +235,3 @@ def _with_captions_there(config: TrainingConfig) -> TrainingConfig:
     there = [one for one in map(named.with_suffix, CAPTION_FORMS) if one.is_file()]
     captions = there[0] if there else named
     return config.model_copy(update={"files": config.files.model_copy(update={"captions": captions})})
-
-
-def _on_this_machine(config: TrainingConfig, given: FileTraining, name: str, path: Path) -> TrainingConfig:
-    """The same with the folder of features that `params.yaml` names."""
-    if config.files is None or (given.corpus, given.paths) != (config.corpus, config.files.paths):
-        wanted = None if config.files is None else {"corpus": config.corpus, "paths": config.files.paths.as_posix()}
-        remedy = f"write `{wanted}` there, and its features" if wanted else "list it under `trainings`"
-        raise UserError(f"{PARAMS} and {path} disagree on file_trainings.{name}: {remedy}.")
-    return config.model_copy(update={"files": config.files.model_copy(update={"features": given.features})})
