@@ -20,7 +20,7 @@ from cache.errors import UserError
 from cache.keys import KeyIndex, pack_keys
 from cache.row_store import RowStore, RowWriter
 from cache.upkeep.compaction import compact
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.monitor.disk_space import Reserve
 from pipeline.monitor.events import event
 from pipeline.monitor.problems import ItemError, Problems, problem_of

@@ -10,9 +10,9 @@ import typer
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.config.named import CONFIGS
+from pipeline.config import layout
 from pipeline.config.params import corpus_place, load_params
+from pipeline.config.records import CONFIGS
 from pipeline.console.app import Cluster, KeepGoing, Strict, finish
 from pipeline.console.text import counted
 from pipeline.monitor.log import logged

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.named import CONFIGS, named
-from pipeline.config.records import Settings, load
+from pipeline.config.records import CONFIGS, Settings, load, named
 
 PROMPTS = CONFIGS / "prompts"
 SENT_BY_US = {"model", "messages", "stream", "n", "response_format", "tools"}

@@ -9,9 +9,9 @@ import polars as pl
 
 from cache import tables as schemas
 from cache.answers import Answer
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.monitor.summary import Summary
-from pipeline.previous_table import previous_table
+from pipeline.runner.previous_outputs import previous_table
 from stages.describe.engine import LEVELS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from cache import tables as schemas
-from pipeline.official_files import OfficialFiles
+from pipeline.config.corpus import OfficialFiles
 
 
 @dataclass(frozen=True, slots=True)

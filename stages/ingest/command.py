@@ -13,12 +13,12 @@ from cache import tables as schemas
 from cache.digests import DigestMemory
 from cache.errors import UserError
 from cache.location import Store
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
+from pipeline.config.subsets import kinds_note
 from pipeline.console.app import KeepGoing, Strict, finish
 from pipeline.console.text import counted, did_you_mean
-from pipeline.corpus_tables import kinds_note
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.length import JOINED
 from pipeline.media.location import open_place

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from cache import tables as schemas
 from cache.errors import UserError
+from pipeline.config.corpus import OfficialFiles
 from pipeline.formats.pickled_arrays import read_array
 from pipeline.formats.text import fault_of_text, read_text
-from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import Caption
 from stages.ingest.cues import seconds
 

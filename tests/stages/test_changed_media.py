@@ -12,7 +12,7 @@ from PIL import Image
 from cache import tables as schemas
 from cache.digests import DigestMemory
 from cache.location import Store
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import AudioSettings
 from pipeline.config.params import load_params
 from pipeline.media.audio_store import AudioStore

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 from cache.errors import UserError
 from cache.keys import caption_key
-from pipeline.config.corpus import CorpusConfig
+from pipeline.config.corpus import CorpusConfig, OfficialFiles
 from pipeline.config.params import CorpusPlace
 from pipeline.formats.text import escaped, fault_of_text, read_text
 from pipeline.media.location import MediaPlace, open_place
-from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Question, Span, count_notes
 from stages.ingest.media_files import MediaLayout, in_pieces, with_margins
 from stages.ingest.retrieval_files import GPT, VISUAL

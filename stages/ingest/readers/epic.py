@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from cache.errors import UserError
-from pipeline.config.corpus import CorpusConfig
+from pipeline.config.corpus import CorpusConfig, OfficialFiles
 from pipeline.config.params import CorpusPlace
 from pipeline.media.location import MediaPlace, open_place
-from pipeline.official_files import OfficialFiles
 from stages.ingest.annotations import AnnotatedClip, Annotations, Span, count_notes
 from stages.ingest.media_files import MediaLayout, with_margins
 from stages.ingest.retrieval_files import (

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.config.experiment import ExperimentConfig
+from pipeline.config import layout
+from pipeline.config.experiments import ExperimentConfig
 from pipeline.networks.avlnet_retrieval import SIDES, direction
 from pipeline.runner.rows import pair_ids
 from stages.score import side_retrieval

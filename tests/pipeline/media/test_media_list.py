@@ -142,13 +142,13 @@ def test_a_path_stands_for_a_url_if_it_can():
 
 def test_a_url_as_media_says_what_to_do(project, hearonce):
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: 's3://bucket/mine', annotations: a.csv}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {mine: {media: 's3://bucket/mine', annotations: a.csv}}\nembeddings: {}\nsubsets: {}\n"
     )
     with pytest.raises(
         UserError, match=r"corpora\.mine\.media: .*`hearonce list-media s3://bucket/mine -o media\.csv`"
     ):
         load_params()
-    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")
     code, _, said = hearonce("add", "epic-mir", "--media", "s3://bucket/epic", "--annotations", ".")
     assert code == 2 and "`hearonce list-media s3://bucket/epic -o epic-mir.csv`" in said
     code, _, said = hearonce("list-media", "https://host/videos/?sig=5ecre7", "-o", "media.csv")

@@ -9,9 +9,9 @@ from avlnet_samples import CORPUS, FLAT, MOVING, PICTURE, SOUND, VECTORS, WORDS,
 from cache import tables
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.weights import save_weights
+from pipeline.config import layout
 from pipeline.networks.avlnet import AvlNet, DaveNet
 from pipeline.networks.avlnet_shape import Shape
 from pipeline.runner.rows import pair_id

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.media.frames import read_frames
 from stages.embed.command import embed
 from stages.embed.encode_files import encode, open_encoder

@@ -10,11 +10,10 @@ from miniature.ego import STEM, UIDS
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig
-from pipeline.config.named import CONFIGS
 from pipeline.config.params import CorpusPlace
-from pipeline.config.records import load
+from pipeline.config.records import CONFIGS, load
 from stages.ingest.command import ingest
 from stages.ingest.readers import ego_mcq
 
@@ -70,7 +69,7 @@ def test_subsets_are_what_their_files_left(miniature, project):
 
 def test_a_clip_over_the_end_of_a_piece_has_two_spans(miniature, project):
     here = {kind: miniature / part for kind, part in zip(("media", "annotations"), PLACES["ego-mcq"], strict=True)}
-    text = "corpora:\n  ego-mcq: {media: %(media)s, annotations: %(annotations)s}\nembeddings: {}\nexperiments: {}\n"
+    text = "corpora:\n  ego-mcq: {media: %(media)s, annotations: %(annotations)s}\nembeddings: {}\nsubsets: {}\n"
     (project / "params.yaml").write_text(text % here)
     ingest("ego-mcq")
     spans = schemas.read_table(layout.table("ego-mcq", "spans"), schemas.SPANS)

@@ -11,10 +11,10 @@ from miniature.build import PLACES
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig
-from pipeline.config.named import CONFIGS as CONFIG_FOLDER
 from pipeline.config.params import CorpusPlace
+from pipeline.config.records import CONFIGS as CONFIG_FOLDER
 from pipeline.config.records import load
 from stages.ingest.command import READERS, ingest
 from stages.ingest.readers import epic
@@ -179,7 +179,7 @@ def test_the_train_split(changed, project):
 
 def add_to_params(project, place):
     text = f"corpora:\n  epic-mir: {{media: {place.media}, annotations: {place.annotations}}}\n"
-    (project / "params.yaml").write_text(text + "embeddings: {}\nexperiments: {}\n")
+    (project / "params.yaml").write_text(text + "embeddings: {}\nsubsets: {}\n")
 
 
 def test_a_run_without_media_says_where_it_looked(miniature, project, tmp_path):
