@@ -18,9 +18,7 @@ from stages.ingest.command import ingest
 from stages.label.command import label
 from stages.label.labels import dbfs, label_levels, level_counts
 
-PARAMS = (
-    "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
-)
+PARAMS = "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
 CAPTIONS = """file,caption,start,stop
 loud.wav,a tone,0,1
 loud.wav,then silence,1,2

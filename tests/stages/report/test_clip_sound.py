@@ -20,9 +20,7 @@ def corpus(project):
     media_samples.write_media(Path("media/a.wav"), samples=media_samples.noise(9, RATE), sample_rate=RATE)
     Path("media/b.wav").write_bytes(b"no sound")
     Path("configs/corpora/mine.yaml").write_text("reader: folder\n")
-    Path("params.yaml").write_text(
-        "corpora: {mine: {media: media, annotations: media}}\nembeddings: {}\nsubsets: {}\n"
-    )
+    Path("params.yaml").write_text("corpora: {mine: {media: media, annotations: media}}\nembeddings: {}\nsubsets: {}\n")
     memory = DigestMemory(None)
     digests = {name: memory.digest(Path(f"media/{name}.wav")) for name in "ab"}
     places = [("a", "a@0", 0.0, 1.0), ("a", "a@3", 3.0, 4.0), ("a", "a@6", 6.0, 9.0), ("b", "b", 0.0, 1.0)]
