@@ -18,6 +18,7 @@ from pipeline.config import layout
 from pipeline.config.params import FEATURES, write_round_trip
 from pipeline.config.records import named
 from pipeline.console.app import Workers
+from pipeline.monitor.device import processors
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.summary import Summary
@@ -69,7 +70,7 @@ def train(
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
             if evaluated is not None:
                 _check_alike(features, evaluated)
-        reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
+        reader = BatchReader(workers or min(8, processors()), pin=together.device.type == "cuda")
         with closing(reader):
             _train(name, Material(config, features, evaluated, reader, together), summary, save_every)
     finally:

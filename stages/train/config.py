@@ -76,7 +76,7 @@ class TrainingConfig(Settings):
         evaluation_count: number of queries that recall is a fraction of, where more than have come through count as
             mistakes (MSR-VTT: 1000, of which 968 have sound); null for those that have come through.
         variant: which AVLnet.
-        objective: which sides of a batch are compared, see `stages.train.loss`.
+        objective: which sides of a batch are compared, see `stages.train.step`.
         start: weights to start from, as the authors publish them or as `model.pth` of another training; null to
             start from scratch.
         dim: of the space.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.networks.avlnet import AvlNet, statistics_kept
-from stages.avlnet.retrieval import SIDES, both_directions
+from pipeline.networks.avlnet_retrieval import SIDES, both_directions
 from stages.train.config import TrainingConfig
 from stages.train.features import Batch, BatchReader, CachedFeatures
 from stages.train.loss import avlnet_loss

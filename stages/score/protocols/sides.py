@@ -14,8 +14,8 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.config.experiments import ExperimentConfig
+from pipeline.networks.avlnet_retrieval import SIDES, direction
 from pipeline.runner.rows import pair_ids
-from stages.avlnet.retrieval import SIDES, direction
 from stages.score import side_retrieval
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side
