@@ -1,4 +1,4 @@
-"""What is compared: rows of embedding caches as queries and gallery, how they are compared, and what belongs together."""
+"""What is compared: rows of embedding caches as queries and gallery, by which measure, and which belong together."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Retrieval:
         return both[::-1] if turned else both
 
     def _blocks(self, rows: Items, columns: Items) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Similarities of some rows at a time to all columns, with the number of the first; the next rows are read ahead."""
+        """Number of the first row and similarities to all columns, of some rows at a time; the next are read ahead."""
         held = unbroken(columns.read())
         step = max(16, int(self._block_bytes / (24 * len(columns) + 16 * rows.dim)))
         starts = range(0, len(rows), step)

@@ -109,7 +109,7 @@ def test_blocks_and_threads_give_the_same_bits(monkeypatch):
     corpus = rng.standard_normal((111, 8)), texts[sentence_of], np.arange(50), rng.choice([0, 0.5, 1], (111, 50))
     whole = score(task_of(corpus))
     monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 700)
-    monkeypatch.setattr(blocks, "_cores", lambda: 3)
+    monkeypatch.setattr(blocks, "cores", lambda: 3)
     assert_same(score(task_of(corpus)), whole)
 
 
