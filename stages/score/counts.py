@@ -49,12 +49,18 @@ class Counts:
         self._below, self._level, self._earlier = (np.zeros(len(order), np.int64) for _ in range(3))
         self._wrong = np.full(n_queries, LEAST_SIMILAR, np.float32)
 
-    def add(self, sims: NDArray[np.float32], right: NDArray[np.bool_], first: int, columns: bool = False) -> None:
+    def add(
+        self,
+        sims: NDArray[np.float32],
+        right: tuple[NDArray[np.int64], NDArray[np.int64]],
+        first: int,
+        columns: bool = False,
+    ) -> None:
         """Counts a block.
 
         Args:
             sims: (rows, columns) similarities; those of pairs exactly as in `values`.
-            right: (rows, columns), True for pairs.
+            right: row and column of each pair in the block, ascending.
             first: number of the first row.
             columns: whether the columns are the queries, and rows from `first` on some of the items; else rows from
                 `first` on are some of the queries.
@@ -62,12 +68,13 @@ class Counts:
         n = sims.shape[1 if columns else 0]
         edges = np.linspace(0, n, min(n, cores()) + 1).astype(int)
         kernel = _kernel()
+        right_starts = np.searchsorted(right[0], np.arange(len(sims) + 1))
 
         def work(part: int) -> None:
             low, high = int(edges[part]), int(edges[part + 1])
             lines = (0, len(sims), low, high) if columns else (low, high, 0, sims.shape[1])
             kernel(
-                sims, right, first, columns, *lines,
+                sims, right_starts, right[1], first, columns, *lines,
                 self._starts, self._thresholds, self._items, self._below, self._level, self._earlier, self._wrong,
             )  # fmt: skip
 
@@ -102,18 +109,24 @@ def _kernel() -> Callable[..., None]:
 
     @numba.njit(nogil=True)  # type: ignore[misc]
     def count(
-        sims: Any, right: Any, first: int, columns: bool, row0: int, row1: int, column0: int, column1: int,
-        starts: Any, thresholds: Any, items: Any, below: Any, level: Any, earlier: Any, wrong: Any,
+        sims: Any, right_starts: Any, right: Any, first: int, columns: bool, row0: int, row1: int, column0: int,
+        column1: int, starts: Any, thresholds: Any, items: Any, below: Any, level: Any, earlier: Any, wrong: Any,
     ) -> None:  # fmt: skip
         """`below[a]`: cells whose largest threshold below them is a."""
         for row in range(row0, row1):
+            known, last = right_starts[row], right_starts[row + 1]
+            while known < last and right[known] < column0:
+                known += 1
             for column in range(column0, column1):
                 value = sims[row, column]
                 query = column if columns else first + row
-                item = first + row if columns else column
-                if value > wrong[query] and not right[row, column]:
+                if known < last and right[known] == column:
+                    known += 1
+                elif value > wrong[query]:
                     wrong[query] = value
                 start, stop = starts[query], starts[query + 1]
+                if start == stop or value < thresholds[start]:
+                    continue
                 low, high = start, stop
                 while low < high:
                     middle = (low + high) // 2
@@ -125,7 +138,7 @@ def _kernel() -> Callable[..., None]:
                     below[low - 1] += 1
                 while low < stop and thresholds[low] == value:
                     level[low] += 1
-                    if item < items[low]:
+                    if (first + row if columns else column) < items[low]:
                         earlier[low] += 1
                     low += 1
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.score.functional.blocks import each_block
 from stages.score.functional.ranking import Array
 from stages.score.functional.similarity import (
     cosine,
@@ -108,6 +109,24 @@ class Measure:
         """Similarities float32 (queries, gallery) of rows of each part."""
         product = cosine if self.cosine else dot_product
         sims = [product(left, right) for left, right in zip(queries, gallery, strict=True)]
+        return sims[0] if len(sims) == 1 else fuse(sims, self.weights)
+
+    def prepared(self, rows: Sequence[Array]) -> list[NDArray[np.float64]]:
+        """Rows of each part as they are multiplied: for cosines of unit length."""
+        return [unit_rows(part) if self.cosine else wide_rows(part) for part in rows]
+
+    def products(self, rows: Sequence[Array], columns: Sequence[Array]) -> NDArray[np.float32]:
+        """The matrix of rows and columns that are prepared, rounded in all threads."""
+        rounded = rounded_cosines if self.cosine else rounded_products
+        sims = []
+        for left, right in zip(rows, columns, strict=True):
+            sums, result = left @ right.T, np.empty((len(left), len(right)), np.float32)
+
+            def work(some: slice, sums: Array = sums, result: Array = result) -> None:
+                result[some] = rounded(sums[some])
+
+            each_block(work, *sums.shape)
+            sims.append(result)
         return sims[0] if len(sims) == 1 else fuse(sims, self.weights)
 
     def of_pairs(self, queries: Items, gallery: Items, pairs: Pairs) -> NDArray[np.float32]:

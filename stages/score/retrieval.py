@@ -116,7 +116,7 @@ class Retrieval:
         of_columns = Counts(*pairs.turned_with(values), len(columns), len(rows), graded)
         for first, sims in self._blocks(rows, columns):
             some = slice(*np.searchsorted(pairs.queries, [first, first + len(sims)]))
-            right = pairs.mask(len(sims), sims.shape[1], first)
+            right = pairs.queries[some] - first, pairs.items[some]
             sims[right] = values[some]
             of_rows.add(sims, right, first)
             of_columns.add(sims, right, first, columns=True)
@@ -128,8 +128,8 @@ class Retrieval:
 
     def _blocks(self, rows: Items, columns: Items) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Number of the first row and similarities to all columns, of some rows at a time; the next are read ahead."""
-        held = unbroken(columns.read())
-        step = max(16, int(self._block_bytes / (24 * len(columns) + 16 * rows.dim)))
+        held = self._measure.prepared(unbroken(columns.read()))
+        step = max(16, int(self._block_bytes / (12 * len(columns) + 16 * rows.dim)))
         starts = range(0, len(rows), step)
         with ThreadPoolExecutor(1, "read-rows") as pool:
             ahead = [pool.submit(rows.read, slice(start, start + step)) for start in starts[:1]]
@@ -138,7 +138,7 @@ class Retrieval:
                 ahead += [
                     pool.submit(rows.read, slice(later, later + step)) for later in starts[number + 1 : number + 2]
                 ]
-                yield start, self._measure.matrix(block, held)
+                yield start, self._measure.products(self._measure.prepared(block), held)
 
     def best_and_worst(
         self, ranks: NDArray[np.float64], texts: Sequence[str], item_ids: Sequence[str]
