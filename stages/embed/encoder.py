@@ -133,7 +133,7 @@ class Encoder(ABC, Generic[C]):
 
     Attributes:
         config_class: the family's options, from the subclass's type argument.
-        sides: what it has a tower for. The artifact of a side that it lacks is empty.
+        sides: the items that it has a tower for; the others get no artifact.
         clip_input: what the clip tower is given.
         dim: length of an embedding, the same for clips and captions.
     """
