@@ -50,7 +50,7 @@ def embedded(encoder):
 
 
 def test_spectrograms_are_ragged_rows_and_not_computed_twice(videos, capsys):
-    clips = embedded("avlnet-spectrogram")
+    clips = embedded("features/avlnet-spectrogram")
     assert clips.format.ragged and clips.format.dtype == "float32"
     frames = [len(row) for row in clips[:]]
     for length_s, count in zip(LENGTHS_S.values(), frames, strict=True):
@@ -59,7 +59,7 @@ def test_spectrograms_are_ragged_rows_and_not_computed_twice(videos, capsys):
     assert Path(clips.path).name == "clips.zarr"
     before = {path.name: path.read_bytes() for path in Path(clips.path).rglob("*") if path.is_file()}
     capsys.readouterr()
-    again = embedded("avlnet-spectrogram")
+    again = embedded("features/avlnet-spectrogram")
     assert "2 rows wanted, 2 found in cache, 0 computed" in capsys.readouterr().out
     assert before == {path.name: path.read_bytes() for path in Path(again.path).rglob("*") if path.is_file()}
 
@@ -83,4 +83,4 @@ def test_pictures_are_ragged_rows_in_half_precision_and_the_same_without_a_cache
 
 def test_a_side_that_is_missing_cannot_be_asked_for_without_a_cache(project):
     with pytest.raises(UserError, match="'avlnet-spectrogram' embeds no captions"):
-        open_encoder("avlnet-spectrogram").captions(["a dog"])
+        open_encoder("features/avlnet-spectrogram").captions(["a dog"])
