@@ -230,7 +230,7 @@ def test_mistakes_are_told_in_one_sentence(corpus):
     with pytest.raises(UserError, match=r"mine\.yaml: net\.pth is AVLnet-Text-Tri: name an encoder of word vectors"):
         embed()
     with pytest.raises(UserError, match="'resnet152', not 'avlnet'"):
-        run_embed(CORPUS, "resnet152@training")
+        run_embed(CORPUS, "features/resnet152@training")
 
 
 @pytest.mark.parametrize(
