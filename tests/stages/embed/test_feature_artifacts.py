@@ -82,5 +82,5 @@ def test_pictures_are_ragged_rows_in_half_precision_and_the_same_without_a_cache
 
 
 def test_a_side_that_is_missing_cannot_be_asked_for_without_a_cache(project):
-    with pytest.raises(UserError, match="'features/avlnet-spectrogram' embeds no captions"):
+    with pytest.raises(UserError, match="'avlnet-spectrogram' embeds no captions"):
         open_encoder("features/avlnet-spectrogram").captions(["a dog"])
