@@ -9,8 +9,20 @@ from pipeline.config.experiments import RENAMED_ENCODERS
 
 FEATURE_ENCODERS = ("avlnet-spectrogram", "resnet152", "resnext101-3d", "word2vec")
 """Encoders whose YAMLs and outputs lie below `features/`, unless the project says more."""
-AVLNET_KEYS = {"sound": "audio", "flat": "features_2d", "moving": "features_3d", "words": "text"}
-"""Keys of an AVLnet's YAML and of `configs/trainings/`."""
+AVLNET_KEYS = {
+    "sound": "audio",
+    "flat": "features_2d",
+    "moving": "features_3d",
+    "words": "text",
+    "sound_widths": "audio_widths",
+}
+"""Keys of an AVLnet's YAML, and with one more of `configs/trainings/`."""
+TRAINING_FILES_KEYS = {"sounds": "audio"}
+"""Keys below `files` of `configs/trainings/CORPUS/NAME.yaml`."""
+TRAINING_KEYS = {**AVLNET_KEYS, "sound_widths": "audio_widths"}
+"""Keys of `configs/trainings/CORPUS/NAME.yaml`."""
+FILES_KEYS = {"sounds": "audio"}
+"""Keys below its `files`."""
 CORPUS_KEYS = {"sound": "audio", "picture": "frames"}
 """Keys below `files` of `configs/corpora/NAME.yaml`."""
 
@@ -34,10 +46,3 @@ def moved_outputs(data: Path, features: frozenset[str]) -> Iterator[tuple[Path, 
             new = encoder_name(path.name, features)
             if new != path.name:
                 yield path, corpus / new
-
-
-EARLIER_PATHS = {
-    **{f"features/{name}": name for name in FEATURE_ENCODERS},
-    **{new: old for old, new in RENAMED_ENCODERS.items()},
-}
-"""Folder of an encoder's outputs -> its folder in the last version."""
