@@ -23,7 +23,7 @@ from pipeline.config.params import (
 from pipeline.config.records import CONFIGS, read_yaml
 from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted
-from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, TRAINING_FILES_KEYS, encoder_name, moved_outputs
+from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, FILES_KEYS, TRAINING_KEYS, encoder_name, moved_outputs
 from stages.migrate.params import avlnet_name, features_of, migrated
 
 MEDIA_OF = {"egovlp": "frames", "clip_like": "frames", "efficientnet_minilm": "frames", "word2vec": "captions"}

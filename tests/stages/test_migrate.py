@@ -8,6 +8,7 @@ from pipeline.config.experiments import load_experiment
 from pipeline.config.params import load_params
 from pipeline.config.records import read_yaml
 from stages.migrate.command import migrate
+from stages.train.config import load_training
 
 PARAMS = """\
 # mine
@@ -49,6 +50,7 @@ def earlier(project):
         "configs/experiments/demo/mine-audio.yaml": "corpus: demo\nencoders: [laion-clap-seed1]  # a remark\n",
         "configs/experiments/demo/mine-net.yaml": "corpus: demo\nencoders: [mine-net]\nprotocol: avlnet\n",
         "configs/corpora/mine.yaml": "reader: epic_mir\nfiles:\n  sound: [a]  # where\n",
+        "configs/trainings/demo/mine-small.yaml": "corpus: demo\nmoving: my-3d\nsound_widths: [1, 1, 1, 1, 1]\n",
     }.items():
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_text(text)
@@ -101,6 +103,8 @@ def test_params_configs_and_outputs_are_of_this_version_afterwards(earlier, caps
     text = Path("params.yaml").read_text()
     assert text.startswith("# mine\n")
     assert read_yaml(Path("configs/encoders/mine-net.yaml"))["features_3d"] == "features/my-3d"
+    training = load_training("mine-small")
+    assert training.features_3d == "features/my-3d" and training.audio_widths == (1, 1, 1, 1, 1)
     assert "# 2D" in Path("configs/encoders/mine-net.yaml").read_text()
     assert "# a remark" in Path("configs/experiments/demo/mine-audio.yaml").read_text()
     assert load_experiment("mine-net").encoders == ["mine-net@mine-small"]
