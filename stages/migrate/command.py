@@ -23,7 +23,7 @@ from pipeline.config.params import (
 from pipeline.config.records import CONFIGS, read_yaml
 from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted
-from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, FILES_KEYS, TRAINING_KEYS, encoder_name, moved_outputs
+from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, TRAINING_FILES_KEYS, encoder_name, moved_outputs
 from stages.migrate.params import avlnet_name, features_of, migrated
 
 MEDIA_OF = {"egovlp": "frames", "clip_like": "frames", "efficientnet_minilm": "frames", "word2vec": "captions"}
@@ -130,7 +130,7 @@ def _rename_keys(plan: Plan, features: frozenset[str]) -> None:
         data: Any = read_round_trip(path)
         if not isinstance(data, dict) or (path.parent.name == "encoders" and data.get("family") != "avlnet"):
             continue
-        found = _renamed(data, TRAINING_KEYS if path.parent.name != "encoders" else AVLNET_KEYS)
+        found = _renamed(data, AVLNET_KEYS)
         for old, new in found:
             value = data[new]
             if isinstance(value, str):

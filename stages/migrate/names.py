@@ -16,13 +16,9 @@ AVLNET_KEYS = {
     "words": "text",
     "sound_widths": "audio_widths",
 }
-"""Keys of an AVLnet's YAML, and with one more of `configs/trainings/`."""
+"""Keys of an AVLnet's YAML and of `configs/trainings/`."""
 TRAINING_FILES_KEYS = {"sounds": "audio"}
 """Keys below `files` of `configs/trainings/CORPUS/NAME.yaml`."""
-TRAINING_KEYS = {**AVLNET_KEYS, "sound_widths": "audio_widths"}
-"""Keys of `configs/trainings/CORPUS/NAME.yaml`."""
-FILES_KEYS = {"sounds": "audio"}
-"""Keys below its `files`."""
 CORPUS_KEYS = {"sound": "audio", "picture": "frames"}
 """Keys below `files` of `configs/corpora/NAME.yaml`."""
 
