@@ -14,10 +14,11 @@ from stages.score.compare_command import compare
 
 
 def write(name, ranks, corpus="mine", subset=None, protocol="paired-retrieval"):
-    folder = layout.results(name) if subset is None else layout.subset_results(corpus, subset)
+    folder = layout.results(corpus, subset or "all")
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = {"text_to_clip": {"R@1": 0.0, "MeanR": 0.0, "MedR": 0.0}}
-    (folder / "metrics.json").write_text(json.dumps(metrics if subset is None else {name: metrics}))
+    path = folder / "metrics.json"
+    metrics = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**metrics, name: {"text_to_clip": {"R@1": 0.0, "MeanR": 0.0, "MedR": 0.0}}}))
     queries = pl.DataFrame(
         [
             {"experiment": name, "direction": "text_to_clip", "kind": "queries", "query_id": one, "rank": float(rank)}
@@ -25,7 +26,9 @@ def write(name, ranks, corpus="mine", subset=None, protocol="paired-retrieval"):
         ],
         schema=dict(tables.QUERIES),
     )
-    tables.write_table(queries, tables.QUERIES, folder / "queries.parquet")
+    path = folder / "queries.parquet"
+    earlier = [tables.read_table(path, tables.QUERIES)] if path.is_file() else []
+    tables.write_table(pl.concat([*earlier, queries]), tables.QUERIES, path)
     Path(f"configs/experiments/{corpus}").mkdir(exist_ok=True)
     Path(f"configs/experiments/{corpus}/{name}.yaml").write_text(
         f"corpus: {corpus}\nencoders: [e]\nprotocol: {protocol}\n"
@@ -76,7 +79,7 @@ def test_captions_of_two_sources_match_where_the_source_alone_differs(project, c
     [
         (("mine-new", "mine-odl"), "all", "No experiment 'mine-odl'.*did you mean 'mine-old'"),
         (("mine-new", "demo-audio"), "all", "'mine-new' is on corpus 'mine' and 'demo-audio' on 'demo'"),
-        (("demo-audio", "demo-both"), "all", "'demo-audio' has no results yet .*data/results/demo-audio.*dvc repro"),
+        (("demo-audio", "demo-both"), "all", "'demo-audio' has no results yet .*data/results/demo/all.*dvc repro"),
         (("mine-new", "mine-old"), "fwe", "No subset 'fwe' of 'mine': did you mean 'few'"),
         (("mine-new", "mine-old"), "few", "Subset 'few' of 'mine' has not been scored"),
         (("mine-new", "mine-apart"), "all", r"\(paired-retrieval\) and 'mine-apart' \(multi-instance\) share no query"),
@@ -86,8 +89,10 @@ def test_captions_of_two_sources_match_where_the_source_alone_differs(project, c
 def test_mistakes_are_one_sentence(two, names, subset, message):
     write("mine-apart", {"other": 1}, protocol="multi-instance")
     write("mine-empty", {})
-    (layout.results("mine-empty") / "metrics.json").write_text("{}")
-    (layout.results("mine-empty") / "details.json").write_text('{"nothing": "nothing came through"}')
+    folder = layout.results("mine", "all")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "mine-empty": {}}))
+    (folder / "details.json").write_text('{"mine-empty": {"nothing": "nothing came through"}}')
     Path("configs/subsets/mine").mkdir(parents=True)
     Path("configs/subsets/mine/few.yaml").write_text("clips: [a]\n")
     with pytest.raises(UserError, match=message):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scoring import details_of, scored
 
 from cache import tables
 from cache.artifact import write_artifact
@@ -15,7 +16,7 @@ from cache.rows import RowFormat
 from pipeline.config import layout
 from stages.report.command import report
 from stages.score.at_scale.retrieval import LargeRetrieval
-from stages.score.command import headline, score, score_subset
+from stages.score.command import headline, score
 from stages.score.scored import Scored
 
 DIM = 16
@@ -60,38 +61,40 @@ def corpus(project):
     Path("configs/subsets/mine/few.yaml").write_text("clips: [0.mp4, 1.mp4, 2.mp4, 3.mp4, 4.mp4]\n")
     Path("configs/corpora/mine.yaml").write_text("reader: folder\n")
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nfusions: {}\n"
-        "experiments: {mine: {corpus: mine, encoder: good}, other: {corpus: mine, encoder: good}}\n"
-        "subsets: {mine-few: {corpus: mine, subset: few}}\n"
+        "corpora: {mine: {media: m, annotations: a}}\n"
+        "embeddings: {good: {corpus: mine, encoder: good, config: c, reads: r}, "
+        "poor: {corpus: mine, encoder: poor, config: c, reads: r}}\n"
+        "subsets: {mine-all: {corpus: mine, subset: all}, mine-few: {corpus: mine, subset: few}}\n"
     )
     return clips
 
 
 def run(text: str, name: str = "one") -> dict:
     Path(f"configs/experiments/mine/{name}.yaml").write_text(text)
-    score(name)
-    return json.loads((layout.results(name) / "metrics.json").read_text())
+    return scored("mine", name)
 
 
 def test_metrics_queries_details_and_curve_are_written(corpus):
     metrics = run("corpus: mine\nencoders: [good]\n")
     assert metrics["text_to_clip"]["R@1"] == 100.0
-    queries = tables.read_table(layout.results("one") / "queries.parquet", tables.QUERIES)
+    queries = tables.read_table(layout.results("mine", "all") / "queries.parquet", tables.QUERIES)
     assert len(queries) == 2 * N
-    details = json.loads((layout.results("one") / "details.json").read_text())
+    details = details_of("mine", "one")
     assert details["chance"]["text_to_clip"]["R@1"] == pytest.approx(100 / N, abs=1e-5)
     assert details["counts"]["clip_to_text"] == {"n_queries": N, "n_items": N}
     assert len(details["examples"]) == 10
-    curve = (layout.results("one") / "recall.csv").read_text().splitlines()
-    assert curve[0] == "k,text_to_clip,clip_to_text"
-    assert curve[-1] == f"{N},100.0000,100.0000"
+    curve = (layout.results("mine", "all") / "recall.csv").read_text().splitlines()
+    assert curve[0] == "experiment,direction,k,recall"
+    assert {f"one,{direction},{N},100.0000" for direction in ("text_to_clip", "clip_to_text")} <= set(curve)
+    with np.load(layout.results("mine", "all") / "similarity.npz") as arrays:
+        assert arrays["one/sims"].shape == (N, N)
 
 
 def test_a_subset_is_scored_for_every_experiment_of_its_corpus(corpus):
     run("corpus: mine\nencoders: [good]\n", "mine")
     run("corpus: mine\nencoders: [good]\n", "other")
-    score_subset("mine", "few")
-    folder = layout.subset_results("mine", "few")
+    score("mine", "few")
+    folder = layout.results("mine", "few")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics) == {"mine", "other"} and metrics["mine"]["text_to_clip"]["R@1"] == 100.0
     details = json.loads((folder / "details.json").read_text())["other"]
@@ -106,14 +109,14 @@ def test_a_subset_is_scored_for_every_experiment_of_its_corpus(corpus):
 
 def test_each_run_ends_with_one_short_line(corpus, capsys):
     run("corpus: mine\nencoders: [good]\n", "mine")
-    (line,) = capsys.readouterr().out.splitlines()
-    pattern = r"score mine: text to clip R@1 100.0, chance 8.3; clip to text R@1 100.0, chance 8.3 \(24 queries, .+ s\)"
-    assert re.fullmatch(pattern, line)
+    first, line = capsys.readouterr().out.splitlines()
+    assert first == "mine: text to clip R@1 100.0, chance 8.3; clip to text R@1 100.0, chance 8.3"
+    assert re.fullmatch(r"score mine all: 1 of 1 experiment scored \(24 queries, .+ s\)", line)
     run("corpus: mine\nencoders: [good]\n", "other")
     capsys.readouterr()
-    score_subset("mine", "few")
+    score("mine", "few")
     (line,) = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"score_subset mine few: 2 of 2 experiments scored \(20 queries, .+ s\)", line)
+    assert re.fullmatch(r"score mine few: 2 of 2 experiments scored \(20 queries, .+ s\)", line)
 
 
 def test_the_line_of_graded_relevancies_has_the_mean_of_both_directions():
@@ -126,9 +129,9 @@ def test_the_line_of_graded_relevancies_has_the_mean_of_both_directions():
 
 def test_the_same_inputs_give_the_same_bytes(corpus):
     run("corpus: mine\nencoders: [poor]\n")
-    before = {path.name: path.read_bytes() for path in layout.results("one").iterdir()}
+    before = {path.name: path.read_bytes() for path in layout.results("mine", "all").iterdir()}
     run("corpus: mine\nencoders: [poor]\n")
-    assert {path.name: path.read_bytes() for path in layout.results("one").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in layout.results("mine", "all").iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -140,17 +143,13 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, text):
     pairs += [{"clip_id": corpus[5], "caption_id": "c0"}]
     for name, rows, schema in (("captions", captions, tables.CAPTIONS), ("pairs", pairs, tables.PAIRS)):
         tables.write_table(tables.table(rows, schema), schema, layout.table("mine", name))
-    params = Path("params.yaml").read_text()
-    encoders = "encoder: good, second: poor" if "good, poor" in text else "encoder: poor"
-    if "second" in encoders:
-        params = params.replace("fusions: {}\nexperiments: ", "experiments: {}\nfusions: ")
-    Path("params.yaml").write_text(params.replace("encoder: good", encoders))
+    for name in ("mine", "other"):
+        Path(f"configs/experiments/mine/{name}.yaml").write_text(text)
 
     def files():
-        run(text, "mine")
-        run(text, "other")
-        score_subset("mine", "few")
-        folders = layout.results("mine"), layout.subset_results("mine", "few")
+        score("mine")
+        score("mine", "few")
+        folders = layout.results("mine", "all"), layout.results("mine", "few")
         return {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
 
     whole = files()
@@ -212,7 +211,7 @@ def test_clips_that_were_not_embedded_are_left_out_and_counted(corpus):
         {"clips": np.eye(2, DIM, dtype=np.float32), "captions": np.eye(3, DIM, dtype=np.float32)},
     )
     metrics = run("corpus: mine\nencoders: [part]\n")
-    details = json.loads((layout.results("one") / "details.json").read_text())
+    details = details_of("mine", "one")
     assert details["n_clips_missing"] == N - 2
     assert details["counts"]["text_to_clip"] == {"n_queries": 2, "n_items": 2}
     assert metrics["text_to_clip"]["R@1"] == 100.0
@@ -223,7 +222,7 @@ def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
     tables.write_table(tables.table([], tables.PAIRS), tables.PAIRS, layout.table("mine", "pairs"))
     assert run("corpus: mine\nencoders: [good]\n", "mine") == {}
     assert "No caption of 'mine' is paired" in capsys.readouterr().out
-    score_subset("mine", "few")
+    score("mine", "few")
     assert "mine: No caption of 'mine' is paired" in capsys.readouterr().out
     report()
     page = (layout.REPORT / "index.html").read_text()
@@ -234,7 +233,10 @@ def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("corpus: mine\nencoders: [none]\n", "is missing: run `dvc repro`"),
+        (
+            "corpus: mine\nencoders: [none]\n",
+            "No experiment of .*/mine/ has all its encoders embedded",
+        ),
         ("corpus: mine\nencoders: [good]\ncaptions: gpt\n", "no caption source 'gpt'"),
         (
             "corpus: mine\nencoders: [good, poor]\ncaptions: [given, gpt]\n",

@@ -1,9 +1,9 @@
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from avlnet_samples import CORPUS, N, write_corpus
+from scoring import details_of, metrics_of, scored
 
 from cache import tables
 from cache.artifact import write_artifact
@@ -14,7 +14,7 @@ from cache.rows import RowFormat
 from pipeline.config import layout
 from pipeline.runner.rows import pair_id
 from stages.report.command import report
-from stages.score.command import score, score_subset
+from stages.score.command import score
 
 DIM = 12
 
@@ -27,9 +27,9 @@ def corpus(project):
     (Path("configs/subsets") / CORPUS / "few.yaml").write_text(f"clips: {clips[3:7]}\n")
     Path(f"configs/corpora/{CORPUS}.yaml").write_text("reader: folder\n")
     Path("params.yaml").write_text(
-        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
-        f"avlnet_experiments: {{one: {{corpus: {CORPUS}, encoder: net}}}}\n"
-        f"subsets: {{few: {{corpus: {CORPUS}, subset: few}}}}\n"
+        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\n\n"
+        f"embeddings: {{one: {{corpus: {CORPUS}, encoder: net, config: c, reads: r}}}}\n"
+        f"subsets: {{all: {{corpus: {CORPUS}, subset: all}}, few: {{corpus: {CORPUS}, subset: few}}}}\n"
     )
     return clips
 
@@ -67,8 +67,7 @@ def run(**options) -> dict:
     Path(f"configs/experiments/{CORPUS}/one.yaml").write_text(
         f"corpus: {CORPUS}\nencoders: [net]\nprotocol: avlnet\n{text}"
     )
-    score("one")
-    return json.loads((layout.results("one") / "metrics.json").read_text())
+    return scored(CORPUS, "one")
 
 
 @pytest.mark.parametrize(
@@ -85,11 +84,12 @@ def test_clips_that_lack_a_side_are_left_out(corpus, variant, directions):
     assert set(metrics) == directions
     n = N - 2  # one without sound, one without picture
     assert all(values["R@1"] == pytest.approx(100 * (n - 2) / n) for values in metrics.values())
-    details = json.loads((layout.results("one") / "details.json").read_text())
+    details = details_of(CORPUS, "one")
     assert all(one == {"n_queries": n, "n_items": n} for one in details["counts"].values())
-    queries = tables.read_table(layout.results("one") / "queries.parquet", tables.QUERIES)
+    queries = tables.read_table(layout.results(CORPUS, "all") / "queries.parquet", tables.QUERIES)
     assert len(queries) == 2 * n
-    assert (layout.results("one") / "recall.csv").read_text().splitlines()[0].split(",")[2] in directions
+    curves = (layout.results(CORPUS, "all") / "recall.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[1] for line in curves} == directions
     report()
     assert "R@1" in (layout.REPORT / "index.html").read_text()
 
@@ -100,8 +100,8 @@ def test_missing_clips_count_as_mistakes_where_the_experiment_says_so(corpus):
     for counts, of_few in (("{}", 100.0), ("{few: 10}", 40.0)):
         metrics = run(query_count=100, subset_query_counts=counts)["sound_to_picture"]
         assert metrics["R@1"] == N - 2 and metrics["MedR"] == 1.0
-        score_subset(CORPUS, "few")
-        few = json.loads((layout.subset_results(CORPUS, "few") / "metrics.json").read_text())
+        score(CORPUS, "few")
+        few = metrics_of(CORPUS, "few")
         assert few["one"]["sound_to_picture"]["R@1"] == of_few
 
 
@@ -125,8 +125,8 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, variant, ti
 
     def files():
         run(ties=ties, query_count=2 * N)
-        score_subset(CORPUS, "few")
-        folders = layout.results("one"), layout.subset_results(CORPUS, "few")
+        score(CORPUS, "few")
+        folders = layout.results(CORPUS, "all"), layout.results(CORPUS, "few")
         return {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
 
     whole = files()
