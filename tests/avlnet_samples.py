@@ -18,8 +18,8 @@ from pipeline.config import layout
 CORPUS = "mine"
 N = 24
 HIDDEN, PICTURE, WORDS = 5, 6, 7
-SOUND = "avlnet-spectrogram"
-FLAT, MOVING, VECTORS = "resnet152", "resnext101-3d", "word2vec"
+SOUND = "features/avlnet-spectrogram"
+FLAT, MOVING, VECTORS = "features/resnet152", "features/resnext101-3d", "features/word2vec"
 
 
 def write_features(

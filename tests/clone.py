@@ -49,12 +49,14 @@ class Clone:
         return re.findall(r"^Running stage '(.*)':", self.output, flags=re.M)
 
     def computed(self, stage: str, of: str = "mine") -> int:
-        match = re.search(rf"^{stage} {of}.*? (\d+) computed", self.output, flags=re.M)
+        """Rows that a stage computed; of embed, `embed clips` or `embed captions`, by the first encoder of a corpus."""
+        name, _, items = stage.partition(" ")
+        match = re.search(rf"^{name} {of}.*?{items}.*? (\d+) computed", self.output, flags=re.M)
         assert match, f"{stage} {of} did not run:\n{self.output}"
         return int(match[1])
 
-    def metrics(self, experiment: str = "mine-audio") -> dict:
-        return json.loads((self.root / "data/results" / experiment / "metrics.json").read_text())
+    def metrics(self, experiment: str = "mine-audio", of: str = "mine", subset: str = "all") -> dict:
+        return json.loads((self.root / "data/results" / of / subset / "metrics.json").read_text())[experiment]
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).write_text(text)

@@ -25,7 +25,7 @@ def batch(rows: slice = slice(None)) -> Batch:
 
 def step(processes: Processes, parts: list[Batch], **options: object) -> dict:
     torch.manual_seed(0)
-    config = TrainingConfig(corpus="mine", variant="tri", text="word2vec", **{"mode": "train", **options})
+    config = TrainingConfig(corpus="mine", variant="tri", text="features/word2vec", **{"mode": "train", **options})
     net = AvlNet(SHAPE).train(config.mode == "train")
     stepper = Stepper(net, config, processes)
     loss = stepper.step(parts)

@@ -19,9 +19,12 @@ import soundfile
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = """\
 corpora: {mine: {media: videos, annotations: captions.csv}}
-embeddings: {mine-yamnet: {corpus: mine, encoder: yamnet-minilm}}
-experiments: {}
-fusions: {}
+embeddings:
+  mine-yamnet:
+    corpus: mine
+    encoder: yamnet-minilm
+    config: configs/encoders/yamnet-minilm.yaml
+    reads: data/audio/mine.parquet
 """
 STAGES = """\
 stages:

@@ -17,7 +17,7 @@ from stages.embed.towers import TowerLoader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.report.command import report
-from stages.score.command import score, score_subset
+from stages.score.command import score
 
 DIM = 16
 BATCH = 256
@@ -105,8 +105,8 @@ PARTS: dict[str, tuple[str, Callable[[], None]]] = {
     "noop-clips": ("embed, clips with nothing to do", lambda: _embed("clips", "all")),
     "noop-captions": ("embed, captions with nothing to do", lambda: _embed("captions", "all")),
     "broken": ("embed, clips, no sound can be read", lambda: _embed("clips", "all", "3", broken=True)),
-    "score": ("score, paired retrieval, 1,000 captions", lambda: score("paired")),
-    "score-subset": ("score_subset, half of the clips", lambda: score_subset("scored", "half")),
+    "score": ("score, paired retrieval, 1,000 captions", lambda: score("scored")),
+    "score-subset": ("score, half of the clips", lambda: score("scored", "half")),
     "report": ("report", report),
     "check": ("check", check),
 }

@@ -35,20 +35,17 @@ corpora:
   scored: {media: media, annotations: media}
   folder: {media: media, annotations: clips.csv}
   published: {media: media, annotations: official}
-embeddings: {scored: {corpus: scored, encoder: silero-vad}}
-experiments: {paired: {corpus: scored, encoder: silero-vad}}
-subsets: {half: {corpus: scored, subset: half}}
-fusions: {}
 descriptions: {}
 imports: {}
-speech: {}
-levels: {}
+labels: {}
 trainings: {}
-text_trainings: {}
-file_trainings: {}
-avlnets: {}
-text_avlnets: {}
-avlnet_experiments: {}
+embeddings:
+  scored:
+    corpus: scored
+    encoder: silero-vad
+    config: configs/encoders/silero-vad.yaml
+    reads: data/audio/scored.parquet
+subsets: {all: {corpus: scored, subset: all}, half: {corpus: scored, subset: half}}
 """
 
 

@@ -140,7 +140,7 @@ def write_material(size: Size) -> None:
     """Writes pickles, word vectors, checkpoints and a project into the current folder."""
     shutil.copytree(REPOSITORY / "configs", "configs", ignore=shutil.ignore_patterns("media", "trainings"))
     shutil.copy(REPOSITORY / "dvc.yaml", "dvc.yaml")
-    (Path("configs/encoders") / "word2vec.yaml").write_text(
+    (Path("configs/encoders/features") / "word2vec.yaml").write_text(
         f"family: word2vec\ncheckpoint: {VECTORS}\ndim: {WORD_DIM}\n"
     )
     random = np.random.default_rng(0)
@@ -152,7 +152,9 @@ def write_material(size: Size) -> None:
             Path(name).write_bytes(pickle.dumps(list(_clips(name.partition(".")[0], style, n, size)), protocol=4))
     places = [f"  {one}: {{media: configs/corpora/{one}.yaml, annotations: .}}\n" for one in FILES]
     imports = [f"  {one}: {{corpus: {one}, annotations: .}}\n" for one in FILES]
-    texts = [f"  {one}-words: {{corpus: {one}, encoder: word2vec}}\n" for one in FILES]
+    encoder = "encoder: features/word2vec, config: configs/encoders/features/word2vec.yaml"
+    reads = "reads: data/tables/{0}/captions.parquet"
+    texts = [f"  {one}-words: {{corpus: {one}, {encoder}, {reads.format(one)}}}\n" for one in FILES]
     Path("params.yaml").write_text(
         f"corpora:\n{''.join(places)}imports:\n{''.join(imports)}embeddings:\n{''.join(texts)}subsets: {{}}\n"
     )
@@ -209,7 +211,7 @@ def import_material() -> None:
     for corpus in FILES:
         ingest(corpus)
         import_features(corpus)
-        embed(corpus, "word2vec", device="cpu")
+        embed(corpus, "features/word2vec", device="cpu")
 
 
 def ours(case: Case, size: Size) -> Curve:
@@ -225,7 +227,7 @@ def ours(case: Case, size: Size) -> Curve:
         "evaluation_count": 1000 if (case.style, case.mode) == ("msrvtt", "eval") else None,
         "variant": case.variant,
         "objective": OBJECTIVES[case.variant],
-        "text": None if case.variant == "bi" else "word2vec",
+        "text": None if case.variant == "bi" else "features/word2vec",
         "start": case.checkpoint if case.start == "checkpoint" else None,
         "mode": case.mode,
         "dim": DIM,

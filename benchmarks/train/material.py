@@ -42,7 +42,11 @@ def write_pickle(path: Path, n: int, frames: int) -> None:
 
 def write_cache(n: int, frames: int, max_frames: int, options: dict[str, object]) -> None:
     """Our artifacts, the clips table and a training in the current folder."""
-    kinds = {"avlnet-spectrogram": (40, 1), "resnet152": (VIDEO_DIM, 2), "resnext101-3d": (VIDEO_DIM, 3)}
+    kinds = {
+        "features/avlnet-spectrogram": (40, 1),
+        "features/resnet152": (VIDEO_DIM, 2),
+        "features/resnext101-3d": (VIDEO_DIM, 3),
+    }
     ids = [f"v{i}" for i in range(n)]
     for encoder, (dim, place) in kinds.items():
         fingerprint = encoder.encode().hex()[:32].ljust(32, "0")

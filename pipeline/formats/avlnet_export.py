@@ -18,6 +18,7 @@ from cache.artifact import Artifact, open_artifact
 from cache.durable import new_directory, new_file
 from cache.errors import UserError
 from pipeline.config import layout
+from pipeline.config.params import FEATURES as FOLDER
 from pipeline.config.subsets import read_extended, read_subset
 from pipeline.formats.avlnet_pickles import FEATURES
 
@@ -25,6 +26,7 @@ Layout = Literal["youcook2", "msrvtt", "howto100m"]
 LAYOUTS: tuple[Layout, ...] = ("youcook2", "msrvtt", "howto100m")
 PATH_LIST = "videopaths.txt"
 EVAL = "eval"
+ENCODERS = tuple(f"{FOLDER}{encoder}" for encoder in FEATURES)
 PROTOCOL = b"\x80\x03"
 """Protocol 3 numbers its memo within an item, so that items can be written one after the other."""
 
@@ -54,7 +56,7 @@ class CorpusFeatures:
         UserError: an artifact is missing or holds no features over time, or no clip has all three.
     """
 
-    def __init__(self, corpus: str, encoders: Sequence[str] = tuple(FEATURES), subset: str | None = None) -> None:
+    def __init__(self, corpus: str, encoders: Sequence[str] = ENCODERS, subset: str | None = None) -> None:
         self.corpus = corpus
         self._artifacts = [_features(corpus, one) for one in encoders]
         self._row_of = [{id: row for row, id in enumerate(one.ids)} for one in self._artifacts]

@@ -42,10 +42,3 @@ def moved_outputs(data: Path, features: frozenset[str]) -> Iterator[tuple[Path, 
             new = encoder_name(path.name, features)
             if new != path.name:
                 yield path, corpus / new
-
-
-EARLIER_PATHS = {
-    **{f"features/{name}": name for name in FEATURE_ENCODERS},
-    **{new: old for old, new in RENAMED_ENCODERS.items()},
-}
-"""Folder of an encoder's outputs -> its folder in the last version."""

@@ -23,12 +23,13 @@ Snippet = Callable[[str, str], bytes | None]
 """(corpus, clip id) -> the clip's sound as a file a browser plays, if it has any."""
 
 
-def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResult], dict[str, str]]:
+def read_results(params: Params, snippet: Snippet, corpus: str = "") -> tuple[list[ExperimentResult], dict[str, str]]:
     """Reads the results of the experiments whose encoders are in params.yaml.
 
     Args:
         params: which embeddings and subsets there are.
         snippet: gives the sound of a clip.
+        corpus: of one corpus alone; empty for all.
 
     Returns:
         Experiments with numbers; and name -> reason of those without.
@@ -37,12 +38,12 @@ def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResul
         UserError: there are no results yet, or a file cannot be read.
     """
     results, empty = [], {}
-    for corpus in params.corpora:
-        folders = [layout.results(corpus, subset) for subset in params.subsets_of(corpus)]
+    for one in [corpus] if corpus else params.corpora:
+        folders = [layout.results(one, subset) for subset in params.subsets_of(one)]
         subsets = {folder.name: Scored.read(folder) for folder in folders if folder.is_dir()}
         if (whole := subsets.pop(WHOLE, None)) is None:
             continue
-        encoders = params.encoders_of(corpus) | {f"{FEATURES}{one}" for one in PUBLISHED}
+        encoders = params.encoders_of(one) | {f"{FEATURES}{feature}" for feature in PUBLISHED}
         for name, details in whole.details.items():
             if not encoders.issuperset(details["encoders"]):
                 continue
@@ -55,7 +56,7 @@ def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResul
                 raise UserError(
                     f"The results in {whole.folder} lack {error}, an older hearonce wrote them: run `dvc repro`."
                 ) from None
-    if not results and not empty:
+    if not results and not empty and not corpus:
         raise UserError("There are no results yet: run `dvc repro`.")
     return results, empty
 

@@ -15,7 +15,7 @@ from cache.location import Store
 from pipeline.checkpoints.fingerprints import digest_of, fingerprint_of
 from pipeline.checkpoints.official import not_found
 from pipeline.config import layout
-from pipeline.config.params import write_round_trip
+from pipeline.config.params import FEATURES, write_round_trip
 from pipeline.config.records import named
 from pipeline.console.app import Workers
 from pipeline.monitor.device import processors
@@ -177,8 +177,8 @@ def _write_encoder(name: str, config: TrainingConfig, folder: Path) -> None:
         "max_words": config.max_words,
         "digest": digest_of(weights),
     }
-    if config.text is not None:
-        options["text"] = config.text
+    if config.variant != "bi":
+        options["text"] = config.text or f"{FEATURES}word2vec"
     if config.embed_captions is not None:
         options["captions"] = config.embed_captions
     write_round_trip(options, folder / "encoder.yaml")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scoring import details_of, metrics_of, scored
 
 from cache import tables
 from cache.artifact import write_artifact
@@ -14,7 +15,7 @@ from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from pipeline.config import layout
-from stages.score.command import score, score_subset
+from stages.score.command import score
 
 GOLDEN = Path(__file__).parent / "golden"
 RUNS = json.loads((GOLDEN / "epic_run.json").read_text())
@@ -93,15 +94,9 @@ def epic(project):
     Path("configs/subsets/epic/most.yaml").write_text("annotated: most\n")
     Path("params.yaml").write_text(
         "corpora: {epic: {media: m, annotations: a}}\nembeddings: {}\n"
-        "experiments: {audio_nodual: {corpus: epic, encoder: aud}, audio_dual: {corpus: epic, encoder: aud}}\n"
-        "fusions: {both_nodual: {corpus: epic, encoder: vid, second: aud}}\n"
         "subsets: {epic-most: {corpus: epic, subset: most}}\n"
     )
     return arrays
-
-
-def numbers(folder):
-    return json.loads((folder / "metrics.json").read_text())
 
 
 def assert_golden(metrics, name):
@@ -116,14 +111,13 @@ def assert_golden(metrics, name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_multi_instance_retrieval_from_tables(epic, name):
-    score(name)
-    assert_golden(numbers(layout.results(name)), name)
-    assert json.loads((layout.results(name) / "details.json").read_text())["n_clips_missing"] == 1
+    assert_golden(scored("epic", name), name)
+    assert details_of("epic", name)["n_clips_missing"] == 1
 
 
 def test_a_subset_of_all_clips_scores_as_the_run(epic):
-    score_subset("epic", "most")
-    metrics = numbers(layout.subset_results("epic", "most"))
+    score("epic", "most")
+    metrics = metrics_of("epic", "most")
     for name in EXPERIMENTS:
         assert_golden(metrics[name], name)
 
@@ -137,14 +131,13 @@ def test_a_sentence_to_which_nothing_is_relevant_is_searched_and_found_as_in_the
     relevancy = tables.read_table(layout.table("epic", "relevancy"), tables.RELEVANCY)
     kept = relevancy.filter(relevancy["caption_id"] != silent).to_dicts()
     write("epic", "relevancy", [*kept, {"clip_id": silent[4:], "caption_id": silent, "relevancy": 0.0}])
-    score("audio_nodual")
-    folder = layout.results("audio_nodual")
-    metrics = numbers(folder)
+    metrics = scored("epic", "audio_nodual")
+    folder = layout.results("epic", "all")
     assert metrics["clip_to_text"]["nDCG"] == pytest.approx(0.6398229156861373, abs=1e-6)
     assert metrics["clip_to_text"]["mAP"] == pytest.approx(0.8239238886113884, abs=1e-6)
     assert metrics["text_to_clip"]["nDCG"] == pytest.approx(0.6786312630311703, abs=1e-6)
     assert metrics["text_to_clip"]["mAP"] == pytest.approx(0.8235189011130768, abs=1e-6)
-    queries = pl.read_parquet(folder / "queries.parquet").filter(pl.col("query_id") == silent)
+    queries = pl.read_parquet(folder / "queries.parquet").filter(query_id=silent, experiment="audio_nodual")
     assert queries["average_precision"].to_list() == [0.0] and queries["ndcg"].is_nan().to_list() == [True]
 
 
@@ -153,17 +146,14 @@ def test_a_subset_in_which_nothing_is_relevant_has_no_ndcg(epic):
     relevancy = tables.read_table(layout.table("epic", "relevancy"), tables.RELEVANCY)
     write("epic", "relevancy", relevancy.filter(relevancy["clip_id"] != "P01_0").to_dicts())
     Path("configs/subsets/epic/alone.yaml").write_text("clips: [P01_0]\n")
-    score_subset("epic", "alone")
-    folder = layout.subset_results("epic", "alone")
-    assert numbers(folder)["audio_nodual"]["average"] == {"mAP": 0.0, "nDCG": None}
-    details = json.loads((folder / "details.json").read_text())["audio_nodual"]
+    assert scored("epic", "audio_nodual", "alone")["average"] == {"mAP": 0.0, "nDCG": None}
+    details = details_of("epic", "audio_nodual", "alone")
     assert details["intervals"]["average"] == {"mAP": [0.0, 0.0]}
 
 
 def test_a_sentence_counts_even_if_no_clip_has_it_as_its_own(epic):
     """Two sentences that read the same are two queries, as two rows of the reference's sentence file are."""
-    score("audio_nodual")
-    before = numbers(layout.results("audio_nodual"))
+    before = scored("epic", "audio_nodual")
     pairs = tables.read_table(layout.table("epic", "pairs"), tables.PAIRS).rows()
     captions = tables.read_table(layout.table("epic", "captions"), tables.CAPTIONS).rows()
     twin, original = next(one for one in captions if one[0].startswith("gpt:P01")), captions[-2]
@@ -177,10 +167,10 @@ def test_a_sentence_counts_even_if_no_clip_has_it_as_its_own(epic):
     )
     changed = [(clip, twin[0] if one == original[0] else one) for clip, one in pairs]
     write("epic", "pairs", [{"clip_id": clip, "caption_id": one} for clip, one in changed])
-    score("audio_nodual")
-    details = json.loads((layout.results("audio_nodual") / "details.json").read_text())
+    after = scored("epic", "audio_nodual")
+    details = details_of("epic", "audio_nodual")
     assert details["counts"]["text_to_clip"]["n_queries"] == len(epic["order"])
-    assert numbers(layout.results("audio_nodual")) != before
+    assert after != before
 
 
 @pytest.fixture
@@ -214,26 +204,22 @@ def mcq(project):
         Path(f"configs/experiments/ego/{naming}.yaml").write_text(
             f"corpus: ego\nprotocol: multiple-choice\nencoders: [aud]\ncaptions: visual\ngroups: {naming}\n"
         )
-    Path("params.yaml").write_text(
-        "corpora: {ego: {media: m, annotations: a}}\nembeddings: {}\nfusions: {}\n"
-        "experiments: {audio-egovlp: {corpus: ego, encoder: aud}, by-type: {corpus: ego, encoder: aud}}\n"
-    )
+    Path("params.yaml").write_text("corpora: {ego: {media: m, annotations: a}}\nembeddings: {}\n")
 
 
 @pytest.mark.parametrize(
     ("naming", "theirs"), [("by-type", "audio_egovlp"), ("audio-egovlp", "audio_egovlp"), ("egovlp", "EgoVLP")]
 )
 def test_multiple_choice_from_tables(mcq, naming, theirs):
-    score(naming)
-    metrics = numbers(layout.results(naming))
+    metrics = scored("ego", naming)
     assert {name: one["accuracy"] for name, one in metrics.items()} == pytest.approx(
         {name.lower().replace("-", "_"): value for name, value in MCQ[theirs].items()}, abs=1e-6
     )
 
 
 def test_multiple_choice_on_a_subset_of_questions(mcq):
-    score_subset("ego", "intra")
-    metrics = numbers(layout.subset_results("ego", "intra"))
+    score("ego", "intra")
+    metrics = metrics_of("ego", "intra")
     expected = pytest.approx(MCQ["audio_egovlp_only_type2"]["Inter-video"], abs=1e-6)
     assert metrics["audio-egovlp"] == {"inter_video": {"accuracy": expected}}
     assert metrics["by-type"] == {"intra_video": {"accuracy": expected}}

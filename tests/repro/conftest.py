@@ -13,13 +13,15 @@ VIDEOS = ["dogs-barking", "car-horn", "applause", "explosion"]
 PARAMS = """
 corpora: {mine: {media: videos, annotations: captions.csv}}
 embeddings:
-  mine-audio: {corpus: mine, encoder: yamnet-minilm}
-experiments:
-  mine-audio: {corpus: mine, encoder: yamnet-minilm}
-subsets: {mine-animals: {corpus: mine, subset: animals}}
+  mine-audio:
+    corpus: mine
+    encoder: yamnet-minilm
+    config: configs/encoders/yamnet-minilm.yaml
+    reads: data/audio/mine.parquet
+subsets: {mine-all: {corpus: mine, subset: all}, mine-animals: {corpus: mine, subset: animals}}
 """
 PARAMS += "".join(f"{name}: {{}}\n" for name in Params.model_fields if f"\n{name}:" not in PARAMS)
-EXPERIMENT = "corpus: mine\nencoders: [yamnet-minilm]\n"
+EXPERIMENT = "encoders: [yamnet-minilm]\n"
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,7 @@ def first(tmp_path_factory) -> Clone:
     clone.write("params.yaml", PARAMS)
     clone.write("configs/corpora/mine.yaml", "window_s: null\n")
     clone.write("configs/experiments/mine/mine-audio.yaml", EXPERIMENT)
+    clone.write("configs/subsets/mine/all.yaml", "clips: all\n")
     clone.write("configs/subsets/mine/animals.yaml", "clips: [dogs-barking.mp4, car-horn.mp4]\n")
     return clone.repro()
 

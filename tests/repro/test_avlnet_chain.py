@@ -12,13 +12,12 @@ from clone import working_tree
 from filled.weights import write_weights
 
 from pipeline.checkpoints.weights import save_weights
-from pipeline.config.params import Params
+from pipeline.config.params import Params, embedding_entry, embedding_key
 from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
 
-FEATURES = {"corpus": "mine", "sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnet152"}
 TRAINING = """corpus: mine
-moving: resnet152
+moving: features/resnet152
 evaluate_on: videos
 dim: 32
 audio_widths: [8, 8, 16, 16, 32]
@@ -27,13 +26,7 @@ batch_size: 4
 epochs: 3
 lr: 0.001
 """
-ENCODER = """family: avlnet
-checkpoint: data/trainings/mine-small/model.pth
-moving: resnet152
-max_frames: 320
-"""
-EXPERIMENT = """corpus: mine
-encoders: [mine-avlnet]
+EXPERIMENT = """encoders: [avlnet@mine-small]
 protocol: avlnet
 """
 
@@ -47,25 +40,22 @@ def test_own_videos_to_features_to_training_to_scores_and_report(clone):
         (clone.root / f"configs/{folder}/mine").mkdir(parents=True, exist_ok=True)
     clone.write("configs/subsets/mine/videos.yaml", "where: has_video\n")
     clone.write("configs/trainings/mine/mine-small.yaml", TRAINING)
-    clone.write("configs/encoders/mine-avlnet.yaml", ENCODER)
     clone.write("configs/experiments/mine/mine-avlnet.yaml", EXPERIMENT)
     params = yaml.safe_load((clone.root / "params.yaml").read_text())
-    for encoder in ("avlnet-spectrogram", "resnet152"):
-        params["embeddings"][f"mine-{encoder}"] = {"corpus": "mine", "encoder": encoder}
-    params["trainings"]["mine-small"] = FEATURES
-    model = "data/trainings/mine-small/model.pth"
-    names = {"encoder": "mine-avlnet", "config": "mine-avlnet"}
-    params["avlnets"]["mine-avlnet"] = {**FEATURES, **names, "checkpoint": model}
-    params["avlnet_experiments"]["mine-avlnet"] = {"corpus": "mine", "encoder": "mine-avlnet"}
+    given = {"features/avlnet-spectrogram": "audio", "features/resnet152": "frames", "avlnet@mine-small": "features"}
+    for encoder, reads in given.items():
+        params["embeddings"][embedding_key("mine", encoder)] = embedding_entry("mine", encoder, reads)
+    folders = ["data/tables/mine", "data/embeddings/mine/features"]
+    params["trainings"]["mine-small"] = {"corpus": "mine", "reads": folders}
     clone.write("params.yaml", yaml.safe_dump(params))
     clone.run("git", "add", "-A")
     clone.run("git", "-c", "user.name=me", "-c", "user.email=me@here", "commit", "-qm", "mine")
     assert "1 training," in clone.run("hearonce", "check").stdout
 
     clone.repro(HEARONCE_DEVICE="cpu")
-    assert {"train@mine-small", "embed_avlnet@mine-avlnet", "score_avlnet@mine-avlnet", "report"} <= set(clone.ran)
+    assert {"train@mine-small", "embed@mine-small", "score@mine-all", "report"} <= set(clone.ran)
     live = json.loads((clone.root / "data/trainings/mine-small/live/metrics.json").read_text())
-    scored = json.loads((clone.root / "data/results/mine-avlnet/metrics.json").read_text())
+    scored = clone.metrics("mine-avlnet")
     for direction, values in scored.items():  # the same network on the same clips, embedded and scored by other code
         assert {name: values[name] for name in ("R@1", "MedR")} == {
             name: live["evaluation"][direction][name] for name in ("R@1", "MedR")
@@ -108,12 +98,12 @@ def test_the_published_results_by_one_command(tmp_path):
     clone.run("git", "add", "-A")
     clone.run("git", "-c", "user.name=me", "-c", "user.email=me@here", "commit", "-qm", "all")
     clone.repro(HEARONCE_DEVICE="cpu")
-    assert {"train@youcook2-finetuned", "embed_avlnet@youcook2-scratch", "score_subset@youcook2-val"} <= set(clone.ran)
+    assert {"train@youcook2-finetuned", "embed@youcook2-scratch", "score@youcook2-val"} <= set(clone.ran)
     values = clone.run("hearonce", "results", "--subset", "val", COLUMNS="300").stdout
     for experiment in ("youcook2-avlnet", "youcook2-avlnet-finetuned", "youcook2-avlnet-scratch"):
         assert experiment in values
         assert experiment in (clone.root / "data/report/index.html").read_text()
-    scored = json.loads((clone.root / "data/results/subsets/youcook2/val/metrics.json").read_text())
+    scored = json.loads((clone.root / "data/results/youcook2/val/metrics.json").read_text())
     live = json.loads((clone.root / "data/trainings/youcook2-scratch/live/metrics.json").read_text())
     for direction, metrics in scored["youcook2-avlnet-scratch"].items():  # the last evaluation of the training
         assert metrics["MedR"] == live["evaluation"][direction]["MedR"]

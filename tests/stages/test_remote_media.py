@@ -14,6 +14,7 @@ from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline.config import layout
+from pipeline.config.experiments import experiments_of
 from pipeline.config.params import load_params
 from pipeline.remote import transfer
 from stages.check import check
@@ -30,20 +31,15 @@ ENCODERS = ("efficientnet-minilm",)
 PARAMS = """
 corpora: {{mine: {{media: {media}, annotations: captions.csv}}}}
 embeddings:
-  mine-seen: {{corpus: mine, encoder: efficientnet-minilm}}
-experiments: {{}}
-fusions: {{}}
+  mine-seen: {{
+    corpus: mine, encoder: efficientnet-minilm, config: configs/encoders/efficientnet-minilm.yaml,
+    reads: data/tables/mine/media.parquet
+  }}
 subsets: {{}}
 descriptions: {{}}
 imports: {{}}
-speech: {{}}
-levels: {{}}
+labels: {{}}
 trainings: {{}}
-text_trainings: {{}}
-file_trainings: {{}}
-avlnets: {{}}
-text_avlnets: {{}}
-avlnet_experiments: {{}}
 """
 CAPTIONS = """file,caption,start,stop
 a dog.mp4,a dog,0,1
@@ -247,7 +243,7 @@ def test_init_makes_the_list(remote, source, capsys):
     assert place.media == Path("configs/corpora/kitchen.media.csv")
     n_media = len(pl.read_csv(place.media).filter(pl.col("etag").is_not_null()))
     assert n_media == (3 if source == "bucket" else 2)
-    assert set(load_params().experiments) == {"kitchen-audio", "kitchen-visual"}
+    assert {one.name for one in experiments_of("kitchen")} == {"kitchen-audio", "kitchen-visual", "kitchen-both"}
     check()
     ingest("kitchen")
     assert len(schemas.read_table(layout.table("kitchen", "media"), schemas.MEDIA)) == n_media

@@ -20,8 +20,7 @@ from pipeline.config.params import corpus_place
 from pipeline.console.app import AsJson, DryRun
 from pipeline.console.tables import print_records
 from pipeline.console.text import counted, did_you_mean
-from pipeline.formats.avlnet_export import LAYOUTS, CorpusFeatures, Layout, write_files, write_pickle
-from pipeline.formats.avlnet_pickles import FEATURES
+from pipeline.formats.avlnet_export import ENCODERS, LAYOUTS, CorpusFeatures, Layout, write_files, write_pickle
 
 
 def merge(
@@ -61,7 +60,7 @@ def export(
     captions: Annotated[str, typer.Option(help="Caption source (AVLnet's pickles).")] = "given",
     features: Annotated[
         str, typer.Option(help="Encoders of spectrograms, 2D and 3D features (AVLnet's layouts).")
-    ] = ",".join(FEATURES),
+    ] = ",".join(ENCODERS),
     as_json: AsJson = False,
 ) -> None:
     """Write rows with their ids and keys into one file that stands for itself, or features for others' code."""
@@ -80,7 +79,7 @@ def _export_features(
 ) -> None:
     """Writes the features of a corpus as AVLnet's authors lay them out."""
     encoders = [name.strip() for name in features.split(",")]
-    if len(encoders) != len(FEATURES):
+    if len(encoders) != len(ENCODERS):
         raise UserError(f"--features names {len(encoders)} encoders, not three: spectrograms, 2D and 3D features.")
     corpus_place(corpus)
     if path.exists():

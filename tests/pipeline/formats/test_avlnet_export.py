@@ -38,7 +38,7 @@ def imported(project):
 def rows(corpus):
     found = {}
     for encoder in FEATURES:
-        artifact = open_artifact(layout.embeddings(corpus, encoder, "clips"))
+        artifact = open_artifact(layout.embeddings(corpus, f"features/{encoder}", "clips"))
         found[encoder] = {one: artifact.row(i).tolist() for i, one in enumerate(artifact.ids)}
     return found
 

@@ -44,7 +44,9 @@ def table(corpus, name):
 
 
 def artifacts(corpus):
-    return [open_artifact(layout.embeddings(corpus, encoder, "clips")) for encoder in (SOUND, FLAT, MOVING)]
+    return [
+        open_artifact(layout.embeddings(corpus, f"features/{encoder}", "clips")) for encoder in (SOUND, FLAT, MOVING)
+    ]
 
 
 def check_rows(corpus, clips, flat="2d", moving="3d"):
@@ -201,7 +203,7 @@ def test_harmful_damaged_and_strange_files_are_refused_with_a_sentence(official,
         with pytest.raises(UserError, match=reason):
             command("crosstask")
     assert not (tmp_path / "made-by-a-pickle").exists()
-    assert not layout.embeddings("crosstask", SOUND, "clips").exists()
+    assert not layout.embeddings("crosstask", f"features/{SOUND}", "clips").exists()
 
 
 def test_params_that_watch_another_folder_than_is_read(official, project):

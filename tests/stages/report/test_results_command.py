@@ -15,9 +15,9 @@ BOTH = ("text_to_clip", "clip_to_text")
 
 
 def write(name, recall, corpus="mine", **details):
-    folder = layout.results(name)
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({one: {"R@1": recall, "MedR": None} for one in BOTH}))
+    folder = layout.results(corpus, "all")
+    folder.mkdir(parents=True, exist_ok=True)
+    extend(folder / "metrics.json", {name: {one: {"R@1": recall, "MedR": None} for one in BOTH}})
     given = {
         "experiment": name,
         "corpus": corpus,
@@ -33,29 +33,40 @@ def write(name, recall, corpus="mine", **details):
         "intervals": {"text_to_clip": {"R@1": [9.0, 11.0]}},
         "examples": [],
     }
-    (folder / "details.json").write_text(json.dumps(given | details))
+    extend(folder / "details.json", {name: given | details})
     np.savez(folder / "similarity.npz")
     tables.write_table(tables.table([], tables.CLASSES), tables.CLASSES, folder / "classes.parquet")
 
 
+def extend(path, more):
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.is_file() else {}) | more))
+
+
 @pytest.fixture
 def scored(project):
-    names = {"one": "mine", "seed-1": "mine", "seed-2": "mine", "far": "other", "empty": "other"}
+    entries = [
+        {"corpus": corpus, "encoder": encoder, "config": "c", "reads": "r"}
+        for corpus in ("mine", "other")
+        for encoder in "ef"
+    ]
     Path("params.yaml").write_text(
         f"corpora: {json.dumps({one: {'media': 'm', 'annotations': 'a'} for one in ('mine', 'other', 'new')})}\n"
-        "embeddings: {}\n"
-        f"experiments: {json.dumps({name: {'corpus': corpus, 'encoder': 'e'} for name, corpus in names.items()})}\n"
-        "subsets: {few: {corpus: mine, subset: few}}\n"
+        f"embeddings: {json.dumps({str(number): entry for number, entry in enumerate(entries)})}\n"
+        "subsets: {few: {corpus: mine, subset: few}, mine: {corpus: mine, subset: all}, "
+        "other: {corpus: other, subset: all}}\n"
     )
     write("one", 10.0)
     write("seed-1", 20.0, seeds_of="tuned")
     write("seed-2", 24.0, seeds_of="tuned")
+    write("gone", 90.0, encoders=["e", "no longer in params.yaml"])
     write("far", 77.0, "other", paper={})
     write("empty", 0.0, "other", nothing="no clip came through")
-    folder = layout.subset_results("mine", "few")
+    folder = layout.results("mine", "few")
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({"one": {"text_to_clip": {"R@1": 55.5}}}))
     (folder / "details.json").write_text(json.dumps({"one": {"chance": {}, "counts": {}, "intervals": {}}}))
+    np.savez(folder / "similarity.npz")
+    tables.write_table(tables.table([], tables.CLASSES), tables.CLASSES, folder / "classes.parquet")
 
 
 def shown(capsys):
@@ -110,7 +121,7 @@ def test_without_any_results_it_says_what_to_run(project):
 
 
 def test_results_of_an_older_version_are_named(scored):
-    path = layout.results("one") / "details.json"
+    path = layout.results("mine", "all") / "details.json"
     path.write_text(path.read_text().replace('"intervals"', '"earlier"'))
-    with pytest.raises(UserError, match="data/results/one lack 'intervals', an older hearonce wrote them: run"):
+    with pytest.raises(UserError, match="data/results/mine/all lack 'intervals', an older hearonce wrote them: run"):
         results()

@@ -123,7 +123,8 @@ def test_each_run_ends_with_one_short_line(corpus, capsys):
     score("mine", "few")
     (line,) = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        r"score mine few: 2 of 2 experiments scored \(20 queries, .+ s\); 1 experiment without embeddings of later left out",
+        r"score mine few: 2 of 2 experiments scored \(20 queries, .+ s\); "
+        "1 experiment without embeddings of later left out",
         line,
     )
 

@@ -8,6 +8,7 @@ from avlnet_samples import VECTORS, run, states, write_training
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.networks.avlnet import load_avlnet
+from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.train.command import identity
 from stages.train.config import TrainingConfig, load_training
 from stages.train.features import CachedFeatures
@@ -57,7 +58,7 @@ def test_random_windows_and_parts(corpus):
     ("options", "sentence"),
     [
         ({"batch_size": 64}, "Of the clips of 'mine' (subset all) 23 can be trained on, fewer than batch_size 64"),
-        ({"text": "word2vec"}, "variant bi takes no text"),
+        ({"text": "features/word2vec"}, "variant bi takes no text"),
         ({"learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"train_on": "fw"}, "did you mean 'few'"),
         ({"audio": "avlnet"}, "data/embeddings/mine/avlnet/clips.zarr is missing"),
@@ -70,13 +71,26 @@ def test_mistakes_are_told_in_one_sentence(corpus, options, sentence):
     assert sentence in str(error.value)
 
 
-def test_params_must_feed_what_the_training_reads(corpus):
+def test_params_name_the_corpus_of_a_training(corpus):
     write_training()
-    features = "{corpus: mine, sound: other, flat: resnet152, moving: resnext101-3d}"
     params = "corpora: {}\nembeddings: {}\nsubsets: {}\n"
-    Path("params.yaml").write_text(f"{params}trainings: {{small: {features}}}\n")
-    with pytest.raises(UserError, match="disagree on training 'small'"):
+    Path("params.yaml").write_text(f"{params}trainings: {{small: {{corpus: other, reads: [a, b]}}}}\n")
+    with pytest.raises(UserError, match=r"small is of corpus 'other', but .* of 'mine'"):
         run()
+
+
+def test_a_trained_network_is_described_as_an_encoder(corpus):
+    write_training()
+    run()
+    folder = layout.training("small")
+    config = load_avlnet_config("mine", "avlnet@small")
+    assert config.checkpoint == folder / "model.pth" and config.max_frames == load_training("small").max_frames
+    before = (folder / "encoder.yaml").read_text()
+    run()
+    assert (folder / "encoder.yaml").read_text() == before  # DVC sees no change where the weights are the same
+    write_training(lr=0.01)
+    run()
+    assert (folder / "encoder.yaml").read_text() != before
 
 
 def test_the_mode_is_as_published_unless_it_is_given(corpus):
