@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.avlnet.network import AvlNet
-from stages.avlnet.shape import Shape
+from pipeline.networks.avlnet import AvlNet
+from pipeline.networks.avlnet_shape import Shape
 from stages.train.config import TrainingConfig
 from stages.train.features import Batch, share
 from stages.train.processes import Processes

@@ -22,11 +22,10 @@ import torch
 
 from benchmarks.features import reference
 from pipeline.device import describe, pick_device
+from pipeline.networks.resnet import LENGTH, SIDE, Features2d, ResNeXt3D
 from stages.embed.encoder import Tower
-from stages.embed.models.avlnet_spectrogram import SpectrogramTower
-from stages.embed.models.picture_features import PictureTower
-from stages.embed.models.resnet152 import FlatFeatures
-from stages.embed.models.resnext3d import LENGTH, SIDE, ResNeXt3D
+from stages.embed.encoders.avlnet_spectrogram import SpectrogramTower
+from stages.embed.tower_parts import FrameFeatureTower
 
 BATCH = 16
 
@@ -70,13 +69,13 @@ def _networks(options: argparse.Namespace, device: torch.device) -> None:
     """Networks with weights at random: how fast they are does not depend on the weights."""
     from torchvision.models import resnet152
 
-    flat = FlatFeatures(resnet152()).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    flat = Features2d(resnet152()).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     moving = ResNeXt3D().eval().to(device)
     pictures = np.random.default_rng(0).integers(0, 256, (options.pictures, 224, 298, 3)).astype(np.uint8)
     squares = np.random.default_rng(0).integers(0, 256, (options.pictures, SIDE, SIDE, 3)).astype(np.uint8)
     towers: list[tuple[str, Tower, np.ndarray, int]] = [
-        ("ResNet-152, seconds of video", PictureTower(flat, device, 1), pictures, options.pictures),
-        ("ResNeXt-101, seconds of video", PictureTower(moving, device, LENGTH), squares, options.pictures / 24),
+        ("ResNet-152, seconds of video", FrameFeatureTower(flat, device, 1), pictures, options.pictures),
+        ("ResNeXt-101, seconds of video", FrameFeatureTower(moving, device, LENGTH), squares, options.pictures / 24),
     ]
     for name, tower, item, seconds in towers:
         (duration,) = _seconds([lambda tower=tower, item=item: tower.encode([item])], options.repeats)  # type: ignore[misc]

@@ -42,7 +42,7 @@ def operations(family: str) -> int:
     """Operations of `encode` on one clip."""
     with tempfile.TemporaryDirectory() as folder:
         encoder = filled_encoder(family, Path(folder))
-        with patch("stages.embed.models.packed_linear.can_pack", lambda *_: False):
+        with patch("pipeline.networks.packed.can_pack", lambda *_: False):
             tower = encoder.load_clip_tower(torch.device("cpu"))
         prepared = tower.prepare(clip(encoder.clip_input), b"\0" * 16)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

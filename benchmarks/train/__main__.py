@@ -173,8 +173,8 @@ def _net(options: argparse.Namespace) -> dict[str, Any]:
 def _stepper(options: argparse.Namespace, config: Any) -> tuple[Any, Any]:
     import torch
 
-    from stages.avlnet.network import AvlNet
-    from stages.avlnet.shape import Shape
+    from pipeline.networks.avlnet import AvlNet
+    from pipeline.networks.avlnet_shape import Shape
     from stages.train.processes import Processes
     from stages.train.step import Stepper
 

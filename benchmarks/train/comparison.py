@@ -18,8 +18,8 @@ from unittest import mock
 
 import numpy as np
 
+from pipeline.networks.avlnet_shape import Mode, Objective, Variant
 from stages.avlnet.retrieval import SIDES, direction
-from stages.avlnet.shape import Mode, Objective, Variant
 
 REPOSITORY = Path(__file__).parents[2]
 Style = Literal["youcook2", "msrvtt"]
@@ -186,9 +186,8 @@ def write_checkpoint(case: Case, size: Size) -> None:
     """Weights to start from, whose running statistics are not those of new weights."""
     import torch
 
-    from stages.avlnet.network import AvlNet
-    from stages.avlnet.shape import PICTURE_DIM, Shape
-    from stages.avlnet.weights import save_weights
+    from pipeline.networks.avlnet import AvlNet, save_weights
+    from pipeline.networks.avlnet_shape import PICTURE_DIM, Shape
 
     torch.manual_seed(1000 + case.seed)
     net = AvlNet(Shape(case.variant, DIM, PICTURE_DIM, WORD_DIM, size.widths))

@@ -122,18 +122,26 @@ def load_strictly(
         skip: keys that are checked but not copied (parts that stay on the meta device).
 
     Raises:
-        CheckpointError: the keys do not fit, or a weight is NaN: fast ReLUs make 0 of it, so that rows would be finite
-            and wrong.
+        CheckpointError: the keys do not fit, or a weight is NaN.
     """
     check_fit(model.state_dict(), weights, path, architecture)
     taken = {key: weights[key] for key in weights if not skip(key)}
-    if broken := [key for key, value in taken.items() if _has_nan(value)]:
+    check_numbers(taken, path)
+    model.load_state_dict(taken, strict=False)
+
+
+def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuses NaN: fast ReLUs make 0 of it, so that rows would be finite and wrong.
+
+    Raises:
+        CheckpointError: a weight is NaN.
+    """
+    if broken := [key for key, value in weights.items() if _has_nan(value)]:
         raise CheckpointError(
             f"{path} holds NaN in {broken[0]}"
             + (f" and {len(broken) - 1} more" if len(broken) > 1 else "")
             + ": its training diverged, or it is damaged; take another file"
         )
-    model.load_state_dict(taken, strict=False)
 
 
 def _has_nan(weights: Tensor) -> bool:

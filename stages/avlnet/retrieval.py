@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from stages.avlnet.shape import Variant
+from pipeline.networks.avlnet_shape import Variant
 
 RECALL_AT = (1, 5, 10)
 SIDES: Mapping[Variant, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
@@ -98,13 +99,28 @@ class Tower(Protocol):
         """
 
     def encode(self, batch: Sequence[Any]) -> np.ndarray | list[np.ndarray]:
-        """Does the device half for a list of prepared items.
+        """Does the device half for a list of prepared items; the stage calls it in torch's inference mode.
 
         A row does not depend on the other rows of its batch, up to float rounding.
 
         Returns:
             float32 array of shape (len(batch), dim); for ragged rows a list of len(batch) arrays (frames, dim).
         """
+
+
+Draw = Callable[[Sequence[int]], int]
+"""Picks one of several positions, each with the same probability."""
+
+
+def seeded_draw(key: bytes, seed: int) -> Draw:
+    """Draws for `prepare` that depend on a row's key and a seed alone, not on which rows came before it.
+
+    `RandomState` is the generator of the reference and, unlike `default_rng`, gives the same numbers in every
+    version of numpy.
+    """
+    words = np.frombuffer(blake2b(key + seed.to_bytes(8, "little", signed=True), digest_size=32).digest(), "<u4")
+    generator = np.random.RandomState(words)
+    return lambda positions: int(positions[generator.randint(len(positions))])
 
 
 C = TypeVar("C", bound=EncoderConfig)

@@ -30,7 +30,9 @@ class LoadedTower:
 
     def encode(self, batch: Sequence[Any]) -> np.ndarray | list[np.ndarray]:
         """Float32 (len(batch), dim), or arrays (frames, dim) for ragged rows."""
-        with computing(self._device, self._precision):
+        import torch
+
+        with torch.inference_mode(), computing(self._device, self._precision):
             return self._tower.encode(batch)
 
 

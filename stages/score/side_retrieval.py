@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
+from pipeline.networks.avlnet_shape import Variant
 from stages.avlnet.retrieval import SIDES, retrieval
-from stages.avlnet.shape import Variant
 from stages.score import metrics
 from stages.score.at_scale.tally import Tally
 from stages.score.ranking import Array, ranks_of_best

@@ -22,7 +22,7 @@ from pipeline.monitor.summary import Summary
 from stages.train.config import TrainingConfig, load_training
 
 if TYPE_CHECKING:
-    from stages.avlnet.network import AvlNet
+    from pipeline.networks.avlnet import AvlNet
     from stages.train.features import Features
     from stages.train.run import Material
 
@@ -107,7 +107,7 @@ def _check_alike(trained: Features, evaluated: Features) -> None:
 
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
-    from stages.avlnet.weights import save_weights
+    from pipeline.networks.avlnet import save_weights
     from stages.train.run import train as run
     from stages.train.saved import KeptEpochs, LivePlots, SavedProgress, Silence
     from stages.train.step import Stepper
@@ -144,9 +144,8 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
 def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
     import torch
 
-    from stages.avlnet.network import AvlNet
-    from stages.avlnet.shape import Shape
-    from stages.avlnet.weights import load_weights
+    from pipeline.networks.avlnet import AvlNet, load_weights
+    from pipeline.networks.avlnet_shape import Shape
 
     torch.manual_seed(config.seed)
     net = AvlNet(Shape(config.variant, config.dim, features.picture_dim, features.word_dim, config.sound_widths))

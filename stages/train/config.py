@@ -11,7 +11,7 @@ from cache.errors import UserError
 from pipeline.config.named import named
 from pipeline.config.params import PARAMS, Featured, FeaturedText, FileTraining, load_params
 from pipeline.config.records import Settings, load
-from stages.avlnet.shape import MARGIN, SOUND_WIDTHS, Mode, Objective, Variant
+from pipeline.networks.avlnet_shape import MARGIN, SOUND_WIDTHS, Mode, Objective, Variant
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -76,7 +76,7 @@ class TrainingConfig(Settings):
         evaluation_count: number of queries that recall is a fraction of, where more than have come through count as
             mistakes (MSR-VTT: 1000, of which 968 have sound); null for those that have come through.
         variant: which AVLnet.
-        objective: which sides of a batch are compared, see `stages.avlnet.loss`.
+        objective: which sides of a batch are compared, see `stages.train.loss`.
         start: weights to start from, as the authors publish them or as `model.pth` of another training; null to
             start from scratch.
         dim: of the space.

@@ -18,12 +18,12 @@ from torch import Tensor
 from cache import tables as schemas
 from cache.keys import combined_key
 from pipeline import layout
+from pipeline.networks.avlnet_shape import WORD_DIM
 from pipeline.subsets import read_subset
 from stages.avlnet import items
 from stages.avlnet.clip_items import caption_words, clip_picture, clip_sound
 from stages.avlnet.feature_rows import FeatureRows
 from stages.avlnet.items import Floats
-from stages.avlnet.shape import WORD_DIM
 from stages.train.config import TrainingConfig
 
 SCORED = "eval"

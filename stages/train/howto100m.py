@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from cache.errors import UserError
 from pipeline.formats.word_vectors import open_vectors
 from pipeline.monitor.problems import problem_of
+from pipeline.networks.avlnet_shape import PICTURE_DIM, WORD_DIM
 from stages.avlnet import items
 from stages.avlnet.items import Floats, Sound, Window, padded_sound, text_item
-from stages.avlnet.shape import PICTURE_DIM, WORD_DIM
 from stages.train.config import TrainingConfig, VideoFiles
 from stages.train.features import Item
 from stages.train.speech_captions import SpeechCaptions, SpokenStretch, open_captions, spoken_stretch

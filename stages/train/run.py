@@ -16,7 +16,7 @@ from cache.errors import UserError
 from pipeline.monitor.progress import progress as shown
 from pipeline.monitor.signals import asked, held_back
 from pipeline.monitor.summary import Summary
-from stages.avlnet.network import AvlNet
+from pipeline.networks.avlnet import AvlNet
 from stages.train.config import TrainingConfig
 from stages.train.features import BatchReader, CachedFeatures, Features, Item, draws, order, share
 from stages.train.processes import Processes

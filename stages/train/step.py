@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.avlnet.batch_norm import statistics_kept
-from stages.avlnet.loss import avlnet_loss
-from stages.avlnet.network import AvlNet
+from pipeline.networks.avlnet import AvlNet, statistics_kept
 from stages.avlnet.retrieval import SIDES, both_directions
 from stages.train.config import TrainingConfig
 from stages.train.features import Batch, BatchReader, CachedFeatures
+from stages.train.loss import avlnet_loss
 from stages.train.processes import Processes
 
 TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

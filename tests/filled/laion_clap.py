@@ -9,8 +9,8 @@ import torch
 from filled import roberta_files
 from parity.fill import fill_array
 
+from pipeline.networks import laion_clap, laion_clap_package
 from stages.embed.encoders.laion_clap import ENCODER, Config, LaionClap
-from stages.embed.models import laion_clap
 
 
 def encoder(
@@ -37,7 +37,7 @@ def encoder(
 
 def weights(amodel: str, fusion: bool, text: Path) -> dict[str, torch.Tensor]:
     """A state dict under official names: filled parameters, and buffers as the package makes them."""
-    built = laion_clap.build(amodel, fusion, laion_clap.text_config(text), text_is_wanted=False).state_dict()
+    built = laion_clap_package.build(amodel, fusion, laion_clap.text_config(text), text_is_wanted=False).state_dict()
     return {key: filled(key, value) for key, value in built.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.embed.models.laion_clap import ROBERTA_BASE
+from pipeline.networks.laion_clap import ROBERTA_BASE
 
 SMALL = {"num_hidden_layers": 1, "vocab_size": 400, "intermediate_size": 256}
 """A text branch that costs nothing, with the width that CLAP's projection expects."""

@@ -8,8 +8,8 @@ from filled.bert_words import write_words
 from parity.fill import fill_array
 from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
+from pipeline.networks import swin as swin_order
 from stages.embed.encoders.wavcaps import ENCODER, Config, Wavcaps
-from stages.embed.models import swin_order
 
 KEYS = json.loads((Path(__file__).parents[1] / "parity/golden/keys_ase_htsat_bert.json").read_text())["keys"]
 EXTRACTOR = "audio_encoder.audio_enc.audio_feats_extractor."

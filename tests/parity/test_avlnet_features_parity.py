@@ -9,8 +9,8 @@ from filled import resnet152, resnext101_3d
 from numpy.lib.stride_tricks import sliding_window_view
 from parity.fill import sine_mix
 
-from stages.embed.models.avlnet_spectrogram import SpectrogramTower, emphasised, slaney_bands, torch_power
-from stages.embed.models.frame_power import BandPower
+from pipeline.networks.avlnet_spectrogram import BandPower, emphasised, slaney_bands, torch_power
+from stages.embed.encoders.avlnet_spectrogram import SpectrogramTower
 
 FOLDER = Path(__file__).parent / "golden"
 SPECTROGRAMS, PICTURES = np.load(FOLDER / "avlnet_loadaudio.npz"), np.load(FOLDER / "vfe.npz")

@@ -10,10 +10,10 @@ from filled.word2vec import write_vectors
 from parity.fill import fill_state_dict
 
 from pipeline.formats.word_vectors import open_vectors, words_of
+from pipeline.networks.avlnet import AvlNet
+from pipeline.networks.avlnet_shape import Shape
 from stages.avlnet import items
-from stages.avlnet.loss import avlnet_loss, masked_margin_softmax
-from stages.avlnet.network import AvlNet
-from stages.avlnet.shape import Shape
+from stages.train.loss import avlnet_loss, masked_margin_softmax
 
 GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "avlnet.json").read_text())

@@ -9,7 +9,7 @@ from filled import egovlp as filled
 from filled.bert_words import words
 
 from pipeline.checkpoints.weights import CheckpointError
-from stages.embed.models import egovlp
+from pipeline.networks import egovlp
 
 FOLDER = Path(__file__).parent / "golden"
 GOLDEN = np.load(FOLDER / "egovlp_fit.npz")
@@ -64,7 +64,7 @@ def test_captions_as_the_reference_embeds_them(caption_tower):
 @pytest.mark.parametrize("antialias", [False, True])
 def test_frames_as_the_reference_scales_them(antialias):
     levels = np.random.default_rng(0).integers(0, 256, (4, 3, 270, 360))
-    ours = egovlp.pictures(levels.astype(np.uint8).transpose(0, 2, 3, 1), 4, antialias)
+    ours = egovlp.network_input(levels.astype(np.uint8).transpose(0, 2, 3, 1), 4, antialias)
     assert ours.shape == (4, 3, 224, 224) and ours.dtype == torch.float32
     golden = TRANSFORM[f"tsfm_antialias{int(antialias)}_stride8"]
     np.testing.assert_allclose(ours[:, :, ::8, ::8].numpy(), golden, rtol=0, atol=1e-5)
@@ -72,7 +72,7 @@ def test_frames_as_the_reference_scales_them(antialias):
 
 def test_missing_frames_are_zeros_after_normalising():
     picture = np.full((3, 64, 48, 3), 200, np.uint8)
-    ours = egovlp.pictures(picture, 16, antialias=False)
+    ours = egovlp.network_input(picture, 16, antialias=False)
     assert ours.shape == (16, 3, 224, 224)
     assert ours[:3].abs().min() > 0 and not ours[3:].any()
 

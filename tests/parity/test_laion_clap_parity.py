@@ -1,6 +1,8 @@
 """LAION-CLAP against the original code (audio_egovlp) and against `laion_clap` 1.1.7, with the same filled weights."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,16 @@ from filled import laion_clap, laion_clap_transformers
 from parity.fill import sine_mix
 
 from pipeline.checkpoints.weights import CheckpointError
-from stages.embed.encoders.laion_clap import ENCODER
-from stages.embed.models import laion_clap as package
-from stages.embed.models.clap_towers import CaptionTower, ClipTower
+from pipeline.networks import laion_clap as published
+from pipeline.networks import laion_clap_package as package
+from stages.embed.encoders.laion_clap import ENCODER, CaptionTower, ClipTower
 
 FOLDER = Path(__file__).parent / "golden"
 GOLDEN = np.load(FOLDER / "laion_clap_fusion.npz")
 RECIPE = json.loads((FOLDER / "laion_clap_fusion.json").read_text())
+BASE = published.text_config(None)
 KEYS = json.loads((FOLDER / "keys_laion_clap_fusion.json").read_text())["keys"]
-FAMILIES = {"package": laion_clap, "transformers": laion_clap_transformers}
+FAMILIES = {"published": laion_clap, "transformers": laion_clap_transformers}
 CPU = torch.device("cpu")
 
 
@@ -33,7 +36,7 @@ def networks(filled_folder):
 def towers(networks):
     """Clip towers with other options over one loaded model."""
 
-    def with_options(loader="package", **options):
+    def with_options(loader="published", **options):
         defaults = {"seed": 0, "fuse_short": True, "antialias": False, "quantise_int16": False}
         return ClipTower(networks[loader], **{**defaults, **options})
 
@@ -53,9 +56,50 @@ def agree(ours, golden, atol=1e-4):
 
 
 def test_every_official_key_is_there():
-    model = package.build("HTSAT-tiny", True, package.text_config(None), text_is_wanted=False)
-    state = {key: list(value.shape) for key, value in model.state_dict().items()}
-    assert state == {key: shape for key, shape, _ in KEYS}
+    expected = {key: shape for key, shape, _ in KEYS}
+    assert {key: list(one.shape) for key, one in published.layout("HTSAT-tiny", True, BASE).items()} == expected
+    model = package.build("HTSAT-tiny", True, BASE, text_is_wanted=False)
+    assert {key: list(value.shape) for key, value in model.state_dict().items()} == expected
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+@pytest.mark.parametrize("amodel", sorted(published.SIZES))
+def test_sizes_and_scales_are_those_of_the_package(amodel, fusion):
+    model = package.build(amodel, fusion, BASE, text_is_wanted=False)
+    layout = published.layout(amodel, fusion, BASE)
+    assert {key: value.shape for key, value in model.state_dict().items()} == {k: v.shape for k, v in layout.items()}
+    scale = published.mel_scale(amodel, fusion)
+    for name in ("sample_rate", "window_size", "hop_size", "mel_bins", "fmin", "fmax"):
+        assert getattr(model.audio_cfg, name) == getattr(scale, name)
+    assert model.audio_cfg.clip_samples == published.CLIP_SAMPLES
+
+
+@pytest.mark.parametrize("fuse_short", [True, False])
+def test_the_reference_loader_gives_the_same_rows(filled_folder, towers, fuse_short):
+    ours = towers(fuse_short=fuse_short)
+    reference = laion_clap.encoder(filled_folder, loader="package", fuse_short=fuse_short).load_clip_tower(CPU)
+    clips = [views(ours, name) for name in ("4s", "14s")]
+    np.testing.assert_allclose(reference.encode(clips), ours.encode(clips), rtol=0, atol=1e-5)
+
+
+def test_captions_of_the_reference_loader_are_the_same(filled_folder, caption_tower):
+    reference = laion_clap.encoder(filled_folder, loader="package").load_caption_tower(CPU)
+    tokens = [caption_tower.prepare(text, bytes(16)) for text in ("a dog barks", "rain")]
+    np.testing.assert_allclose(reference.encode(tokens), caption_tower.encode(tokens), rtol=0, atol=1e-6)
+
+
+def test_the_fast_path_imports_nothing_of_the_package(filled_folder):
+    config = laion_clap.encoder(filled_folder).config
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pipeline.networks.laion_clap import load_audio\n"
+        "load_audio(Path(sys.argv[1]), 'HTSAT-tiny', True, None)\n"
+        "print([name for name in sys.modules if name.startswith(('laion_clap', 'clap_module', 'torchlibrosa'))])"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(config.checkpoint)]
+    done = subprocess.run(command, cwd=FOLDER.parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("loader", FAMILIES)
@@ -67,7 +111,7 @@ def test_a_clip_as_the_reference_embeds_it(towers, name, loader):
     agree(tower.encode([clip]), GOLDEN[f"audio_{name}"])
 
 
-@pytest.mark.parametrize(("name", "loader"), [("14s", "package"), ("25s", "package"), ("25s", "transformers")])
+@pytest.mark.parametrize(("name", "loader"), [("14s", "published"), ("25s", "published"), ("25s", "transformers")])
 def test_antialias_is_that_of_current_torchvision(towers, name, loader):
     tower = towers(loader, antialias=True)
     agree(tower.encode([views(tower, name)]), GOLDEN[f"audio_{name}_antialias1"])
@@ -80,7 +124,7 @@ def test_quantised_samples(towers, loader):
 
 
 @pytest.mark.parametrize(
-    ("name", "loader"), [("4s", "package"), ("10s", "package"), ("14s", "package"), ("4s", "transformers")]
+    ("name", "loader"), [("4s", "published"), ("10s", "published"), ("14s", "published"), ("4s", "transformers")]
 )
 def test_a_clip_as_the_package_embeds_it(towers, name, loader):
     tower = towers(loader, fuse_short=False, quantise_int16=True)

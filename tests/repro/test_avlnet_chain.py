@@ -12,9 +12,8 @@ from clone import working_tree
 from filled.weights import write_weights
 
 from pipeline.config.params import Params
-from stages.avlnet.network import AvlNet
-from stages.avlnet.shape import Shape
-from stages.avlnet.weights import save_weights
+from pipeline.networks.avlnet import AvlNet, save_weights
+from pipeline.networks.avlnet_shape import Shape
 
 FEATURES = {"corpus": "mine", "sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnet152"}
 TRAINING = """corpus: mine

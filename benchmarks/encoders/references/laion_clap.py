@@ -20,7 +20,7 @@ from transformers.initialization import no_init_weights
 
 from benchmarks.encoders.references.sound import load_mono
 from pipeline.checkpoints.weights import drop_position_ids, read_state_dict
-from stages.embed.models.laion_clap import text_config
+from pipeline.networks.laion_clap import text_config
 
 RATE, LENGTH, HOP = 48_000, 480_000, 480
 FRAMES = LENGTH // HOP + 1

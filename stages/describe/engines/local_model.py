@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.errors import UserError
+from pipeline.checkpoints.hub import TRANSFORMERS, local_folder, weight_files
 from pipeline.cluster.running import Cluster
 from pipeline.cluster.worker import OtherFiles, kept
 from pipeline.encoding import MOST_IN_A_ROW
 from pipeline.fingerprints import fingerprint_of
-from pipeline.hub_files import TRANSFORMERS, local_folder, weight_files
 from pipeline.monitor.problems import problem_of
 from pipeline.row_making import NotMade
 from stages.describe.config import DescriptionConfig

@@ -40,7 +40,7 @@ def embed_avlnet(
     dry_run: DryRun = False,
 ) -> None:
     """Embed the sound, the picture and the text of a corpus by AVLnet, from features that are cached."""
-    from stages.avlnet.weights import NAMES
+    from pipeline.networks.avlnet import NAMES
 
     config = load_avlnet_config(corpus, encoder)
     net = network(config.checkpoint)

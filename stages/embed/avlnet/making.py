@@ -18,7 +18,7 @@ from stages.embed.avlnet.config import AvlNetConfig
 from stages.embed.avlnet.sides import FeatureSides, Item, SideRows
 
 if TYPE_CHECKING:
-    from stages.avlnet.network import AvlNet
+    from pipeline.networks.avlnet import AvlNet
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def network(checkpoint: Path) -> AvlNet:
 
 @lru_cache(1)
 def _network(checkpoint: Path, digest: str) -> AvlNet:
-    from stages.avlnet.weights import load_avlnet
+    from pipeline.networks.avlnet import load_avlnet
 
     return load_avlnet(checkpoint)
 

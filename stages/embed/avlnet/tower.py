@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.avlnet.davenet import FRAMES_PER_STEP, REACH
+from pipeline.networks.avlnet import FRAMES_PER_STEP, REACH, AvlNet
 from stages.avlnet.items import Floats, Sound
-from stages.avlnet.network import AvlNet
 
 SOUNDS_KEPT = 1024
 """Sounds whose part is kept for texts that other threads read later: 8 MB."""

@@ -8,19 +8,25 @@ timm has image towers only, so that the text tower of the same file is computed 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from cache.errors import UserError
-from pipeline import hub_files
+from pipeline.checkpoints import hub as hub_files
 from pipeline.checkpoints.official import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
+from stages.embed.tower_parts import padded
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+    from pipeline.networks.clip import Text
 
 VERSION = 1  # raise it when a change of this code changes rows
 SETTINGS = {"transformers": "config.json", "timm": "open_clip_config.json"}
@@ -35,6 +41,7 @@ TEXT_FILES = (
     "merges.txt",
     "spiece.model",
 )
+CPU_CHUNK, DEVICE_CHUNK = 16, 256  # frames per pass
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 
 
@@ -95,30 +102,27 @@ class ClipLike(Encoder[Config]):
 
     def load_clip_tower(self, device: torch.device) -> Tower:
         """The image tower on the device."""
-        self.clip_identity()  # says what is missing before torch is imported
-        from stages.embed.models import clip_like
-        from stages.embed.models.placing import place
+        self.clip_identity()  # names missing files before torch is imported
+        from pipeline.networks.packed import place
 
         loader = self._loader()
         model = loader.load(self._folder, self._model_files["weights"].values(), "vision")
-        return clip_like.PictureTower(
-            place(model, device), loader.load_processor(self._folder), self.config.pool == "normalised"
-        )
+        return ClipTower(place(model, device), loader.load_processor(self._folder), self.config.pool == "normalised")
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The text tower on the device."""
         self.caption_identity()
-        from stages.embed.models import clip_like_text
-        from stages.embed.models.placing import place
+        from pipeline.networks.clip import load_tokenizer
+        from pipeline.networks.packed import place
 
-        tokenizer = clip_like_text.load_tokenizer(self._folder)
+        tokenizer = load_tokenizer(self._folder)
         model = self._loader().load(self._folder, self._model_files["weights"].values(), "text")
-        return clip_like_text.CaptionTower(place(model, device), tokenizer, self.config.text)
+        return CaptionTower(place(model, device), tokenizer, self.config.text)
 
     def _loader(self) -> Any:
-        from stages.embed.models import clip_like, open_clip
+        from pipeline.networks import clip, open_clip
 
-        return open_clip if self.config.loader == "timm" else clip_like
+        return open_clip if self.config.loader == "timm" else clip
 
     @cached_property
     def _folder(self) -> Path:
@@ -162,6 +166,132 @@ def _dim(settings: dict[str, Any], path: Path) -> int:
     raise UserError(
         f"{path} describes a model of type {kind!r}: `loader: transformers` reads clip, siglip and siglip2."
     )
+
+
+class ClipTower:
+    """Clips through the image tower: the mean over a clip's frames.
+
+    Args:
+        model: from `load`.
+        processor: from `load_processor`.
+        normalised: bring each frame's embedding to unit length before the mean.
+
+    Raises:
+        CheckpointError: the processor makes pictures of a size that the model does not take.
+    """
+
+    def __init__(self, model: Any, processor: Any, normalised: bool) -> None:
+        from pipeline.checkpoints.weights import CheckpointError
+
+        self._model, self._processor, self._normalised = model, processor, normalised
+        self._patches = "pixel_attention_mask" in processor.model_input_names
+        if not self._patches:
+            side = model.config.vision_config.image_size
+            height, width = self.prepare(np.zeros((1, 2 * side, 3 * side, 3), np.uint8), b"")["pixel_values"].shape[2:]
+            if (height, width) != (side, side):
+                raise CheckpointError(
+                    f"the settings make pictures of {width} x {height}, but the image tower takes "
+                    f"{side} x {side}: the files are of different models"
+                )
+
+    def prepare(self, item: np.ndarray, key: bytes) -> dict[str, Tensor]:
+        """Resized and cropped frames; nothing is drawn at random, so that the row key plays no part.
+
+        Pictures stay uint8 (frames, 3, side, side) until `encode`; patches of NaFlex models are made here.
+        """
+        later = {} if self._patches else {"do_rescale": False, "do_normalize": False}
+        return dict(self._processor(list(item), input_data_format="channels_last", return_tensors="pt", **later))
+
+    def encode(self, batch: Sequence[dict[str, Tensor]]) -> np.ndarray:
+        """(clips, dim) unit-length rows."""
+        import torch
+        from torch.nn.functional import normalize
+
+        device = next(self._model.parameters()).device
+        chunk = CPU_CHUNK if device.type == "cpu" else DEVICE_CHUNK
+        inputs = {name: torch.cat([clip[name] for clip in batch]) for name in batch[0]}
+        parts = []
+        for start in range(0, len(inputs["pixel_values"]), chunk):
+            part = {name: values[start : start + chunk].to(device) for name, values in inputs.items()}
+            parts.append(self._model.get_image_features(**self._normalise(part)).pooler_output.float())
+        frames = torch.cat(parts)
+        if self._normalised:
+            frames = normalize(frames, dim=-1)
+        clips = frames.split([len(clip["pixel_values"]) for clip in batch])
+        return normalize(torch.stack([clip.mean(dim=0) for clip in clips]), dim=-1).cpu().numpy()
+
+    def _normalise(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self._patches:
+            return inputs
+        own = self._processor
+        pixels = own.rescale_and_normalize(
+            inputs["pixel_values"],
+            own.do_rescale,
+            own.rescale_factor,
+            own.do_normalize,
+            tuple(own.image_mean),
+            tuple(own.image_std),
+        )
+        return {**inputs, "pixel_values": pixels}
+
+
+class CaptionTower:
+    """Captions through the text tower.
+
+    CLIP's reads up to the end of a caption; SigLIP's reads its padding too, which is always that of its training.
+
+    Args:
+        model: from `clip.load`.
+        tokenizer: from `load_tokenizer`.
+        rule: how captions are written before the tokenizer; `auto` for `text_rule`.
+
+    Raises:
+        CheckpointError: the tokenizer is not the one of the model.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, rule: Text | Literal["auto"]) -> None:
+        from pipeline.checkpoints.weights import CheckpointError
+        from pipeline.networks.clip import LEGACY_EOS, text_rule
+
+        self._model, self._tokenizer = model, tokenizer
+        kind, config = model.config.model_type, model.config.text_config
+        self._rule: Text = text_rule(kind, tokenizer) if rule == "auto" else rule
+        self._padded = kind != "clip"
+        ends = (LEGACY_EOS, tokenizer.eos_token_id) if kind == "clip" else (config.eos_token_id,)
+        if len(tokenizer) > config.vocab_size or tokenizer.pad_token_id is None or config.eos_token_id not in ends:
+            raise CheckpointError(
+                f"the tokenizer has {len(tokenizer)} tokens, pads with {tokenizer.pad_token_id} and ends with "
+                f"{tokenizer.eos_token_id}, but config.json describes {config.vocab_size} tokens that end with "
+                f"{config.eos_token_id}: the files are of different models"
+            )
+        self._length = config.max_position_embeddings
+        self.prepare("", b"")  # sets truncation and padding up, which is not safe in several threads at once
+
+    def prepare(self, item: str, key: bytes) -> Tensor:
+        """Token ids; nothing is drawn at random, so that the row key plays no part."""
+        import torch
+
+        from pipeline.networks.clip import rewrite
+
+        tokens = self._tokenizer(
+            rewrite(item, self._rule),
+            truncation=True,
+            max_length=self._length,
+            padding="max_length" if self._padded else False,
+        )
+        return torch.tensor(tokens["input_ids"])
+
+    def encode(self, batch: Sequence[Tensor]) -> np.ndarray:
+        """(captions, dim) unit-length rows."""
+        from torch.nn.functional import normalize
+
+        device = next(self._model.parameters()).device
+        ids, mask = padded(batch, self._tokenizer.pad_token_id)
+        inputs = {"input_ids": ids.to(device)}
+        if not self._padded:
+            inputs["attention_mask"] = mask.to(device)
+        rows = self._model.get_text_features(**inputs).pooler_output.float()
+        return normalize(rows, dim=-1).cpu().numpy()
 
 
 ENCODER = ClipLike

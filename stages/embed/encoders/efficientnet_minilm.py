@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.checkpoints.wheels import verify_sha256, wheel_file
+from stages.embed.conse import Classifier, ConseConfig, ConseEncoder
 from stages.embed.encoder import FrameInput
-from stages.embed.models.conse_encoder import Classifier, ConseConfig, ConseEncoder
-from stages.embed.models.wheel_files import verify_sha256, wheel_file
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +45,8 @@ class EfficientnetMinilm(ConseEncoder[Config]):
 
     def load_classifier(self, device: torch.device) -> Classifier:
         """EfficientNet-Lite0 on the device."""
-        from stages.embed.models import efficientnet
-        from stages.embed.models.placing import place
+        from pipeline.networks import efficientnet
+        from pipeline.networks.packed import place
 
         files = self.classifier_files()
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")

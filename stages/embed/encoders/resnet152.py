@@ -1,4 +1,4 @@
-"""Flat picture features: torchvision's ResNet-152, one row a second, of unit length and not pooled over time.
+"""2D frame features: torchvision's ResNet-152, one row a second, of unit length and not pooled over time.
 
 As video_feature_extractor makes AVLnet's `2d` features: https://github.com/antoine77340/video_feature_extractor.
 """
@@ -13,6 +13,7 @@ from pydantic import Field
 from cache.rows import RowFormat
 from pipeline.checkpoints.official import existing
 from stages.embed.encoder import ClipEncoder, EncoderConfig, FrameRate, Modality, Tower
+from stages.embed.tower_parts import FrameFeatureTower
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Config(EncoderConfig):
 
     Attributes:
         checkpoint: torchvision's `resnet152-….pth` (IMAGENET1K_V1).
-        fps: pictures per second.
+        fps: frames per second.
     """
 
     checkpoint: Path
@@ -34,7 +35,7 @@ class Config(EncoderConfig):
 
 
 class ResNet152(ClipEncoder[Config]):
-    """Pictures whose short side is 224, each by ResNet-152's mean over the whole of it."""
+    """Frames whose short side is 224, each by ResNet-152's mean over the whole of it."""
 
     dim = 2048
 
@@ -52,9 +53,10 @@ class ResNet152(ClipEncoder[Config]):
 
     def load_clip_tower(self, device: torch.device) -> Tower:
         """The network on the device."""
-        from stages.embed.models import resnet152
+        from pipeline.networks import packed, resnet
 
-        return resnet152.load_tower(self.config.checkpoint, device)
+        features = packed.place(resnet.load_resnet152(self.config.checkpoint), device)
+        return FrameFeatureTower(features, device, 1, [features.trunk])
 
 
 ENCODER = ResNet152

@@ -1,4 +1,4 @@
-"""Moving picture features: a 3D ResNeXt-101 trained on Kinetics, a row of unit length for every 16 pictures.
+"""3D frame features: a 3D ResNeXt-101 trained on Kinetics, a row of unit length for every 16 frames.
 
 As video_feature_extractor makes AVLnet's `3d` features: https://github.com/antoine77340/video_feature_extractor.
 """
@@ -13,6 +13,7 @@ from pydantic import Field
 from cache.rows import RowFormat
 from pipeline.checkpoints.official import existing
 from stages.embed.encoder import ClipEncoder, EncoderConfig, FrameRate, Modality, Tower
+from stages.embed.tower_parts import FrameFeatureTower
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Config(EncoderConfig):
 
     Attributes:
         checkpoint: the ResNeXt-101 weights of AVLnet's release.
-        fps: pictures per second; at 24 a row stands for two thirds of a second.
+        fps: frames per second; at 24 a row stands for two thirds of a second.
     """
 
     checkpoint: Path
@@ -34,7 +35,7 @@ class Config(EncoderConfig):
 
 
 class ResNeXt1013D(ClipEncoder[Config]):
-    """The middle squares of pictures, 112 pixels wide, 16 at a time by ResNeXt-101."""
+    """The middle squares of frames, 112 pixels wide, 16 at a time by ResNeXt-101."""
 
     dim = 2048
 
@@ -52,9 +53,10 @@ class ResNeXt1013D(ClipEncoder[Config]):
 
     def load_clip_tower(self, device: torch.device) -> Tower:
         """The network on the device."""
-        from stages.embed.models import resnext3d
+        from pipeline.networks import packed, resnet
 
-        return resnext3d.load_tower(self.config.checkpoint, device)
+        network = packed.place(resnet.load_resnext3d(self.config.checkpoint), device)
+        return FrameFeatureTower(network, device, resnet.LENGTH, [network])
 
 
 ENCODER = ResNeXt1013D

@@ -6,9 +6,11 @@ https://arxiv.org/abs/1310.4546.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import Field
 
 from cache.rows import RowFormat
@@ -17,6 +19,8 @@ from stages.embed.encoder import CaptionEncoder, EncoderConfig, Modality, Tower
 
 if TYPE_CHECKING:
     import torch
+
+    from pipeline.formats.word_vectors import WordVectors
 
 VERSION = 1  # raise it when a change of this code changes rows
 
@@ -52,9 +56,29 @@ class Word2Vec(CaptionEncoder[Config]):
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The file, mapped; vectors are looked up on the CPU."""
         from pipeline.formats.word_vectors import open_vectors
-        from stages.embed.models.word2vec import WordTower
 
         return WordTower(open_vectors(self.config.checkpoint, self.dim))
+
+
+class WordTower:
+    """Captions through a file of word vectors.
+
+    Args:
+        vectors: the opened file.
+    """
+
+    def __init__(self, vectors: WordVectors) -> None:
+        self._vectors = vectors
+
+    def prepare(self, item: str, key: bytes) -> np.ndarray:
+        """Float32 (words that have a vector, dim); nothing is drawn at random."""
+        from pipeline.formats.word_vectors import words_of
+
+        return self._vectors.of(words_of(item))
+
+    def encode(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The rows as they are."""
+        return list(batch)
 
 
 ENCODER = Word2Vec

@@ -11,12 +11,13 @@ from parity.fill import sine_mix
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
+from pipeline.checkpoints.wheels import WeightsError, wheel_file
+from pipeline.networks.silero import STEP, load_silero_vad
 from pipeline.subsets import read_subset
 from stages.detect_speech.command import detect_speech
 from stages.detect_speech.labels import labelled
 from stages.embed.command import embed_clips
-from stages.embed.models.silero_vad import STEP, load_silero_vad, speech_seconds
-from stages.embed.models.wheel_files import WeightsError, wheel_file
+from stages.embed.encoders.silero_vad import speech_seconds
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 
@@ -44,7 +45,7 @@ def test_long_sounds_are_heard_in_pieces_with_one_memory(weights, monkeypatch):
     net = load_silero_vad(weights)
     samples = torch.from_numpy(sine_mix(20_000, 16_000, seed=2))
     whole = net.probabilities(samples)
-    monkeypatch.setattr("stages.embed.models.silero_vad._WINDOWS_AT_ONCE", 7)
+    monkeypatch.setattr("pipeline.networks.silero._WINDOWS_AT_ONCE", 7)
     np.testing.assert_allclose(net.probabilities(samples), whole, atol=2e-6)
 
 

@@ -15,9 +15,9 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from cache.errors import UserError
 from pipeline.checkpoints.weights import CheckpointError
+from pipeline.networks import clap_transformers
+from pipeline.networks.packed import place
 from stages.embed.encoders.laion_clap import ENCODER, Config
-from stages.embed.models import clap_transformers
-from stages.embed.models.placing import place
 
 CPU = torch.device("cpu")
 TEXT = {"num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 400, "hidden_size": 64, "layer_norm_eps": 1e-5}

@@ -22,10 +22,10 @@ from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerF
 
 from cache.errors import UserError
 from pipeline.fingerprints import fingerprint_of
+from pipeline.networks.clip import rewrite
 from stages.embed.encode_files import OpenEncoder
 from stages.embed.encoder import FrameInput
 from stages.embed.encoders.clip_like import ENCODER, Config
-from stages.embed.models.clip_like_text import rewrite
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")

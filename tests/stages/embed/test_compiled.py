@@ -1,6 +1,6 @@
 """Functions that numba compiles."""
 
-from stages.embed.models.compiled import compiled
+from pipeline.networks.avlnet_spectrogram import compiled
 
 
 def test_where_nothing_can_be_kept_it_is_compiled_all_the_same():

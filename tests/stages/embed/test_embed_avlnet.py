@@ -10,11 +10,9 @@ from cache import tables
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
-from stages.avlnet.davenet import DaveNet
-from stages.avlnet.network import AvlNet
+from pipeline.networks.avlnet import AvlNet, DaveNet, save_weights
+from pipeline.networks.avlnet_shape import Shape
 from stages.avlnet.pair_ids import pair_id
-from stages.avlnet.shape import Shape
-from stages.avlnet.weights import save_weights
 from stages.embed.avlnet.command import embed_avlnet
 from stages.embed.avlnet.tower import seen_frames
 
@@ -52,7 +50,7 @@ def embed(**options) -> dict[str, dict[str, np.ndarray]]:
 
 def straightforward(variant: str, clip: str, caption: str) -> dict[str, np.ndarray]:
     """The network on one clip, padded to the full length, as the authors run it."""
-    from stages.avlnet.weights import load_avlnet
+    from pipeline.networks.avlnet import load_avlnet
 
     def rows(encoder: str, modality: str, id: str) -> np.ndarray:
         artifact = open_artifact(layout.embeddings(CORPUS, encoder, modality))

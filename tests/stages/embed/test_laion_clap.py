@@ -17,11 +17,13 @@ from parity.fill import sine_mix
 from pydantic import ValidationError
 
 from cache.errors import UserError
+from pipeline.checkpoints import text_models as clap_tokenizer
 from pipeline.checkpoints.weights import CheckpointError
-from stages.embed.encoder import AudioInput
+from pipeline.networks import clap as clap_audio
+from pipeline.networks import laion_clap, laion_clap_package
+from pipeline.networks.clap import MelScale
+from stages.embed.encoder import AudioInput, seeded_draw
 from stages.embed.encoders.laion_clap import ENCODER, Config
-from stages.embed.models import clap_audio, clap_tokenizer, laion_clap
-from stages.embed.models.clap_audio import MelScale
 from stages.embed.registry import load_encoder
 
 ROOT = Path(__file__).parents[3]
@@ -62,8 +64,8 @@ def test_the_yaml_states_every_option_with_its_default():
 def test_every_yaml_is_a_checkpoint_of_its_kind(name):
     config = load_encoder(name).config
     file = config.checkpoint
-    assert config.loader == ("package" if file.endswith(".pt") else "transformers")
-    if config.loader == "package":
+    assert config.loader == ("published" if file.endswith(".pt") else "transformers")
+    if config.loader == "published":
         assert config.fusion == ("fusion" in file)
         assert config.amodel == ("HTSAT-base" if "music" in file else "HTSAT-tiny")
         assert config.quantise_int16 == (name == "laion-clap-mcq" or not config.fusion)  # as its loader of EgoMCQ
@@ -141,9 +143,9 @@ def test_the_network_is_not_asked(text_folder, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     for name in [name for name in sys.modules if name.split(".")[0] == "clap_module"]:
         monkeypatch.delitem(sys.modules, name)
-    model = laion_clap.build("HTSAT-tiny", True, laion_clap.text_config(text_folder), text_is_wanted=False)
+    model = laion_clap_package.build("HTSAT-tiny", True, laion_clap.text_config(text_folder), text_is_wanted=False)
     assert model.text_branch.config.layer_norm_eps == 1e-5
-    assert clap_tokenizer.load_tokenizer(text_folder)("ab").input_ids == [0, 6, 2]
+    assert clap_tokenizer.load_roberta_tokenizer(text_folder)("ab").input_ids == [0, 6, 2]
     assert "laion_clap" not in sys.modules  # whose __init__ asks the hub
 
 
@@ -174,7 +176,7 @@ def test_a_folder_without_text_files_is_refused_for_captions_alone(checkpoint, t
         made.caption_identity()
     if gone != "config.json":
         with pytest.raises(CheckpointError, match=f"lacks {gone}"):
-            clap_tokenizer.load_tokenizer(text_folder)
+            clap_tokenizer.load_roberta_tokenizer(text_folder)
     assert made.clip_identity()["checkpoint"] == checkpoint
     assert (made._shape_of_text() is None) == (gone == "config.json")
 
@@ -182,7 +184,7 @@ def test_a_folder_without_text_files_is_refused_for_captions_alone(checkpoint, t
 def test_damaged_text_files(text_folder):
     (text_folder / "vocab.json").write_text('{"<s>": 0, ')
     with pytest.raises(CheckpointError, match="no usable RoBERTa tokenizer"):
-        clap_tokenizer.load_tokenizer(text_folder)
+        clap_tokenizer.load_roberta_tokenizer(text_folder)
     for content in ("{", "[]"):
         (text_folder / "config.json").write_text(content)
         with pytest.raises(CheckpointError, match=r"config\.json, which describes the text branch, cannot be read"):
@@ -200,7 +202,7 @@ def test_the_epsilon_of_the_text_branch(text_folder):
 
 def test_an_unknown_audio_model():
     with pytest.raises(CheckpointError, match=r"no HTSAT named 'HTSAT-huge'; it has HTSAT-base, HTSAT-large"):
-        laion_clap.build("HTSAT-huge", True, laion_clap.text_config(None), text_is_wanted=False)
+        laion_clap_package.build("HTSAT-huge", True, laion_clap.text_config(None), text_is_wanted=False)
 
 
 def first(positions):
@@ -274,7 +276,7 @@ def test_quantised_samples_are_clipped_and_truncated():
 
 def test_draws_follow_key_and_seed_and_never_change():
     def draws(key, seed):
-        draw = clap_audio.seeded_draw(key, seed)
+        draw = seeded_draw(key, seed)
         return [draw(range(1000)) for _ in range(3)]
 
     assert draws(bytes(16), 0) == draws(bytes(16), 0) == [216, 269, 840]

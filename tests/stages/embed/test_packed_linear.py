@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.embed.models.packed_linear import PackedLinear, can_pack
-from stages.embed.models.placing import place
+from pipeline.networks.packed import PackedLinear, can_pack, place
 
 CPU = torch.device("cpu")
 

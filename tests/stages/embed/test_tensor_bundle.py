@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.embed.models.tensor_bundle import MAGIC, read_bundle
-from stages.embed.models.wheel_files import WeightsError, sha256_of, verify_sha256, wheel_file
+from pipeline.checkpoints.wheels import WeightsError, sha256_of, verify_sha256, wheel_file
+from pipeline.networks.tensor_bundle import MAGIC, read_bundle
 
 FLOAT, INT64, STRING = 1, 9, 7
 

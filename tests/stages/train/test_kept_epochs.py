@@ -7,7 +7,7 @@ from avlnet_samples import evaluations, run, write_training
 
 from cache.errors import UserError
 from pipeline import layout
-from stages.avlnet.weights import load_avlnet
+from pipeline.networks.avlnet import load_avlnet
 from stages.train.config import load_training
 from stages.train.features import BatchReader, CachedFeatures
 from stages.train.saved import is_best

@@ -15,10 +15,10 @@ from avlnet_samples import losses, run, states, write_corpus, write_training
 from training_processes import start, start_together, train_until_killed
 
 from pipeline import layout
-from stages.avlnet.loss import avlnet_loss
-from stages.avlnet.network import AvlNet
+from pipeline.networks.avlnet import AvlNet
 from stages.train.config import TrainingConfig
 from stages.train.features import share
+from stages.train.loss import avlnet_loss
 from stages.train.processes import Processes
 from stages.train.step import Stepper
 

@@ -7,7 +7,7 @@ from avlnet_samples import VECTORS, run, states, write_training
 
 from cache.errors import UserError
 from pipeline import layout
-from stages.avlnet.weights import load_avlnet
+from pipeline.networks.avlnet import load_avlnet
 from stages.train.command import identity
 from stages.train.config import load_training
 from stages.train.features import CachedFeatures

@@ -11,7 +11,7 @@ from filled.word2vec import write_vectors
 
 from cache.errors import UserError
 from pipeline import layout
-from stages.avlnet.weights import load_avlnet
+from pipeline.networks.avlnet import load_avlnet
 from stages.train.command import identity
 from stages.train.config import load_training
 from stages.train.features import draws

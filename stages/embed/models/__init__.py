@@ -1,1 +1,0 @@
-"""Networks and weight readers that the encoders are built from."""
