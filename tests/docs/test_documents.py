@@ -13,7 +13,7 @@ import typer
 from ruamel.yaml import YAML
 
 from pipeline.checkpoints.catalogue import find, load_catalogue
-from pipeline.config.experiments import ExperimentConfig, Table
+from pipeline.config.experiments import ExperimentConfig, Table, experiments_of
 from pipeline.config.params import Params
 from stages.command_line import app
 from stages.describe.config import DescriptionConfig
@@ -212,6 +212,38 @@ def test_encoders_are_those_of_the_configs():
         name = path.stem
         endings = [name, *(f"-{name.split('-', n)[-1]}" for n in range(1, name.count("-") + 1))]
         assert any(f"`{ending}`" in text for ending in endings), name
+
+
+@pytest.mark.parametrize("path", CURRENT)
+def test_stages_are_those_of_dvc(path):
+    stages = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
+    named = re.findall(r"repro (?:--force )?([a-z_]+)@|^(?:Running s|S)tage '([a-z_]+)", (ROOT / path).read_text(), re.M)
+    assert stages.issuperset(name for pair in named for name in pair if name)
+
+
+def first_cells(document, header):
+    """What stands in backticks in the first cells of the tables whose first column has this header."""
+    text = (ROOT / document).read_text()
+    for table in re.findall(rf"^\| {header} \|.*\n\|[- |]*\n((?:\|.*\n)+)", text, flags=re.M):
+        for line in table.splitlines():
+            yield from re.findall(r"`([\w@…-]+)`", line.split("|")[1])
+
+
+def test_experiments_are_those_of_the_configs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    corpora = sorted(path.name for path in (ROOT / "configs/experiments").iterdir())
+    names = [experiment.name for corpus in corpora for experiment in experiments_of(corpus)]
+    for pattern in first_cells("docs/reproduce.md", "experiment"):
+        if pattern in ("low", "moderate", "high"):
+            continue
+        expression = pattern.replace("seedN", r"seed\d").replace("…", ".*")
+        expression = re.sub(r"CORPUS|ENCODER", "[a-z0-9-]+", re.sub("SOURCE", "(visual|gpt)", expression))
+        assert any(re.fullmatch(expression, name) for name in names), pattern
+
+
+def test_trainings_are_those_of_the_configs():
+    trainings = {path.stem for path in (ROOT / "configs/trainings").rglob("*.yaml")}
+    assert set(first_cells("docs/reproduce.md", "training")) == trainings
 
 
 @pytest.mark.parametrize(("path", "block"), blocks("yaml"))
