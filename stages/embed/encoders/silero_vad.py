@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.networks.silero import SileroVad
 
-SAMPLE_RATE, STEP = 16_000, 512
-"""Samples per second, and per window of one probability."""
+SAMPLE_RATE = 16_000
 
 
 class Config(EncoderConfig):
@@ -67,40 +67,39 @@ def _weights() -> Path:
     return wheel_file("silero_vad", "data/silero_vad.jit", "silero-vad")
 
 
-HYSTERESIS = 0.15
-
-
 def speech_seconds(
     probabilities: NDArray[np.floating], n_samples: int, least: float, min_speech_s: float, min_silence_s: float
 ) -> float:
-    """Seconds of speech in a clip.
-
-    Speech begins with a window of at least the probability `least` and ends with one that is 0.15 below, unless
-    speech is back within the shortest silence.
+    """Seconds of speech in a clip by the rules of the package `silero-vad`, without its padding.
 
     Args:
         probabilities: of each window of 512 samples.
         n_samples: of the clip, at 16 kHz.
-        least: probability.
+        least: probability at which speech begins; it ends 0.15 below.
         min_speech_s: shorter stretches do not count.
         min_silence_s: shorter pauses are part of the speech.
     """
-    stretches: list[tuple[int, int]] = []
-    start = end = -1
-    for window, probability in enumerate(probabilities):
-        position = window * STEP
-        if probability >= least:
-            end = -1
-            start = position if start < 0 else start
-        elif start >= 0 and probability < max(least - HYSTERESIS, 0.01):
-            end = position if end < 0 else end
-            if position - end >= min_silence_s * SAMPLE_RATE:
-                stretches.append((start, end))
-                start = end = -1
-    if start >= 0:
-        stretches.append((start, n_samples))
-    long_enough = [stop - begin for begin, stop in stretches if stop - begin > min_speech_s * SAMPLE_RATE]
-    return sum(long_enough) / SAMPLE_RATE
+    stretches = _rules()(
+        probabilities.tolist(),
+        SAMPLE_RATE,
+        least,
+        min_speech_duration_ms=min_speech_s * 1000,
+        min_silence_duration_ms=min_silence_s * 1000,
+        speech_pad_ms=0,
+        audio_length_samples=n_samples,
+    )
+    return sum(stretch["end"] - stretch["start"] for stretch in stretches) / SAMPLE_RATE
+
+
+@cache
+def _rules() -> Callable[..., list[dict[str, int]]]:
+    import torch
+
+    threads = torch.get_num_threads()
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+
+    torch.set_num_threads(threads)  # importing the package makes it 1 for all of torch
+    return get_speech_timestamps_from_probs
 
 
 class SpeechTower:
@@ -117,6 +116,7 @@ class SpeechTower:
         self._net = net
         self._device = next(net.parameters()).device
         self._limits = (least, min_speech_s, min_silence_s)
+        _rules()
 
     def prepare(self, item: NDArray[np.float32], key: bytes) -> NDArray[np.float32]:
         """Samples as they are."""
