@@ -1,1 +1,1 @@
-"""Where everything computed is kept: row keys, tables, the row store and the artifact. Knows nothing of models."""
+"""Storage of everything computed: row keys, tables, row stores and artifacts. Independent of models and stages."""

@@ -31,7 +31,7 @@ DESCRIPTION = "about.json"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said to one text.
+    """The answer of a model to one text.
 
     Attributes:
         key: of the text under this prompt, model and decoding (32 hex digits), see `AnswerStore.key`.
@@ -76,7 +76,7 @@ class AnswerStore:
 
     @classmethod
     def at(cls, path: Path) -> AnswerStore:
-        """The answers in a folder, whatever they are about; the identity is empty where the folder does not tell it."""
+        """The answers in a folder, whatever they are about; the identity is empty where the folder has none."""
         try:
             store = cls(path.parent, json.loads((path / DESCRIPTION).read_text(encoding="utf-8")))
             if store.fingerprint == path.name:
@@ -157,7 +157,7 @@ class AnswerStore:
             except OSError:
                 self.close()  # perhaps in the middle of a line: nothing may follow it there
                 raise
-        if replaced:  # by a repair, which may not have seen these answers
+        if replaced:  # by a repair, which may not have read these answers
             self.close()
             self._append(answers)
 
@@ -194,7 +194,7 @@ def verify(path: Path) -> list[Damage]:
     store.read()
     if store.identity or not (path / DESCRIPTION).exists():  # the next run that asks writes a missing one anew
         return store.damages
-    reason = "does not tell the prompt and model that the folder is named after: the next run that asks writes it anew"
+    reason = "does not name the prompt and model that the folder is named after: the next run that asks writes it anew"
     return [*store.damages, Damage(DESCRIPTION, None, f"{reason} once it is deleted")]
 
 
@@ -232,7 +232,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from file
     except FileNotFoundError:
-        return  # somebody has tidied up
+        return  # somebody has removed it
     except OSError as error:
         raise UserError(
             f"{path} holds answers that cannot be read ({error.strerror}): make it readable, or move it away to pay "

@@ -1,13 +1,14 @@
 """Level two: the rows of one corpus, encoder and modality in table order, read lazily whatever their format.
 
-`zarr_group` and `hdf5_group` say how the two formats lie on the disk; the same rows give the same bytes on every
-machine: nothing in there knows a date, a host or a path.
+`zarr_group` and `hdf5` say how the formats lie on the disk; the same rows give the same bytes on every
+machine: nothing in there depends on a date, a host or a path.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache import keys as row_keys
 from cache.catalog import Lookup
-from cache.durable import new_directory, new_file, target_of
+from cache.durable import new_directory, new_file
 from cache.errors import Damage, DamageError, FalseClaim, UserError
-from cache.formats.group import RowGroup, rows_per_block
-from cache.formats.zarr_array import Strings
+from cache.formats.group import RowGroup, RowGroupWriter, rows_per_block
 from cache.formats.zarr_group import ZarrGroup, ZarrGroupWriter
-from cache.location import LocalPlace, Place, RemotePlace, place_of
+from cache.formats.zarr_strings import Strings
+from cache.keys import Keys
+from cache.location import LocalLocation, Location, RemoteLocation, location_of
 from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     import torch
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".he5")
+
+_IN_A_GROUP = ("zarr.json", "keys", "values", "offsets", "ids")
+_SEARCHED_BYTES = 1 << 16
 
 
 def open_artifact(path: Path | str, filesystem: Any = None) -> Artifact:
@@ -43,40 +47,44 @@ def open_artifact(path: Path | str, filesystem: Any = None) -> Artifact:
     Raises:
         UserError: it is missing, something else, damaged, or of another version.
     """
-    return _opened(place_of(path, filesystem))
+    return _opened(location_of(path, filesystem))
 
 
-def _opened(place: LocalPlace | RemotePlace) -> Artifact:
-    if place.path.is_file() if isinstance(place, LocalPlace) else place.path.endswith(HDF5_SUFFIXES) and place.names():
-        return Artifact(_open_hdf5(place), place)
+def _opened(location: LocalLocation | RemoteLocation) -> Artifact:
+    if (
+        location.path.is_file()
+        if isinstance(location, LocalLocation)
+        else location.path.endswith(HDF5_SUFFIXES) and location.names()
+    ):
+        return Artifact(_open_hdf5(location), location)
     try:
-        return Artifact(ZarrGroup(place), place)
+        return Artifact(ZarrGroup(location), location)
     except DamageError as error:
-        raise _damaged(str(place), error) from None
+        raise _damaged(str(location), error) from None
     except FileNotFoundError:
-        if isinstance(place, LocalPlace) and place.path.exists() and not place.path.is_dir():
-            raise UserError(f"{place} is no file and no folder, so it is no embedding cache of hearonce.") from None
-        if looks_like_artifact(place):
-            raise _damaged(str(place), DamageError([Damage("zarr.json", None, "is missing")])) from None
-        if place.names():
-            raise UserError(f"{place} is no embedding cache of hearonce.") from None
-        raise UserError(f"{place} is missing: run `dvc repro`, or `dvc pull` if a colleague has made it.") from None
+        if isinstance(location, LocalLocation) and location.path.exists() and not location.path.is_dir():
+            raise UserError(f"{location} is no file and no folder, so it is no embedding cache of hearonce.") from None
+        if looks_like_artifact(location):
+            raise _damaged(str(location), DamageError([Damage("zarr.json", None, "is missing")])) from None
+        if location.names():
+            raise UserError(f"{location} is no embedding cache of hearonce.") from None
+        raise UserError(f"{location} is missing: run `dvc repro`, or `dvc pull` if a colleague has made it.") from None
 
 
-def looks_like_artifact(place: Place) -> bool:
+def looks_like_artifact(location: Location) -> bool:
     """Whether a folder is an embedding cache in Zarr, perhaps one that has lost files."""
-    names = place.names()
+    names = location.names()
     return "zarr.json" in names or ("keys" in names and "values" in names)
 
 
-def _open_hdf5(place: LocalPlace | RemotePlace) -> RowGroup:
+def _open_hdf5(location: LocalLocation | RemoteLocation) -> RowGroup:
     from cache.formats.hdf5 import Hdf5Group  # h5py is only loaded by those who use it
 
-    source = place.path if isinstance(place, LocalPlace) else place.filesystem.open(place.path, "rb")
+    source = location.path if isinstance(location, LocalLocation) else location.filesystem.open(location.path, "rb")
     try:
-        return Hdf5Group(str(place), source)
+        return Hdf5Group(str(location), source)
     except DamageError as error:
-        raise _damaged(str(place), error) from None
+        raise _damaged(str(location), error) from None
 
 
 def _damaged(path: str, error: DamageError) -> UserError:
@@ -94,17 +102,17 @@ class Artifact:
         description: modality, encoder, fingerprint.
     """
 
-    def __init__(self, group: RowGroup, place: LocalPlace | RemotePlace) -> None:
+    def __init__(self, group: RowGroup, location: LocalLocation | RemoteLocation) -> None:
         self._group = group
-        self._place = place
+        self._location = location
         self.path = group.path
         self.format: RowFormat = group.format
         self.description: Mapping[str, Any] = MappingProxyType(group.description)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes, such as Dask's, open it anew; from another working directory, too."""
-        place = self._place
-        return _opened, (LocalPlace(place.path.absolute()) if isinstance(place, LocalPlace) else place,)
+        location = self._location
+        return _opened, (LocalLocation(location.path.absolute()) if isinstance(location, LocalLocation) else location,)
 
     def __len__(self) -> int:
         return len(self._group)
@@ -128,10 +136,10 @@ class Artifact:
             return self._group.offsets
 
     @cached_property
-    def side(self) -> Mapping[str, np.ndarray]:
+    def extra(self) -> Mapping[str, np.ndarray]:
         """The numbers beside the rows, each (n,)."""
         with self._naming_damage():
-            return {name: self._group.array(f"side.{name}").read() for name in self.format.side}
+            return {name: self._group.array(f"side.{name}").read() for name in self.format.extra}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -184,7 +192,7 @@ class Artifact:
             return self.format.decode(self._values.read(min(first + start, stop), stop))
 
     def rows(self, selection: Any = slice(None)) -> Rows:
-        """Rows by slice, list or mask, with keys and side values, as stored."""
+        """Rows by slice, list or mask, with keys and extra values, as stored."""
         with self._naming_damage():
             if isinstance(selection, slice):
                 start, stop, step = selection.indices(len(self))
@@ -234,7 +242,7 @@ class _Lazy:
 
 
 def write_artifact(
-    path: Path, ids: Strings, keys: row_keys.Keys | Lookup, rows: RowStore, description: Mapping[str, Any]
+    path: Path, ids: Strings, keys: Keys | Lookup, rows: RowStore, description: Mapping[str, Any]
 ) -> None:
     """Writes the rows of `keys` in order, whole or not at all.
 
@@ -305,22 +313,56 @@ def artifact_writer(
     if suffix not in (".zarr", *HDF5_SUFFIXES):
         raise UserError(f"{path} was not written: an embedding cache ends in .zarr, {' or '.join(HDF5_SUFFIXES[:2])}.")
     path = target_of(path)
+    new: Callable[[Path], AbstractContextManager[Path]] = new_directory
+    group_writer: Callable[..., RowGroupWriter] = ZarrGroupWriter
     if suffix in HDF5_SUFFIXES:
         from cache.formats.hdf5 import Hdf5GroupWriter
 
-        with new_file(path) as file:
-            with _filling(Hdf5GroupWriter(file, row_format, len(ids), frames, description, ids)) as append:
-                yield append
-        return
-    with new_directory(path) as folder:
-        with _filling(ZarrGroupWriter(folder, row_format, len(ids), frames, description, ids)) as append:
-            yield append
+        new, group_writer = new_file, Hdf5GroupWriter
+    with new(path) as temporary:
+        writer = group_writer(temporary, row_format, len(ids), frames, description, ids)
+        try:
+            yield writer.append
+            writer.close()
+        finally:
+            writer.abandon()
 
 
-@contextmanager
-def _filling(writer: Any) -> Iterator[Callable[[Rows], None]]:
-    try:
-        yield writer.append
-        writer.close()
-    finally:
-        writer.abandon()
+def target_of(path: Path | str) -> Path:
+    """The path to write an artifact or export to.
+
+    Raises:
+        UserError: it is a URL, or something stands there that hearonce did not make.
+    """
+    if "://" in str(path):
+        raise UserError(f"{path} was not written: it is a URL, so write to a folder of this machine and upload that.")
+    path = Path(path)
+    if not path.exists():
+        return path
+    if not (_is_group(path) if path.suffix == ".zarr" else _is_file_of_ours(path)):
+        raise UserError(
+            f"{path} was not written: something that hearonce did not make stands there, so move it away or choose "
+            "another name."
+        )
+    return path
+
+
+def _is_group(path: Path) -> bool:
+    """Whether a folder is empty or a Zarr artifact, perhaps a damaged one, and holds nothing else."""
+    if not path.is_dir():
+        return False
+    names = set(os.listdir(path))
+    if any(name not in _IN_A_GROUP and not name.startswith("side.") for name in names):
+        return False
+    description = path / "zarr.json"
+    return not names or (b"hearonce" in description.read_bytes() if description.is_file() else "values" in names)
+
+
+def _is_file_of_ours(path: Path) -> bool:
+    """Whether a file is empty, or has near its beginning or end the word that every format of ours puts there."""
+    if not path.is_file():
+        return path.is_dir() and not os.listdir(path)
+    with open(path, "rb") as file:
+        beginning = file.read(_SEARCHED_BYTES)
+        file.seek(max(0, path.stat().st_size - _SEARCHED_BYTES))
+        return not beginning or b"hearonce" in beginning or b"hearonce" in file.read()

@@ -1,4 +1,4 @@
-"""Which rows a store's segments hold, as last looked at: the one place that knows both the segments and their keys."""
+"""Which rows a store's segments hold, as last read: segments and the index of their keys."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from typing import TypeVar
 
 import numpy as np
 
-from cache import keys as row_keys
 from cache.errors import Damage, DamageError, Unreadable
 from cache.formats.group import BLOCK_BYTES
 from cache.formats.zarr_group import ZarrGroup
-from cache.keys import KeyIndex
+from cache.keys import KeyIndex, Keys, pack_keys
 from cache.rows import Rows
 from cache.segments import Segments, StoreDescription
 
+TOLERANCE = {"float32": 1e-2, "float16": 1e-2, "bfloat16": 3e-2}
+"""Copies agree when they differ, frame by frame, by at most this share of their length (L2): ten times what the same
+encoder gives on another device, and a hundredth of what separates other media."""
+_UNKNOWN, _CONTRADICTION = -1, -2
+T = TypeVar("T")
+
 
 class Lookup:
-    """Keys and their rows; looked up when first needed, and again when the store's segments have changed.
+    """Keys and their rows; found when first needed, and again when the store's segments have changed.
 
     Args:
         catalog: of the store.
@@ -32,8 +37,8 @@ class Lookup:
         keys: packed, uint8 (n, 16).
     """
 
-    def __init__(self, catalog: Catalog, keys: row_keys.Keys) -> None:
-        self.keys = row_keys.pack(keys)
+    def __init__(self, catalog: Catalog, keys: Keys) -> None:
+        self.keys = pack_keys(keys)
         self._catalog = catalog
         self._index: KeyIndex | None = None
         self._rows = np.zeros(0, np.int64)
@@ -53,13 +58,6 @@ class Lookup:
         """Which of the keys have no row yet, of equal ones the first: ascending positions, int64 (m,)."""
         absent = np.flatnonzero(self.rows < 0)
         return absent[KeyIndex([self.keys[absent]]).first_rows()]
-
-
-TOLERANCE = {"float32": 1e-2, "float16": 1e-2, "bfloat16": 3e-2}
-"""Copies agree when they differ, frame by frame, by at most this share of their length (L2): ten times what the same
-encoder gives on another device, and a hundredth of what tells other media apart."""
-
-_UNKNOWN, _CONTRADICTION = -1, -2
 
 
 class Copies:
@@ -138,20 +136,20 @@ def _best(rows: Rows, copies: range) -> int | None:
     content = [_content(rows, i) for i in copies]
     if len(set(content)) == 1:
         return copies[0] if np.isfinite(rows.row(copies[0])).all() else None
-    hashes = [hashlib.blake2b(one, digest_size=16).digest() for one in content]
+    hashes = [hashlib.blake2b(data, digest_size=16).digest() for data in content]
     best = copies[hashes.index(min(hashes))]
     return best if all(agree(rows, best, i) for i in copies) else None
 
 
 def _content(rows: Rows, i: int) -> bytes:
     values = rows.values[i] if rows.offsets is None else rows.values[rows.offsets[i] : rows.offsets[i + 1]]
-    return values.tobytes() + b"".join(rows.side[name][i].tobytes() for name in rows.side)
+    return values.tobytes() + b"".join(rows.extra[name][i].tobytes() for name in rows.extra)
 
 
 def agree(rows: Rows, a: int, b: int) -> bool:
     """Whether two rows are the same up to rounding, and the numbers beside them."""
     near = same(rows.row(a), rows.row(b), rows.format.dtype)
-    for column in rows.side.values():
+    for column in rows.extra.values():
         x, y = float(column[a]), float(column[b])
         allowed = TOLERANCE[rows.format.dtype] * max(abs(x), abs(y)) if column.dtype.kind == "f" else 0.0
         near = near and abs(x - y) <= allowed
@@ -168,19 +166,16 @@ def same(first: np.ndarray, second: np.ndarray, dtype: str) -> bool:
     """
     if first.shape != second.shape or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return False
-    first, second = (np.atleast_2d(one).astype(np.float64) for one in (first, second))
+    first, second = (np.atleast_2d(row).astype(np.float64) for row in (first, second))
     lengths = np.maximum(np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1))
     lengths = np.maximum(lengths, lengths.mean() if len(lengths) else 0.0)  # a silent frame is all rounding
     return bool((np.linalg.norm(first - second, axis=1) <= TOLERANCE[dtype] * lengths).all())
 
 
-T = TypeVar("T")
-
-
 def damaged_store(path: str, damages: Sequence[Damage], segment: str | None = None) -> DamageError:
     """The error that names damage in a store, and what to do about it."""
     prefix = f"segments/{segment}/" if segment else ""
-    named = [Damage(prefix + one.file, one.rows, one.reason, one.keys) for one in damages]
+    named = [Damage(prefix + damage.file, damage.rows, damage.reason, damage.keys) for damage in damages]
     return DamageError(named, path, f"run `hearonce cache repair {path}`; only the damaged rows are embedded anew")
 
 
@@ -222,15 +217,15 @@ class Catalog:
         return self._groups
 
     def refresh(self) -> None:
-        """Looks again which segments are committed.
+        """Reads again which segments are committed.
 
         Raises:
             UserError: the store has vanished, or a segment has a damaged description or keys or is another store's.
         """
-        self._segments.check_there()
+        self._segments.check_exists()
         opened = dict(self._groups)
         before: set[str] | None = None
-        while True:  # until nothing goes meanwhile: a look may miss both what goes and what has taken its rows
+        while True:  # until nothing goes meanwhile: one reading may miss both what goes and what has taken its rows
             names = self._segments.names()
             unreadable: dict[str, str] = {}
             failed = {name for name in names if name not in opened and not self._open(name, opened, unreadable)}
@@ -245,8 +240,8 @@ class Catalog:
                 group.keys = self._index.packed[start:stop]
         self._groups, self.unreadable, self.stale = groups, unreadable, False
 
-    def know(self, groups: Mapping[str, ZarrGroup]) -> None:
-        """Segments that were opened already, which a first look then need not open again."""
+    def preload(self, groups: Mapping[str, ZarrGroup]) -> None:
+        """Takes segments that are open already, which the first `refresh` then need not open."""
         if self._index is None:
             self._groups = dict(groups)
 
@@ -286,7 +281,7 @@ class Catalog:
         bad = np.flatnonzero(chosen < -1)
         if len(bad):
             raise damaged_store(
-                self._path, [one for at in bad[:1] for one in self.contradiction(position[at : at + 1])]
+                self._path, [damage for at in bad[:1] for damage in self.contradiction(position[at : at + 1])]
             )
         return chosen
 
@@ -299,8 +294,8 @@ class Catalog:
                 "differs from another row of the same key by more than rounding",
                 (self.index.packed[position].tobytes(),),
             )
-            for name, local, place in self.locate(copies)
-            for row, position in zip(local.tolist(), copies[place].tolist(), strict=True)
+            for name, local, target in self.locate(copies)
+            for row, position in zip(local.tolist(), copies[target].tolist(), strict=True)
         ]
 
     def read(self, wanted: Lookup, part: slice = slice(None)) -> Rows:
@@ -314,11 +309,11 @@ class Catalog:
             KeyError: a key has no row.
             UserError: a segment is damaged.
         """
-        return self.looking_again(lambda: self._read(self.settled(wanted.rows[part])))
+        return self.with_refresh(lambda: self._read(self.settled(wanted.rows[part])))
 
     def frames(self, wanted: Lookup) -> int:
         """Frames of these rows together; raises as `read` does."""
-        return self.looking_again(lambda: self._frames(self.settled(wanted.rows)))
+        return self.with_refresh(lambda: self._frames(self.settled(wanted.rows)))
 
     def locate(self, position: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Per segment: its name, the rows wanted of it, and where they go.
@@ -340,8 +335,8 @@ class Catalog:
             if a < b
         ]
 
-    def looking_again(self, read: Callable[[], T]) -> T:
-        """What `read` returns, which looks rows up anew when another process has merged their segments meanwhile.
+    def with_refresh(self, read: Callable[[], T]) -> T:
+        """What `read` returns, which finds rows anew when another process has merged their segments meanwhile.
 
         However often: each time others have removed segments, and they come to an end.
         """
@@ -360,18 +355,18 @@ class Catalog:
         """Says in which segment of which store damage was met, or which file of it is lost, and what to do.
 
         Raises:
-            FileNotFoundError: another process has removed the segment, which only looked like damage.
+            FileNotFoundError: another process has removed the segment, which only seemed damaged.
         """
         try:
             yield
         except (DamageError, FileNotFoundError) as error:
-            place = self._segments.place(segment)
+            location = self._segments.location(segment)
             if not self._segments.holds(segment):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place)) from None
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(location)) from None
             if isinstance(error, DamageError):
                 damages = error.damages
             else:
-                damages = (Damage(str(error.filename or error).removeprefix(f"{place}/"), None, "is missing"),)
+                damages = (Damage(str(error.filename or error).removeprefix(f"{location}/"), None, "is missing"),)
             raise damaged_store(self._path, damages, segment) from None
 
     def _frames(self, position: np.ndarray) -> int:
@@ -382,15 +377,15 @@ class Catalog:
         return total
 
     def _read(self, position: np.ndarray) -> Rows:
-        parts, places = [], [np.zeros(0, np.int64)]
-        for name, local, place in self.locate(position):
+        parts, targets = [], [np.zeros(0, np.int64)]
+        for name, local, target in self.locate(position):
             with self.naming_damage(name):
                 parts.append(self._groups[name].take(local))
-            places.append(place)
+            targets.append(target)
         rows = Rows.join(self._description.format, parts)
-        place = np.concatenate(places)
-        if (np.diff(place) == 1).all():
+        target = np.concatenate(targets)
+        if (np.diff(target) == 1).all():
             return rows
-        back = np.empty(len(place), np.int64)
-        back[place] = np.arange(len(place))
+        back = np.empty(len(target), np.int64)
+        back[target] = np.arange(len(target))
         return rows.take(back)

@@ -38,7 +38,7 @@ COARSE_NS = 2_000_000_000
 DAMAGED = ".damaged"
 """Is added to the name of a database that cannot be read."""
 
-_LOOKS = 5
+_ATTEMPTS = 5
 """Where nothing but the ctime changes, as when a hard link to a file is made or removed, it is digested again."""
 
 _TABLE = (
@@ -69,7 +69,7 @@ class Stamp(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class FileState:
     """A file or folder as it was read.
 
     Attributes:
@@ -100,14 +100,14 @@ class DigestMemory:
         Raises:
             OSError: the file or folder cannot be read, or changes meanwhile.
         """
-        return self.look(path).digest
+        return self.examine(path).digest
 
-    def look(self, path: Path, stamp: Stamp | None = None) -> Seen:
+    def examine(self, path: Path, stamp: Stamp | None = None) -> FileState:
         """The digest as of `digest`, and the stamp that goes with it.
 
         Args:
             path: of the file or folder.
-            stamp: that it has; looked at if None.
+            stamp: that it has; read if None.
 
         Raises:
             OSError: as of `digest`.
@@ -116,14 +116,14 @@ class DigestMemory:
         stamp = stamp or stamp_of(absolute)
         known = self._recall(_FILE, absolute, _text(stamp))
         if known is not None:
-            return Seen(known, stamp)
-        for _ in range(_LOOKS):
+            return FileState(known, stamp)
+        for _ in range(_ATTEMPTS):
             _settle(stamp)
             value = (_folder_digest if os.path.isdir(absolute) else _file_digest)(absolute).hex()
             before, stamp = stamp, stamp_of(absolute)
             if stamp == before:
                 self._remember(_FILE, absolute, _text(stamp), value)
-                return Seen(value, stamp)
+                return FileState(value, stamp)
             if stamp._replace(ctime_ns=before.ctime_ns) != before:
                 break
         raise OSError(errno.EBUSY, "changed while it was being read: run again when it is whole", absolute)
@@ -201,8 +201,8 @@ def stamps_in(folder: str | Path) -> tuple[Stamp, dict[str, Stamp]]:
     """
     status = os.stat(folder)
     found = {entry.name: _stamp(entry.stat()) for entry in _files(os.fspath(folder))}
-    size = sum(one.size for one in found.values())
-    latest = max([status.st_ctime_ns, *(one.ctime_ns for one in found.values())])
+    size = sum(status.size for status in found.values())
+    latest = max([status.st_ctime_ns, *(status.ctime_ns for status in found.values())])
     listing = repr(list(found.items())).encode(errors="backslashreplace")
     digest = hashlib.blake2b(listing, digest_size=8).digest()
     return Stamp(size, int.from_bytes(digest, "big"), latest, status.st_ino), found
@@ -350,7 +350,7 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _earlier(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    """What earlier versions knew of remote media, which would have to be fetched to look again.
+    """What earlier versions recorded of remote media, which would otherwise be fetched again.
 
     Their digests of local files had no ctime, and are computed once more. Their tables stay, for those versions.
     """
@@ -400,7 +400,7 @@ def forget_absent(path: Path, *, dry_run: bool = False) -> int:
         return 0
     with suppress(sqlite3.DatabaseError), closing(_connected(path)) as connection:
         files = [row[:2] for row in _all(connection) if row[0] == _FILE]
-        gone = [one for one in files if not os.path.lexists(one[1]) and os.path.isdir(os.path.dirname(one[1]))]
+        gone = [row for row in files if not os.path.lexists(row[1]) and os.path.isdir(os.path.dirname(row[1]))]
         if not dry_run:
             _forget(connection, gone)
         return len(gone)

@@ -1,25 +1,20 @@
-"""Writes that survive a power cut, checksummed JSON documents, and what a write may replace."""
+"""Writes that survive a power cut, and what dead writers have left unfinished."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 import shutil
 import socket
 import stat
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from google_crc32c import value as crc32c
-
-from cache.errors import Damage, DamageError, FalseClaim, UserError, writing
+from cache.errors import writing
 
 FORGOTTEN_SECONDS = 24 * 3600.0
 """After this long without a change, what a writer on another machine has begun counts as abandoned."""
@@ -148,9 +143,9 @@ def is_alive(pid: int) -> bool:
 
 def _last_change(path: Path) -> float:
     newest = 0.0
-    for one in (path, *path.rglob("*")):
+    for entry in (path, *path.rglob("*")):
         try:
-            newest = max(newest, one.stat().st_mtime)
+            newest = max(newest, entry.stat().st_mtime)
         except OSError:
             continue
     return newest
@@ -172,8 +167,8 @@ def new_file(path: Path, *, clean: bool = True) -> Iterator[Path]:
 
     Args:
         path: the file.
-        clean: first looks through the folder for what dead writers have left of this file; who writes many files into
-            one folder does that once for all (`clean_abandoned`).
+        clean: first removes what dead writers have left of this file; a caller that writes many files into
+            one folder does that once (`clean_abandoned`).
 
     Raises:
         UserError: the disk is full or read-only, the folder is gone, or `path` is a folder with something in it;
@@ -234,113 +229,3 @@ def new_directory(path: Path, scratch: Path | None = None) -> Iterator[Path]:
             sync(path.parent)
         finally:
             remove(temporary)
-
-
-CHECKSUM = "hearonce_crc32c"
-_SLOT = re.compile(rb'"hearonce_crc32c": "([0-9a-f]{8})"')
-_EMPTY = b'"hearonce_crc32c": "00000000"'
-
-
-def plain(document: Mapping[str, Any]) -> bytes:
-    """A document as canonical JSON: the same content gives the same bytes everywhere."""
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return text.encode() + b"\n"
-
-
-def sealed(document: Mapping[str, Any]) -> bytes:
-    """A document, somewhere in which stands `CHECKSUM: "00000000"`, with the CRC-32C of its bytes filled in there."""
-    blank = plain(document)
-    if blank.count(_EMPTY) != 1:
-        raise ValueError(f"the document needs {CHECKSUM} exactly once")
-    return blank.replace(_EMPTY, _EMPTY.replace(b"00000000", b"%08x" % crc32c(blank)))
-
-
-def is_ours(data: bytes) -> bool:
-    """Whether the bytes look written by `plain` or `sealed`; other programs lay out JSON in other ways."""
-    return data.startswith(b'{\n "')
-
-
-def parsed(data: bytes, name: str) -> Any:
-    """Reads JSON that may come from anybody.
-
-    Raises:
-        FalseClaim: it is none, is nested too deeply, names something twice, or has numbers that JSON has not.
-    """
-    try:
-        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_refuse)
-    except RecursionError:
-        raise FalseClaim([Damage(name, None, "is no JSON of hearonce (it is nested too deeply)")]) from None
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FalseClaim([Damage(name, None, f"is no JSON of hearonce ({reason})")]) from None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands in it twice")
-    return found
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")
-
-
-def opened(data: bytes, name: str) -> dict[str, Any]:
-    """Reads a sealed document.
-
-    Raises:
-        DamageError: the bytes are not those that `sealed` made.
-        FalseClaim: they are sealed, but no JSON object.
-    """
-    found = _SLOT.search(data)
-    if found is not None and crc32c(_SLOT.sub(_EMPTY, data)) == int(found[1], 16):
-        document = parsed(data, name)
-        if isinstance(document, dict):
-            return document
-        raise FalseClaim([Damage(name, None, "is no JSON object")])
-    raise DamageError([Damage(name, None, "does not match its checksum")])
-
-
-_IN_A_GROUP = ("zarr.json", "keys", "values", "offsets", "ids")
-_LOOKED_AT = 1 << 16
-
-
-def target_of(path: Path | str) -> Path:
-    """The path to write an artifact or export to.
-
-    Raises:
-        UserError: it is a URL, or something stands there that hearonce did not make.
-    """
-    if "://" in str(path):
-        raise UserError(f"{path} was not written: it is a URL, so write to a folder of this machine and upload that.")
-    path = Path(path)
-    if not path.exists():
-        return path
-    if not (_is_group(path) if path.suffix == ".zarr" else _is_file_of_ours(path)):
-        raise UserError(
-            f"{path} was not written: something that hearonce did not make stands there, so move it away or choose "
-            "another name."
-        )
-    return path
-
-
-def _is_group(path: Path) -> bool:
-    """Whether a folder is empty or a Zarr artifact, perhaps a damaged one, and holds nothing else."""
-    if not path.is_dir():
-        return False
-    names = set(os.listdir(path))
-    if any(name not in _IN_A_GROUP and not name.startswith("side.") for name in names):
-        return False
-    description = path / "zarr.json"
-    return not names or (b"hearonce" in description.read_bytes() if description.is_file() else "values" in names)
-
-
-def _is_file_of_ours(path: Path) -> bool:
-    """Whether a file is empty, or has near its beginning or end the word that every format of ours puts there."""
-    if not path.is_file():
-        return path.is_dir() and not os.listdir(path)
-    with open(path, "rb") as file:
-        beginning = file.read(_LOOKED_AT)
-        file.seek(max(0, path.stat().st_size - _LOOKED_AT))
-        return not beginning or b"hearonce" in beginning or b"hearonce" in file.read()

@@ -7,6 +7,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+_DAMAGED_DISK = (None, errno.EIO, errno.EBADMSG, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO))
+_REASONS = {
+    errno.EMFILE: "too many files are open: allow more by `ulimit -n 4096` before the command, and run again",
+    errno.ENFILE: "too many files are open on this machine: close other programs and run again",
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "your disk quota is used up: free some space and run again",
+    errno.EFBIG: "the file would exceed the size that this system or session allows (see `ulimit -f`)",
+    errno.EROFS: "the disk is read-only: choose another folder, for example with $HEARONCE_STORE",
+    errno.EACCES: "permission is denied: ask the owner for write access or choose another folder",
+    errno.EPERM: "permission is denied: ask the owner for write access or choose another folder",
+    errno.ENOENT: "it has vanished: was a disk unmounted or a folder deleted? Bring it back and run again",
+    errno.EEXIST: "a file stands where a folder is needed: move it away and run again",
+    errno.ENOTEMPTY: "a folder with something in it stands there: move it away and run again",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it away and run again",
+}
+
 
 class UserError(Exception):
     """What is wrong, where, and what to do about it, in one sentence. The command line prints it and exits with 2."""
@@ -14,7 +30,7 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Damage:
-    """One damaged place of a store or artifact.
+    """One damaged part of a store or artifact.
 
     Attributes:
         file: the file, relative to the store or artifact.
@@ -40,7 +56,7 @@ class DamageError(UserError):
     """Bytes on the disk are not those that were written.
 
     Attributes:
-        damages: every damaged place that was met.
+        damages: every damaged part that was met.
     """
 
     def __init__(self, damages: Sequence[Damage], where: str = "", remedy: str = "") -> None:
@@ -57,21 +73,18 @@ class Unreadable(UserError):
     """Bytes that cannot be read now, which says nothing about what they are: nobody may call them damaged."""
 
 
-_DAMAGED_DISK = (None, errno.EIO, errno.EBADMSG, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO))
-
-
 def is_damage(error: OSError) -> bool:
     """Whether a failed read is the fault of the bytes, or of the disk that holds them; permissions are not."""
     return error.errno in _DAMAGED_DISK
 
 
-def unreadable(place: object, error: OSError) -> Unreadable:
+def unreadable(subject: object, error: OSError) -> Unreadable:
     """The sentence for a read that the operating system refused."""
     if error.errno in (errno.EACCES, errno.EPERM):
         why = "permission is denied: ask its owner for `chmod -R g+rX` on it (docs/cache.md, Sharing)"
     else:
         why = f"{error.strerror or error}: run again when that is over"
-    return Unreadable(f"{place} cannot be read: {why}.")
+    return Unreadable(f"{subject} cannot be read: {why}.")
 
 
 class OutOfFiles(UserError):
@@ -95,11 +108,11 @@ def is_out_of_files(error: BaseException | None) -> bool:
     return False
 
 
-class BeingTidied(UserError):
+class StoreBusy(UserError):
     """Another process is compacting, collecting or repairing the store; nothing was changed."""
 
     def __init__(self, store: object) -> None:
-        super().__init__(f"{store} is being tidied by another process: run again when that has finished.")
+        super().__init__(f"{store} is under maintenance by another process: run again when that has finished.")
 
 
 class WriteError(UserError, OSError):
@@ -113,29 +126,13 @@ class WriteError(UserError, OSError):
         return str(self.args[0])
 
 
-_REASONS = {
-    errno.EMFILE: "too many files are open: allow more by `ulimit -n 4096` before the command, and run again",
-    errno.ENFILE: "too many files are open on this machine: close other programs and run again",
-    errno.ENOSPC: "the disk is full: free some space and run again",
-    errno.EDQUOT: "your disk quota is used up: free some space and run again",
-    errno.EFBIG: "the file would exceed the size that this system or session allows (see `ulimit -f`)",
-    errno.EROFS: "the disk is read-only: choose another place, for example with $HEARONCE_STORE",
-    errno.EACCES: "permission is denied: ask the owner for write access or choose another place",
-    errno.EPERM: "permission is denied: ask the owner for write access or choose another place",
-    errno.ENOENT: "it has vanished: was a disk unmounted or a folder deleted? Bring it back and run again",
-    errno.EEXIST: "a file stands where a folder is needed: move it away and run again",
-    errno.ENOTEMPTY: "a folder with something in it stands there: move it away and run again",
-    errno.ENOTDIR: "a file stands where a folder is needed: move it away and run again",
-}
-
-
 @contextmanager
-def writing(place: object) -> Iterator[None]:
-    """Turns the operating system's refusals to write into one sentence about `place` (a `WriteError`)."""
+def writing(subject: object) -> Iterator[None]:
+    """Turns the operating system's refusals to write into one sentence about `subject` (a `WriteError`)."""
     try:
         yield
     except OSError as error:
-        if error.errno is None or isinstance(error, UserError):  # not the operating system's, or said already
+        if error.errno is None or isinstance(error, UserError):  # not the operating system's, or a sentence already
             raise
         why = _REASONS.get(error.errno, f"{error.strerror or error}")
-        raise WriteError(f"{place} was not written: {why}.", error) from error
+        raise WriteError(f"{subject} was not written: {why}.", error) from error

@@ -17,6 +17,10 @@ import numpy as np
 
 KEY_BYTES = 16
 
+Keys = Sequence[bytes] | np.ndarray
+"""n row keys: 16 bytes each, or packed as uint8 (n, 16)."""
+_BLOCK = 1 << 16
+
 
 def content_hash(kind: str, parts: Any) -> bytes:
     """Hash of plain values (16 bytes); of another kind (at most 16 letters) the same values have another."""
@@ -92,9 +96,9 @@ def _hashes(kind: str, texts: Iterable[str]) -> np.ndarray:
     empty = hashlib.blake2b(digest_size=KEY_BYTES, person=kind.encode())
     packed = bytearray()
     for text in texts:
-        one = empty.copy()
-        one.update(text.encode())
-        packed += one.digest()
+        hasher = empty.copy()
+        hasher.update(text.encode())
+        packed += hasher.digest()
     return np.frombuffer(packed, np.uint8).reshape(-1, KEY_BYTES)
 
 
@@ -120,18 +124,14 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return content_hash("encoder", identity).hex()
 
 
-Keys = Sequence[bytes] | np.ndarray
-"""n row keys: 16 bytes each, or packed as uint8 (n, 16)."""
-
-
-def pack(keys: Keys) -> np.ndarray:
+def pack_keys(keys: Keys) -> np.ndarray:
     """Stacks n keys into a uint8 array of shape (n, 16); an array that is one already is not copied."""
     if isinstance(keys, np.ndarray):
         return np.ascontiguousarray(keys, np.uint8).reshape(-1, KEY_BYTES)
     return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
 
 
-def unpack(packed: np.ndarray) -> list[bytes]:
+def unpack_keys(packed: np.ndarray) -> list[bytes]:
     """The keys of a uint8 array (n, 16) as 16 bytes each."""
     return np.ascontiguousarray(packed).view(f"V{KEY_BYTES}").ravel().tolist()
 
@@ -147,14 +147,11 @@ def first_duplicate(packed: np.ndarray) -> int | None:
     if not (high[1:] == high[:-1]).any():
         return None
     seen: set[bytes] = set()
-    for i, key in enumerate(unpack(packed)):
+    for i, key in enumerate(unpack_keys(packed)):
         if key in seen:
             return i
         seen.add(key)
     return None
-
-
-_BLOCK = 1 << 16
 
 
 class KeyIndex:
@@ -168,7 +165,7 @@ class KeyIndex:
         counts = [len(part) for part in parts]
         self.first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
         total = int(self.first[-1])
-        self.packed = np.concatenate([pack([]), *parts])
+        self.packed = np.concatenate([pack_keys([]), *parts])
         high = self._halves[:, 0]
         # Stable: of a key written twice, the first row comes first; which is read, `cache.catalog` decides.
         self._order = np.argsort(high, kind="stable").astype(np.uint32 if total < 1 << 32 else np.int64)
@@ -185,14 +182,14 @@ class KeyIndex:
             return found
         of_all = self._halves
         for start in range(0, len(keys), _BLOCK):
-            wanted = halves(pack(keys[start : start + _BLOCK]))
-            place = np.minimum(np.searchsorted(self._sorted, wanted[:, 0]), len(self._order) - 1)
-            candidate = self._order[place].astype(np.int64)
+            wanted = halves(pack_keys(keys[start : start + _BLOCK]))
+            at = np.minimum(np.searchsorted(self._sorted, wanted[:, 0]), len(self._order) - 1)
+            candidate = self._order[at].astype(np.int64)
             same = of_all[candidate] == wanted
             hit = same.all(axis=1)
             block = np.where(hit, candidate, -1)
             for i in np.flatnonzero(same[:, 0] & ~hit):  # two keys that share their first 64 bits
-                run = self._order[place[i] : np.searchsorted(self._sorted, wanted[i, 0], side="right")]
+                run = self._order[at[i] : np.searchsorted(self._sorted, wanted[i, 0], side="right")]
                 match = run[of_all[run, 1] == wanted[i, 1]]
                 block[i] = match[0] if len(match) else -1
             found[start : start + _BLOCK] = block

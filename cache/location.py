@@ -1,4 +1,4 @@
-"""Where stores and artifacts are: the project's store, a local folder, or any URL that fsspec knows."""
+"""Where stores and artifacts are: the project's store, a local folder, or any URL of fsspec."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ _IN_DVC_CACHE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 Piece = tuple[int, np.ndarray]
 """Where in the file to begin, and the uint8 array to fill from there."""
 
+_PLAINLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+STORE_VARIABLE = "HEARONCE_STORE"
+WORKING_TREE_STORE = Path(".hearonce")
+DIGESTS = "digests.sqlite"
+
 
 class Blob(Protocol):
     """One file, open for reading."""
@@ -41,12 +46,12 @@ class Blob(Protocol):
         """Lets go of the file."""
 
 
-class Place(Protocol):
+class Location(Protocol):
     """A folder."""
 
     def __str__(self) -> str: ...
 
-    def child(self, name: str) -> Place:
+    def child(self, name: str) -> Location:
         """A folder or file in it."""
 
     def names(self) -> list[str]:
@@ -68,7 +73,7 @@ class Place(Protocol):
         """Opens a file; raises as `read` does."""
 
 
-class LocalPlace:
+class LocalLocation:
     """A folder of this machine.
 
     In what lies below it, only plain files are opened (a FIFO would block for ever), and links only where they stay
@@ -86,12 +91,12 @@ class LocalPlace:
     def __str__(self) -> str:
         return str(self.path)
 
-    def child(self, name: str) -> LocalPlace:
-        """See `Place.child`."""
-        return LocalPlace(self.path / name, self._top)
+    def child(self, name: str) -> LocalLocation:
+        """See `Location.child`."""
+        return LocalLocation(self.path / name, self._top)
 
     def names(self) -> list[str]:
-        """See `Place.names`."""
+        """See `Location.names`."""
         try:
             return sorted(os.listdir(self.path))
         except (FileNotFoundError, NotADirectoryError):
@@ -102,11 +107,11 @@ class LocalPlace:
     def nbytes(self) -> int:
         """Bytes of the files that lie directly in it."""
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path) as entries:
-            return sum(one.stat(follow_symlinks=True).st_size for one in entries if one.is_file())
+            return sum(entry.stat(follow_symlinks=True).st_size for entry in entries if entry.is_file())
         return 0
 
     def read(self, name: str) -> bytes:
-        """See `Place.read`."""
+        """See `Location.read`."""
         blob = _LocalBlob(self._open(name))
         try:
             if blob.size > MOST_BYTES:
@@ -119,7 +124,7 @@ class LocalPlace:
             blob.close()
 
     def blob(self, name: str) -> Blob:
-        """See `Place.blob`."""
+        """See `Location.blob`."""
         return _LocalBlob(self._open(name))
 
     def _open(self, name: str) -> int:
@@ -153,9 +158,6 @@ class LocalPlace:
             raise FalseClaim([Damage(name, None, f"is a link to {target}, outside of {self._top}")])
 
 
-_PLAINLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-
-
 class _LocalBlob:
     # Not memory-mapped: of a file that is cut short or on a failing disk, a map kills the process by SIGBUS.
     def __init__(self, descriptor: int) -> None:
@@ -175,7 +177,7 @@ class _LocalBlob:
         os.close(self.descriptor)
 
 
-class RemotePlace:
+class RemoteLocation:
     """A folder behind an fsspec file system."""
 
     def __init__(self, filesystem: Any, path: str) -> None:
@@ -185,32 +187,32 @@ class RemotePlace:
     def __str__(self) -> str:
         return str(self.filesystem.unstrip_protocol(self.path))
 
-    def child(self, name: str) -> RemotePlace:
-        """See `Place.child`."""
-        return RemotePlace(self.filesystem, f"{self.path}/{name}")
+    def child(self, name: str) -> RemoteLocation:
+        """See `Location.child`."""
+        return RemoteLocation(self.filesystem, f"{self.path}/{name}")
 
     def names(self) -> list[str]:
-        """See `Place.names`."""
+        """See `Location.names`."""
         try:
             self.filesystem.invalidate_cache()
             found = self.filesystem.ls(self.path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(one.rstrip("/").rsplit("/", 1)[-1] for one in found)
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def nbytes(self) -> int:
-        """See `Place.nbytes`."""
+        """See `Location.nbytes`."""
         try:
             return int(self.filesystem.du(self.path, maxdepth=1))
         except (FileNotFoundError, NotADirectoryError):
             return 0
 
     def read(self, name: str) -> bytes:
-        """See `Place.read`."""
+        """See `Location.read`."""
         return bytes(self.filesystem.cat_file(f"{self.path}/{name}"))
 
     def blob(self, name: str) -> Blob:
-        """See `Place.blob`."""
+        """See `Location.blob`."""
         return _RemoteBlob(self.filesystem, f"{self.path}/{name}")
 
 
@@ -235,7 +237,7 @@ class _RemoteBlob:
         pass
 
 
-def place_of(path: Path | str, filesystem: Any = None) -> LocalPlace | RemotePlace:
+def location_of(path: Path | str, filesystem: Any = None) -> LocalLocation | RemoteLocation:
     """The place that a path or URL names.
 
     Args:
@@ -246,24 +248,19 @@ def place_of(path: Path | str, filesystem: Any = None) -> LocalPlace | RemotePla
         UserError: fsspec does not know the URL's protocol, or the package it needs is not installed.
     """
     if filesystem is not None:
-        return RemotePlace(filesystem, str(path))
+        return RemoteLocation(filesystem, str(path))
     text = str(path)
     if text.startswith("file://"):
-        return LocalPlace(Path(text.removeprefix("file://")))
+        return LocalLocation(Path(text.removeprefix("file://")))
     if "://" not in text:
-        return LocalPlace(Path(text))
+        return LocalLocation(Path(text))
     import fsspec  # type: ignore[import-untyped]
 
     try:
         found, inner = fsspec.core.url_to_fs(text)
     except (ValueError, ImportError) as error:
         raise UserError(f"{text} cannot be opened: {' '.join(str(error).split()).rstrip('.')}.") from None
-    return RemotePlace(found, inner)
-
-
-STORE_VARIABLE = "HEARONCE_STORE"
-WORKING_TREE_STORE = Path(".hearonce")
-DIGESTS = "digests.sqlite"
+    return RemoteLocation(found, inner)
 
 
 @dataclass(frozen=True)

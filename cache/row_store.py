@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cache import keys as row_keys
 from cache.catalog import Catalog, Lookup, damaged_store
 from cache.errors import DamageError, UserError
 from cache.formats.group import rows_per_block
 from cache.formats.zarr_group import ZarrGroup, ZarrGroupWriter
-from cache.location import LocalPlace, RemotePlace, place_of
+from cache.keys import Keys, unpack_keys
+from cache.location import LocalLocation, RemoteLocation, location_of
 from cache.rows import RowFormat, Rows
 from cache.segments import Segments, StoreDescription, check_tower
 
@@ -69,13 +69,13 @@ class RowWriter:
         self._last = time.monotonic()
         self.committed = 0
 
-    def add(self, keys: row_keys.Keys, values: Any, side: Mapping[str, Any] | None = None) -> None:
+    def add(self, keys: Keys, values: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Takes rows as `RowStore.append` does; they may be committed later.
 
         Raises:
             UserError: the rows are refused, or what had gathered could not be written.
         """
-        self.add_rows(Rows.of(self._store.format, keys, values, side, where=f"A batch for {self._store.path}"))
+        self.add_rows(Rows.of(self._store.format, keys, values, extra, where=f"A batch for {self._store.path}"))
 
     def add_rows(self, rows: Rows) -> None:
         """Takes rows that have been checked before."""
@@ -114,10 +114,10 @@ class RowWriter:
 
 
 class RowStore:
-    """The rows of one modality and fingerprint; `ensure` makes one, `open` looks at one.
+    """The rows of one modality and fingerprint; `ensure` makes one, `open` opens one.
 
     Args:
-        place: folder of the store.
+        location: folder of the store.
 
     Attributes:
         path: folder or URL.
@@ -130,20 +130,20 @@ class RowStore:
         UserError: it is no row store, of another version, or its description is damaged.
     """
 
-    def __init__(self, place: LocalPlace | RemotePlace) -> None:
-        self.path = str(place)
+    def __init__(self, location: LocalLocation | RemoteLocation) -> None:
+        self.path = str(location)
         try:
-            self.description = StoreDescription.read(place)
+            self.description = StoreDescription.read(location)
         except DamageError as error:
             raise damaged_store(self.path, error.damages) from None
         self.format = self.description.format
-        self.segments = Segments(place)
+        self.segments = Segments(location)
         self.catalog = Catalog(self.path, self.segments, self.description)
 
     @classmethod
     def open(cls, path: Path | str, filesystem: Any = None) -> RowStore:
         """Opens an existing store by its folder or fsspec URL; raises as the class does."""
-        return cls(place_of(path, filesystem))
+        return cls(location_of(path, filesystem))
 
     @classmethod
     def ensure(
@@ -167,11 +167,11 @@ class RowStore:
             UserError: the store holds rows of another format or fingerprint, is of another version, or cannot be made.
         """
         check_tower(modality, fingerprint)
-        place = place_of(root).child(f"{modality}-{fingerprint}")
+        location = location_of(root).child(f"{modality}-{fingerprint}")
         described = StoreDescription(modality, fingerprint, row_format, identity or {})
-        if "store.json" not in place.names():
-            Segments(place).write_description(described.to_bytes())
-        store = cls(place)
+        if "store.json" not in location.names():
+            Segments(location).write_description(described.to_bytes())
+        store = cls(location)
         store.check_same(row_format, fingerprint)
         if identity and not store.description.identity:  # lost in a repair
             store.segments.write_description(described.to_bytes())
@@ -194,12 +194,12 @@ class RowStore:
             raise UserError(f"{self.path} holds rows of {self.format}, not of {row_format}.")
 
     def refresh(self) -> None:
-        """Looks again which segments are committed (other writers may have added or merged some)."""
+        """Reads again which segments are committed (other writers may have added or merged some)."""
         self.catalog.refresh()
 
     @property
     def groups(self) -> dict[str, ZarrGroup]:
-        """Segments by name, oldest first, as last looked at."""
+        """Segments by name, oldest first, as last read."""
         return self.catalog.groups
 
     def __len__(self) -> int:
@@ -210,21 +210,21 @@ class RowStore:
         """The key of every row, in the order of commits: uint8 (n, 16)."""
         return self.catalog.index.packed[self.catalog.index.first_rows()]
 
-    def contradictory(self, keys: row_keys.Keys | Lookup) -> np.ndarray:
+    def contradictory(self, keys: Keys | Lookup) -> np.ndarray:
         """Which of the keys have rows that contradict each other, so that none is read: bool (len(keys),)."""
         wanted = self.lookup(keys)
-        return self.catalog.looking_again(lambda: self.catalog.copies.chosen(wanted.rows) < -1)
+        return self.catalog.with_refresh(lambda: self.catalog.copies.chosen(wanted.rows) < -1)
 
-    def lookup(self, keys: row_keys.Keys | Lookup) -> Lookup:
+    def lookup(self, keys: Keys | Lookup) -> Lookup:
         """Where the rows of many keys are, to ask more than one thing of them."""
         return keys if isinstance(keys, Lookup) else Lookup(self.catalog, keys)
 
-    def missing(self, keys: row_keys.Keys) -> list[bytes]:
+    def missing(self, keys: Keys) -> list[bytes]:
         """The keys that have no row yet, each once, in the order given."""
         found = self.lookup(keys)
-        return row_keys.unpack(found.keys[found.missing()])
+        return unpack_keys(found.keys[found.missing()])
 
-    def read(self, keys: row_keys.Keys) -> np.ndarray | list[np.ndarray]:
+    def read(self, keys: Keys) -> np.ndarray | list[np.ndarray]:
         """Values of rows in the order of the keys, for computing with numpy.
 
         Returns:
@@ -236,19 +236,19 @@ class RowStore:
         """
         return self.read_rows(keys).numpy()
 
-    def read_torch(self, keys: row_keys.Keys) -> torch.Tensor | list[torch.Tensor]:
+    def read_torch(self, keys: Keys) -> torch.Tensor | list[torch.Tensor]:
         """The same as tensors of the store's dtype, bfloat16 included."""
         return self.read_rows(keys).torch()
 
-    def read_rows(self, keys: row_keys.Keys | Lookup) -> Rows:
-        """Rows in the order of the keys, with side values; raises as `read` does."""
+    def read_rows(self, keys: Keys | Lookup) -> Rows:
+        """Rows in the order of the keys, with extra values; raises as `read` does."""
         return self.catalog.read(self.lookup(keys))
 
-    def frames(self, keys: row_keys.Keys | Lookup) -> int:
+    def frames(self, keys: Keys | Lookup) -> int:
         """Frames of all these rows together; their number when rows are not ragged."""
         return self.catalog.frames(self.lookup(keys)) if self.format.ragged else len(keys)
 
-    def blocks(self, keys: row_keys.Keys | Lookup | None = None) -> Iterator[Rows]:
+    def blocks(self, keys: Keys | Lookup | None = None) -> Iterator[Rows]:
         """Rows in the order of the keys (by default every row once, in the order of commits), 32 MiB at a time."""
         wanted = self.lookup(self.keys() if keys is None else keys)
         step = rows_per_block(self.format, len(wanted), self.frames(wanted))
@@ -257,9 +257,9 @@ class RowStore:
 
     def append(
         self,
-        keys: row_keys.Keys,
+        keys: Keys,
         values: Any,
-        side: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
         *,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
@@ -268,13 +268,13 @@ class RowStore:
         Args:
             keys: one per row, distinct.
             values: finite; (len(keys), dim), or a sequence of (frames, dim) when ragged.
-            side: name -> one number per row.
+            extra: name -> one number per row.
             provenance: library versions, device, ... written beside the rows.
 
         Raises:
             UserError: shape, duplicate keys, a value that is not finite, or the disk refuses; nothing is written.
         """
-        rows = Rows.of(self.format, keys, values, side, where=f"A batch for {self.path}")
+        rows = Rows.of(self.format, keys, values, extra, where=f"A batch for {self.path}")
         self.append_rows(rows, provenance)
 
     def append_rows(self, rows: Rows, provenance: Mapping[str, Any] | None = None) -> None:
@@ -294,7 +294,7 @@ class RowStore:
             n: rows it will have.
             frames: frames of them together; n when rows are not ragged.
             provenance: written beside the rows.
-            after: name of the segment whose place in time it takes.
+            after: name of the segment whose time it takes.
         """
         attributes = {
             "modality": self.description.modality,

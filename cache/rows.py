@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cache import keys as row_keys
 from cache.errors import UserError
+from cache.keys import Keys, first_duplicate, pack_keys
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 MOST_DIM = 1 << 20
 """More numbers in a row, or in a frame of it, are nothing that an encoder makes."""
 
-SIDE_DTYPES = ("uint8", "int32", "int64", "float32", "float64")
+EXTRA_DTYPES = ("uint8", "int32", "int64", "float32", "float64")
 
 _EXPONENT = {"float32": (np.uint32, 0x7F800000), "float16": (np.uint16, 0x7C00), "bfloat16": (np.uint16, 0x7F80)}
 
@@ -33,41 +33,41 @@ class RowFormat:
         dtype: `float32`, `float16` or `bfloat16`. numpy has no bfloat16: those rows are stored as the upper 16 bits
             of a float32 in uint16 and read as float32.
         ragged: a row is (frames, dim), with its own number of frames, instead of (dim,).
-        side: name -> dtype of one number per row beside the values, such as `valid_frames`.
+        extra: name -> dtype of one number per row beside the values, such as `valid_frames`.
     """
 
     dim: int
     dtype: str = "float32"
     ragged: bool = False
-    side: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "side", MappingProxyType(dict(sorted(self.side.items()))))
+        object.__setattr__(self, "extra", MappingProxyType(dict(sorted(self.extra.items()))))
         if type(self.dim) is not int or not 1 <= self.dim <= MOST_DIM:
             raise UserError(f"A row needs a whole length of at least 1 and at most {MOST_DIM:,}, got {self.dim!r}.")
         if type(self.ragged) is not bool:
             raise UserError(f"Whether rows are ragged is true or false, not {self.ragged!r}.")
         if self.dtype not in DTYPES:
             raise UserError(f"Rows are stored as {', '.join(DTYPES)}, not as {self.dtype!r}.")
-        for name, dtype in self.side.items():
-            if not name.isidentifier() or dtype not in SIDE_DTYPES:
+        for name, dtype in self.extra.items():
+            if not name.isidentifier() or dtype not in EXTRA_DTYPES:
                 raise UserError(
-                    f"Side value {name!r} ({dtype}) needs a plain name and one of {', '.join(SIDE_DTYPES)}."
+                    f"Extra value {name!r} ({dtype}) needs a plain name and part of {', '.join(EXTRA_DTYPES)}."
                 )
 
     def __hash__(self) -> int:
-        return hash((self.dim, self.dtype, self.ragged, tuple(self.side.items())))
+        return hash((self.dim, self.dtype, self.ragged, tuple(self.extra.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RowFormat, (self.dim, self.dtype, self.ragged, dict(self.side))
+        return RowFormat, (self.dim, self.dtype, self.ragged, dict(self.extra))
 
     def __str__(self) -> str:
-        beside = "".join(f" + {name} ({dtype})" for name, dtype in self.side.items())
+        beside = "".join(f" + {name} ({dtype})" for name, dtype in self.extra.items())
         return f"{'frames × ' if self.ragged else ''}{self.dim} {self.dtype}{beside}"
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in store.json and in the attributes of segments and artifacts."""
-        return {"dim": self.dim, "dtype": self.dtype, "ragged": self.ragged, "side": dict(self.side)}
+        return {"dim": self.dim, "dtype": self.dtype, "ragged": self.ragged, "side": dict(self.extra)}
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> RowFormat:
@@ -147,22 +147,22 @@ class Rows:
         keys: uint8 (n, 16).
         values: as stored (`RowFormat.storage`): (n, dim), or all frames of ragged rows one after another.
         offsets: int64 (n + 1,), where each ragged row begins in `values`; None for rows of one length.
-        side: one number per row under each name of the format.
+        extra: one number per row under each name of the format.
     """
 
     format: RowFormat
     keys: np.ndarray
     values: np.ndarray
     offsets: np.ndarray | None = None
-    side: Mapping[str, np.ndarray] = field(default_factory=dict)
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         row_format: RowFormat,
-        keys: row_keys.Keys,
+        keys: Keys,
         values: Any,
-        side: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
         *,
         where: str = "The batch",
     ) -> Rows:
@@ -172,18 +172,18 @@ class Rows:
             row_format: what the rows must be.
             keys: one per row, distinct.
             values: (n, dim) array or tensor; for a ragged format a sequence of n arrays (frames, dim).
-            side: name -> n numbers, for exactly the names of the format.
+            extra: name -> n numbers, for exactly the names of the format.
             where: subject of the sentence when something is wrong.
 
         Raises:
-            UserError: a wrong dimension, a row that is not finite, a key given twice, missing side values.
+            UserError: a wrong dimension, a row that is not finite, a key given twice, missing extra values.
         """
-        packed = row_keys.pack(keys)
+        packed = pack_keys(keys)
         n = len(packed)
         offsets = None
         if row_format.ragged:
-            parts = [row_format.encode(one) for one in values]
-            wrong = next((i for i, one in enumerate(parts) if one.ndim != 2 or one.shape[1] != row_format.dim), None)
+            parts = [row_format.encode(part) for part in values]
+            wrong = next((i for i, part in enumerate(parts) if part.ndim != 2 or part.shape[1] != row_format.dim), None)
             if wrong is not None:
                 raise UserError(
                     f"{where} was refused: row {wrong} has shape {parts[wrong].shape}, expected "
@@ -192,7 +192,7 @@ class Rows:
             if len(parts) != n:
                 raise UserError(f"{where} was refused: {len(parts)} rows came with {n} keys.")
             offsets = np.zeros(n + 1, np.int64)
-            np.cumsum([len(one) for one in parts], out=offsets[1:])
+            np.cumsum([len(part) for part in parts], out=offsets[1:])
             stored = np.concatenate(parts) if parts else np.zeros((0, row_format.dim), row_format.storage)
         else:
             stored = row_format.encode(values)
@@ -201,12 +201,12 @@ class Rows:
                     f"{where} was refused: its values have shape {stored.shape}, expected {(n, row_format.dim)}."
                 )
             stored = stored.reshape(n, row_format.dim)
-        given = side or {}
-        if set(given) != set(row_format.side):
+        given = extra or {}
+        if set(given) != set(row_format.extra):
             raise UserError(
-                f"{where} was refused: it has side values {sorted(given)}, expected {sorted(row_format.side)}."
+                f"{where} was refused: it has extra values {sorted(given)}, expected {sorted(row_format.extra)}."
             )
-        beside = {name: _side_values(given[name], kind, n, name, where) for name, kind in row_format.side.items()}
+        beside = {name: _extra_values(given[name], kind, n, name, where) for name, kind in row_format.extra.items()}
         rows = cls(row_format, packed, stored, offsets, beside)
         rows.check(where)
         return rows
@@ -239,7 +239,7 @@ class Rows:
         Raises:
             UserError: two have.
         """
-        again = row_keys.first_duplicate(self.keys)
+        again = first_duplicate(self.keys)
         if again is not None:
             raise UserError(f"{where} was refused: it holds key {self.keys[again].tobytes().hex()} twice.")
 
@@ -256,12 +256,12 @@ class Rows:
         none = np.zeros((0, row_format.dim), row_format.storage)
         return cls(
             row_format,
-            np.concatenate([row_keys.pack([]), *(part.keys for part in parts)]),
+            np.concatenate([pack_keys([]), *(part.keys for part in parts)]),
             np.concatenate([none, *(part.values for part in parts)]),
             offsets,
             {
-                name: np.concatenate([np.zeros(0, kind), *(part.side[name] for part in parts)])
-                for name, kind in row_format.side.items()
+                name: np.concatenate([np.zeros(0, kind), *(part.extra[name] for part in parts)])
+                for name, kind in row_format.extra.items()
             },
         )
 
@@ -269,14 +269,14 @@ class Rows:
         return len(self.keys)
 
     def fit(self) -> bool:
-        """Whether keys, values, offsets and side values are of the same rows."""
+        """Whether keys, values, offsets and extra values are of the same rows."""
         n = len(self)
         if self.offsets is None:
             together = len(self.values) == n
         else:
             ends = len(self.offsets) == n + 1 and (self.offsets[0], self.offsets[-1]) == (0, len(self.values))
             together = ends and bool((np.diff(self.offsets) >= 0).all())
-        return together and all(len(column) == n for column in self.side.values())
+        return together and all(len(column) == n for column in self.extra.values())
 
     @property
     def nbytes(self) -> int:
@@ -291,8 +291,8 @@ class Rows:
         else:
             offsets, frames = frames_of(self.offsets[:-1][index], self.offsets[1:][index])
             values = self.values[frames]
-        side = {name: column[index] for name, column in self.side.items()}
-        return Rows(self.format, self.keys[index], values, offsets, side)
+        extra = {name: column[index] for name, column in self.extra.items()}
+        return Rows(self.format, self.keys[index], values, offsets, extra)
 
     def row(self, i: int) -> np.ndarray:
         """One row for computing: (dim,) or (frames, dim); bfloat16 as float32."""
@@ -321,11 +321,11 @@ def frames_of(starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.nda
     return offsets, np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
 
 
-def _side_values(given: Any, kind: str, n: int, name: str, where: str) -> np.ndarray:
+def _extra_values(given: Any, kind: str, n: int, name: str, where: str) -> np.ndarray:
     column = np.asarray(given)
     if column.shape != (n,) or column.dtype.kind not in "biuf" or not np.isfinite(column).all():
-        raise UserError(f"{where} was refused: side value {name!r} needs {n} finite numbers.")
+        raise UserError(f"{where} was refused: extra value {name!r} needs {n} finite numbers.")
     converted = column.astype(np.dtype(kind).newbyteorder("<"))
     if not np.array_equal(converted.astype(column.dtype), column) and np.dtype(kind).kind in "iu":
-        raise UserError(f"{where} was refused: side value {name!r} does not fit {kind}.")
+        raise UserError(f"{where} was refused: extra value {name!r} does not fit {kind}.")
     return converted

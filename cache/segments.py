@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache import durable as documents
 from cache.durable import clean_abandoned, new_directory, new_file, share_folder
-from cache.errors import BeingTidied, Damage, DamageError, UserError, writing
+from cache.errors import Damage, DamageError, StoreBusy, UserError, writing
 from cache.formats.group import SCHEMA_VERSION, RowGroup, check_schema
 from cache.formats.zarr_group import ZarrGroup
-from cache.location import LocalPlace, Place, RemotePlace
+from cache.json_documents import CHECKSUM, seal, unseal
+from cache.location import LocalLocation, Location, RemoteLocation
 from cache.rows import RowFormat
 
 _SUFFIX = ".zarr"
+
+NAME = "store.json"
 
 
 class Segments:
@@ -33,24 +35,28 @@ class Segments:
     there a segment counts once its zarr.json is there, which is uploaded last.
 
     Args:
-        place: of the store.
+        location: of the store.
     """
 
-    def __init__(self, place: LocalPlace | RemotePlace) -> None:
-        self._store = place
-        self._place = place.child("segments")
+    def __init__(self, location: LocalLocation | RemoteLocation) -> None:
+        self._root = location
+        self._location = location.child("segments")
 
     def names(self) -> list[str]:
         """Names of the committed segments, oldest first."""
-        return [name for name in self._place.names() if name.endswith(_SUFFIX)]
+        return [name for name in self._location.names() if name.endswith(_SUFFIX)]
 
     def holds(self, name: str) -> bool:
         """Whether a segment is committed, and not removed since."""
-        return name in self.names() if isinstance(self._place, LocalPlace) else "zarr.json" in self.place(name).names()
+        return (
+            name in self.names()
+            if isinstance(self._location, LocalLocation)
+            else "zarr.json" in self.location(name).names()
+        )
 
-    def place(self, name: str) -> Place:
+    def location(self, name: str) -> Location:
         """Folder of a segment."""
-        return self._place.child(name)
+        return self._location.child(name)
 
     def open(self, name: str) -> ZarrGroup | None:
         """Opens a segment; None if it is not committed (any more).
@@ -60,7 +66,7 @@ class Segments:
             FileNotFoundError: its description is lost.
         """
         try:
-            return ZarrGroup(self._place.child(name), "segment")
+            return ZarrGroup(self._location.child(name), "segment")
         except FileNotFoundError:
             if self.holds(name):
                 raise
@@ -71,18 +77,18 @@ class Segments:
         """Yields an empty folder to write a segment into; on success the segment is committed.
 
         Args:
-            after: name of the segment whose place in time the new one takes; now by default.
+            after: name of the segment whose time the new segment takes; now by default.
 
         Raises:
             UserError: the store has vanished, the disk is full or read-only; nothing becomes visible.
         """
         stamp = after.split("-")[0] if after else f"{time.time_ns():020d}"
         name = f"{stamp}-{uuid.uuid4().hex[:12]}{_SUFFIX}"
-        self.check_there()
-        if isinstance(self._place, LocalPlace):
-            with new_directory(self._place.path / name, self._scratch) as folder:
+        self.check_exists()
+        if isinstance(self._location, LocalLocation):
+            with new_directory(self._location.path / name, self._scratch) as folder:
                 yield folder
-                self.check_there()
+                self.check_exists()
             return
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
@@ -94,9 +100,9 @@ class Segments:
         Raises:
             UserError: one belongs to somebody who does not share it.
         """
-        if isinstance(self._place, LocalPlace):
+        if isinstance(self._location, LocalLocation):
             for name in names:
-                path = self._place.path / name
+                path = self._location.path / name
                 if path.is_dir() and not os.access(path, os.W_OK):
                     raise UserError(
                         f"{path} is somebody else's, so it was not rewritten: ask its owner for `chmod -R g+rwX`, "
@@ -105,8 +111,8 @@ class Segments:
 
     def discard(self, names: Iterable[str]) -> None:
         """Removes segments: all at once, as far as readers see, then their bytes."""
-        if isinstance(self._place, LocalPlace):
-            with writing(self._store):
+        if isinstance(self._location, LocalLocation):
+            with writing(self._root):
                 if not self._scratch.is_dir():
                     self._scratch.mkdir(exist_ok=True)
                     share_folder(self._scratch)
@@ -114,12 +120,12 @@ class Segments:
                 for name in names:
                     gone = self._scratch / f".{name}.{uuid.uuid4().hex[:12]}.part"
                     with suppress(FileNotFoundError):  # another process has removed it
-                        os.rename(self._place.path / name, gone)
+                        os.rename(self._location.path / name, gone)
                         removed.append(gone)
                 for gone in removed:
                     shutil.rmtree(gone, ignore_errors=True)
             return
-        filesystem, paths = self._place.filesystem, [f"{self._place.path}/{name}" for name in names]
+        filesystem, paths = self._location.filesystem, [f"{self._location.path}/{name}" for name in names]
         for path in paths:
             if filesystem.exists(f"{path}/zarr.json"):
                 filesystem.rm(f"{path}/zarr.json")
@@ -128,7 +134,7 @@ class Segments:
                 filesystem.rm(path, recursive=True)
 
     @contextmanager
-    def tidying(self, *, dry_run: bool = False) -> Iterator[bool]:
+    def locked(self, *, dry_run: bool = False) -> Iterator[bool]:
         """Keeps other processes from removing segments meanwhile; writers and readers go on.
 
         Args:
@@ -138,85 +144,82 @@ class Segments:
             Whether nobody else can remove a segment: nothing can lock a URL, nor NFS a folder.
 
         Raises:
-            BeingTidied: another process is at it.
+            StoreBusy: another process is at it.
         """
-        if dry_run or not isinstance(self._store, LocalPlace):
-            yield isinstance(self._store, LocalPlace)
+        if dry_run or not isinstance(self._root, LocalLocation):
+            yield isinstance(self._root, LocalLocation)
             return
         try:
-            descriptor = os.open(self._store.path, os.O_RDONLY)
+            descriptor = os.open(self._root.path, os.O_RDONLY)
         except OSError:  # there is no store, as the next to read it will say
             yield False
             return
         try:
-            yield _locked(descriptor, self._store)
+            yield _locked(descriptor, self._root)
         finally:
             os.close(descriptor)
 
     def clean(self) -> None:
         """Removes what dead writers left unfinished."""
-        if isinstance(self._place, LocalPlace):
+        if isinstance(self._location, LocalLocation):
             clean_abandoned(self._scratch)
 
-    def check_there(self) -> None:
+    def check_exists(self) -> None:
         """Refuses to write into a store that has vanished, which would make a new, empty one in its place.
 
         Raises:
             UserError: it has.
         """
-        if "store.json" not in self._store.names():
+        if "store.json" not in self._root.names():
             raise UserError(
-                f"{self._store} has vanished: was a disk unmounted or the store deleted? Nothing was written; "
+                f"{self._root} has vanished: was a disk unmounted or the store deleted? Nothing was written; "
                 "bring it back and run again."
             )
 
     def nbytes(self, name: str) -> int:
         """Bytes of a segment on the disk."""
-        if isinstance(self._place, LocalPlace):
-            files = (self._place.path / name).rglob("*")
-            return sum(one.stat().st_size for one in files if one.is_file())
-        return int(self._place.filesystem.du(f"{self._place.path}/{name}"))
+        if isinstance(self._location, LocalLocation):
+            files = (self._location.path / name).rglob("*")
+            return sum(file.stat().st_size for file in files if file.is_file())
+        return int(self._location.filesystem.du(f"{self._location.path}/{name}"))
 
     def write_description(self, data: bytes) -> None:
         """Writes the store's store.json, whole or not at all."""
-        if isinstance(self._store, LocalPlace):
-            with new_file(self._store.path / "store.json") as temporary:
+        if isinstance(self._root, LocalLocation):
+            with new_file(self._root.path / "store.json") as temporary:
                 temporary.write_bytes(data)
             return
-        with writing(self._store):
-            self._store.filesystem.makedirs(self._store.path, exist_ok=True)
-            self._store.filesystem.pipe_file(f"{self._store.path}/store.json", data)
+        with writing(self._root):
+            self._root.filesystem.makedirs(self._root.path, exist_ok=True)
+            self._root.filesystem.pipe_file(f"{self._root.path}/store.json", data)
 
     @property
     def _scratch(self) -> Path:
-        assert isinstance(self._store, LocalPlace)
-        return self._store.path / "scratch"
+        assert isinstance(self._root, LocalLocation)
+        return self._root.path / "scratch"
 
     def _upload(self, folder: Path, name: str) -> None:
-        assert isinstance(self._place, RemotePlace)
-        filesystem, target = self._place.filesystem, f"{self._place.path}/{name}"
-        files = sorted(one.relative_to(folder) for one in folder.rglob("*") if one.is_file())
-        files.sort(key=lambda one: one == Path("zarr.json"))
+        assert isinstance(self._location, RemoteLocation)
+        filesystem, target = self._location.filesystem, f"{self._location.path}/{name}"
+        files = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+        files.sort(key=lambda file: file == Path("zarr.json"))
         try:
             with writing(target):
-                for one in files:
-                    filesystem.makedirs(f"{target}/{one.parent}", exist_ok=True)
-                    filesystem.put_file(str(folder / one), f"{target}/{one}")
+                for file in files:
+                    filesystem.makedirs(f"{target}/{file.parent}", exist_ok=True)
+                    filesystem.put_file(str(folder / file), f"{target}/{file}")
         except NotImplementedError:
-            raise UserError(f"{self._store} can be read but not written: choose a local store and merge it.") from None
+            raise UserError(f"{self._root} can be read but not written: choose a local store and merge it.") from None
 
 
-def _locked(descriptor: int, store: LocalPlace) -> bool:
+def _locked(descriptor: int, store: LocalLocation) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BeingTidied(store) from None
+        raise StoreBusy(store) from None
     except OSError:
         return False
     return True
-
-
-NAME = "store.json"
 
 
 def check_tower(modality: object, fingerprint: object) -> None:
@@ -233,11 +236,13 @@ def check_tower(modality: object, fingerprint: object) -> None:
 
 @dataclass(frozen=True)
 class StoreDescription:
-    """Attributes:
-    modality: `clips` or `captions`.
-    fingerprint: of the tower, 32 hex digits.
-    format: of every row.
-    identity: what the fingerprint was made of, for people.
+    """Whose rows a store holds: its store.json.
+
+    Attributes:
+        modality: `clips` or `captions`.
+        fingerprint: of the tower, 32 hex digits.
+        format: of every row.
+        identity: what the fingerprint was made of, for people.
     """
 
     modality: str
@@ -253,9 +258,9 @@ class StoreDescription:
             "fingerprint": self.fingerprint,
             "format": self.format.to_json(),
             "identity": dict(self.identity),
-            documents.CHECKSUM: "00000000",
+            CHECKSUM: "00000000",
         }
-        return documents.sealed(document)
+        return seal(document)
 
     def foreign(self, group: RowGroup) -> Damage | None:
         """Says of a segment with rows of another tower or format that it does not belong here."""
@@ -266,21 +271,21 @@ class StoreDescription:
         return Damage("zarr.json", (0, len(group)), f"belongs to another store (it holds {what})")
 
     @classmethod
-    def read(cls, place: Place) -> StoreDescription:
-        """Reads that of the store at a place.
+    def read(cls, location: Location) -> StoreDescription:
+        """Reads that of the store at a location.
 
         Raises:
             UserError: there is no store, or one of another version.
             DamageError: the file does not match its checksum, or is missing where there are segments.
         """
         try:
-            data = place.read(NAME)
+            data = location.read(NAME)
         except (FileNotFoundError, NotADirectoryError):
-            if "segments" in place.names():
+            if "segments" in location.names():
                 raise DamageError([Damage(NAME, None, "is missing")]) from None
-            raise UserError(f"{place} is no row store of hearonce (it has no {NAME}).") from None
-        found = documents.opened(data, NAME)
-        check_schema(found, f"{place}/{NAME}", "row store")
+            raise UserError(f"{location} is no row store of hearonce (it has no {NAME}).") from None
+        found = unseal(data, NAME)
+        check_schema(found, f"{location}/{NAME}", "row store")
         identity = found.get("identity")
         try:
             check_tower(found.get("modality"), found.get("fingerprint"))
@@ -288,4 +293,4 @@ class StoreDescription:
                 raise UserError("It does not say what its rows look like, or what they were made of.")
             return cls(found["modality"], found["fingerprint"], RowFormat.from_json(found["format"]), identity)
         except UserError as error:
-            raise UserError(f"{place}/{NAME} is no description of a row store of hearonce: {error}") from None
+            raise UserError(f"{location}/{NAME} is no description of a row store of hearonce: {error}") from None

@@ -31,6 +31,11 @@ def embeddings(corpus: str, encoder: str, modality: str) -> Path:
     return DATA / "embeddings" / corpus / encoder / f"{modality}.zarr"
 
 
+def label_counts(corpus: str, label: str) -> Path:
+    """How many clips have each label, as a metric of DVC."""
+    return DATA / "labels" / corpus / f"{label}.json"
+
+
 def levels(corpus: str) -> Path:
     """How many clips are audible and how many silent, as a metric of DVC."""
     return DATA / "levels" / f"{corpus}.json"

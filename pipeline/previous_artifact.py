@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cache.artifact import open_artifact
 from cache.catalog import Lookup
-from cache.keys import KeyIndex, Keys, pack
+from cache.keys import KeyIndex, Keys, pack_keys
 from cache.row_store import RowStore
 from cache.upkeep.exchange import import_rows
 from pipeline.console.text import counted
@@ -66,7 +66,7 @@ def _copy(store: RowStore, out: Path, missing: Keys, target: Path) -> int:
     artifact = open_artifact(target)
     if artifact.description.get("fingerprint") != store.description.fingerprint:
         return 0
-    if (KeyIndex([pack(missing)]).find(artifact.keys) < 0).all():
+    if (KeyIndex([pack_keys(missing)]).find(artifact.keys) < 0).all():
         return 0
     for part in sorted(parts - FIRST):
         files.get(f"{out.as_posix()}/{part}", str(target / part), recursive=True)

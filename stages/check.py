@@ -8,7 +8,6 @@ from pathlib import Path
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.checkpoints.official import catalogued, official_annotations
-from pipeline.cluster.config import load_cluster
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiment import load_experiment
 from pipeline.config.named import CONFIGS
@@ -16,15 +15,16 @@ from pipeline.config.params import PARAMS, AvlNetPlace, AvlNetTextPlace, Feature
 from pipeline.console.text import counted, did_you_mean
 from pipeline.formats.avlnet_pickles import FEATURES
 from pipeline.media.location import open_place
+from pipeline.runner.dask.config import load_cluster
 from stages.add import lacking
 from stages.add.lacking import Lacking
 from stages.add.wiring import is_by_level
 from stages.describe.config import load_description
 from stages.describe.description import tasks_of
-from stages.embed.avlnet.config import load_avlnet_config
+from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.train.config import load_training
 
-WITH_DEFAULT = ("levels", "file_trainings")
+WITH_DEFAULT = ("levels", "file_trainings", "labels")
 """Sections of which dvc.yaml has an empty one, for a `params.yaml` that is older than they are."""
 
 

@@ -17,7 +17,7 @@ def make_bad_media(folder: Path) -> dict[str, tuple[str | None, str | None]]:
 
     Returns:
         file name -> (part of the problem's reason or None, stage that reports it or None). A file with a problem of
-        `embed_clips` is heard but has no picture; one without a problem is simply processed.
+        `embed` is heard but has no picture; one without a problem is simply processed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sound, picture = tone(2.0, RATE), numbered_frames(50)
@@ -48,12 +48,12 @@ def make_bad_media(folder: Path) -> dict[str, tuple[str | None, str | None]]:
         "truncated.wav": ("truncated", "extract_audio"),
         "text.mp4": ("not a media file", "ingest"),
         "no_sound_track.mp4": ("no sound track", "extract_audio"),
-        "no_picture.mp4": ("no picture", "embed_clips"),
+        "no_picture.mp4": ("no picture", "embed"),
         "zero_duration.wav": ("zero duration", "ingest"),
-        "wrong_extension.mp4": ("no picture", "embed_clips"),
+        "wrong_extension.mp4": ("no picture", "embed"),
         "odd_codec.mkv": (None, None),
         "silent.mp4": (None, None),
-        "one_sample.wav": ("no picture", "embed_clips"),
+        "one_sample.wav": ("no picture", "embed"),
         "name with späces and 漢字 😀.mp4": (None, None),
     }
     write_media(folder / "unreadable.mp4", **both).chmod(0)

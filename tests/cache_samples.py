@@ -13,8 +13,8 @@ from cache.rows import DTYPES, RowFormat
 
 FINGERPRINT = "ab" * 16
 FORMATS = [
-    RowFormat(dim, dtype, ragged, side)
-    for dim, dtype, ragged, side in (
+    RowFormat(dim, dtype, ragged, extra)
+    for dim, dtype, ragged, extra in (
         (8, "float32", False, {}),
         (5, "float16", False, {"valid_frames": "int32"}),
         (3, "bfloat16", False, {}),
@@ -51,8 +51,8 @@ def _value(row_format: RowFormat, number: int) -> np.ndarray:
     return row_format.decode(row_format.encode(draw.standard_normal(shape).astype(np.float32)))
 
 
-def side(row_format: RowFormat, *numbers: int) -> dict[str, np.ndarray]:
-    return {name: np.array([n % 200 for n in numbers], kind) for name, kind in row_format.side.items()}
+def extra_values(row_format: RowFormat, *numbers: int) -> dict[str, np.ndarray]:
+    return {name: np.array([n % 200 for n in numbers], kind) for name, kind in row_format.extra.items()}
 
 
 def batch(row_format: RowFormat, *numbers: int) -> tuple:
@@ -60,7 +60,7 @@ def batch(row_format: RowFormat, *numbers: int) -> tuple:
     rows = values(row_format, *numbers)
     if not row_format.ragged:
         rows = np.array(rows, np.float32).reshape(-1, row_format.dim)
-    return keys(*numbers), rows, side(row_format, *numbers)
+    return keys(*numbers), rows, extra_values(row_format, *numbers)
 
 
 def open_store(root: Path | str, row_format: RowFormat = FORMATS[0]) -> RowStore:
@@ -73,8 +73,8 @@ def assert_rows(store: RowStore, *numbers: int) -> None:
     assert [key.tobytes() for key in rows.keys] == keys(*numbers)
     for i, expected in enumerate(values(store.format, *numbers)):
         np.testing.assert_array_equal(rows.row(i), expected)
-    for name, column in side(store.format, *numbers).items():
-        np.testing.assert_array_equal(rows.side[name], column)
+    for name, column in extra_values(store.format, *numbers).items():
+        np.testing.assert_array_equal(rows.extra[name], column)
 
 
 def files(root: Path) -> list[Path]:

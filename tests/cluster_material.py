@@ -20,12 +20,11 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline.embedding_run import embed_missing
 from pipeline.media.containers import MediaError
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import RowMaker
-from pipeline.wanted_rows import Row
+from pipeline.runner.rows import Row
+from pipeline.runner.run import Runner, compute_missing
 
 FORMAT = RowFormat(8)
 FINGERPRINT = "cd" * 16
@@ -126,11 +125,11 @@ def expected(rows: Sequence[Row]) -> np.ndarray:
 
 
 def made(
-    maker: RowMaker, rows: Sequence[Row], store: RowStore, label: str = "clips"
+    maker: Runner, rows: Sequence[Row], store: RowStore, label: str = "clips"
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Runs the embedding stage: the rows that could be made, and why others could not, by medium."""
-    problems = Problems("embed_clips")
-    failed = embed_missing(rows, store, maker, problems=problems, summary=Summary(label))
+    problems = Problems("embed")
+    failed = compute_missing(rows, store, maker, problems=problems, summary=Summary(label))
     keys = [row.key for row, bad in zip(rows, failed, strict=True) if not bad]
     return store.read(keys), {problem.path.removesuffix(".mp4"): problem.reason for problem in problems.found}
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import typer
 from cluster_material import Loader, Reader, made, rows_of, store_in
 
-from pipeline.cluster.row_making import ClusterMaker
-from pipeline.cluster.running import Cluster
 from pipeline.console.app import run
+from pipeline.runner.dask.cluster import Cluster
+from pipeline.runner.dask.runner import DaskRunner
 
 
 def main(cluster: str, log: Path, media: int) -> None:
     with Cluster(cluster) as workers:
-        maker = ClusterMaker(workers, Reader(log, seconds=0.1), Loader(log), batch_size=4)
+        maker = DaskRunner(workers, Reader(log, seconds=0.1), Loader(log), batch_size=4)
         made(maker, rows_of(media), store_in(Path("rows")))
 
 

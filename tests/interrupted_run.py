@@ -16,13 +16,13 @@ from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from pipeline.console.app import run, subcommands
-from pipeline.embedding_run import embed_missing
 from pipeline.media.decoding import decoded
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.wanted_rows import Row, WantedRows
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.rows import Row, WantedRows
+from pipeline.runner.run import compute_missing
 
 N, QUICK, BATCH = 64, 24, 4
 FINGERPRINT, FORMAT = "ab" * 16, RowFormat(8)
@@ -72,8 +72,8 @@ def sleep(group):
 def make(how):
     store = RowStore.ensure(".hearonce/rows", "captions", FINGERPRINT, FORMAT)
     summary, problems = Summary("embed test"), Problems("embed")
-    maker = LocalMaker(sleep if how == "stubborn" else read, lambda: (Tower(), {}), batch_size=BATCH, workers=2)
-    embed_missing(WantedRows.of(ROWS), store, maker, problems=problems, summary=summary)
+    maker = LocalRunner(sleep if how == "stubborn" else read, lambda: (Tower(), {}), batch_size=BATCH, workers=2)
+    compute_missing(WantedRows.of(ROWS), store, maker, problems=problems, summary=summary)
     print(summary.line())
 
 

@@ -1,6 +1,6 @@
 """What DVC does with embedding caches: no-op `dvc repro` by size, and bytes pushed after rows were added at the end.
 
-The no-op is measured in a project of one stage with the inputs and outputs of embed_clips (clips table, Zarr artifact);
+The no-op is measured in a project of one stage with the inputs and outputs of embed (clips table, Zarr artifact);
 its command only puts the artifact in place, which a no-op does not run.
 """
 

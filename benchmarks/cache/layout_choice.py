@@ -12,7 +12,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
 from cache.formats.zarr_array import ArraySpec, ArrayWriter
 from cache.formats.zarr_reader import ShardedArray
-from cache.location import LocalPlace
+from cache.location import LocalLocation
 
 options = arguments(__doc__, picks=(int, 10_000, "rows to gather"))
 KIB, MIB = 1 << 10, 1 << 20
@@ -60,8 +60,8 @@ with folder(options) as root:
         np.testing.assert_array_equal(zarr.open_array(path, mode="r")[:1000], values[:1000])
         seconds = side_by_side(
             options.repeats,
-            full=lambda spec=spec: ShardedArray(LocalPlace(path), spec, "values").read(),
-            gather=lambda spec=spec: ShardedArray(LocalPlace(path), spec, "values").take(picks),
+            full=lambda spec=spec: ShardedArray(LocalLocation(path), spec, "values").read(),
+            gather=lambda spec=spec: ShardedArray(LocalLocation(path), spec, "values").take(picks),
         )
         plain = side_by_side(1, full=lambda: zarr.open_array(path, mode="r")[...])["full"]
         files = sum(1 for one in path.iterdir()) - 1
@@ -84,7 +84,9 @@ with folder(options) as root:
         rows = max(1, 32 * KIB // row_bytes)
         spec = ArraySpec(values.shape, values.dtype, rows, shard // (rows * row_bytes) * rows)
         written = side_by_side(1, write=lambda spec=spec: write(path, spec, values))["write"]
-        seconds = side_by_side(options.repeats, full=lambda spec=spec: ShardedArray(LocalPlace(path), spec, "v").read())
+        seconds = side_by_side(
+            options.repeats, full=lambda spec=spec: ShardedArray(LocalLocation(path), spec, "v").read()
+        )
         changed = -(-options.rows // spec.shard_rows) - (options.rows * 99 // 100) // spec.shard_rows
         line = [f"{shard // MIB} MiB", spec.n_shards, f"{written:.2f}", f"{seconds['full']:.2f}"]
         lines.append([*line, f"{changed * shard // MIB} MiB"])

@@ -16,7 +16,7 @@ from cache.upkeep.compaction import compact
 CHILD = """
 import json, resource, sys, time, tracemalloc
 import numpy as np
-from cache.keys import unpack
+from cache.keys import unpack_keys as unpack
 from cache.row_store import RowStore
 path, packed, as_list, traced = sys.argv[1], np.load(sys.argv[2]), sys.argv[3] == "list", sys.argv[4] == "traced"
 wanted = unpack(packed) if as_list else packed

@@ -2,4 +2,4 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `pipeline.device` does, before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `pipeline.monitor.device` does, before torch is imported

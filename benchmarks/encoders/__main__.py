@@ -13,8 +13,8 @@ from benchmarks.cache.measure import show
 from benchmarks.encoders.material import CLIP_S, families, filled_encoder, make_clips
 from benchmarks.encoders.speed import Bench, measure_reference, reference_loop
 from cache.location import Store
-from pipeline.device import PRECISIONS, describe, pick_device
-from stages.embed.loading import load_tower
+from pipeline.monitor.device import PRECISIONS, describe, pick_device
+from stages.embed.towers import load_tower
 
 HEAD = [
     "encoder",

@@ -22,9 +22,9 @@ from pathlib import Path
 from benchmarks.encoders.material import filled_encoder
 from benchmarks.encoders.speed import Bench
 from cache.location import Store
-from pipeline.device import pick_device
+from pipeline.monitor.device import pick_device
 from stages.embed.clips import Clip, Span
-from stages.embed.loading import load_tower
+from stages.embed.towers import load_tower
 family, checkpoints, video, folder, device = sys.argv[1:6]
 seconds, count, batch_size, frame_rate = map(float, sys.argv[6:])
 def peak():

@@ -17,16 +17,16 @@ from benchmarks.encoders.gpu import Utilisation
 from cache.location import Store
 from cache.row_store import RowStore
 from pipeline.config.corpus import AudioSettings
-from pipeline.embedding_run import embed_missing
 from pipeline.media.audio_store import AudioStore
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.tuning import FIRST_BATCH
-from stages.embed.clip_reader import clip_reader
+from pipeline.runner.batches import FIRST_BATCH
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.run import compute_missing
 from stages.embed.clips import Clip
 from stages.embed.encoder import AudioInput, Encoder
-from stages.embed.loading import LoadedTower
+from stages.embed.inputs import clip_reader
+from stages.embed.towers import LoadedTower
 
 IN_MEMORY = 128
 """Prepared clips that the model alone is fed with again and again."""
@@ -92,10 +92,10 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=store.root) as folder, Utilisation(self.device) as utilisation:
             rows = RowStore.ensure(folder, "clips", "0" * 32, self.encoder.row_format("clips"))
             started = time.perf_counter()
-            embed_missing(
+            compute_missing(
                 reader.rows,
                 rows,
-                LocalMaker(reader.read, lambda: (self.tower, {}), batch_size=self._given, workers=self.workers),
+                LocalRunner(reader.read, lambda: (self.tower, {}), batch_size=self._given, workers=self.workers),
                 problems=problems,
                 summary=summary,
             )

@@ -38,12 +38,12 @@ with part("import and load", 1):
     from benchmarks.encoders.material import filled_encoder, make_clips
     from benchmarks.encoders.speed import Bench
     from cache.location import Store
-    from pipeline.device import pick_device
-    from stages.embed.loading import load_tower
+    from pipeline.monitor.device import pick_device
+    from stages.embed.towers import load_tower
     encoder, device = filled_encoder(family, Path(checkpoints)), pick_device(device or None)
     tower = load_tower(encoder, "clips", device)
 clips = make_clips(encoder, Path(media), int(count))
-chooses = importlib.util.find_spec("pipeline.tuning") is not None
+chooses = importlib.util.find_spec("pipeline.runner.batches") is not None
 size = int(batch_size) if batch_size else None if chooses else 16
 bench = Bench(encoder, tower, clips, size, int(workers) if workers else None, device)
 with tempfile.TemporaryDirectory(dir=media) as folder:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.features import reference
-from pipeline.device import describe, pick_device
+from pipeline.monitor.device import describe, pick_device
 from pipeline.networks.resnet import LENGTH, SIDE, Features2d, ResNeXt3D
 from stages.embed.encoder import Tower
 from stages.embed.encoders.avlnet_spectrogram import SpectrogramTower

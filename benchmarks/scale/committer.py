@@ -24,13 +24,13 @@ from benchmarks.cache.measure import show
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline.cluster.row_making import ClusterMaker
-from pipeline.cluster.running import Cluster
-from pipeline.embedding_run import embed_missing
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.wanted_rows import Row, WantedRows
+from pipeline.runner.dask.cluster import Cluster
+from pipeline.runner.dask.runner import DaskRunner
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.rows import Row, WantedRows
+from pipeline.runner.run import compute_missing
 
 CLIPS_OF_A_MEDIUM = 64
 FORMATS = {
@@ -51,7 +51,7 @@ class Nothing:
         return self
 
     def read(self, group: Sequence[Row]) -> Iterator[tuple[Row, Any]]:
-        """See `stages.embed.making.Reader`."""
+        """See `pipeline.runner.run.Reader`."""
         return ((row, 0) for row in group)
 
     def __call__(self) -> tuple[Nothing, Mapping[str, Any]]:
@@ -100,10 +100,10 @@ def _run(where: str, format: RowFormat, shape: tuple[int, ...], rows: WantedRows
             if where == "committing alone":
                 return _committed(store, made, rows, options.batch_size)
             if where == "this process":
-                maker = LocalMaker(made.read, made, batch_size=options.batch_size, workers=1)
+                maker = LocalRunner(made.read, made, batch_size=options.batch_size, workers=1)
                 return _timed(maker, rows, store)
             with Cluster("two") as cluster:
-                maker = ClusterMaker(cluster, made, made, batch_size=options.batch_size)
+                maker = DaskRunner(cluster, made, made, batch_size=options.batch_size)
                 _timed(maker, rows[: 4 * CLIPS_OF_A_MEDIUM], RowStore.ensure(Path("warm"), "clips", "ab" * 16, format))
                 return _timed(maker, rows, store)
         finally:
@@ -112,7 +112,7 @@ def _run(where: str, format: RowFormat, shape: tuple[int, ...], rows: WantedRows
 
 def _timed(maker: Any, rows: WantedRows, store: RowStore) -> float:
     started = time.perf_counter()
-    embed_missing(rows, store, maker, problems=Problems("benchmark"), summary=Summary("benchmark"))
+    compute_missing(rows, store, maker, problems=Problems("benchmark"), summary=Summary("benchmark"))
     return time.perf_counter() - started
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from pipeline.media.containers import MediaError
 from stages.check import check
 from stages.embed import command
-from stages.embed.encoder import AudioInput, Encoder, EncoderConfig
-from stages.embed.making import TowerLoader
-from stages.embed.sound_reader import SoundReader
+from stages.embed.audio_reader import AudioReader
+from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Modality
+from stages.embed.towers import TowerLoader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.report.command import report
@@ -45,9 +45,9 @@ class Trivial(Encoder[EncoderConfig]):
     dim = DIM
     clip_input = AudioInput(16_000)
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, sides: tuple[Modality, ...]) -> None:
         super().__init__(EncoderConfig(family="trivial"))
-        self._version = version
+        self._version, self.sides = version, sides  # type: ignore[misc]
 
     def clip_identity(self) -> Mapping[str, str]:
         """The version."""
@@ -62,11 +62,11 @@ class Trivial(Encoder[EncoderConfig]):
     load_caption_tower = load_clip_tower
 
 
-def _embed(side: str, corpus: str, version: str = "1", plan_only: bool = False, broken: bool = False) -> None:
+def _embed(side: Modality, corpus: str, version: str = "1", plan_only: bool = False, broken: bool = False) -> None:
     """An embedding command; samples are not read, for that is decoding, unless `broken`, when none can be."""
     samples = np.zeros(16, np.float32)
 
-    def read(reader: SoundReader, clip: object) -> np.ndarray:
+    def read(reader: AudioReader, clip: object) -> np.ndarray:
         if broken:
             raise MediaError("no sound in this clip")
         return samples
@@ -77,11 +77,12 @@ def _embed(side: str, corpus: str, version: str = "1", plan_only: bool = False, 
         return Tower(), {}
 
     with (
-        patch.object(command, "load_encoder", lambda name: Trivial(version)),
+        patch.object(command, "load_encoder", lambda name: Trivial(version, (side,))),
+        patch.object(command, "is_avlnet", lambda name: False),
         patch.object(TowerLoader, "__call__", load),
-        patch.object(SoundReader, "_samples", read),
+        patch.object(AudioReader, "_samples", read),
     ):
-        getattr(command, f"embed_{side}")(corpus, "trivial", keep_going=True, batch_size=BATCH, device="cpu")
+        command.embed(corpus, "trivial", keep_going=True, batch_size=BATCH, device="cpu")
 
 
 def _plan() -> None:
@@ -96,14 +97,14 @@ PARTS: dict[str, tuple[str, Callable[[], None]]] = {
     "ingest-folder": ("ingest, a listing", lambda: ingest("folder")),
     "ingest-published": ("ingest, files in the style of EPIC-Sounds", lambda: ingest("published")),
     "extract-audio": ("extract_audio with nothing to do, a medium per ten rows", lambda: extract_audio("heard")),
-    "plan": ("embed_clips until the tower is loaded", _plan),
-    "run-clips": ("embed_clips, 99 % of the rows", lambda: _embed("clips", "most")),
-    "run-captions": ("embed_captions, 99 % of the rows", lambda: _embed("captions", "most")),
-    "append-clips": ("embed_clips, the other 1 %", lambda: _embed("clips", "all")),
-    "append-captions": ("embed_captions, the other 1 %", lambda: _embed("captions", "all")),
-    "noop-clips": ("embed_clips with nothing to do", lambda: _embed("clips", "all")),
-    "noop-captions": ("embed_captions with nothing to do", lambda: _embed("captions", "all")),
-    "broken": ("embed_clips, no sound can be read", lambda: _embed("clips", "all", "3", broken=True)),
+    "plan": ("embed, clips until the tower is loaded", _plan),
+    "run-clips": ("embed, clips, 99 % of the rows", lambda: _embed("clips", "most")),
+    "run-captions": ("embed, captions, 99 % of the rows", lambda: _embed("captions", "most")),
+    "append-clips": ("embed, clips, the other 1 %", lambda: _embed("clips", "all")),
+    "append-captions": ("embed, captions, the other 1 %", lambda: _embed("captions", "all")),
+    "noop-clips": ("embed, clips with nothing to do", lambda: _embed("clips", "all")),
+    "noop-captions": ("embed, captions with nothing to do", lambda: _embed("captions", "all")),
+    "broken": ("embed, clips, no sound can be read", lambda: _embed("clips", "all", "3", broken=True)),
     "score": ("score, paired retrieval, 1,000 captions", lambda: score("paired")),
     "score-subset": ("score_subset, half of the clips", lambda: score_subset("scored", "half")),
     "report": ("report", report),

@@ -186,7 +186,8 @@ def write_checkpoint(case: Case, size: Size) -> None:
     """Weights to start from, whose running statistics are not those of new weights."""
     import torch
 
-    from pipeline.networks.avlnet import AvlNet, save_weights
+    from pipeline.checkpoints.weights import save_weights
+    from pipeline.networks.avlnet import AvlNet
     from pipeline.networks.avlnet_shape import PICTURE_DIM, Shape
 
     torch.manual_seed(1000 + case.seed)
@@ -201,14 +202,14 @@ def write_checkpoint(case: Case, size: Size) -> None:
 
 def import_material() -> None:
     """Pickles and word vectors -> tables and feature caches, by the commands that users run."""
-    from stages.embed.command import embed_captions
+    from stages.embed.command import embed
     from stages.import_features.command import import_features
     from stages.ingest.command import ingest
 
     for corpus in FILES:
         ingest(corpus)
         import_features(corpus)
-        embed_captions(corpus, "word2vec", device="cpu")
+        embed(corpus, "word2vec", device="cpu")
 
 
 def ours(case: Case, size: Size) -> Curve:

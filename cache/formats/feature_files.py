@@ -1,6 +1,6 @@
 """Feature files as others publish them: npz, Parquet, safetensors; ids and keys travel with the values.
 
-Each carries the arrays of `row_group` and a JSON text `hearonce` with description, format, the CRC-32C of each array
+Each carries the arrays of `group` and a JSON text `hearonce` with description, format, the CRC-32C of each array
 as hearonce stores it (but of the ids, which import does not read) and of the text itself. numpy and Parquet have no
 bfloat16 and few readers of Parquet know float16, so these become float32 there, which loses nothing; import makes them
 what they were. npz and safetensors are written a block at a time, Parquet in memory.
@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 from google_crc32c import extend
 
-from cache import durable as documents
-from cache import keys as row_keys
 from cache.artifact import Artifact
 from cache.durable import new_file
 from cache.errors import DamageError, UserError, is_damage, unreadable
 from cache.formats.group import check_schema, describe
+from cache.json_documents import CHECKSUM, parse_json, seal, unseal
+from cache.keys import KEY_BYTES, pack_keys, unpack_keys
 from cache.rows import RowFormat, Rows
 
 FORMATS = ("npz", "parquet", "safetensors")
@@ -36,7 +36,7 @@ _MOST_RATIO = 100
 
 _FREE_BYTES = 16 << 20
 
-_OWN = ("schema", "format", "rows", "crc32c", documents.CHECKSUM)
+_OWN = ("schema", "format", "rows", "crc32c", CHECKSUM)
 
 _SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _SAFETENSORS_OTHER = {"uint8": "U8", "int32": "I32", "int64": "I64", "float32": "F32", "float64": "F64"}
@@ -99,11 +99,11 @@ def read(path: Path, format: str) -> Features:
         found = _opened(text)
         check_schema(found, path, "feature file")
         row_format = RowFormat.from_json(found["format"])
-        keys = row_keys.pack(columns["keys"])
+        keys = pack_keys(columns["keys"])
         values = row_format.encode(columns["values"]).reshape(-1, row_format.dim)
         offsets = columns["offsets"].astype(np.int64) if row_format.ragged else None
-        side = {name: columns[f"side.{name}"].astype(kind) for name, kind in row_format.side.items()}
-        rows = Rows(row_format, keys, values, offsets, side)
+        extra = {name: columns[f"side.{name}"].astype(kind) for name, kind in row_format.extra.items()}
+        rows = Rows(row_format, keys, values, offsets, extra)
         if not rows.fit():
             raise ValueError("its arrays differ in length")
         checksums = _checksums(rows, _crc(values))
@@ -127,7 +127,7 @@ def read(path: Path, format: str) -> Features:
 def _text(artifact: Artifact, values_crc: int = 0) -> str:
     """The text `hearonce`; its length is the same whatever the checksums."""
     beside = {**artifact.description, "crc32c": _checksums(artifact, values_crc)}
-    return documents.sealed(describe(artifact.format, len(artifact), beside)).decode()
+    return seal(describe(artifact.format, len(artifact), beside)).decode()
 
 
 def _checksums(source: Artifact | Rows, values_crc: int) -> dict[str, str]:
@@ -137,7 +137,7 @@ def _checksums(source: Artifact | Rows, values_crc: int) -> dict[str, str]:
 
 def _opened(text: str) -> dict[str, Any]:
     try:
-        return documents.opened(text.encode(), "its text `hearonce`")
+        return unseal(text.encode(), "its text `hearonce`")
     except DamageError as error:
         raise ValueError(str(error)) from None
 
@@ -151,7 +151,7 @@ def _small(source: Artifact | Rows) -> dict[str, np.ndarray]:
     arrays = {"keys": source.keys}
     if source.offsets is not None:
         arrays["offsets"] = source.offsets
-    return {**arrays, **{f"side.{name}": column for name, column in source.side.items()}}
+    return {**arrays, **{f"side.{name}": column for name, column in source.extra.items()}}
 
 
 def _write_npz(artifact: Artifact, path: Path) -> None:
@@ -179,7 +179,7 @@ def _write_npy(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
 def _read_npz(path: Path) -> tuple[str | None, dict[str, Any]]:
     columns = {}
     with zipfile.ZipFile(path) as archive:
-        names = [one for one in archive.namelist() if one.removesuffix(".npy") not in ("ids", "README")]
+        names = [name for name in archive.namelist() if name.removesuffix(".npy") not in ("ids", "README")]
         if len(set(names)) < len(names) or len(names) > _MOST_ARRAYS:
             raise ValueError("it has arrays of one name, or far too many")
         total = sum(archive.getinfo(name).file_size for name in names)
@@ -197,7 +197,7 @@ def _read_npy(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = header[version](file)
         claimed, there = math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size
-        if dtype.hasobject or fortran or any(one < 0 for one in shape) or claimed > there:
+        if dtype.hasobject or fortran or any(length < 0 for length in shape) or claimed > there:
             raise ValueError(f"{name} claims {claimed:,} bytes of {dtype}, and is one of {there:,}")
         data = file.read(claimed)
         if len(data) != claimed or file.read(1):  # at its end the CRC-32 of the archive is checked
@@ -218,8 +218,8 @@ def _write_parquet(artifact: Artifact, path: Path) -> None:
             every = pl.DataFrame({"owner": np.arange(len(block), dtype=np.int64)})
             joined = every.join(grouped, on="owner", how="left", maintain_order="left")
             values = joined["values"].fill_null(pl.Series([[]], dtype=pl.List(row)))
-        columns = {"key": pl.Series(row_keys.unpack(block.keys), dtype=pl.Binary), "values": values}
-        frames.append(pl.DataFrame({**columns, **{f"side.{name}": column for name, column in block.side.items()}}))
+        columns = {"key": pl.Series(unpack_keys(block.keys), dtype=pl.Binary), "values": values}
+        frames.append(pl.DataFrame({**columns, **{f"side.{name}": column for name, column in block.extra.items()}}))
     kinds: dict[str, Any] = {"key": pl.Binary, "values": pl.List(row) if artifact.format.ragged else row}
     none = pl.DataFrame(schema=kinds) if not frames else frames.pop(0)
     table = pl.concat([none, *frames]).insert_column(0, pl.Series("id", artifact.ids, dtype=pl.String))
@@ -233,7 +233,7 @@ def _read_parquet(path: Path) -> tuple[str | None, dict[str, Any]]:
     row_format = RowFormat.from_json(_opened(text)["format"])
     lazy = pl.scan_parquet(path)
     n = int(lazy.select(pl.len()).collect().item())
-    if n * row_keys.KEY_BYTES > _FREE_BYTES + _MOST_RATIO * path.stat().st_size:
+    if n * KEY_BYTES > _FREE_BYTES + _MOST_RATIO * path.stat().st_size:
         raise ValueError(f"it claims {n:,} rows")
     row = pl.Array(pl.Float32, row_format.dim)
     kinds = {"key": pl.Binary(), "values": pl.List(row) if row_format.ragged else row}
@@ -242,8 +242,8 @@ def _read_parquet(path: Path) -> tuple[str | None, dict[str, Any]]:
         raise ValueError(f"its columns are {str(dict(schema))[:200]}")
     table = lazy.select(pl.exclude("id")).collect()
     columns: dict[str, Any] = {name: table[name].to_numpy() for name in table.columns if name.startswith("side.")}
-    columns.update({f"side.{name}": np.zeros(0) for name in row_format.side if f"side.{name}" not in columns})
-    columns["keys"] = row_keys.pack(table["key"].to_list())
+    columns.update({f"side.{name}": np.zeros(0) for name in row_format.extra if f"side.{name}" not in columns})
+    columns["keys"] = pack_keys(table["key"].to_list())
     values = table["values"]
     if row_format.ragged:
         columns["offsets"] = np.concatenate([[0], np.cumsum(values.list.len().to_numpy(), dtype=np.int64)])
@@ -288,7 +288,7 @@ def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size:
             raise ValueError("its header is longer than the file")
-        header = documents.parsed(file.read(length), "its header")
+        header = parse_json(file.read(length), "its header")
     text = header.get("__metadata__", {}).get("hearonce")
     if text is None:
         return None, {}
@@ -302,7 +302,7 @@ def _read_safetensors(path: Path) -> tuple[str | None, dict[str, Any]]:
         if name == "values" and tensor["dtype"] != _SAFETENSORS[row_format.dtype]:
             raise ValueError(f"its values are {tensor['dtype']}, not {row_format.dtype}")
         start, stop = tensor["data_offsets"]
-        if not all(type(one) is int and one >= 0 for one in tensor["shape"]):
+        if not all(type(length) is int and length >= 0 for length in tensor["shape"]):
             raise ValueError(f"its {name} have the shape {str(tensor['shape'])[:80]}")
         if not 0 <= start <= stop <= path.stat().st_size - 8 - length:
             raise ValueError(f"its {name} are not within the file")

@@ -1,7 +1,7 @@
 """A finished set of rows on the disk, a segment or an artifact, in whichever format: what all of them can do.
 
 It is a handful of named arrays: `keys` uint8 (n, 16), `values`, for ragged rows `offsets` int64 (n + 1,), one
-`side.<name>` per side value, and in artifacts `ids`; with one description beside them.
+`side.<name>` per extra value, and in artifacts `ids`; with one description beside them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cache import durable as documents
-from cache import keys as row_keys
 from cache.errors import Damage, DamageError, FalseClaim, UserError
 from cache.formats.zarr_array import MOST_ROWS
+from cache.json_documents import CHECKSUM
+from cache.keys import KEY_BYTES
 from cache.rows import RowFormat, Rows, frames_of
 
 SCHEMA_VERSION = 2
+
+BLOCK_BYTES = 32 << 20
 
 
 class StoredArray(Protocol):
@@ -41,17 +43,14 @@ class StoredArray(Protocol):
 def layout(row_format: RowFormat, n: int, frames: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Name -> shape and type of each array of n rows (of `frames` frames together, when ragged)."""
     arrays: dict[str, tuple[tuple[int, ...], np.dtype]] = {
-        "keys": ((n, row_keys.KEY_BYTES), np.dtype(np.uint8)),
+        "keys": ((n, KEY_BYTES), np.dtype(np.uint8)),
         "values": ((frames if row_format.ragged else n, row_format.dim), row_format.storage),
     }
     if row_format.ragged:
         arrays["offsets"] = ((n + 1,), np.dtype("<i8"))
-    for name, kind in row_format.side.items():
+    for name, kind in row_format.extra.items():
         arrays[f"side.{name}"] = ((n,), np.dtype(kind).newbyteorder("<"))
     return arrays
-
-
-BLOCK_BYTES = 32 << 20
 
 
 def rows_per_block(row_format: RowFormat, n: int, frames: int) -> int:
@@ -62,7 +61,7 @@ def rows_per_block(row_format: RowFormat, n: int, frames: int) -> int:
 
 def describe(row_format: RowFormat, n: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The description as it is written: version, format, number of rows, what the caller adds, checksum to fill in."""
-    own = {"schema": SCHEMA_VERSION, "format": row_format.to_json(), "rows": n, documents.CHECKSUM: "00000000"}
+    own = {"schema": SCHEMA_VERSION, "format": row_format.to_json(), "rows": n, CHECKSUM: "00000000"}
     return {**attributes, **own}
 
 
@@ -96,7 +95,7 @@ class RowGroup(ABC):
 
     def _describe(self, found: Any, kind: str) -> None:
         check_schema(found, self.path, kind)
-        own = ("schema", "format", "rows", documents.CHECKSUM)
+        own = ("schema", "format", "rows", CHECKSUM)
         self.description = {name: value for name, value in found.items() if name not in own}
         if not isinstance(found.get("format"), dict) or type(found.get("rows")) is not int:
             raise FalseClaim([Damage("its description", None, "does not say which rows it is of, or how many")])
@@ -149,7 +148,7 @@ class RowGroup(ABC):
         return [Damage("offsets", (0, len(self)), f"do not cut the {frames} frames of `values` into rows")]
 
     def claimed(self, frames: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """The arrays that a group of so many rows and frames must have, and how they must look."""
+        """The arrays that a group of so many rows and frames must have: name -> shape and type."""
         return layout(self.format, len(self), frames)
 
     def rows(self, start: int = 0, stop: int | None = None) -> Rows:
@@ -160,8 +159,8 @@ class RowGroup(ABC):
         if self.offsets is not None:
             first, last = int(self.offsets[start]), int(self.offsets[stop])
             offsets = self.offsets[start : stop + 1] - first
-        side = {name: self.array(f"side.{name}").read(start, stop) for name in self.format.side}
-        return Rows(self.format, self.keys[start:stop], self.array("values").read(first, last), offsets, side)
+        extra = {name: self.array(f"side.{name}").read(start, stop) for name in self.format.extra}
+        return Rows(self.format, self.keys[start:stop], self.array("values").read(first, last), offsets, extra)
 
     def frames(self, index: np.ndarray) -> int:
         """Frames of these rows together; their number when rows are not ragged."""
@@ -175,8 +174,8 @@ class RowGroup(ABC):
         offsets, frames = None, index
         if self.format.ragged:
             offsets, frames = frames_of(self._some("offsets", index), self._some("offsets", index + 1))
-        side = {name: self.array(f"side.{name}").take(index) for name in self.format.side}
-        return Rows(self.format, self._some("keys", index), self.array("values").take(frames), offsets, side)
+        extra = {name: self.array(f"side.{name}").take(index) for name in self.format.extra}
+        return Rows(self.format, self._some("keys", index), self.array("values").take(frames), offsets, extra)
 
     def _some(self, name: str, index: np.ndarray) -> np.ndarray:
         return self.array(name).take(index) if self.lenient else getattr(self, name)[index]
@@ -189,7 +188,7 @@ class RowGroup(ABC):
         try:
             offsets = self.array("offsets").read()
         except (DamageError, FileNotFoundError):
-            return [Damage(one.file, one.rows and (0, len(self)), one.reason) for one in damages]
+            return [Damage(damage.file, damage.rows and (0, len(self)), damage.reason) for damage in damages]
         for damage in damages:
             rows = damage.rows
             if rows is not None:
@@ -212,6 +211,7 @@ class RowGroupWriter(ABC):
         self.format = row_format
         self.arrays = layout(row_format, n, frames)
         self._frames = 0
+        self._begun = False
 
     @abstractmethod
     def put(self, name: str, block: np.ndarray) -> None:
@@ -220,6 +220,10 @@ class RowGroupWriter(ABC):
     @abstractmethod
     def close(self) -> None:
         """Completes the group."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Closes open files after an error."""
 
     def append(self, rows: Rows) -> None:
         """Adds rows."""
@@ -230,7 +234,5 @@ class RowGroupWriter(ABC):
             self._begun = True
             self.put("offsets", rows.offsets[first:] + self._frames)
             self._frames += int(rows.offsets[-1])
-        for name, column in rows.side.items():
+        for name, column in rows.extra.items():
             self.put(f"side.{name}", column)
-
-    _begun = False

@@ -6,7 +6,7 @@ Layout, for reading without this code::
         (512 bytes)     user block: `hearonce hdf5 size <bytes> crc32c <8 hex digits>`, of the whole file and of what
                         follows the block
         attribute       hearonce: the description as JSON, as in the Zarr format
-        keys, values, offsets, side.<name>: the arrays of `row_group`, in chunks with Fletcher-32
+        keys, values, offsets, side.<name>: the arrays of `cache.formats.group`, in chunks with Fletcher-32
         ids             UTF-8 strings of the length of the longest
 
 Fletcher-32 guards the chunks and HDF5's own checksums the metadata of its 1.10 format; the user block guards the rest,
@@ -30,17 +30,20 @@ import h5py
 import numpy as np
 from google_crc32c import extend
 
-from cache import durable as documents
 from cache.errors import Damage, DamageError, FalseClaim, UserError, unreadable
-from cache.formats import zarr_array as strings
 from cache.formats.group import RowGroup, RowGroupWriter, StoredArray, describe, layout
-from cache.formats.hdf5_opening import check_arrays, description, not_ours, open_file
+from cache.formats.hdf5_checks import check_arrays, description, not_ours, open_file
 from cache.formats.zarr_array import ARTIFACT_SHARD_BYTES, ROWS_PER_CHUNK, ArraySpec
+from cache.formats.zarr_strings import Strings, utf8
+from cache.json_documents import seal, unseal
 from cache.rows import RowFormat
 
 USER_BLOCK = 512
 _SLACK_BYTES = 32 << 10  # for what HDF5 keeps beside the arrays
 _MAGIC = b"hearonce hdf5 size "
+
+BROKEN = (OSError, RuntimeError, ValueError, KeyError, TypeError)
+"""What h5py raises on damaged bytes."""
 
 
 class Hdf5GroupWriter(RowGroupWriter):
@@ -53,17 +56,17 @@ class Hdf5GroupWriter(RowGroupWriter):
         n: int,
         frames: int,
         attributes: Mapping[str, Any],
-        ids: strings.Strings,
+        ids: Strings,
     ) -> None:
         super().__init__(row_format, n, frames)
         self._path = file
         sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in self.arrays.values()]
-        encoded = strings.utf8(ids)
+        encoded = utf8(ids)
         longest = max(map(len, encoded), default=1) or 1
         sizes.append((n if n < ROWS_PER_CHUNK else -(-n // ROWS_PER_CHUNK) * ROWS_PER_CHUNK) * longest)
         _reserve(file, sum(sizes) + sum(sizes) // 64 + _SLACK_BYTES)
         self._file = h5py.File(file, "w", libver=("v110", "v110"), userblock_size=USER_BLOCK, track_order=False)
-        self._file.attrs["hearonce"] = np.bytes_(documents.sealed(describe(row_format, n, attributes)))
+        self._file.attrs["hearonce"] = np.bytes_(seal(describe(row_format, n, attributes)))
         self._filled = dict.fromkeys(self.arrays, 0)
         rows = frames if row_format.ragged else n
         chunk = ArraySpec.of_values(rows, row_format.dim, row_format.storage, ARTIFACT_SHARD_BYTES).chunk_rows
@@ -96,7 +99,7 @@ class Hdf5GroupWriter(RowGroupWriter):
             file.write(block)
 
     def abandon(self) -> None:
-        """Closes the file after an error."""
+        """See `RowGroupWriter.abandon`."""
         with suppress(*BROKEN):
             self._file.close()
 
@@ -168,7 +171,7 @@ class Hdf5Group(RowGroup):
             raise not_ours(path)
         if not _header(source).startswith(_MAGIC + b"%d " % size):
             raise DamageError([Damage(self._name, None, f"has {size} bytes, not as many as were written")])
-        self._describe(documents.opened(data, self._name), "embedding cache")
+        self._describe(unseal(data, self._name), "embedding cache")
         arrays: dict[str, Any] = dict(layout(self.format, len(self), 0)) | {"ids": ((len(self),), np.dtype(bytes))}
         if self.format.ragged:
             arrays["values"] = ((None, self.format.dim), self.format.storage)
@@ -191,7 +194,7 @@ class Hdf5Group(RowGroup):
     def ids(self) -> list[str]:
         """See `RowGroup.ids`."""
         try:
-            return [str(one, "utf-8") for one in self.array("ids").read().tolist()]
+            return [str(text, "utf-8") for text in self.array("ids").read().tolist()]
         except ValueError:
             raise FalseClaim([Damage(self._name, (0, len(self)), "has ids that are no UTF-8")]) from None
 
@@ -220,7 +223,7 @@ class Hdf5Group(RowGroup):
         return not_ours(self.path)
 
     def _is_whole(self) -> bool:
-        """Whether the file is, to the last byte, what was written; looked at once."""
+        """Whether the file is, to the last byte, what was written; checked once."""
         if self._whole is None:
             self._whole = _header(self._source) == _user_block(self._source).ljust(USER_BLOCK, b"\0")
         return self._whole
@@ -255,10 +258,6 @@ def _checksum(source: Any) -> int:
     while block := source.read(1 << 22):
         total = extend(total, block)
     return total
-
-
-BROKEN = (OSError, RuntimeError, ValueError, KeyError, TypeError)
-"""What h5py raises on damaged bytes."""
 
 
 class Hdf5Array:

@@ -15,19 +15,15 @@ from __future__ import annotations
 
 import math
 import os
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import polars as pl
 from google_crc32c import value as crc32c
 
-from cache import durable as documents
-from cache.errors import Damage, DamageError, FalseClaim, UserError
-from cache.location import Place
+from cache.json_documents import canonical_json
 
 VALUE_CHUNK_BYTES = 32 << 10
 ROWS_PER_CHUNK = 1 << 12
@@ -37,6 +33,8 @@ SEGMENT_SHARD_BYTES = 256 << 20
 CHECKSUM_BYTES = 4
 MOST_ROWS = 1 << 40
 _CHECKED = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+
+_BUFFER_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class ArraySpec:
                 return None
             sizes = [*document["shape"], *sharding["chunk_shape"]]
             sizes += document["chunk_grid"]["configuration"]["chunk_shape"]
-            if not all(type(one) is int and 0 <= one <= MOST_ROWS for one in sizes):  # 4096.0 and True equal numbers
+            if not all(type(size) is int and 0 <= size <= MOST_ROWS for size in sizes):  # 4096.0 and True equal numbers
                 return None
             spec = cls(
                 tuple(document["shape"]),
@@ -155,9 +153,6 @@ def _power_of_two(n: int) -> int:
     return 1 << max(0, n.bit_length() - 1)
 
 
-_BUFFER_BYTES = 4 << 20
-
-
 class ArrayWriter:
     """One array, filled from its beginning to its end.
 
@@ -170,7 +165,7 @@ class ArrayWriter:
         folder.mkdir()
         self._folder = folder
         self._spec = spec
-        (folder / "zarr.json").write_bytes(documents.plain(spec.document()))
+        (folder / "zarr.json").write_bytes(canonical_json(spec.document()))
         chunk_bytes = spec.stride - 4
         slots = max(1, min(spec.n_chunks(0) if spec.shape[0] else 1, _BUFFER_BYTES // spec.stride))
         self._framed = np.zeros((slots, spec.stride), np.uint8)
@@ -239,94 +234,3 @@ def _write(file: BinaryIO, data: np.ndarray) -> None:
     view = np.ascontiguousarray(data).reshape(-1).data
     while len(view):
         view = view[os.write(file.fileno(), view) :]
-
-
-STRINGS_PER_CHUNK = 1 << 16
-_UINT32 = struct.Struct("<I")
-Strings = Sequence[str] | pl.Series
-
-
-def document(n: int) -> dict[str, Any]:
-    """Zarr metadata of n strings."""
-    return {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": [n],
-        "data_type": "string",
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [STRINGS_PER_CHUNK]}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": "",
-        "codecs": [{"name": "vlen-utf8", "configuration": {}}, {"name": "crc32c"}],
-        "attributes": {},
-        "storage_transformers": [],
-    }
-
-
-def utf8(strings: Strings) -> list[bytes]:
-    """The strings as UTF-8.
-
-    Raises:
-        UserError: one cannot be stored in every format (NUL characters, lone surrogates).
-    """
-    try:
-        encoded = [one.encode() for one in strings]
-    except UnicodeEncodeError as error:
-        raise UserError(f"The id {error.object!r} is no valid Unicode text: rename it.") from None
-    bad = next((one for one in encoded if b"\0" in one), None)
-    if bad is not None:
-        raise UserError(f"The id {bad.decode()!r} holds a NUL character: rename it.")
-    return encoded
-
-
-def write_strings(folder: Path, strings: Strings) -> None:
-    """Writes them as an array in a new folder."""
-    folder.mkdir()
-    (folder / "zarr.json").write_bytes(documents.plain(document(len(strings))))
-    for number, start in enumerate(range(0, len(strings), STRINGS_PER_CHUNK)):
-        encoded = utf8(strings[start : start + STRINGS_PER_CHUNK])
-        parts = [_UINT32.pack(STRINGS_PER_CHUNK)]
-        for one in encoded:
-            parts += (_UINT32.pack(len(one)), one)
-        parts.append(_UINT32.pack(0) * (STRINGS_PER_CHUNK - len(encoded)))
-        data = b"".join(parts)
-        (folder / f"c.{number}").write_bytes(data + _UINT32.pack(crc32c(data)))
-
-
-def read_strings(place: Place, n: int, name: str) -> list[str]:
-    """Reads n strings.
-
-    Raises:
-        DamageError: a chunk does not match its checksum or is gone.
-    """
-    found: list[str] = []
-    damages = []
-    for number, start in enumerate(range(0, n, STRINGS_PER_CHUNK)):
-        stop = min(n, start + STRINGS_PER_CHUNK)
-        try:
-            found += _decode(place.read(f"c.{number}"), stop - start)
-        except FileNotFoundError:
-            damages.append(Damage(f"{name}/c.{number}", (start, stop), "is missing"))
-        except ValueError as error:
-            damages.append(Damage(f"{name}/c.{number}", (start, stop), str(error)))
-        except FalseClaim as error:
-            damages += [Damage(f"{name}/c.{number}", (start, stop), one.reason) for one in error.damages]
-    if damages:
-        raise DamageError(damages)
-    return found
-
-
-def _decode(data: bytes, n: int) -> list[str]:
-    if len(data) < 8 or crc32c(data[:-4]) != _UINT32.unpack(data[-4:])[0]:
-        raise ValueError("does not match its checksum")
-    strings, at = [], 4
-    unpack = _UINT32.unpack_from
-    try:
-        for _ in range(n):
-            stop = at + 4 + unpack(data, at)[0]
-            strings.append(str(data[at + 4 : stop], "utf-8"))
-            at = stop
-    except (struct.error, UnicodeDecodeError):
-        at = len(data)
-    if at > len(data) - 4:  # the checksum fits, so nothing was flipped
-        raise ValueError("claims text that it does not hold")
-    return strings

@@ -10,7 +10,7 @@ Layout, for reading without this code::
         side.<name>/        (n,), one number per row
         ids/                string (n,), only in artifacts
 
-Each folder holds its zarr.json and shard files `c.0.0`, `c.1.0`, ... as `array_spec` explains them. zarr.json of the
+Each folder holds its zarr.json and shard files `c.0.0`, `c.1.0`, ... as `zarr_array` explains them. zarr.json of the
 group ends the writing: a group without it is not there.
 """
 
@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from cache import durable as documents
 from cache.errors import Damage, DamageError, FalseClaim, UserError
-from cache.formats import zarr_array as strings
-from cache.formats.foreign_zarr import PlainArray
 from cache.formats.group import RowGroup, RowGroupWriter, describe, layout
 from cache.formats.zarr_array import ARTIFACT_SHARD_BYTES, SEGMENT_SHARD_BYTES, ArraySpec, ArrayWriter
-from cache.formats.zarr_reader import Look, ShardedArray
-from cache.location import Place
+from cache.formats.zarr_foreign import PlainArray
+from cache.formats.zarr_reader import ShardedArray, Visit
+from cache.formats.zarr_strings import Strings, read_strings, strings_document, write_strings
+from cache.json_documents import canonical_json, is_own_json, parse_json, seal, unseal
+from cache.location import Location
 from cache.rows import RowFormat
 
 _ROWS_BELIEVED = 1 << 20
-"""A group of no more rows is believed without a look at its files' sizes; reading looks at them anyway."""
+"""A group of no more rows is accepted without comparing it with the sizes of its files; reading checks them anyway."""
 
 
 def array_specs(row_format: RowFormat, n: int, frames: int, *, segment: bool) -> dict[str, ArraySpec]:
@@ -67,15 +67,15 @@ class ZarrGroupWriter(RowGroupWriter):
         n: int,
         frames: int,
         attributes: Mapping[str, Any],
-        ids: strings.Strings | None = None,
+        ids: Strings | None = None,
     ) -> None:
         super().__init__(row_format, n, frames)
         self._folder = folder
         specs = array_specs(row_format, n, frames, segment=ids is None)
         metadata = {name: spec.document() for name, spec in specs.items()}
         if ids is not None:
-            metadata["ids"] = strings.document(n)
-            strings.write_strings(folder / "ids", ids)
+            metadata["ids"] = strings_document(n)
+            write_strings(folder / "ids", ids)
         self._document = group_document(describe(row_format, n, attributes), metadata)
         self._writers = {name: ArrayWriter(folder / name, spec) for name, spec in specs.items()}
 
@@ -89,10 +89,10 @@ class ZarrGroupWriter(RowGroupWriter):
             self.put("offsets", np.zeros(1, "<i8"))
         for writer in self._writers.values():
             writer.close()
-        (self._folder / "zarr.json").write_bytes(documents.sealed(self._document))
+        (self._folder / "zarr.json").write_bytes(seal(self._document))
 
     def abandon(self) -> None:
-        """Closes open files after an error."""
+        """See `RowGroupWriter.abandon`."""
         for writer in self._writers.values():
             writer.abandon()
 
@@ -111,7 +111,7 @@ class ZarrGroup(RowGroup):
     """A group on the disk.
 
     Args:
-        place: its folder.
+        location: its folder.
         kind: what a user calls it, `segment` or `embedding cache`.
         document: its zarr.json, where that had to be reconstructed; then damaged indices are read past, too.
 
@@ -124,13 +124,15 @@ class ZarrGroup(RowGroup):
         DamageError: its description does not match its checksum.
     """
 
-    def __init__(self, place: Place, kind: str = "embedding cache", document: dict[str, Any] | None = None) -> None:
-        self.path = str(place)
-        self._place = place
+    def __init__(
+        self, location: Location, kind: str = "embedding cache", document: dict[str, Any] | None = None
+    ) -> None:
+        self.path = str(location)
+        self._location = location
         self.lenient = document is not None
         if document is None:
-            data = place.read("zarr.json")
-            document = documents.opened(data, "zarr.json") if documents.is_ours(data) else _foreign(data, self.path)
+            data = location.read("zarr.json")
+            document = unseal(data, "zarr.json") if is_own_json(data) else _foreign(data, self.path)
         attributes = document.get("attributes")
         self._describe(attributes.get("hearonce") if isinstance(attributes, dict) else None, kind)
         self.document = document
@@ -138,7 +140,9 @@ class ZarrGroup(RowGroup):
         metadata = consolidated.get("metadata") if isinstance(consolidated, dict) else None
         self._metadata: dict[str, Any] = metadata if isinstance(metadata, dict) else {}
         documented = ((name, self._metadata.get(name, {})) for name in self.claimed(0))
-        self._specs = {name: spec for name, one in documented if (spec := ArraySpec.from_document(one)) is not None}
+        self._specs = {
+            name: spec for name, metadata in documented if (spec := ArraySpec.from_document(metadata)) is not None
+        }
         self._arrays: dict[str, ShardedArray | PlainArray] = {}
         self._check_claims()
 
@@ -146,14 +150,16 @@ class ZarrGroup(RowGroup):
         """See `RowGroup.array`."""
         if name not in self._arrays:
             spec = self._specs.get(name)
-            place = self._place.child(name)
+            location = self._location.child(name)
             if spec is not None:
-                self._arrays[name] = ShardedArray(place, spec, name, self.lenient)
+                self._arrays[name] = ShardedArray(location, spec, name, self.lenient)
             else:
                 shape, dtype = self.claimed(0)[name]
                 any_length = name == "values" and self.format.ragged
                 try:
-                    self._arrays[name] = PlainArray(place, name, (None if any_length else shape[0], *shape[1:]), dtype)
+                    self._arrays[name] = PlainArray(
+                        location, name, (None if any_length else shape[0], *shape[1:]), dtype
+                    )
                 except FileNotFoundError:
                     raise DamageError([Damage(f"{name}/zarr.json", None, "is missing")]) from None
         return self._arrays[name]
@@ -169,7 +175,7 @@ class ZarrGroup(RowGroup):
         for name, (shape, dtype) in self.claimed(values.shape[0] if values else 0).items():
             spec = self._specs.get(name)
             if self._metadata and name not in self._metadata:
-                raise FalseClaim([Damage("zarr.json", None, f"does not tell of its array {name}")])
+                raise FalseClaim([Damage("zarr.json", None, f"does not describe its array {name}")])
             if spec is None:
                 continue  # of another program: see `PlainArray`
             if (spec.shape, spec.dtype) != (shape, dtype):
@@ -183,9 +189,9 @@ class ZarrGroup(RowGroup):
         """Many rows are believed where a thousandth of them lies on the disk (a lost rest is damage)."""
         own = self._specs
         if "keys" not in own:
-            _ = self.array("keys")  # of another program: `PlainArray` looks at its files
+            _ = self.array("keys")  # of another program: `PlainArray` checks its files
             return
-        held = {name: self._place.child(name).nbytes() // max(1, spec.row_bytes) for name, spec in own.items()}
+        held = {name: self._location.child(name).nbytes() // max(1, spec.row_bytes) for name, spec in own.items()}
         rows = max((n for name, n in held.items() if name != "values" or not self.format.ragged), default=0)
         claimed = [(name, spec.shape[0], max(rows, held[name])) for name, spec in own.items()]
         for name, length, there in [*claimed, ("zarr.json", len(self), rows)]:
@@ -194,31 +200,31 @@ class ZarrGroup(RowGroup):
 
     def ids(self) -> list[str]:
         """See `RowGroup.ids`."""
-        if self._metadata.get("ids") == strings.document(len(self)):
-            return strings.read_strings(self._place.child("ids"), len(self), "ids")
+        if self._metadata.get("ids") == strings_document(len(self)):
+            return read_strings(self._location.child("ids"), len(self), "ids")
         try:
-            plain = PlainArray(self._place.child("ids"), "ids", (len(self),), np.dtype(str))
+            plain = PlainArray(self._location.child("ids"), "ids", (len(self),), np.dtype(str))
         except FileNotFoundError:
             raise DamageError([Damage("ids/zarr.json", None, "is missing")]) from None
-        return [str(one) for one in plain.read().tolist()]
+        return [str(text) for text in plain.read().tolist()]
 
-    def damages(self, look: Look | None = None) -> list[Damage]:
+    def damages(self, visit: Visit | None = None) -> list[Damage]:
         """See `RowGroup.damages`.
 
         Args:
-            look: is shown the intact rows, or frames, of `values` as they are read, with the number of the first.
+            visit: gets the intact rows, or frames, of `values` as they are read, with the number of the first.
         """
         found: list[Damage] = []
         for name in (*self.claimed(0), "ids"):
             if name not in self._metadata:
                 continue
             try:
-                if self._place.child(name).read("zarr.json") != documents.plain(self._metadata[name]):
+                if self._location.child(name).read("zarr.json") != canonical_json(self._metadata[name]):
                     found.append(Damage(f"{name}/zarr.json", None, "is not what was written"))
             except FileNotFoundError:
                 found.append(Damage(f"{name}/zarr.json", None, "is missing"))
             except FalseClaim as error:
-                found += [Damage(f"{name}/zarr.json", None, one.reason) for one in error.damages]
+                found += [Damage(f"{name}/zarr.json", None, damage.reason) for damage in error.damages]
         if "ids" in self._metadata:
             try:
                 self.ids()
@@ -226,12 +232,12 @@ class ZarrGroup(RowGroup):
                 found += error.damages
         for name in self.claimed(0):
             try:
-                broken = self.array(name).damages(look if name == "values" else None)
+                broken = self.array(name).damages(visit if name == "values" else None)
             except DamageError as error:
                 found += error.damages
                 continue
             if name == "offsets":
-                broken = [_rows_of_offsets(one, len(self)) for one in broken] or self._false_offsets(
+                broken = [_rows_of_offsets(damage, len(self)) for damage in broken] or self._false_offsets(
                     self.array(name).read()
                 )
             elif name == "values":
@@ -247,7 +253,7 @@ def _rows_of_offsets(damage: Damage, n: int) -> Damage:
 
 
 def _foreign(data: bytes, path: str) -> dict[str, Any]:
-    document = documents.parsed(data, "zarr.json")
+    document = parse_json(data, "zarr.json")
     if not isinstance(document, dict):
         raise UserError(f"{path} is no embedding cache of hearonce.")
     return {"attributes": document.get("attributes")}

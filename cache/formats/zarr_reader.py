@@ -1,6 +1,6 @@
 """Reads an array of shard files: whole, in slices or by row numbers, each chunk checked on every read.
 
-zarr-python spends 50 to 100 us on each inner chunk. Because our shards are regular (`array_spec`), a run of chunks
+zarr-python spends 50 to 100 us on each inner chunk. Because our shards are regular (`zarr_array`), a run of chunks
 is one read, and picking rows out of it one numpy call; what is left is a CRC-32C of about 2 us a chunk.
 """
 
@@ -16,10 +16,10 @@ from google_crc32c import value as crc32c
 
 from cache.errors import Damage, DamageError, FalseClaim, is_damage, unreadable
 from cache.formats.zarr_array import ArraySpec
-from cache.location import Blob, LocalPlace, Place
+from cache.location import Blob, LocalLocation, Location
 
-Look = Callable[[int, np.ndarray], None]
-"""Is shown rows as they are read: the number of the first, and the rows."""
+Visit = Callable[[int, np.ndarray], None]
+"""Gets rows as they are read: the number of the first, and the rows."""
 
 _BELIEVED_BYTES = 64 << 20  # memory is taken for more only once the files are known to hold it
 _LOCAL_BYTES = 2 << 20  # at a time: stays in the processor's cache between reading, checking and copying
@@ -31,20 +31,20 @@ class ShardedArray:
     """One array on the disk.
 
     Args:
-        place: the array's folder.
+        location: the array's folder.
         spec: what it is.
         name: of the array, for messages.
         lenient: read chunks even where the shard's index is damaged (to repair; plain zarr would refuse).
     """
 
-    def __init__(self, place: Place, spec: ArraySpec, name: str, lenient: bool = False) -> None:
+    def __init__(self, location: Location, spec: ArraySpec, name: str, lenient: bool = False) -> None:
         self.spec = spec
         self.shape, self.dtype = spec.shape, spec.dtype
-        self._place = place
+        self._location = location
         self._name = name
         self._checked: set[int] = set()
         self._lenient = lenient
-        budget = _LOCAL_BYTES if isinstance(place, LocalPlace) else _REMOTE_BYTES
+        budget = _LOCAL_BYTES if isinstance(location, LocalLocation) else _REMOTE_BYTES
         self._slots = max(1, budget // spec.stride)
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class ShardedArray:
         if stop <= start or not self.spec.row_bytes:
             return np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
         shards = range(start // self.spec.shard_rows, (stop - 1) // self.spec.shard_rows + 1)
-        self._look_at(shards, stop - start)
+        self._check_files(shards, stop - start)
         out = np.empty((stop - start, *self.shape[1:]), self.dtype)
         if len(shards) == 1:
             self._read_shard(shards[0], start, stop, out)
@@ -78,7 +78,7 @@ class ShardedArray:
             return self.read(int(rows[0]), int(rows[-1]) + 1)
         order = np.argsort(rows, kind="stable")
         numbers = rows[order]
-        self._look_at(np.unique(numbers // self.spec.shard_rows).tolist(), len(rows))
+        self._check_files(np.unique(numbers // self.spec.shard_rows).tolist(), len(rows))
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         cuts = np.searchsorted(numbers, np.arange(1, self.spec.n_shards) * self.spec.shard_rows)
         for shard, (first, last) in enumerate(zip([0, *cuts], [*cuts, len(rows)], strict=True)):
@@ -86,18 +86,18 @@ class ShardedArray:
                 self._take_from(shard, numbers[first:last], order[first:last], out)
         return out
 
-    def damages(self, look: Look | None = None) -> list[Damage]:
+    def damages(self, visit: Visit | None = None) -> list[Damage]:
         """Reads everything and lists what does not match its checksum, neighbouring chunks joined.
 
         Args:
-            look: is shown the rows that do.
+            visit: gets the rows that do.
         """
         found: list[Damage] = []
         for shard in range(self.spec.n_shards):
-            found += self._shard_damages(shard, look)
+            found += self._shard_damages(shard, visit)
         return found
 
-    def _look_at(self, shards: Sequence[int], rows: int) -> None:
+    def _check_files(self, shards: Sequence[int], rows: int) -> None:
         """Opens shards that have not been opened yet: much memory is only taken for rows whose files are there."""
         if rows * self.spec.row_bytes > _BELIEVED_BYTES and not self._lenient:
             for shard in shards:
@@ -172,7 +172,7 @@ class ShardedArray:
 
     def _blob(self, shard: int) -> Blob:
         try:
-            return self._place.blob(self.spec.shard_name(shard))
+            return self._location.blob(self.spec.shard_name(shard))
         except FalseClaim as error:
             reason = error.damages[0].reason
             raise FalseClaim([self._damage(shard, 0, self.spec.n_chunks(shard), reason)]) from None
@@ -187,7 +187,7 @@ class ShardedArray:
             return "has an index that does not match its checksum"
         return None
 
-    def _shard_damages(self, shard: int, look: Look | None) -> list[Damage]:
+    def _shard_damages(self, shard: int, visit: Visit | None) -> list[Damage]:
         n = self.spec.n_chunks(shard)
         try:
             blob = self._blob(shard)
@@ -205,8 +205,8 @@ class ShardedArray:
                 framed = np.empty((stop - chunk, self.spec.stride), np.uint8)
                 blob.fill([(chunk * self.spec.stride, framed)])
                 bad[chunk:stop] = _mismatches(framed)
-                if look is not None:
-                    self._show(look, shard, framed, chunk, bad[chunk:stop])
+                if visit is not None:
+                    self._show(visit, shard, framed, chunk, bad[chunk:stop])
             edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(np.int8)))
             for a, b in edges.reshape(-1, 2).tolist():
                 why = "does not match its checksum" if b <= readable else "is cut short"
@@ -221,15 +221,15 @@ class ShardedArray:
             blob.close()
         return found
 
-    def _show(self, look: Look, shard: int, framed: np.ndarray, first: int, bad: np.ndarray) -> None:
+    def _show(self, visit: Visit, shard: int, framed: np.ndarray, first: int, bad: np.ndarray) -> None:
         start = shard * self.spec.shard_rows + first * self.spec.chunk_rows
         rows = np.ascontiguousarray(_items(framed, self.spec)).view(self.dtype).reshape(-1, *self.shape[1:])
         if not bad.any():
-            look(start, rows[: len(self) - start])
+            visit(start, rows[: len(self) - start])
             return
         for chunk in np.flatnonzero(~bad).tolist():
             at = chunk * self.spec.chunk_rows
-            look(start + at, rows[at : min(at + self.spec.chunk_rows, len(self) - start)])
+            visit(start + at, rows[at : min(at + self.spec.chunk_rows, len(self) - start)])
 
     def _file(self, shard: int) -> str:
         return f"{self._name}/{self.spec.shard_name(shard)}"

@@ -1,10 +1,10 @@
-"""Keeping a row store tidy: merge small segments, drop unwanted rows, find damage and drop exactly what it touched.
+"""Rewriting segments of a row store: merge small ones, drop unwanted rows, drop rows that contradict each other.
 
 Each change writes a new segment first and removes the old ones after it is committed. Killed in between, the store
-holds some rows twice, which reads as once, and the next `compact` drops the second copy. Readers that have looked
-before find the old segments gone, look again, and go on.
+holds some rows twice, which reads as once, and the next `compact` drops the second copy. Readers find the
+old segments gone, read again which there are, and go on.
 
-One process at a time tidies a store: another might be about to remove the segment whose copies are a reason to drop
+One process at a time maintains a store: another might be about to remove the segment whose copies are a reason to drop
 others. Where that cannot be had, on a URL or NFS, only copies that are rewritten together become one.
 """
 
@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cache import keys as row_keys
-from cache.errors import BeingTidied, Damage
+from cache.errors import Damage, StoreBusy
 from cache.formats.group import rows_per_block
 from cache.formats.zarr_group import ZarrGroup
-from cache.keys import KeyIndex
+from cache.keys import KeyIndex, Keys, pack_keys
 from cache.row_store import RowStore
 from cache.rows import Rows
 
@@ -37,7 +36,7 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Change:
-    """What a tidying did, or would do.
+    """What a rewrite did, or would do.
 
     Attributes:
         segments_before: segments that were rewritten or removed.
@@ -60,7 +59,7 @@ def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMP
     """Merges neighbouring small segments into few big ones, and drops all copies of a row but the one that is read.
 
     Raises:
-        BeingTidied: by another process.
+        StoreBusy: by another process.
         UserError: a segment is damaged (repair first), or the disk is full; no row is lost.
     """
 
@@ -76,20 +75,20 @@ def compact(store: RowStore, *, dry_run: bool = False, segment_bytes: int = COMP
     return _carry_out(store, plan, dry_run)
 
 
-def gc(store: RowStore, keep: row_keys.Keys, *, dry_run: bool = False) -> Change:
+def gc(store: RowStore, keep: Keys, *, dry_run: bool = False) -> Change:
     """Drops every row whose key is not among those to keep.
 
     Raises:
-        BeingTidied: by another process.
+        StoreBusy: by another process.
         UserError: a segment is damaged (repair first), or the disk is full; no kept row is lost.
     """
-    wanted = KeyIndex([row_keys.pack(keep)])
+    wanted = KeyIndex([pack_keys(keep)])
     return _keep(store, lambda keys: wanted.find(keys) >= 0, dry_run)
 
 
-def drop(store: RowStore, keys: row_keys.Keys, *, dry_run: bool = False) -> Change:
+def drop(store: RowStore, keys: Keys, *, dry_run: bool = False) -> Change:
     """Drops the rows of some keys, and keeps whatever else others commit meanwhile; raises as `gc` does."""
-    unwanted = KeyIndex([row_keys.pack(keys)])
+    unwanted = KeyIndex([pack_keys(keys)])
     return _keep(store, lambda held: unwanted.find(held) < 0, dry_run)
 
 
@@ -119,10 +118,10 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
     if n:
         frames = 0
         for name, group in groups.items():
-            with _noticing_others(store, name):
+            with _detecting_removal(store, name):
                 frames += group.frames(index[name])
         sources = [group.description.get("provenance", {}) for group in groups.values()]
-        distinct = [one for i, one in enumerate(sources) if one not in sources[:i]]
+        distinct = [source for i, source in enumerate(sources) if source not in sources[:i]]
         provenance = distinct[0] if len(distinct) == 1 else {"merged": distinct}
         with store.new_segment(n, frames, provenance, after=next(iter(groups))) as writer:
             for name, group in groups.items():
@@ -133,7 +132,7 @@ def replace(store: RowStore, groups: Mapping[str, ZarrGroup], index: Mapping[str
 
 
 def _carry_out(store: RowStore, plan: Callable[[bool], list[Plan]], dry_run: bool) -> Change:
-    with store.segments.tidying(dry_run=dry_run) as alone:
+    with store.segments.locked(dry_run=dry_run) as alone:
         change = Change()
         for _ in range(_ATTEMPTS):
             store.refresh()
@@ -144,7 +143,7 @@ def _carry_out(store: RowStore, plan: Callable[[bool], list[Plan]], dry_run: boo
                 return change
             except Superseded:
                 continue
-        raise BeingTidied(store.path)
+        raise StoreBusy(store.path)
 
 
 def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, change: Change, dry_run: bool) -> Change:
@@ -152,7 +151,7 @@ def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, chang
     n = sum(map(len, index.values()))
     nbytes = 0
     for name in kept:
-        with _noticing_others(store, name):
+        with _detecting_removal(store, name):
             nbytes += store.segments.nbytes(name)
     if dry_run:  # reads all the same, to meet the damage that a real run would
         for name in kept:
@@ -169,8 +168,8 @@ def _rewrite(store: RowStore, groups: Mapping[str, ZarrGroup], kept: Plan, chang
 
 
 @contextmanager
-def _noticing_others(store: RowStore, name: str) -> Iterator[None]:
-    """Tells a segment that another process has removed from one that is damaged."""
+def _detecting_removal(store: RowStore, name: str) -> Iterator[None]:
+    """Distinguishes a segment that another process has removed from one that is damaged."""
     try:
         with store.catalog.naming_damage(name):
             yield
@@ -217,36 +216,36 @@ def withdraw(store: RowStore, copies: Sequence[np.ndarray]) -> None:
     which contradicts whatever is left of the others; it goes last.
 
     Args:
-        store: the store, which nobody else tidies.
+        store: the store, which nobody else maintains.
         copies: for each key the positions of all its rows among all rows of the store.
 
     Raises:
         UserError: the disk refuses, or the owner of a segment does; what is left is still contradictory.
-        BeingTidied: a segment has been rewritten meanwhile.
+        StoreBusy: a segment has been rewritten meanwhile.
     """
     groups, index = dict(store.groups), store.catalog.index
     parts = store.catalog.locate(np.sort(np.concatenate(copies)))
     store.segments.check_removable(name for name, _, _ in parts)
-    keys = np.repeat(index.packed[[one[0] for one in copies]], 2, axis=0)
+    keys = np.repeat(index.packed[[positions[0] for positions in copies]], 2, axis=0)
     values = store.format.encode(np.full((len(keys), store.format.dim), np.nan, np.float32))
     offsets = np.arange(len(keys) + 1) if store.format.ragged else None
-    side = {name: np.zeros(len(keys), np.dtype(kind).newbyteorder("<")) for name, kind in store.format.side.items()}
+    extra = {name: np.zeros(len(keys), np.dtype(kind).newbyteorder("<")) for name, kind in store.format.extra.items()}
     mark = {"withdraws": f"{len(copies)} rows that contradict each other", "mark": uuid.uuid4().hex}
-    store.append_rows(Rows(store.format, keys, values, offsets, side), mark)
+    store.append_rows(Rows(store.format, keys, values, offsets, extra), mark)
     for name, local, _ in parts:
         keep = np.ones(len(groups[name]), bool)
         keep[local] = False
         try:
             replace(store, {name: groups[name]}, {name: np.flatnonzero(keep)})
         except Superseded:
-            raise BeingTidied(store.path) from None
+            raise StoreBusy(store.path) from None
     store.refresh()
     marks = [name for name, group in store.groups.items() if group.description.get("provenance") == mark]
     store.segments.discard(marks)
     store.catalog.stale = True
 
 
-def drop_contradictions(store: RowStore, keys: row_keys.Keys | None = None) -> list[Damage]:
+def drop_contradictions(store: RowStore, keys: Keys | None = None) -> list[Damage]:
     """Drops all copies of keys whose copies contradict each other, so that their rows are computed again.
 
     Args:
@@ -257,15 +256,17 @@ def drop_contradictions(store: RowStore, keys: row_keys.Keys | None = None) -> l
         What was dropped.
 
     Raises:
-        BeingTidied: by another process.
+        StoreBusy: by another process.
         UserError: the disk or the owner of a segment refuses.
     """
-    with store.segments.tidying():
+    with store.segments.locked():
         store.refresh()
-        copies = store.catalog.looking_again(lambda: store.catalog.copies.contradictions())
+        copies = store.catalog.with_refresh(lambda: store.catalog.copies.contradictions())
         if keys is not None:
-            wanted = KeyIndex([row_keys.pack(keys)])
-            copies = [one for one in copies if wanted.find(store.catalog.index.packed[one[:1]])[0] >= 0]
+            wanted = KeyIndex([pack_keys(keys)])
+            copies = [
+                positions for positions in copies if wanted.find(store.catalog.index.packed[positions[:1]])[0] >= 0
+            ]
         if not copies:
             return []
         found = store.catalog.contradiction(np.concatenate(copies))
@@ -276,6 +277,6 @@ def drop_contradictions(store: RowStore, keys: row_keys.Keys | None = None) -> l
 def _blocks(store: RowStore, name: str, group: ZarrGroup, index: np.ndarray) -> Iterator[Rows]:
     step = rows_per_block(group.format, len(group), group.array("values").shape[0])
     for start in range(0, len(index), step):
-        with _noticing_others(store, name):
+        with _detecting_removal(store, name):
             rows = group.take(index[start : start + step])
         yield rows

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cache import keys as row_keys
-from cache.artifact import HDF5_SUFFIXES, Artifact, convert, open_artifact, write_artifact
-from cache.durable import target_of
+from cache.artifact import HDF5_SUFFIXES, Artifact, convert, open_artifact, target_of, write_artifact
 from cache.errors import UserError, writing
 from cache.formats import feature_files
 from cache.formats.group import rows_per_block
-from cache.keys import KeyIndex
-from cache.location import RemotePlace, place_of
+from cache.keys import KeyIndex, Keys, pack_keys, unpack_keys
+from cache.location import RemoteLocation, location_of
 from cache.row_store import RowStore
 from cache.rows import Rows
 
@@ -74,7 +72,7 @@ def export(source: Artifact | RowStore, path: Path | str, format: str | None = N
         return
     keys = source.keys()
     description = {"modality": source.description.modality, "fingerprint": source.description.fingerprint}
-    ids = [key.hex() for key in row_keys.unpack(keys)]
+    ids = [key.hex() for key in unpack_keys(keys)]
     if format in ("zarr", "hdf5"):
         write_artifact(path, ids, keys, source, description)
         return
@@ -88,7 +86,7 @@ def export(source: Artifact | RowStore, path: Path | str, format: str | None = N
 def import_rows(
     source: Artifact | feature_files.Features | Path | str,
     store: RowStore,
-    only: row_keys.Keys | None = None,
+    only: Keys | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> int:
     """Adds the rows of an exported file, or of an artifact, that the store lacks.
@@ -115,7 +113,7 @@ def import_rows(
         raise UserError(f"{opened.path} was not imported: {error}") from None
     index = store.lookup(opened.keys).missing()
     if only is not None:
-        index = index[KeyIndex([row_keys.pack(only)]).find(opened.keys[index]) >= 0]
+        index = index[KeyIndex([pack_keys(only)]).find(opened.keys[index]) >= 0]
     for rows in _checked(opened, index):
         store.append_rows(rows, provenance or {"imported": Path(opened.path).name})
     return len(index)
@@ -158,7 +156,7 @@ def open_rows(source: Path | str) -> Artifact | feature_files.Features:
     format = _format_of(source)
     if format not in feature_files.FORMATS:
         return open_artifact(source)
-    if isinstance(place_of(source), RemotePlace):
+    if isinstance(location_of(source), RemoteLocation):
         raise UserError(f"{source} is a URL: only Zarr and HDF5 are imported from there, so download it first.")
     return feature_files.read(Path(source), format)
 

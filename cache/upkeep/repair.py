@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from cache import durable as documents
-from cache import keys as row_keys
 from cache.errors import Damage, DamageError, FalseClaim, Unreadable, UserError
 from cache.formats.group import describe, layout
 from cache.formats.zarr_array import ArraySpec
 from cache.formats.zarr_group import ZarrGroup, group_document
-from cache.location import LocalPlace, Place, RemotePlace, place_of
+from cache.json_documents import parse_json
+from cache.keys import unpack_keys
+from cache.location import LocalLocation, Location, RemoteLocation, location_of
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from cache.segments import Segments, StoreDescription
@@ -29,37 +29,37 @@ def verify(path: Path | str, filesystem: Any = None, skipped: list[str] | None =
 
     Args:
         path: of the store, or its URL.
-        filesystem: as of `place_of`.
+        filesystem: as of `location_of`.
         skipped: takes a sentence for each segment that cannot be read for want of permission.
 
     Raises:
         UserError: the path holds no row store, or one of another version.
         Unreadable: permission is denied, and `skipped` is None.
     """
-    return _verified(place_of(path, filesystem), skipped)
+    return _verified(location_of(path, filesystem), skipped)
 
 
-def _verified(place: LocalPlace | RemotePlace, skipped: list[str] | None = None) -> list[Damage]:
+def _verified(location: LocalLocation | RemoteLocation, skipped: list[str] | None = None) -> list[Damage]:
     found: list[Damage] = []
     store: RowStore | None = None
     description: StoreDescription | None
     try:
-        store = RowStore(place)
+        store = RowStore(location)
         description = store.description
     except DamageError as error:
         found += error.damages
-        description = _recovered_description(place)
+        description = _recovered_description(location)
     if description is None:
         return found
     not_finite: list[Damage] = []
     intact: dict[str, ZarrGroup] = {}
-    segments = Segments(place)
+    segments = Segments(location)
     for name in segments.names():
-        one = _examine(segments, name, description, skipped)
-        found += one.damages
-        not_finite += one.not_finite
-        if one.group is not None and not one.damages:
-            intact[name] = one.group
+        examined = _examine(segments, name, description, skipped)
+        found += examined.damages
+        not_finite += examined.not_finite
+        if examined.group is not None and not examined.damages:
+            intact[name] = examined.group
     if store is not None and not found:
         with suppress(Unreadable):  # then `skipped` says so
             found += _contradictions(store, intact) or not_finite
@@ -67,8 +67,8 @@ def _verified(place: LocalPlace | RemotePlace, skipped: list[str] | None = None)
 
 
 def _contradictions(store: RowStore, intact: Mapping[str, ZarrGroup]) -> list[Damage]:
-    store.catalog.know(intact)
-    copies = store.catalog.looking_again(lambda: store.catalog.copies.contradictions())
+    store.catalog.preload(intact)
+    copies = store.catalog.with_refresh(lambda: store.catalog.copies.contradictions())
     return store.catalog.contradiction(np.concatenate(copies)) if copies else []
 
 
@@ -84,51 +84,53 @@ def repair(path: Path | str, *, dry_run: bool = False, skipped: list[str] | None
         What was found, as `verify` has it.
 
     Raises:
-        BeingTidied: by another process.
-        UserError: no segment is intact enough to tell what the store holds, or the disk is full.
+        StoreBusy: by another process.
+        UserError: no segment is intact enough to say what the store holds, or the disk is full.
     """
-    place = place_of(path)
-    with Segments(place).tidying(dry_run=dry_run):
-        return _repaired(place, dry_run, skipped)
+    location = location_of(path)
+    with Segments(location).locked(dry_run=dry_run):
+        return _repaired(location, dry_run, skipped)
 
 
-def _repaired(place: LocalPlace | RemotePlace, dry_run: bool, skipped: list[str] | None) -> list[Damage]:
+def _repaired(location: LocalLocation | RemoteLocation, dry_run: bool, skipped: list[str] | None) -> list[Damage]:
     found: list[Damage] = []
     try:
-        store = RowStore(place)
+        store = RowStore(location)
     except DamageError as error:
         found += error.damages
         if dry_run:
-            return _verified(place, skipped)
-        recovered = _recovered_description(place)
+            return _verified(location, skipped)
+        recovered = _recovered_description(location)
         if recovered is None:
             raise UserError(
-                f"{place} has a damaged store.json and no intact segment: delete it and run again."
+                f"{location} has a damaged store.json and no intact segment: delete it and run again."
             ) from None
-        Segments(place).write_description(recovered.to_bytes())
-        store = RowStore(place)
+        Segments(location).write_description(recovered.to_bytes())
+        store = RowStore(location)
     intact: dict[str, _Examined] = {}
     for name in store.segments.names():
-        one = _examine(store.segments, name, store.description, skipped)
-        found += one.damages
-        if one.group is not None and not one.damages:
-            intact[name] = one
-        if not one.damages or dry_run:
+        examined = _examine(store.segments, name, store.description, skipped)
+        found += examined.damages
+        if examined.group is not None and not examined.damages:
+            intact[name] = examined
+        if not examined.damages or dry_run:
             continue
-        if one.group is None:
+        if examined.group is None:
             store.segments.discard([name])
             continue
-        lenient = ZarrGroup(store.segments.place(name), "segment", one.group.document)
-        _drop(store, name, lenient, one.damages)
+        lenient = ZarrGroup(store.segments.location(name), "segment", examined.group.document)
+        _drop(store, name, lenient, examined.damages)
     if not found:
-        found += _contradictions(store, {name: one.group for name, one in intact.items() if one.group is not None})
+        found += _contradictions(
+            store, {name: examined.group for name, examined in intact.items() if examined.group is not None}
+        )
         if found and not dry_run:
             withdraw(store, store.catalog.copies.contradictions())
     if not found:  # after the contradictions: `withdraw` commits such rows, and they have to go last
-        for name, one in intact.items():
-            found += one.not_finite
-            if one.not_finite and one.group is not None and not dry_run:
-                _drop(store, name, one.group, one.not_finite)
+        for name, examined in intact.items():
+            found += examined.not_finite
+            if examined.not_finite and examined.group is not None and not dry_run:
+                _drop(store, name, examined.group, examined.not_finite)
     return found
 
 
@@ -168,7 +170,7 @@ def _examine(segments: Segments, name: str, description: StoreDescription, skipp
 
 
 def _examined(segments: Segments, name: str, description: StoreDescription) -> _Examined:
-    place = segments.place(name)
+    location = segments.location(name)
     found: list[Damage] = []
     bad: list[np.ndarray] = []
     group: ZarrGroup | None
@@ -181,16 +183,16 @@ def _examined(segments: Segments, name: str, description: StoreDescription) -> _
     except (DamageError, FileNotFoundError) as error:
         reason = error.damages[0].reason if isinstance(error, DamageError) else "is missing"
         found.append(Damage("zarr.json", None, reason))
-        group = _reconstructed(place, description.format)
+        group = _reconstructed(location, description.format)
         if group is None:
             found.append(Damage("zarr.json", None, "cannot be reconstructed: all rows of the segment are lost"))
 
-    def look(first: int, values: np.ndarray) -> None:
+    def visit(first: int, values: np.ndarray) -> None:
         bad.append(first + np.flatnonzero(description.format.not_finite(values)))
 
     try:
         if group is not None:
-            found += [_with_keys(one, group) for one in group.damages(look)]
+            found += [_with_keys(damage, group) for damage in group.damages(visit)]
             if not found:
                 return _Examined(group, (), _not_finite(name, group, np.concatenate([np.zeros(0, np.int64), *bad])))
     except FileNotFoundError:
@@ -198,7 +200,9 @@ def _examined(segments: Segments, name: str, description: StoreDescription) -> _
             raise
     if not segments.holds(name):  # another process has just merged it into another
         return _Examined()
-    return _Examined(group, [Damage(f"segments/{name}/{one.file}", one.rows, one.reason, one.keys) for one in found])
+    return _Examined(
+        group, [Damage(f"segments/{name}/{damage.file}", damage.rows, damage.reason, damage.keys) for damage in found]
+    )
 
 
 def _not_finite(name: str, group: ZarrGroup, bad: np.ndarray) -> list[Damage]:
@@ -220,15 +224,15 @@ def _with_keys(damage: Damage, group: ZarrGroup) -> Damage:
         keys = group.array("keys").take(np.arange(*damage.rows))
     except (DamageError, FileNotFoundError):
         return damage
-    return Damage(damage.file, damage.rows, damage.reason, tuple(row_keys.unpack(keys)))
+    return Damage(damage.file, damage.rows, damage.reason, tuple(unpack_keys(keys)))
 
 
-def _reconstructed(place: Place, row_format: RowFormat) -> ZarrGroup | None:
+def _reconstructed(location: Location, row_format: RowFormat) -> ZarrGroup | None:
     """Opens a segment whose own zarr.json is damaged, from those of its arrays."""
     specs: dict[str, ArraySpec] = {}
     for name in layout(row_format, 0, 0):
         try:
-            spec = ArraySpec.from_document(documents.parsed(place.child(name).read("zarr.json"), name))
+            spec = ArraySpec.from_document(parse_json(location.child(name).read("zarr.json"), name))
         except (FalseClaim, FileNotFoundError):
             return None
         if spec is None:
@@ -242,14 +246,14 @@ def _reconstructed(place: Place, row_format: RowFormat) -> ZarrGroup | None:
     description = describe(row_format, n, {"provenance": {"note": "the description was damaged and reconstructed"}})
     metadata = {name: spec.document() for name, spec in specs.items()}
     try:
-        return ZarrGroup(place, "segment", group_document(description, metadata))
+        return ZarrGroup(location, "segment", group_document(description, metadata))
     except FalseClaim:
         return None
 
 
-def _recovered_description(place: LocalPlace | RemotePlace) -> StoreDescription | None:
+def _recovered_description(location: LocalLocation | RemoteLocation) -> StoreDescription | None:
     """Whose rows a store holds, from its intact segments: of the tower that its folder names, and most of them."""
-    segments = Segments(place)
+    segments = Segments(location)
     rows: Counter[tuple[str, str, RowFormat]] = Counter()
     for name in segments.names():
         try:
@@ -260,4 +264,4 @@ def _recovered_description(place: LocalPlace | RemotePlace) -> StoreDescription 
             rows[group.description["modality"], group.description["fingerprint"], group.format] += len(group)
     if not rows:
         return None
-    return StoreDescription(*max(rows, key=lambda of: (str(place).endswith(f"/{of[0]}-{of[1]}"), rows[of])))
+    return StoreDescription(*max(rows, key=lambda of: (str(location).endswith(f"/{of[0]}-{of[1]}"), rows[of])))

@@ -68,7 +68,7 @@ def fetch(repository: str, name: str, revision: str, scratch: Path, label: str) 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps huggingface_hub from telling of every attempt."""
+    """Keeps huggingface_hub from logging every attempt: one sentence of ours instead."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
@@ -124,26 +124,22 @@ def local_folder(name: str, files: Sequence[str], remedy: str, weights: Sequence
         return folder
     if fetched := fetched_folder(name):
         return fetched
-    if catalogued(folder) is not None:  # a place in this project, not a hub id that looks like it
+    if catalogued(folder) is not None:  # a path in this project, not a hub id that looks like it
         raise UserError(f"There is no folder {folder}: {remedy}.")
     from httpx import HTTPError
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # one sentence of ours instead of dozens of retries
     try:
-        for names in weights:
-            folder = Path(snapshot_download(name, allow_patterns=[*files, *names]))
-            if any(next(folder.glob(one), None) for one in names):
-                break
+        with _quiet():
+            for names in weights:
+                folder = Path(snapshot_download(name, allow_patterns=[*files, *names]))
+                if any(next(folder.glob(pattern), None) for pattern in names):
+                    break
     except (OSError, ValueError, HTTPError) as error:
         raise UserError(
             f"{name!r} is neither a local folder, nor in the Hugging Face cache, nor to be had from the hub now "
             f"({root(error).rstrip('. ')}): {remedy}."
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
     return folder
 
 

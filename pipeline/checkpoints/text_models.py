@@ -67,13 +67,13 @@ def load_bert_tokenizer(text_model: str, published: Published) -> Any:
         raise CheckpointError(
             f"{file}, the vocabulary of {published}, cannot be read ({error}): {vocabulary_remedy(published)}"
         ) from None
-    places = {word: place for place, word in enumerate(lines)}
-    if not len(places) == len(lines) == WORDS or any(places.get(mark) != at for mark, at in MARKS.items()):
+    positions = {word: position for position, word in enumerate(lines)}
+    if not len(positions) == len(lines) == WORDS or any(positions.get(mark) != at for mark, at in MARKS.items()):
         raise CheckpointError(
             f"{file} is not the vocabulary of {published}, which has {WORDS} words, {', '.join(MARKS)} on lines "
             f"{', '.join(str(at + 1) for at in MARKS.values())}: {vocabulary_remedy(published)}"
         )
-    return BertTokenizer(vocab=places, do_lower_case=True)
+    return BertTokenizer(vocab=positions, do_lower_case=True)
 
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cache.durable import new_file
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import HEAD_BYTES, stand_in
 from pipeline.checkpoints.official import not_found
@@ -142,6 +143,12 @@ def check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
             + (f" and {len(broken) - 1} more" if len(broken) > 1 else "")
             + ": its training diverged, or it is damaged; take another file"
         )
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Writes a bare state dict, whole or not at all; equal weights give equal bytes."""
+    with new_file(path) as temporary, temporary.open("wb") as file:  # by a path, its random name would be in the bytes
+        torch.save(model.state_dict(), file)
 
 
 def _has_nan(weights: Tensor) -> bool:

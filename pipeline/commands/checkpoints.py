@@ -14,8 +14,8 @@ from pipeline.checkpoints.catalogue import Entry, find, load_catalogue
 from pipeline.checkpoints.fetch import Fetching
 from pipeline.checkpoints.official import LOCK, Record, measured, recorded, same
 from pipeline.checkpoints.unpack import check_expected
-from pipeline.console.app import subcommands
-from pipeline.console.tables import AsJson, show_json, show_table
+from pipeline.console.app import AsJson, subcommands
+from pipeline.console.tables import print_json, print_records
 from pipeline.console.text import visible
 from pipeline.monitor.disk_space import size
 from pipeline.monitor.problems import EXIT_PROBLEMS, EXIT_USER_ERROR
@@ -58,12 +58,12 @@ def list_all(as_json: AsJson = False) -> None:
     catalogue, known = load_catalogue(), recorded()
     rows = [_row(name, entry, known) for name, entry in catalogue.items()]
     if as_json:
-        show_json(rows)
+        print_json(rows)
     else:
         for row in rows:
             row["used_by"] = ", ".join(row["used_by"])
             del row["places"], row["path"]
-        show_table(f"{len(rows)} in the catalogue", rows)
+        print_records(f"{len(rows)} in the catalogue", rows)
 
 
 def verify(
@@ -78,17 +78,17 @@ def verify(
     if names:
         catalogue = load_catalogue()
         wanted = {find(name, catalogue) for name in names}
-        if unknown := sorted(wanted - {one.name for one in known.values()}):
-            raise UserError(f"{LOCK} knows nothing of {', '.join(unknown)}: run `hearonce checkpoints fetch` first.")
+        if unknown := sorted(wanted - {record.name for record in known.values()}):
+            raise UserError(f"{LOCK} does not list {', '.join(unknown)}: run `hearonce checkpoints fetch` first.")
     for path, before in known.items():
         if wanted and before.name not in wanted:
             continue
         rows.append({"path": path, "name": before.name, "state": _state(Path(path), before)})
     bad = [row for row in rows if row["state"] == "changed" or (wanted and row["state"] == "not here")]
     if as_json:
-        show_json(rows)
+        print_json(rows)
     elif bad:
-        show_table(f"{len(bad)} not as {LOCK} says", bad)
+        print_records(f"{len(bad)} not as {LOCK} says", bad)
         print("Delete a changed file and run `hearonce checkpoints fetch NAME`.")
     else:
         absent = sum(row["state"] == "not here" for row in rows)
@@ -98,16 +98,19 @@ def verify(
 
 
 def _fetch(fetching: Fetching, unpack: bool) -> None:
-    for one in fetching.run():
-        print(f"{one.path}: {one.news} ({size(one.record.size)}, sha256 {one.record.sha256[:12]}…)", flush=True)
-        if unpack and unpacking.is_archive(one.path):
-            folder = unpacking.unpack(one.path, fetching.entry.limits, fetching.entry.holds)
-            check_expected(folder, fetching.entry.holds, one.path, fetching.name)
-            print(f"{folder}: unpacked from {one.path.name}", flush=True)
+    for fetched in fetching.run():
+        print(
+            f"{fetched.path}: {fetched.news} ({size(fetched.record.size)}, sha256 {fetched.record.sha256[:12]}…)",
+            flush=True,
+        )
+        if unpack and unpacking.is_archive(fetched.path):
+            folder = unpacking.unpack(fetched.path, fetching.entry.limits, fetching.entry.holds)
+            check_expected(folder, fetching.entry.holds, fetched.path, fetching.name)
+            print(f"{folder}: unpacked from {fetched.path.name}", flush=True)
 
 
 def _row(name: str, entry: Entry, known: dict[str, Record]) -> dict[str, Any]:
-    records = {Path(path): one for path, one in known.items() if one.name == name}
+    records = {Path(path): record for path, record in known.items() if record.name == name}
     here = [path for path in records if path.is_file()]
     state = "here" if here and len(here) == len(records) else "partly here" if here else "not here"
     if not here and entry.path.exists():

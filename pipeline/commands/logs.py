@@ -1,4 +1,4 @@
-"""`hearonce logs`: what the last runs did, as their logs tell."""
+"""`hearonce logs`: what the last runs did, by their logs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ("begun", "stage", "of", "process", "exit code", "seconds", "computed"
 
 
 def logs(
-    stage: Annotated[str | None, typer.Argument(help="A stage, such as `embed-clips`; all by default.")] = None,
+    stage: Annotated[str | None, typer.Argument(help="A stage, such as `embed`; all by default.")] = None,
     last: Annotated[int, typer.Option(min=1, help="Runs to list.")] = 20,
     show: Annotated[str | None, typer.Option(help="Print the logs of this process id or time.")] = None,
 ) -> None:
@@ -39,15 +39,15 @@ def logs(
 
 def _line(path: Path) -> list[str]:
     lines = [_read(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    end: dict[str, Any] = next((one for one in reversed(lines) if one.get("event") == "end"), {})
+    end: dict[str, Any] = next((line for line in reversed(lines) if line.get("event") == "end"), {})
     return [
         lines[0].get("at", "?") if lines else "?",
         *path.parts[-3:-1],
         path.stem.rpartition("Z-")[2],
         str(end.get("exit_code", "no end")),
         str(end.get("seconds", "?")),
-        str(sum(one.get("computed", 0) for one in end.get("summaries", []))),
-        str(sum(one.get("event") == "problem" for one in lines)),
+        str(sum(summary.get("computed", 0) for summary in end.get("summaries", []))),
+        str(sum(line.get("event") == "problem" for line in lines)),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -95,6 +95,28 @@ class LevelLabels(Settings):
     corpus: str
 
 
+class Label(Settings):
+    """Labels of the clips of a corpus, for subsets that name them by `annotated:`.
+
+    Attributes:
+        corpus: whose clips.
+        label: `speech` (subsets `speech` and `sounds`) or `levels` (subsets `audible` and `silent`; `silence:` in the
+            corpus's YAML has the threshold).
+        encoder: what measures the clips: `silero-vad` or `audio-level`.
+        least_share: for `speech`: seconds of speech over seconds of the clip from which on it is in the subset
+            `speech`; 0 asks for any speech at all.
+    """
+
+    corpus: str
+    label: Literal["speech", "levels"]
+    encoder: str
+    least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+LABELLERS = {"speech": "silero-vad", "levels": "audio-level"}
+"""What measures the clips for a kind of label."""
+
+
 class Featured(Settings):
     """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
 
@@ -167,9 +189,15 @@ def config_of(encoder: str) -> str:
     return encoder.partition(TRAINED_BY)[0]
 
 
+def seed_of(encoder: str) -> int | None:
+    """The seed that an encoder's name asks for; None for that of its YAML."""
+    variant = encoder.partition(TRAINED_BY)[2]
+    return int(variant.removeprefix("seed")) if variant.startswith("seed") and variant[4:].isdecimal() else None
+
+
 def training_of(encoder: str) -> str | None:
-    """The training whose weights an embedding's name asks for, None if it asks for none."""
-    return encoder.partition(TRAINED_BY)[2] or None
+    """The training whose weights an encoder's name asks for, None if it asks for none."""
+    return None if seed_of(encoder) is not None else encoder.partition(TRAINED_BY)[2] or None
 
 
 class AvlNetTextPlace(AvlNetPlace):
@@ -198,6 +226,7 @@ class Params(Settings):
     imports: dict[str, Imported] = {}
     speech: dict[str, SpeechLabels] = {}
     levels: dict[str, LevelLabels] = {}
+    labels: dict[str, Label] = {}
     trainings: dict[str, Featured] = {}
     text_trainings: dict[str, FeaturedText] = {}
     file_trainings: dict[str, FileTraining] = {}

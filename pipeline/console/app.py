@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from cache.errors import OutOfFiles, UserError, is_out_of_files
 from pipeline.console.text import did_you_mean, visible, visible_streams
-from pipeline.monitor import signals as interruption
+from pipeline.monitor import signals
 from pipeline.monitor.problems import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
 
 
@@ -84,17 +84,17 @@ def run(app: typer.Typer) -> None:
     Exit codes: 0 done, 2 a mistake of the user's, 3 done with problems (see the problems table), 4 stopped by the
     first problem of a strict run, 130 interrupted, 143 ended by a scheduler.
     """
-    with visible_streams(), _enough_files(), interruption.handled():
+    with visible_streams(), _enough_files(), signals.handled():
         try:
             app()
         except UserError as error:
-            _say(error)
+            _print_error(error)
             sys.exit(exit_code_of(error))
         except (KeyboardInterrupt, SystemExit) as stop:
             if isinstance(stop, SystemExit) and stop.code != EXIT_INTERRUPTED:
                 raise
-            _say("interrupted; everything that was committed is kept, the next run goes on from there.")
-            sys.exit(interruption.exit_code())
+            _print_error("interrupted; everything that was committed is kept, the next run goes on from there.")
+            sys.exit(signals.exit_code())
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -107,7 +107,7 @@ def _enough_files() -> Iterator[None]:
     except OSError as error:
         if not is_out_of_files(error):
             raise
-        _say(OutOfFiles())
+        _print_error(OutOfFiles())
         sys.exit(EXIT_USER_ERROR)
 
 
@@ -122,7 +122,7 @@ def finish(line: str, n_problems: int, keep_going: bool) -> None:
         raise SystemExit(EXIT_PROBLEMS)
 
 
-def _say(message: object) -> None:
+def _print_error(message: object) -> None:
     print(f"hearonce: {visible(message)}", file=sys.stderr, flush=True)
 
 
@@ -140,8 +140,13 @@ Workers = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what is missing, how long it takes and how much it writes; do nothing.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Only say what would be done; of a stage also how long it takes and how much it writes."
+    ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Shared = Annotated[bool, typer.Option("--shared", help="Also where $HEARONCE_STORE is set, which others may use.")]
 Force = Annotated[
     bool, typer.Option("--force", envvar="HEARONCE_FORCE", help="Begin even if the disk seems too small.")
 ]

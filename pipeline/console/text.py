@@ -42,7 +42,7 @@ def visible_json(value: Any, **how: Any) -> str:
 def visible_streams() -> Iterator[None]:
     """Within the block, what is printed to standard output and error is `visible`, line feeds and tabs left."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Visible(one) for one in before)
+    sys.stdout, sys.stderr = (_Visible(stream) for stream in before)
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from google_crc32c import value as crc32c
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.fingerprints import check_unchanged, digest_of
+from pipeline.checkpoints.fingerprints import check_unchanged, digest_of
 
 ENTRY = np.dtype([("hash", "<u8"), ("offset", "<i8")])
 GZIP = b"\x1f\x8b"

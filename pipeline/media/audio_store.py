@@ -20,8 +20,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from cache.digests import stamp_of
-from cache.durable import CHECKSUM, clean_abandoned, make_folder, new_file, opened, sealed
+from cache.durable import clean_abandoned, make_folder, new_file
 from cache.errors import DamageError
+from cache.json_documents import CHECKSUM, seal, unseal
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile, extract_audio, read_audio
@@ -88,7 +89,7 @@ class AudioRecord:
             CHECKSUM: "00000000",
         }
         with new_file(path, clean=False) as temporary:
-            temporary.write_bytes(sealed(document))
+            temporary.write_bytes(seal(document))
 
 
 def read_record(path: Path, digest: str, recipe: str) -> AudioRecord:
@@ -120,7 +121,7 @@ def read_record(path: Path, digest: str, recipe: str) -> AudioRecord:
 
 @lru_cache(256)
 def _parsed(path: Path, _: Any) -> AudioRecord:
-    found = opened(path.read_bytes(), path.name)
+    found = unseal(path.read_bytes(), path.name)
     if (found["schema"], found["block_bytes"]) != (SCHEMA, BLOCK_BYTES):
         raise ValueError
     return AudioRecord(

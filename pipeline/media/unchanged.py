@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from cache.digests import DigestMemory, Seen, Stamp, own_stamp, stamp_of, stamps_in
+from cache.digests import DigestMemory, FileState, Stamp, own_stamp, stamp_of, stamps_in
 from cache.location import Store
 from pipeline.media.containers import MediaError
 from pipeline.media.numbered_frames import PICTURE_NAME
@@ -58,12 +58,12 @@ class Unchanged:
             raise MediaError(CHANGED)
         self.digest, self._stamp = seen.digest, self._folder or seen.stamp
 
-    def _look(self) -> Seen:
+    def _look(self) -> FileState:
         self._folder = own_stamp(self.path) if self.path.is_dir() else None
         if self._folder is None:
-            return self._memory.look(self.path)
+            return self._memory.examine(self.path)
         stamp, self._files = stamps_in(self.path)
-        return self._memory.look(self.path, stamp)
+        return self._memory.examine(self.path, stamp)
 
     def check(self) -> None:
         """Makes sure that all that was read so far were the bytes of the digest.
@@ -136,7 +136,7 @@ def ingested(path: Path, memory: DigestMemory) -> Unchanged:
     return Unchanged(path, None, memory)
 
 
-def _seen(look: Callable[[], Seen]) -> Seen:
+def _seen(look: Callable[[], FileState]) -> FileState:
     try:
         return look()
     except (FileNotFoundError, NotADirectoryError) as error:

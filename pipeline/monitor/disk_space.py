@@ -1,4 +1,4 @@
-"""Room on the disks: what a run will write is estimated before it begins, and a reserve is kept while it runs."""
+"""DiskSpace on the disks: what a run will write is estimated before it begins, and a reserve is kept while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.monitor.events import event
 RESERVE_VARIABLE = "HEARONCE_RESERVE_MB"
 RESERVE_BYTES = 500_000_000
 RESERVE_SHARE = 0.05
-LOOK_EVERY_S = 1.0
+CHECK_EVERY_S = 1.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -36,7 +36,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskSpace:
     """One disk, and what a run will write there.
 
     Attributes:
@@ -54,22 +54,22 @@ class Room:
     @property
     def enough(self) -> bool:
         """Whether the reserve stays free."""
-        return sum(one.nbytes for one in self.needs) + self.reserve <= self.free
+        return sum(need.nbytes for need in self.needs) + self.reserve <= self.free
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{size(one.nbytes)} of {one.what} in {one.folder}" for one in self.needs)
+        parts = ", ".join(f"{size(need.nbytes)} of {need.what} in {need.folder}" for need in self.needs)
         return f"about {parts}; {size(self.free)} free there, of which {size(self.reserve)} are kept free"
 
 
-def rooms(needs: Iterable[Need]) -> list[Room]:
+def disk_spaces(needs: Iterable[Need]) -> list[DiskSpace]:
     """Needs by disk."""
     by_disk: dict[int, list[Need]] = {}
-    for one in needs:
-        by_disk.setdefault(os.stat(_existing(one.folder)).st_dev, []).append(one)
-    return [_room(found[0].folder, found) for found in by_disk.values()]
+    for need in needs:
+        by_disk.setdefault(os.stat(_existing(need.folder)).st_dev, []).append(need)
+    return [_disk_space(found[0].folder, found) for found in by_disk.values()]
 
 
-def check_room(needs: Iterable[Need], force: bool) -> None:
+def check_disk_space(needs: Iterable[Need], force: bool) -> None:
     """Refuses to begin what will not fit.
 
     Args:
@@ -77,13 +77,13 @@ def check_room(needs: Iterable[Need], force: bool) -> None:
         force: begin all the same.
 
     Raises:
-        UserError: a disk has too little room.
+        UserError: a disk has too little space.
     """
-    for room in rooms(needs):
-        event("room", enough=room.enough, text=str(room))
-        if not room.enough and not force:
+    for space in disk_spaces(needs):
+        event("disk_space", enough=space.enough, text=str(space))
+        if not space.enough and not force:
             raise UserError(
-                f"The disk is too small for this run ({room}): free some space, put the store elsewhere by "
+                f"The disk is too small for this run ({space}): free some space, put the store elsewhere by "
                 f"$HEARONCE_STORE, keep less free by ${RESERVE_VARIABLE}, or begin all the same by --force."
             )
 
@@ -97,7 +97,7 @@ class Reserve:
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders
-        self._looked = -LOOK_EVERY_S
+        self._checked = -CHECK_EVERY_S
 
     def check(self) -> None:
         """To be called before more is written, as often as one likes.
@@ -106,15 +106,16 @@ class Reserve:
             UserError: a disk has less free than is to stay free.
         """
         now = time.monotonic()
-        if now - self._looked < LOOK_EVERY_S:
+        if now - self._checked < CHECK_EVERY_S:
             return
-        self._looked = now
+        self._checked = now
         for folder in self._folders:
-            room = _room(folder, ())
-            if not room.enough:
+            space = _disk_space(folder, ())
+            if not space.enough:
                 raise UserError(
-                    f"The disk of {folder} has {size(room.free)} left, and {size(room.reserve)} are to stay free: what "
-                    f"was computed is kept; free some space, or keep less free by ${RESERVE_VARIABLE}, and run again."
+                    f"The disk of {folder} has {size(space.free)} left, and {size(space.reserve)} are to stay free: "
+                    f"what was computed is kept; free some space, or keep less free by ${RESERVE_VARIABLE}, and run "
+                    "again."
                 )
 
 
@@ -130,6 +131,11 @@ def dvc_cache() -> Path | None:
         return Path(".dvc/cache")
 
 
+def bytes_below(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(entry.stat().st_size for entry in (path, *path.rglob("*")) if entry.is_file())
+
+
 def size(nbytes: float) -> str:
     """Bytes for people, in powers of 1000."""
     value, unit = float(nbytes), 0
@@ -138,9 +144,9 @@ def size(nbytes: float) -> str:
     return f"{value:.0f} {_UNITS[unit]}" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
 
 
-def _room(folder: Path, needs: Sequence[Need]) -> Room:
+def _disk_space(folder: Path, needs: Sequence[Need]) -> DiskSpace:
     usage = shutil.disk_usage(_existing(folder))
-    return Room(folder, tuple(needs), usage.free, _reserve(usage.total))
+    return DiskSpace(folder, tuple(needs), usage.free, _reserve(usage.total))
 
 
 def _reserve(total: int) -> int:
@@ -149,13 +155,15 @@ def _reserve(total: int) -> int:
     Raises:
         UserError: the variable is no number.
     """
-    told = os.environ.get(RESERVE_VARIABLE)
-    if not told:
+    setting = os.environ.get(RESERVE_VARIABLE)
+    if not setting:
         return int(min(RESERVE_BYTES, RESERVE_SHARE * total))
     try:
-        return int(float(told) * 1e6)
+        return int(float(setting) * 1e6)
     except (ValueError, OverflowError):
-        raise UserError(f"${RESERVE_VARIABLE} is {told!r}: it must be a number of megabytes, such as 2000.") from None
+        raise UserError(
+            f"${RESERVE_VARIABLE} is {setting!r}: it must be a number of megabytes, such as 2000."
+        ) from None
 
 
 def _existing(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What happens in a run, told from wherever it happens; `pipeline.monitor.log` writes it down."""
+"""Events of a run, logged from wherever they happen; `pipeline.monitor.log` writes them down."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ counters: list[Callable[[], Mapping[str, Any]]] = []
 
 
 def event(name: str, level: int = logging.INFO, **facts: Any) -> None:
-    """Tells of something.
+    """Logs an event.
 
     Args:
         name: `plan`, `commit`, `problem`, ...
@@ -29,16 +29,16 @@ def event(name: str, level: int = logging.INFO, **facts: Any) -> None:
 
 
 SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
-LEAST_LETTERS = 8
+SHORTEST_SECRET = 8
 """A shorter value would be found in many places where it is no secret."""
 
 _HTTP = re.compile(r"(https?://)(?:[^\s/'\"]*@)?([^\s?#'\"<>]*)[?#]?[^\s'\"<>)]*", re.IGNORECASE)
-_USER = re.compile(r"(?<=[A-Za-z0-9+.-])(://)[^\s/'\"]*@")  # looks at letters that end a scheme, not at all of it
+_USER = re.compile(r"(?<=[A-Za-z0-9+.-])(://)[^\s/'\"]*@")  # matches letters that end a scheme, not all of it
 
 
 def without_secrets(text: str) -> str:
     """The text with variables in place of their values, and URLs without query (those of web servers) and password."""
     for name, value in os.environ.items():
-        if len(value) >= LEAST_LETTERS and value in text and any(word in name.upper() for word in SECRET_NAMES):
+        if len(value) >= SHORTEST_SECRET and value in text and any(word in name.upper() for word in SECRET_NAMES):
             text = text.replace(value, f"${name}")
     return _USER.sub(r"\1", _HTTP.sub(r"\1\2", text))

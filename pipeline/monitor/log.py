@@ -1,6 +1,6 @@
-"""The log of a run: one file of JSON lines in the store, from which anything that went on can be told afterwards.
+"""The log of a run: one file of JSON lines in the store, from which anything that went on can be read afterwards.
 
-What happens in a run is told by `pipeline.monitor.events`. A log that cannot be written stops no run.
+What happens in a run is logged by `pipeline.monitor.events.event`. A log that cannot be written stops no run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def logged(command: Callable[P, R]) -> Callable[P, R]:
     A `dry_run` has none.
     """
     signature = inspect.signature(command)
-    required = [name for name, one in signature.parameters.items() if one.default is one.empty]
+    required = [name for name, parameter in signature.parameters.items() if parameter.default is parameter.empty]
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -83,8 +83,8 @@ def _log(stage: str, subject: str, options: Mapping[str, Any]) -> Iterator[None]
             exit_code=exit_code_of(error),
             seconds=round(time.monotonic() - started, 3),
             peak_rss_bytes=peak_rss_bytes(),
-            summaries=[one() for one in counters],
-            **_said(error),
+            summaries=[counter() for counter in counters],
+            **_error_facts(error),
         )
         logger.removeHandler(handler)
         handler.close()
@@ -126,9 +126,9 @@ class _Json(logging.Formatter):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
     return without_secrets(str(value))
@@ -157,7 +157,7 @@ def _commit() -> str | None:
     return found.stdout.strip()
 
 
-def _said(error: BaseException | None) -> dict[str, Any]:
+def _error_facts(error: BaseException | None) -> dict[str, Any]:
     if error is None or isinstance(error, SystemExit):
         return {}
     if isinstance(error, UserError):

@@ -14,7 +14,7 @@ import polars as pl
 from cache.errors import DamageError, OutOfFiles, UserError, is_out_of_files
 from cache.tables import PROBLEMS, write_table
 from pipeline.media.containers import MediaError
-from pipeline.monitor import signals as interruption
+from pipeline.monitor import signals
 from pipeline.monitor.events import event
 from pipeline.monitor.signals import Stopped, check
 
@@ -29,7 +29,7 @@ _OF_THE_RUN = {
     errno.ENOSPC: "the disk is full: free some space and run again",
     errno.EDQUOT: "your disk quota is used up: free some space and run again",
 }
-"""What the operating system says that would be said of every other item, too."""
+"""What the operating system says that applies to every other item, too."""
 
 
 class ItemError(Exception):
@@ -141,7 +141,7 @@ class Problems:
 
     def write(self, path: Path) -> None:
         """Writes the table, ordered by id and reason, so that the same problems give the same bytes."""
-        columns = {name: [getattr(one, name) for one in self.found] for name in PROBLEMS}
+        columns = {name: [getattr(problem, name) for problem in self.found] for name in PROBLEMS}
         write_table(
             pl.DataFrame(columns, dict(PROBLEMS)).sort("id", "path", "reason", maintain_order=True), PROBLEMS, path
         )
@@ -151,7 +151,7 @@ EXIT_ERROR = 1
 EXIT_USER_ERROR = 2
 EXIT_PROBLEMS = 3
 EXIT_STRICT = 4
-EXIT_INTERRUPTED = interruption.EXIT_INTERRUPTED
+EXIT_INTERRUPTED = signals.EXIT_INTERRUPTED
 
 
 def exit_code_of(error: BaseException | None) -> int:
@@ -161,7 +161,7 @@ def exit_code_of(error: BaseException | None) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, KeyboardInterrupt):
-        return interruption.exit_code()
+        return signals.exit_code()
     if isinstance(error, UserError):
         return EXIT_STRICT if isinstance(error, StrictStop) else EXIT_USER_ERROR
     return EXIT_ERROR

@@ -27,7 +27,7 @@ def progress(label: str, total: int, unit: str = "rows") -> Iterator[Advance]:
 
     Args:
         label: what runs.
-        total: number of rows to do; nothing is shown for 0.
+        total: number of rows to do; nothing is printed for 0.
         unit: what is counted.
     """
     if total == 0:
@@ -89,7 +89,7 @@ class Meter:
         self._start = self._shown = 0
 
     def at(self, done: int, total: int | None) -> None:
-        """`done` of `total` bytes are there; nothing is shown as long as the total is not known."""
+        """`done` of `total` bytes are there; nothing is printed as long as the total is not known."""
         if self._advance is None:
             if not total:
                 return

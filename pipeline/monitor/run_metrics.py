@@ -20,7 +20,7 @@ from typing import Any
 
 from cache.durable import share
 from cache.errors import UserError
-from cache.location import Place
+from cache.location import Location
 
 NAME = "runs.jsonl"
 LAST = 5
@@ -28,7 +28,7 @@ LAST = 5
 
 
 @dataclass
-class Making:
+class RunStats:
     """What a run learns about the speed at which it makes things.
 
     Attributes:
@@ -57,8 +57,8 @@ class Run:
         device: that computed.
         cluster: that it belongs to; empty for the machine itself.
         made: rows, or files.
-        amount: see `Making`.
-        nbytes: see `Making`.
+        amount: see `RunStats`.
+        nbytes: see `RunStats`.
         seconds: from the first to the last row, without loading the model.
         parts: seconds of `load`, `decode`, `encode`, `write`, ...; those of threads and workers add up.
         busy: share of `seconds` in which the device encoded; None on a cluster, where devices add up,
@@ -82,23 +82,23 @@ class Run:
     ended: str = "done"
 
     @classmethod
-    def of(cls, what: str, making: Making, parts: Mapping[str, float], made: int, error: BaseException | None) -> Run:
+    def of(cls, what: str, stats: RunStats, parts: Mapping[str, float], made: int, error: BaseException | None) -> Run:
         """The record of a run that ends now."""
-        loading = 0.0 if making.cluster else parts.get("load", 0.0)  # of workers it adds up
-        seconds = max(making.seconds - loading, 1e-6)
+        loading = 0.0 if stats.cluster else parts.get("load", 0.0)  # of workers it adds up
+        seconds = max(stats.seconds - loading, 1e-6)
         return cls(
             at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             what=what,
             machine=platform.node(),
-            device=making.device,
-            cluster=making.cluster,
+            device=stats.device,
+            cluster=stats.cluster,
             made=made,
-            amount=round(making.amount, 3),
-            nbytes=making.nbytes,
+            amount=round(stats.amount, 3),
+            nbytes=stats.nbytes,
             seconds=round(seconds, 6),
-            parts={part: round(one, 3) for part, one in parts.items()},
+            parts={part: round(spent, 3) for part, spent in parts.items()},
             busy=None
-            if making.cluster or "encode" not in parts
+            if stats.cluster or "encode" not in parts
             else round(min(1.0, parts.get("encode", 0.0) / seconds), 3),
             peak_rss_bytes=peak_rss_bytes(),
             ended="done" if error is None else "interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
@@ -126,10 +126,10 @@ def keep(folder: Path, run: Run) -> None:
             os.close(descriptor)
 
 
-def runs(place: Place) -> list[Run]:
+def runs(location: Location) -> list[Run]:
     """The records of a store, oldest first; lines that cannot be read are left out."""
     try:
-        lines = place.read(NAME).splitlines()
+        lines = location.read(NAME).splitlines()
     except (OSError, UserError):
         return []
     return [run for line in lines if (run := _read(line)) is not None]
@@ -138,13 +138,13 @@ def runs(place: Place) -> list[Run]:
 def _read(line: bytes) -> Run | None:
     try:
         found: dict[str, Any] = json.loads(line)
-        return Run(**{one.name: found[one.name] for one in fields(Run)})
+        return Run(**{field.name: found[field.name] for field in fields(Run)})
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def comparable(found: Iterable[Run], device: str, cluster: str) -> list[Run]:
     """The last runs that made something on such a device, on this machine if there are any, or on that cluster."""
-    same = [one for one in found if one.made and one.cluster == cluster and (cluster or one.device == device)]
-    here = [one for one in same if one.machine == platform.node()]
+    same = [run for run in found if run.made and run.cluster == cluster and (cluster or run.device == device)]
+    here = [run for run in same if run.machine == platform.node()]
     return (here or same)[-LAST:]

@@ -1,6 +1,6 @@
 """Ctrl-C, and the signals by which schedulers and closing terminals end a run: it commits and leaves.
 
-The first signal raises `Interrupted` in the main thread, and tells the threads that decode to give up. A second Ctrl-C
+The first signal raises `Interrupted` in the main thread, and makes the threads that decode give up. A second Ctrl-C
 leaves at once, which costs what is not committed. Whatever sends one signal twice (a scheduler to all processes of a
 job, and a parent that passes it on) still sends the first only.
 
@@ -23,7 +23,7 @@ from cache.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NUDGE = signal.SIGURG
-"""Means nothing; a thread that waits looks up when it comes."""
+"""Means nothing; it wakes a thread that waits."""
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 SAME_S = 0.5
@@ -35,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stopped(Exception):
-    """A thread has given up what it was at, since the run is to end. Nobody is told: nobody waits for it."""
+    """A thread has given up what it was at, since the run is to end. Nobody waits for it."""
 
 
 give_up: list[Callable[[], None]] = []
@@ -54,7 +54,7 @@ class _State:
 _state = _State()
 
 
-def asked() -> bool:
+def stop_requested() -> bool:
     """Whether the run is to end."""
     return _state.asked.is_set()
 
@@ -92,39 +92,39 @@ def handled() -> Iterator[None]:
         yield
         return
     _state = _State()
-    before = {one: signal.getsignal(one) for one in SIGNALS}
-    heeded = [one for one, handler in before.items() if handler is not signal.SIG_IGN]
-    for one in heeded:
-        signal.signal(one, _on_signal)
-    watcher = _Watcher(heeded)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handled_numbers = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in handled_numbers:
+        signal.signal(number, _on_signal)
+    watcher = _Watcher(handled_numbers)
     ends = False
     try:
         yield
     except BaseException:
-        ends = asked()
+        ends = stop_requested()
         raise
     finally:
         if not ends:
             watcher.end()
-            for one, handler in before.items():
-                signal.signal(one, handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             _state.asked.clear()
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """The block runs to its end, a commit for example, before an interruption takes effect. For the main thread.
 
     An error that is no sentence for users counts as the work of the signal, which child processes may have got as well.
     """
-    before = asked()
+    before = stop_requested()
     _state.held += 1
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if asked() and not before:
+        if stop_requested() and not before:
             raise Interrupted from error
         raise
     finally:
@@ -134,7 +134,7 @@ def held_back() -> Iterator[None]:
 
 
 @contextmanager
-def left_to_asyncio() -> Iterator[None]:
+def handled_by_asyncio() -> Iterator[None]:
     """Within the block, `asyncio.run` ends its tasks in its own way at the first signal, and raises at the second."""
     before = signal.getsignal(signal.SIGINT)
     if before is not _on_signal:
@@ -162,7 +162,7 @@ def _on_signal(number: int, frame: Any) -> None:
 
 
 class _Watcher:
-    """A thread that is told of signals as they arrive, whatever the main thread is at.
+    """A thread that receives signals as they arrive, whatever the main thread is at.
 
     Args:
         numbers: of the signals that are handled.
@@ -214,8 +214,8 @@ class _Watcher:
         if _state.of_asyncio:
             return None
         if _state.asked.is_set():
-            for one in give_up:
-                one()
+            for callback in give_up:
+                callback()
             return 1.0
         signal.pthread_kill(threading.main_thread().ident or 0, NUDGE)
         return min(1.0, 2 * (pause_s or 1.0))

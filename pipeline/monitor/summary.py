@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.monitor.events import counters, event
-from pipeline.monitor.run_metrics import Making, Run, keep
+from pipeline.monitor.run_metrics import Run, RunStats, keep
 
 
 class Stopwatch:
@@ -53,7 +53,7 @@ class Summary:
         failed: rows listed in the problems table.
         note: anything else worth a word.
         stopwatch: where the time went.
-        making: how fast rows were made, by which device.
+        stats: how fast rows were made, by which device.
     """
 
     label: str
@@ -64,7 +64,7 @@ class Summary:
     failed: int = 0
     note: str = ""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
-    making: Making = field(default_factory=Making)
+    stats: RunStats = field(default_factory=RunStats)
     _started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """The counters, and where the time went."""
         counted = {name: getattr(self, name) for name in ("label", "unit", "wanted", "found", "computed", "failed")}
-        seconds = {part: round(one, 3) for part, one in self.stopwatch.seconds.items()}
+        seconds = {part: round(spent, 3) for part, spent in self.stopwatch.seconds.items()}
         return {**counted, "seconds": seconds, "note": self.note}
 
     @contextmanager
@@ -87,9 +87,9 @@ class Summary:
             error = raised
             raise
         finally:
-            self.making.seconds += time.monotonic() - started
+            self.stats.seconds += time.monotonic() - started
             if made := self.computed - before:
-                keep(folder, Run.of(self.label, self.making, self.stopwatch.seconds, made, error))
+                keep(folder, Run.of(self.label, self.stats, self.stopwatch.seconds, made, error))
 
     def timed(self, part: str) -> AbstractContextManager[None]:
         """Adds the time of a block to a part (`decode`, `encode`, `write`); threads add up."""
@@ -99,9 +99,9 @@ class Summary:
         """Adds rows that the cache had."""
         self.found = (self.found or 0) + rows
 
-    def remark(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         """Adds to the note, unless it says so already."""
-        event("remark", text=text)
+        event("note", text=text)
         if text in self.note.split("; "):
             return
         self.note = f"{self.note}; {text}" if self.note else text

@@ -1,1 +1,1 @@
-"""networks."""
+"""Torch modules and how published weights fill them; they know nothing of stages, stores or clips."""

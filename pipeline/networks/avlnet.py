@@ -1,4 +1,8 @@
-"""Batch normalisation over the batch of all processes, on any device (PyTorch's own needs GPUs)."""
+"""AVLnet and AVLnet-Text (https://arxiv.org/abs/2006.09199): audio, frame features and words in one space.
+
+Parameters have the names of the published files. Batch normalisation is over the batch of all processes, on any device
+(PyTorch's own needs GPUs).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.functional import glu
 
-from cache.durable import new_file
 from pipeline.checkpoints.weights import WRAPPERS as PLAIN_WRAPPERS
 from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
 from pipeline.networks.avlnet_shape import Shape, Variant
@@ -47,7 +50,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 @contextmanager
 def statistics_kept(net: nn.Module) -> Iterator[None]:
     """Leaves the running statistics as they are, whatever the network is given inside."""
-    layers = [one for one in net.modules() if isinstance(one, GlobalBatchNorm2d)]
+    layers = [module for module in net.modules() if isinstance(module, GlobalBatchNorm2d)]
     before = [(layer.momentum, int(_count(layer))) for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
@@ -162,7 +165,7 @@ class GatedUnit(nn.Module):
 
 
 class FusedGatedUnit(nn.Module):
-    """The sum of two linear maps, of sound and of text, and a context gate."""
+    """The sum of two linear maps, of audio and of text, and a context gate."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -170,9 +173,9 @@ class FusedGatedUnit(nn.Module):
         self.fc_text = nn.Linear(inputs, outputs)
         self.cg = ContextGate(outputs)
 
-    def forward(self, sound: Tensor, text: Tensor) -> Tensor:
+    def forward(self, audio: Tensor, text: Tensor) -> Tensor:
         """Twice (batch, inputs) -> (batch, outputs)."""
-        return self.cg(self.fc_audio(sound) + self.fc_text(text))
+        return self.cg(self.fc_audio(audio) + self.fc_text(text))
 
 
 class WordPool(nn.Module):
@@ -189,6 +192,8 @@ class WordPool(nn.Module):
 
 class AvlNet(nn.Module):
     """The network of all three variants; names of the parameters are those of the published files.
+
+    The methods that embed are called as artifacts name their rows: `sound`, `picture`, `text`, `sound_text`.
 
     Args:
         shape: which variant, how large.
@@ -217,27 +222,27 @@ class AvlNet(nn.Module):
             self.GU_audio_text = FusedGatedUnit(half, shape.dim)
 
     def forward(
-        self, picture: Tensor, spectrogram: Tensor, n_frames: Tensor, words: Tensor | None = None
+        self, features: Tensor, spectrogram: Tensor, n_frames: Tensor, words: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Embeds a batch: one (batch, dim) for each of `shape.sides`; none is normalised.
 
         Args:
-            picture: (batch, picture_dim).
+            features: (batch, picture_dim) of frames, 2D and 3D side by side.
             spectrogram: (batch, 40, frames).
             n_frames: (batch,) frames before the padding, which count in eval mode alone.
             words: (batch, words, word_dim) of the variants with text.
         """
         if self.shape.variant == "fused":
             assert words is not None
-            return self.sound_text(spectrogram, n_frames, words), self.picture(picture)
-        sides = (self.sound(spectrogram, n_frames), self.picture(picture))
+            return self.sound_text(spectrogram, n_frames, words), self.picture(features)
+        sides = (self.sound(spectrogram, n_frames), self.picture(features))
         if self.shape.variant == "bi":
             return sides
         assert words is not None
         return (*sides, self.text(words))
 
-    def pooled_sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """The mean over steps of the sound trunk, (batch, sound_widths[-1]).
+    def pooled_audio(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
+        """The mean over steps of the audio trunk, (batch, sound_widths[-1]).
 
         In training it is over all steps, padding included; in eval mode over the first max(1, n_frames // r), r being
         the frames of a step.
@@ -251,28 +256,28 @@ class AvlNet(nn.Module):
         return torch.where(inside[:, None], steps, 0).sum(2) / kept[:, None].to(steps.dtype)
 
     def sound(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """Embeds sound (not of `fused`)."""
-        return self.DAVEnet_projection(self.GU_audio(self.pooled_sound(spectrogram, n_frames)))
+        """Embeds audio (not of `fused`)."""
+        return self.DAVEnet_projection(self.GU_audio(self.pooled_audio(spectrogram, n_frames)))
 
-    def picture(self, picture: Tensor) -> Tensor:
-        """Embeds pictures."""
-        return self.GU_video(picture)
+    def picture(self, features: Tensor) -> Tensor:
+        """Embeds frame features."""
+        return self.GU_video(features)
 
     def text(self, words: Tensor) -> Tensor:
         """Embeds texts (of `tri`)."""
         return self.GU_text_captions(self.text_pooling_caption(words))
 
     def sound_text(self, spectrogram: Tensor, n_frames: Tensor, words: Tensor) -> Tensor:
-        """Embeds sound with its text (of `fused`)."""
+        """Embeds audio with its text (of `fused`)."""
         return self.joined(self.sound_of_joined(spectrogram, n_frames), words)
 
     def sound_of_joined(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """The sound's part in `sound_text`, (batch, dim / 2): the same for all texts of a clip."""
-        return self.DAVEnet_projection(self.pooled_sound(spectrogram, n_frames))
+        """The audio's part in `sound_text`, (batch, dim / 2): the same for all texts of a clip."""
+        return self.DAVEnet_projection(self.pooled_audio(spectrogram, n_frames))
 
-    def joined(self, sound: Tensor, words: Tensor) -> Tensor:
-        """Embeds the sound's part (batch, dim / 2) with texts (batch, words, word_dim)."""
-        return self.GU_audio_text(sound, self.text_pooling_caption(words))
+    def joined(self, audio: Tensor, words: Tensor) -> Tensor:
+        """Embeds the audio's part (batch, dim / 2) with texts (batch, words, word_dim)."""
+        return self.GU_audio_text(audio, self.text_pooling_caption(words))
 
 
 WRAPPERS = (*PLAIN_WRAPPERS, "net")
@@ -342,9 +347,3 @@ def load_avlnet(path: Path) -> AvlNet:
         net = AvlNet(shape)
     load_strictly(net.to_empty(device="cpu"), weights, path, NAMES[shape.variant])
     return net.eval()
-
-
-def save_weights(net: AvlNet, path: Path) -> None:
-    """Writes a network as the authors do, whole or not at all; equal weights give equal bytes."""
-    with new_file(path) as temporary, temporary.open("wb") as file:  # by a path, its random name would be in the bytes
-        torch.save(net.state_dict(), file)

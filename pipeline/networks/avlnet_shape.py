@@ -1,4 +1,4 @@
-"""Which AVLnet, and how it is trained: names that need no torch."""
+"""The variants and sizes of AVLnet and how it is trained: names that need no torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Shape:
     """What kind of AVLnet, and how large.
 
     Attributes:
-        variant: `bi` (AVLnet: sound, picture), `tri` (AVLnet-Text-Tri: and text apart) or `fused`
-            (AVLnet-Text-Fused: sound and text together against the picture).
+        variant: `bi` (AVLnet: audio, video), `tri` (AVLnet-Text-Tri: and text apart) or `fused`
+            (AVLnet-Text-Fused: audio and text together against the video).
         dim: of the space.
-        picture_dim: of a picture feature, 2D and 3D side by side.
+        picture_dim: of a frame feature, 2D and 3D side by side.
         word_dim: of a word vector.
-        sound_widths: channels of the sound trunk, of its first convolution and its four stages.
+        sound_widths: channels of the audio trunk, of its first convolution and its four stages.
     """
 
     variant: Variant = "bi"

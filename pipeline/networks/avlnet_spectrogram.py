@@ -1,4 +1,14 @@
-"""Functions compiled by numba at their first call."""
+"""AVLnet's log-mel spectrograms (https://arxiv.org/abs/2006.09199), on a CPU compiled by numba, on a GPU by torch.
+
+Each clip by itself: its mean taken off, pre-emphasis, frames of 25 ms every 10 ms under a symmetric Hamming window,
+centred by reflection, power, 40 Slaney mel bands, decibels below the clip's loudest value, none lower than -80. As in
+librosa, samples are float32 and the spectrum is float64.
+
+On a CPU 32 frames are transformed at a time, one in each lane of the vector registers. A frame of 400 real numbers is
+transformed as 200 complex ones, even samples real and odd ones imaginary, by Stockham's passes of radix 5, 5 and 8,
+which need no reordering (C. Van Loan, Computational Frameworks for the Fast Fourier Transform, 1992). Arrays are flat:
+for each bin a number per lane, all real parts before all imaginary ones. 10 s take 0.6 ms of a core, by torch 3.2.
+"""
 
 from __future__ import annotations
 
@@ -114,12 +124,12 @@ def _radix_8(x, y, s):  # type: ignore[no-untyped-def]
     row = s * LANES
     for q in range(row):
         near, far = _at(x, q), _at(x, q + 4 * row)
-        both, odd = _at(x, q + 2 * row) + _at(x, q + 6 * row), _quarter(_at(x, q + 2 * row) - _at(x, q + 6 * row))
-        even_0, even_2 = near + far + both, near + far - both
+        total, odd = _at(x, q + 2 * row) + _at(x, q + 6 * row), _quarter(_at(x, q + 2 * row) - _at(x, q + 6 * row))
+        even_0, even_2 = near + far + total, near + far - total
         even_1, even_3 = near - far + odd, near - far - odd
         near, far = _at(x, q + row), _at(x, q + 5 * row)
-        both, odd = _at(x, q + 3 * row) + _at(x, q + 7 * row), _quarter(_at(x, q + 3 * row) - _at(x, q + 7 * row))
-        odd_0, odd_2 = near + far + both, _quarter(near + far - both)
+        total, odd = _at(x, q + 3 * row) + _at(x, q + 7 * row), _quarter(_at(x, q + 3 * row) - _at(x, q + 7 * row))
+        odd_0, odd_2 = near + far + total, _quarter(near + far - total)
         odd_1, odd_3 = EIGHTH * (near - far + odd), _quarter(EIGHTH * (near - far - odd))
         _put(y, q, even_0 + odd_0)
         _put(y, q + row, even_1 + odd_1)
@@ -138,9 +148,9 @@ def _power(x, turns, power):  # type: ignore[no-untyped-def]
         turn = turns[k]
         i, mirror = k % HALF * LANES, (HALF - k) % HALF * LANES
         for q in range(LANES):
-            one, other = _at(x, i + q), _at(x, mirror + q).conjugate()
-            both = (one + other + _quarter((one - other) * turn)) * 0.5
-            power[k * LANES + q] = both.real * both.real + both.imag * both.imag
+            forward, reverse = _at(x, i + q), _at(x, mirror + q).conjugate()
+            full = (forward + reverse + _quarter((forward - reverse) * turn)) * 0.5
+            power[k * LANES + q] = full.real * full.real + full.imag * full.imag
 
 
 @_inlined
@@ -174,13 +184,13 @@ def _band_power(samples, window, turns, lowest, groups, weights, out):  # type: 
         for band in range(len(lowest)):
             total[:] = 0.0
             for i in range(0, groups[band] * TOGETHER, TOGETHER):
-                one, two = weights[band, i], weights[band, i + 1]
-                three, four = weights[band, i + 2], weights[band, i + 3]
+                first_weight, second = weights[band, i], weights[band, i + 1]
+                third, fourth = weights[band, i + 2], weights[band, i + 3]
                 bin = (lowest[band] + i) * LANES
                 rows = power[bin : bin + TOGETHER * LANES]
                 for q in range(LANES):
-                    low = one * rows[q] + two * rows[LANES + q]
-                    total[q] += low + (three * rows[2 * LANES + q] + four * rows[3 * LANES + q])
+                    low = first_weight * rows[q] + second * rows[LANES + q]
+                    total[q] += low + (third * rows[2 * LANES + q] + fourth * rows[3 * LANES + q])
             for q in range(min(LANES, len(out) - first)):
                 out[first + q, band] = total[q]
 

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.networks.htsat import Htsat
-from pipeline.networks.log_mel import decibels
+from pipeline.networks.log_mel import MelScale, log_mel
 
 Draw = Callable[[Sequence[int]], int]
 """Picks one of several positions; the reference picks each with the same probability."""
-
-BLOCK_FRAMES = 2048
-"""Frames transformed at once, so that memory does not grow with the clip."""
 
 
 @dataclass(frozen=True)
@@ -40,34 +35,6 @@ class Views:
 
     mel: Tensor
     longer: bool
-
-
-@dataclass(frozen=True)
-class MelScale:
-    """Spectrogram settings.
-
-    Models with fusion hear the HTK scale of torchaudio; those without hear Slaney's, of librosa.
-    """
-
-    sample_rate: int = 48000
-    window_size: int = 1024
-    hop_size: int = 480
-    mel_bins: int = 64
-    fmin: float = 50
-    fmax: float = 14000
-    slaney: bool = False
-
-    def filters(self) -> Tensor:
-        """(frequencies, bins) weights of the spectrum in each bin."""
-        return torchaudio.functional.melscale_fbanks(
-            self.window_size // 2 + 1,
-            self.fmin,
-            self.fmax,
-            self.mel_bins,
-            self.sample_rate,
-            norm="slaney" if self.slaney else None,
-            mel_scale="slaney" if self.slaney else "htk",
-        )
 
 
 def quantise_int16(waveform: np.ndarray) -> np.ndarray:
@@ -89,7 +56,7 @@ def crop_view(waveform: Tensor, length: int, draw: Draw, scale: MelScale) -> Vie
 
     Args:
         waveform: (samples,) mono.
-        length: samples the model hears (480000).
+        length: samples the model takes (480000).
         draw: called for the start of the crop of a longer clip.
         scale: spectrogram settings.
     """
@@ -128,21 +95,6 @@ def chunk_starts(total: int, frames: int, draw: Draw) -> list[int]:
     return [draw(third.tolist() or [0]) for third in thirds]
 
 
-def log_mel(waveform: Tensor, scale: MelScale) -> Tensor:
-    """Decibels of a power mel spectrogram (Hann window, centred frames): (frames, bins)."""
-    window, hop = scale.window_size, scale.hop_size
-    half = window // 2
-    padded = functional.pad(waveform[None], (half, half), mode="reflect")[0]
-    hann, filters = _window_and_filters(scale)
-    frames = padded.unfold(0, window, hop)
-    return torch.cat([decibels(block, hann, filters) for block in frames.split(BLOCK_FRAMES)])
-
-
-@lru_cache(maxsize=4)
-def _window_and_filters(scale: MelScale) -> tuple[Tensor, Tensor]:
-    return torch.hann_window(scale.window_size), scale.filters()
-
-
 class AudioNetwork(nn.Module):
     """Spectrograms to rows of unit length.
 
@@ -160,7 +112,7 @@ class AudioNetwork(nn.Module):
 
     @property
     def fusion(self) -> bool:
-        """Whether clips that are longer are heard through three chunks as well."""
+        """Whether three chunks of a longer clip are used as well."""
         return self.htsat.shape.fusion
 
     @property

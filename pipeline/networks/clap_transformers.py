@@ -20,8 +20,9 @@ from transformers.models.clap.modeling_clap import ClapProjectionLayer
 from pipeline.checkpoints.hub import read_json
 from pipeline.checkpoints.text_models import CONFIG, PREPROCESSOR, clap_remedy, weights_of
 from pipeline.checkpoints.weights import CheckpointError, check_fit, first_line, load_strictly, read_files
-from pipeline.networks.clap import AudioNetwork, MelScale, TextNetwork
+from pipeline.networks.clap import AudioNetwork, TextNetwork
 from pipeline.networks.htsat import Htsat, HtsatShape
+from pipeline.networks.log_mel import MelScale
 
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 """Buffers that some versions of transformers save and others do not."""
@@ -43,10 +44,10 @@ NETWORK = {
 }
 """Settings of `audio_config` that all published models share and the network takes for granted."""
 
-HEARING = {"sampling_rate": (48_000,), "feature_size": (64,), "padding": ("repeatpad",), "top_db": (None,)}
+PREPROCESSING = {"sampling_rate": (48_000,), "feature_size": (64,), "padding": ("repeatpad",), "top_db": (None,)}
 """The same of `preprocessor_config.json`."""
 
-HEARS = {
+SCALE_FIELDS = {
     "sampling_rate": "sample_rate",
     "fft_window_size": "window_size",
     "hop_length": "hop_size",
@@ -75,11 +76,11 @@ def load_audio(folder: Path) -> AudioNetwork:
     Raises:
         CheckpointError: a file is missing, damaged, or of another architecture.
     """
-    config, hearing = load_config(folder), read_json(folder / PREPROCESSOR)
+    config, settings = load_config(folder), read_json(folder / PREPROCESSOR)
     audio = config.audio_config
     _check(folder / CONFIG, {name: getattr(audio, name) for name in NETWORK}, NETWORK)
-    _check(folder / PREPROCESSOR, hearing, HEARING)
-    absent = [name for name in HEARS if not isinstance(hearing.get(name), int | float)]
+    _check(folder / PREPROCESSOR, settings, PREPROCESSING)
+    absent = [name for name in SCALE_FIELDS if not isinstance(settings.get(name), int | float)]
     if absent:
         raise CheckpointError(f"{folder / PREPROCESSOR} lacks {', '.join(absent)}: {clap_remedy(str(folder))}")
     weights, path = _weights(folder, config)
@@ -88,8 +89,8 @@ def load_audio(folder: Path) -> AudioNetwork:
     htsat = Htsat(shape, published_names(_part(weights, "audio_model.audio_encoder.")))
     projection = ClapProjectionLayer(audio)
     load_strictly(projection, _part(weights, "audio_projection."), path, "CLAP's audio projection")
-    scale = MelScale(**{ours: hearing[theirs] for theirs, ours in HEARS.items() if ours}, slaney=not fusion)
-    return AudioNetwork(htsat, projection, scale, hearing["max_length_s"] * hearing["sampling_rate"])
+    scale = MelScale(**{ours: settings[theirs] for theirs, ours in SCALE_FIELDS.items() if ours}, slaney=not fusion)
+    return AudioNetwork(htsat, projection, scale, settings["max_length_s"] * settings["sampling_rate"])
 
 
 def load_text(folder: Path, layer_norm_eps: float) -> TextNetwork:

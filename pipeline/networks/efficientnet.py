@@ -20,7 +20,7 @@ from pipeline.networks.packed import SameConv2d
 CLASSES = 1000
 SIDE = 224
 KEPT = SIDE / 256  # part of the short side that the centre crop keeps
-CPU_CHUNK, CUDA_CHUNK = 4, 256  # pictures per pass through the network
+CPU_CHUNK, CUDA_CHUNK = 4, 256  # frames per pass through the network
 REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each of timm's stages; the checkpoint counts them through
 # Names inside a block: the first one has no expansion, so that timm numbers its norms differently.
 FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -46,7 +46,7 @@ def class_names(path: Path) -> list[str]:
     return names
 
 
-def picture(frame: np.ndarray) -> np.ndarray:
+def frame_input(frame: np.ndarray) -> np.ndarray:
     """Network input of one frame: its central square, 7/8 of the short side, scaled with bicubic filter.
 
     Args:
@@ -64,11 +64,11 @@ def picture(frame: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box))
 
 
-def pictures(frames: Sequence[np.ndarray]) -> np.ndarray:
+def network_input(frames: Sequence[np.ndarray]) -> np.ndarray:
     """Network input of a clip's frames, which may differ in size: (frames, 224, 224, 3) uint8."""
     if len(frames) == 0:
         raise ValueError("a clip has at least one frame")
-    return np.stack([picture(frame) for frame in frames])
+    return np.stack([frame_input(frame) for frame in frames])
 
 
 def load_efficientnet(path: Path) -> nn.Module:
@@ -105,14 +105,14 @@ def timm_key(key: str) -> str:
 
 @torch.inference_mode()
 def clip_scores(network: Any, clips: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean class probability of each clip's pictures.
+    """Mean class probability of each clip's frames.
 
     On the CPU every clip goes through the network on its own, so that its scores do not depend on
-    the clips beside it, not in a single bit. Elsewhere the pictures of all clips share passes.
+    the clips beside it, not in a single bit. Elsewhere the frames of all clips share passes.
 
     Args:
         network: the classifier on the device to compute on.
-        clips: (pictures, 224, 224, 3) uint8 arrays, at least one picture each.
+        clips: (frames, 224, 224, 3) uint8 arrays, at least one frame each.
 
     Returns:
         (clips, 1000) float32.
@@ -127,10 +127,10 @@ def clip_scores(network: Any, clips: Sequence[np.ndarray]) -> np.ndarray:
     return torch.stack([scores.mean(dim=0) for scores in per_clip]).numpy()
 
 
-def _scores(network: Any, pictures: np.ndarray, chunk: int) -> torch.Tensor:
+def _scores(network: Any, frames: np.ndarray, chunk: int) -> torch.Tensor:
     device = network.classifier.weight.device
     parts = []
-    for start in range(0, len(pictures), chunk):
-        pixels = torch.from_numpy(pictures[start : start + chunk].copy()).to(device).permute(0, 3, 1, 2)
+    for start in range(0, len(frames), chunk):
+        pixels = torch.from_numpy(frames[start : start + chunk].copy()).to(device).permute(0, 3, 1, 2)
         parts.append(network((pixels.float() - 127.0) / 128.0).float().softmax(dim=1).cpu())
     return torch.cat(parts)

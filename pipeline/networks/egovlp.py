@@ -1,7 +1,8 @@
-"""The space-time transformer of FrozenInTime: a ViT-B/16 that attends within frames and along time.
+"""EgoVLP's FrozenInTime, filled from `egovlp.pth` (https://arxiv.org/abs/2206.01670).
 
-Bain et al., "Frozen in Time" (https://arxiv.org/abs/2104.00650); EgoVLP's weights have this layout. In each block time
-comes first, and what it finds only steers the attention within frames: the residual starts from the block's input.
+Video: a ViT-B/16 that attends within frames and along time ("Frozen in Time", https://arxiv.org/abs/2104.00650). In
+each block time comes first, and its result only steers the attention within frames: the residual starts from the
+block's input. Text: DistilBERT.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ NORM_EPSILON = 1e-6
 
 
 class DividedAttention(nn.Module):
-    """Attention of each patch to its frame, or to its place in all frames, and to the class token; of that to all."""
+    """Attention of each patch to its frame, or its position in all frames, and the class token; of that to all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,21 +35,23 @@ class DividedAttention(nn.Module):
         self.proj = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, tokens: Tensor, frames: int, *, over_time: bool) -> Tensor:
-        """Attends over the frames at each place, or over the places in each frame.
+        """Attends over the frames at each position, or over the positions in each frame.
 
         Args:
-            tokens: (clips, 1 + frames * places, 768), the class token first.
+            tokens: (clips, 1 + frames * positions, 768), the class token first.
             frames: how many there are.
             over_time: along the frames.
         """
         queries, keys, values = self._heads(tokens)
         whole = scaled_dot_product_attention(queries[:, :, :1], keys, values)
-        asking, seen, told = (_groups(part[:, :, 1:], frames, over_time) for part in (queries, keys, values))
-        seen, told = (
-            torch.cat((_repeated(part[:, :, :1], asking.shape[1]), group), dim=2)
-            for part, group in ((keys, seen), (values, told))
+        query_groups, key_groups, value_groups = (
+            _groups(part[:, :, 1:], frames, over_time) for part in (queries, keys, values)
         )
-        patches = scaled_dot_product_attention(asking, seen, told).unflatten(0, queries.shape[:2])
+        key_groups, value_groups = (
+            torch.cat((_repeated(part[:, :, :1], query_groups.shape[1]), group), dim=2)
+            for part, group in ((keys, key_groups), (values, value_groups))
+        )
+        patches = scaled_dot_product_attention(query_groups, key_groups, value_groups).unflatten(0, queries.shape[:2])
         patches = (patches.transpose(2, 3) if over_time else patches).flatten(2, 3)
         return self._merged(torch.cat((whole, patches), dim=2))
 
@@ -67,7 +70,7 @@ class DividedAttention(nn.Module):
 
 
 def _groups(patches: Tensor, frames: int, over_time: bool) -> Tensor:
-    """Patches that see each other: (clips, heads, frames * places, 64) to (clips * heads, groups, patches, 64)."""
+    """Patches that attend to each other: (clips, heads, frames * positions, 64) to (clips * heads, groups, ..., 64)."""
     by_frame = patches.unflatten(2, (frames, -1))
     return (by_frame.transpose(2, 3) if over_time else by_frame).flatten(0, 1)
 
@@ -88,7 +91,7 @@ class SpaceTimeBlock(nn.Module):
         self.mlp = Mlp(WIDTH, 4 * WIDTH)
 
     def forward(self, tokens: Tensor, frames: int, *, only_first: bool = False) -> Tensor:
-        """Tokens (clips, 1 + frames * places, 768) to the same, or to the class token alone."""
+        """Tokens (clips, 1 + frames * positions, 768) to the same, or to the class token alone."""
         steered = self.norm1(tokens + self.timeattn(self.norm3(tokens), frames, over_time=True))
         if only_first:
             tokens = tokens[:, :1] + self.attn.first(steered)
@@ -114,7 +117,7 @@ class SpaceTimeTransformer(nn.Module):
         self.norm = nn.LayerNorm(WIDTH, NORM_EPSILON)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalised pictures (clips, up to num_frames, 3, 224, 224) to (clips, 768)."""
+        """Normalised frames (clips, up to num_frames, 3, 224, 224) to (clips, 768)."""
         count = frames.shape[1]
         patches = self.patch_embed(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         patches = patches + (self.pos_embed[:, None, 1:] + self.temporal_embed[:, :count, None])
@@ -215,7 +218,7 @@ def network_input(frames: np.ndarray, count: int, antialias: bool) -> Tensor:
 
 
 def transform(images: Tensor, antialias: bool) -> Tensor:
-    """Float pictures (n, 3, height, width) in [0, 1] to (n, 3, 224, 224), normalised as for ImageNet."""
+    """Float frames (n, 3, height, width) in [0, 1] to (n, 3, 224, 224), normalised as for ImageNet."""
     squares = functional.center_crop(functional.resize(images, [CROP], antialias=antialias), [CROP, CROP])
     return functional.normalize(functional.resize(squares, [SIDE, SIDE], antialias=antialias), MEAN, DEVIATION)
 

@@ -152,7 +152,7 @@ class Htsat(nn.Module):
             mels: (spectrograms, frames, 64) decibels, up to 1024 frames.
             views: (clips, 1 or 4), on the CPU: which spectrogram is which view of a clip, the whole and, with fusion,
                 three chunks.
-            fused: (clips,), on the CPU: whether the chunks of a clip are heard; with fusion only.
+            fused: (clips,), on the CPU: whether the chunks of a clip are used; with fusion only.
 
         Returns:
             (clips, features).
@@ -216,10 +216,10 @@ class _Fusion(nn.Module):
             layers = (_normalised(first, first_norm), nn.ReLU(), _normalised(second, second_norm))
             setattr(self, name, nn.Sequential(*layers))
 
-    def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        both = x + other
-        share = torch.sigmoid(self.local_att(both) + self.global_att(both.mean(1, keepdim=True)))
-        return 2 * (x * share + other * (1 - share))
+    def forward(self, x: Tensor, chunks: Tensor) -> Tensor:
+        total = x + chunks
+        share = torch.sigmoid(self.local_att(total) + self.global_att(total.mean(1, keepdim=True)))
+        return 2 * (x * share + chunks * (1 - share))
 
 
 def _squeeze(dim: int) -> list[nn.Module]:

@@ -17,8 +17,9 @@ from transformers import RobertaConfig, RobertaModel
 from transformers.initialization import no_init_weights
 
 from pipeline.checkpoints.weights import CheckpointError, check_fit, check_numbers, drop_position_ids, read_state_dict
-from pipeline.networks.clap import AudioNetwork, MelScale, TextNetwork
+from pipeline.networks.clap import AudioNetwork, TextNetwork
 from pipeline.networks.htsat import Htsat, HtsatShape, projection_layout, published_layout, without_memory
+from pipeline.networks.log_mel import MelScale
 
 ROBERTA_BASE: dict[str, Any] = {
     "vocab_size": 50265,

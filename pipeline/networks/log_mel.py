@@ -7,19 +7,26 @@ the kernels are compared with those of the FFT that takes their place, which cos
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
+import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
 FLOOR = 1e-10
 """Power of silence: -100 dB."""
 
+BLOCK_FRAMES = 2048
+"""Frames transformed at once, so that memory does not grow with the clip."""
+
 TOLERANCE = 1e-5
 """How far a stored kernel may be from the exact one; float32 rounding is 6e-8."""
 
 
 def decibels(frames: Tensor, window: Tensor, filters: Tensor) -> Tensor:
-    """Power of frames of sound in each mel bin, in dB: (..., size) to (..., bins).
+    """Power of frames of audio in each mel bin, in dB: (..., size) to (..., bins).
 
     Args:
         frames: (..., size) samples.
@@ -33,7 +40,7 @@ def decibels(frames: Tensor, window: Tensor, filters: Tensor) -> Tensor:
 class LogMel(nn.Module):
     """Decibels of a power mel spectrogram: periodic Hann window, frames centred by reflection, reference 1.
 
-    It always computes in float32: decibels of quiet sound would not survive half precision.
+    It always computes in float32: decibels of quiet audio would not survive half precision.
 
     Args:
         filters: (window / 2 + 1, bins) mel filters of the checkpoint.
@@ -65,3 +72,46 @@ def is_windowed_fourier(real: Tensor, imaginary: Tensor) -> bool:
         bool((stored[:, 0] - part).abs().max() <= TOLERANCE)
         for stored, part in ((real, exact.real), (imaginary, exact.imag))
     )
+
+
+@dataclass(frozen=True)
+class MelScale:
+    """Spectrogram settings.
+
+    CLAP's models with fusion use the HTK scale of torchaudio; those without use Slaney's, of librosa.
+    """
+
+    sample_rate: int = 48000
+    window_size: int = 1024
+    hop_size: int = 480
+    mel_bins: int = 64
+    fmin: float = 50
+    fmax: float = 14000
+    slaney: bool = False
+
+    def filters(self) -> Tensor:
+        """(frequencies, bins) weights of the spectrum in each bin."""
+        return torchaudio.functional.melscale_fbanks(
+            self.window_size // 2 + 1,
+            self.fmin,
+            self.fmax,
+            self.mel_bins,
+            self.sample_rate,
+            norm="slaney" if self.slaney else None,
+            mel_scale="slaney" if self.slaney else "htk",
+        )
+
+
+def log_mel(waveform: Tensor, scale: MelScale) -> Tensor:
+    """Decibels of a power mel spectrogram (Hann window, centred frames): (frames, bins)."""
+    window, hop = scale.window_size, scale.hop_size
+    half = window // 2
+    padded = functional.pad(waveform[None], (half, half), mode="reflect")[0]
+    hann, filters = _window_and_filters(scale)
+    frames = padded.unfold(0, window, hop)
+    return torch.cat([decibels(block, hann, filters) for block in frames.split(BLOCK_FRAMES)])
+
+
+@lru_cache(maxsize=4)
+def _window_and_filters(scale: MelScale) -> tuple[Tensor, Tensor]:
+    return torch.hann_window(scale.window_size), scale.filters()

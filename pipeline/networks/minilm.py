@@ -1,5 +1,7 @@
 """all-MiniLM-L6-v2, a sentence encoder: mean of the token vectors, normalised to length 1, 384-d."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path

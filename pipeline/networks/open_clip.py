@@ -56,9 +56,9 @@ class Visual(nn.Module):
             bias = (True, settings.get("timm_proj_bias", False))
             self.head.add_module("mlp", Mlp(self.trunk.num_features, 2 * dim, dim, bias=bias))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(pictures, dim) embeddings of normalised (pictures, 3, side, side)."""
-        return self.head(self.trunk(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        """(images, dim) embeddings of normalised (images, 3, side, side)."""
+        return self.head(self.trunk(images))
 
 
 class OpenClip(nn.Module):
@@ -72,7 +72,7 @@ class OpenClip(nn.Module):
         self.config.vision_config.image_size = settings["vision_cfg"].get("image_size", 224)
 
     def get_image_features(self, pixel_values: Tensor) -> BaseModelOutputWithPooling:
-        """Embeddings (pictures, dim) as `pooler_output`."""
+        """Embeddings (images, dim) as `pooler_output`."""
         return BaseModelOutputWithPooling(pooler_output=self.visual(pixel_values))
 
     def get_text_features(self, **inputs: Tensor) -> BaseModelOutputWithPooling:
@@ -129,7 +129,9 @@ def renamed(key: str, value: Tensor) -> list[tuple[str, Tensor]]:
         return [(key, value)]
     layer, part, kind = f"text.text_model.encoder.layers.{block[1]}", block[2], block[3]
     if part == "attn.in_proj":
-        return [(f"{layer}.self_attn.{one}_proj.{kind}", rows) for one, rows in zip("qkv", value.chunk(3), strict=True)]
+        return [
+            (f"{layer}.self_attn.{name}_proj.{kind}", rows) for name, rows in zip("qkv", value.chunk(3), strict=True)
+        ]
     return [(f"{layer}.{LAYER_PARTS.get(part, part)}.{kind}", value)]
 
 
@@ -147,7 +149,7 @@ def load_processor(folder: Path) -> Any:
     mode, way = wanted.get("resize_mode", "shortest"), str(wanted.get("interpolation", "bicubic"))
     known = way in ("bicubic", "bilinear") and (mode == "squash" or (mode == "shortest" and height == width))
     if not known:
-        raise CheckpointError(f"{folder / SETTINGS}: cannot resize pictures of {height} x {width} by {mode!r}, {way!r}")
+        raise CheckpointError(f"{folder / SETTINGS}: cannot resize images of {height} x {width} by {mode!r}, {way!r}")
     options = {
         "image_mean": list(wanted.get("mean", CLIP_MEAN)),
         "image_std": list(wanted.get("std", CLIP_STD)),

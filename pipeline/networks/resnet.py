@@ -20,7 +20,7 @@ EPSILON = 1e-8
 
 
 class Features2d(nn.Module):
-    """Pictures to the mean of ResNet's last map over the whole, not necessarily square, picture.
+    """Frames to the mean of ResNet's last map over the whole, not necessarily square, frame.
 
     Args:
         network: torchvision's ResNet, filled.
@@ -36,9 +36,9 @@ class Features2d(nn.Module):
         self.register_buffer("_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("_deviation", torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1) + EPSILON, persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """Uint8 (n, 1, height, width, 3) to (n, 2048)."""
-        pixels = pictures[:, 0].permute(0, 3, 1, 2).float() / 255
+        pixels = frames[:, 0].permute(0, 3, 1, 2).float() / 255
         return self.trunk((pixels - self._mean) / self._deviation).mean((2, 3))
 
 
@@ -58,7 +58,7 @@ def load_resnet152(checkpoint: Path) -> Features2d:
 
 
 LENGTH, SIDE = 16, 112
-"""Pictures of a clip that the network takes, and their size."""
+"""Frames of a clip that the network takes, and their size."""
 KINETICS_MEAN = (110.6, 103.2, 96.3)
 """Of the training data, red, green, blue, of 255; nothing is divided by."""
 BLOCKS, WIDTHS = (3, 4, 23, 3), (128, 256, 512, 1024)
@@ -110,12 +110,12 @@ class ResNeXt3D(nn.Module):
         self.fc = nn.Linear(channels, CLASSES)
         self.register_buffer("_mean", torch.tensor(KINETICS_MEAN).view(3, 1, 1, 1), persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:
         """Uint8 (n, 16, 112, 112, 3) to (n, 2048).
 
-        Pictures that fill a clip up are zeros before the mean is taken off.
+        Frames that fill a clip up are zeros before the mean is taken off.
         """
-        x = pictures.permute(0, 4, 1, 2, 3).float() - self._mean
+        x = frames.permute(0, 4, 1, 2, 3).float() - self._mean
         x = self.maxpool(self.bn1(self.conv1(x)).relu_())
         for number in range(1, len(BLOCKS) + 1):
             x = getattr(self, f"layer{number}")(x)

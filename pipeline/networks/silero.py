@@ -1,6 +1,6 @@
 """Silero VAD 6 (Silero Team, MIT, github.com/snakers4/silero-vad) at 16 kHz: how probable speech is every 32 ms.
 
-The network in PyTorch, for whole sounds at a time, with the weights that the wheel `silero-vad` carries.
+The network in PyTorch, for whole clips at a time, with the weights that the wheel `silero-vad` carries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WINDOWS_AT_ONCE = 4096
 
 
 class SileroVad(nn.Module):
-    """Spectrum, four convolutions and an LSTM over the windows of a sound."""
+    """Spectrum, four convolutions and an LSTM over the windows of a clip."""
 
     spectrum: Tensor
 

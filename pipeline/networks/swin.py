@@ -1,7 +1,8 @@
-"""Orders of the tokens of a shifted-window transformer over a folded spectrogram, as tables of indices.
+"""Stages of a shifted-window transformer (https://arxiv.org/abs/2103.14030) over a folded spectrogram.
 
 A spectrogram of 64 bins and 1024 frames is folded into an image of 256 x 256: four quarters of the time below each
-other. Its patches of 4 x 4 pixels are the tokens.
+other. Its patches of 4 x 4 pixels are the tokens. Their orders are tables of indices: before each block tokens are
+gathered into the order of its windows, so that neither the windows nor their shift need a copy of their own.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def windows(side: int, shift: int = 0) -> Tensor:
 
 def reordered(before: Tensor, after: Tensor) -> Tensor:
     """The gather that leads from one order of raster positions to another, which may be a part or a longer one."""
-    places = torch.empty_like(before)
-    places[before] = torch.arange(len(before))
-    return places[after]
+    positions = torch.empty_like(before)
+    positions[before] = torch.arange(len(before))
+    return positions[after]
 
 
 def merged(side: int) -> Tensor:
@@ -168,7 +169,7 @@ class _Block(nn.Module):
         clips, tokens, dim = x.shape
         qkv = self.attn.qkv(self.norm1(x)).view(clips, -1, WINDOW**2, 3, self._heads, dim // self._heads)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
-        heard = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._bias)
-        heard = heard.view(clips, -1, self._heads, WINDOW**2, dim // self._heads).transpose(2, 3)
-        x = x + self.attn.proj(heard.reshape(clips, tokens, dim))
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=self._bias)
+        attended = attended.view(clips, -1, self._heads, WINDOW**2, dim // self._heads).transpose(2, 3)
+        x = x + self.attn.proj(attended.reshape(clips, tokens, dim))
         return x + self.mlp.fc2(self.mlp.fc1(self.norm2(x)))

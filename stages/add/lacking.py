@@ -11,7 +11,7 @@ from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.named import named
 from pipeline.config.params import config_of, training_of
 from pipeline.config.records import read_yaml
-from stages.embed.avlnet.config import FAMILY, load_avlnet_config
+from stages.embed.encoders.avlnet import FAMILY, load_avlnet_config
 from stages.embed.registry import load_encoder
 from stages.train.config import load_training
 
@@ -51,7 +51,7 @@ def of_encoder(encoder: str, corpus: str) -> list[Lacking]:
     config = load_avlnet_config(corpus, encoder)
     training = training_of(encoder)
     found = _missing(encoder, [config.checkpoint]) if training is None else of_training(training)
-    return found if config.words is None else [*found, *of_encoder(config.words, corpus)]
+    return found if config.text is None else [*found, *of_encoder(config.text, corpus)]
 
 
 def of_training(name: str) -> list[Lacking]:

@@ -9,12 +9,12 @@ from typing import Any
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.named import CONFIGS
-from pipeline.config.params import AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, config_of, training_of
+from pipeline.config.params import Featured, FeaturedText, config_of, training_of
 from pipeline.config.records import read_yaml
 from pipeline.formats.avlnet_pickles import FEATURES
 from pipeline.params_file import embedding_entries, experiment_entries, subset_entries
 from stages.add.lacking import is_avlnet
-from stages.embed.avlnet.config import load_avlnet_config
+from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.train.config import load_training
 
 Entries = dict[str, dict[str, str]]
@@ -86,16 +86,17 @@ def file_trainings(corpus: str, names: list[str], features: str) -> dict[str, En
 def _add_avlnet(corpus: str, encoder: str, sections: dict[str, Entries]) -> list[str]:
     """Adds an embedding by an AVLnet, and the training that makes its weights; the features that both read."""
     config = load_avlnet_config(corpus, encoder)
-    kind: type[AvlNetPlace] = AvlNetPlace if config.words is None else AvlNetTextPlace
-    fields = config.model_dump(mode="json", include=set(kind.model_fields))
+    names = dict(sound=config.audio, flat=config.features_2d, moving=config.features_3d)
+    fields = names if config.text is None else {**names, "words": config.text}
+    fields |= {"checkpoint": config.checkpoint.as_posix()}
     entry = {"corpus": corpus, "encoder": encoder, "config": config_of(encoder), **fields}
-    features = _features(config)
+    features = list(names.values()) if config.text is None else [*names.values(), config.text]
     training = training_of(encoder)
     name = f"{corpus}-{encoder}"
     if training is not None:
         name = training if training.startswith(f"{corpus}-") else f"{corpus}-{training}"
         features += _add_training(training, sections)
-    sections["avlnets" if config.words is None else "text_avlnets"][name] = entry
+    sections["avlnets" if config.text is None else "text_avlnets"][name] = entry
     return features
 
 

@@ -11,8 +11,6 @@ import typer
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.cluster.running import Cluster as Workers
-from pipeline.cluster.running import cluster_named
 from pipeline.config.named import CONFIGS
 from pipeline.config.params import corpus_place, load_params
 from pipeline.console.app import Cluster, KeepGoing, Strict, finish
@@ -20,6 +18,8 @@ from pipeline.console.text import counted
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
+from pipeline.runner.dask.cluster import Cluster as Workers
+from pipeline.runner.dask.cluster import open_cluster
 from stages.describe.ask import ask_missing
 from stages.describe.config import DescriptionConfig, load_description
 from stages.describe.description import DESCRIPTION, RELEVANCY, Part, captions_of, estimated, look_up, open_parts
@@ -64,7 +64,7 @@ def describe(
     A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
     Models that run here can run on a cluster; endpoints are asked by this process all the same.
     """
-    with cluster_named(cluster) as others:
+    with open_cluster(cluster) as others:
         _describe(corpus, Problems(STAGE, strict), keep_going, Budget(max_requests, max_tokens), dry_run, again, others)
 
 
@@ -103,7 +103,7 @@ def _describe(
         parts = open_parts(config, engine)
         for part in parts:
             for remark in look_up(part, texts, before.answers):
-                summary.remark(remark)
+                summary.add_note(remark)
             if dry_run:
                 _say_what_is_missing(name, part, texts, config)
                 continue
@@ -172,9 +172,9 @@ def _tell_tokens(
     name: str, part: Part, config: DescriptionConfig, n_input: int, n_output: int, summary: Summary
 ) -> None:
     if n_input or n_output:
-        summary.remark(f"{name} {part.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
+        summary.add_note(f"{name} {part.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
     if part.asked.spent and part.asked.spent not in summary.note:
-        summary.remark(part.asked.spent)
+        summary.add_note(part.asked.spent)
 
 
 def _say_what_is_missing(name: str, part: Part, texts: Sequence[str], config: DescriptionConfig) -> None:

@@ -11,8 +11,8 @@ import polars as pl
 from cache.answers import Answer, AnswerStore
 from cache.errors import UserError
 from cache.location import Store
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.console.text import counted, did_you_mean
-from pipeline.fingerprints import fingerprint_of
 from stages.describe.ask import Asked, known
 from stages.describe.config import DescriptionConfig
 from stages.describe.engine import LEVELS, Engine, Task, estimated_input, estimated_tokens

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from cache.answers import Answer
 from cache.errors import UserError
-from pipeline.cluster.running import Cluster
+from pipeline.runner.dask.cluster import Cluster
 from stages.describe.config import DescriptionConfig
 
 LEVELS = ("low", "moderate", "high")

@@ -135,7 +135,9 @@ class AnswersBefore:
         if self._found is None:
             self._found = {}
             with self._summary.timed("warm"):
-                table = previous_table(layout.described(self._corpus, "answers"), schemas.ANSWERS, self._summary.remark)
+                table = previous_table(
+                    layout.described(self._corpus, "answers"), schemas.ANSWERS, self._summary.add_note
+                )
             for row in table.iter_rows(named=True):
                 self._found.setdefault(row.pop("fingerprint"), []).append(Answer(**row))
         return self._found

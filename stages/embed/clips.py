@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 
 from cache.errors import UserError
-from cache.keys import clip_keys, joined_clip_key, pack
+from cache.keys import clip_keys, joined_clip_key, pack_keys
 from cache.rows import frames_of
 from pipeline.media.containers import MediaError
 from pipeline.media.location import GivenMedia, Source, Sources, open_place
-from pipeline.wanted_rows import taken
+from pipeline.runner.rows import taken
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -150,7 +150,7 @@ class Clips(Sequence[Clip]):
             positions = np.unique(np.searchsorted(self._first, spans, side="right") - 1)
             if len(positions):
                 keys = keys.copy()
-                keys[positions] = pack([clip.key(rendition, special) for clip in self.take(positions)])
+                keys[positions] = pack_keys([clip.key(rendition, special) for clip in self.take(positions)])
         return keys
 
     def _plain_keys(self, rendition: str) -> np.ndarray:

@@ -16,17 +16,20 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
-from pipeline.device import pick_device
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import MediaError
 from pipeline.media.probe import probe
 from pipeline.media.unchanged import digest_memory, ingested
+from pipeline.monitor.device import pick_device
 from pipeline.monitor.problems import problem_of, written_out
-from stages.embed.clip_reader import clip_reader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput, Encoder, Modality
-from stages.embed.loading import LoadedTower, load_tower
+from stages.embed.inputs import clip_reader
 from stages.embed.registry import load_encoder
+from stages.embed.towers import LoadedTower, load_tower
+
+Segment = tuple[str | Path, float, float]
+"""A media file, and start and stop within it in seconds."""
 
 
 class OpenEncoder:
@@ -49,18 +52,21 @@ class OpenEncoder:
     def _caption_tower(self) -> LoadedTower:
         return load_tower(self.encoder, "captions", pick_device(self._device_name))
 
-    def clips(self, files: Sequence[str | Path]) -> np.ndarray | list[np.ndarray]:
-        """Embeds whole videos (files or folders of frames) or sounds.
+    def clips(self, clips: Sequence[str | Path | Segment]) -> np.ndarray | list[np.ndarray]:
+        """Embeds videos (files or folders of frames) or audio files, whole or in part.
+
+        Args:
+            clips: files, or segments `(file, start, stop)` in seconds.
 
         Returns:
-            float32 array of shape (len(files), dim); of an encoder with ragged rows a list of arrays (frames, dim).
+            float32 array of shape (len(clips), dim); of an encoder with ragged rows a list of arrays (frames, dim).
 
         Raises:
-            UserError: a file lacks what the encoder listens to or looks at, or cannot be decoded; or the encoder has
-                no tower for clips.
+            UserError: a file lacks the audio or the frames that the encoder needs, cannot be decoded, or is shorter
+                than its segment; or the encoder has no tower for clips.
         """
         self._check_side("clips")
-        return self._together([self._clip(Path(file)) for file in files], "clips")
+        return self._together([self._clip(clip) for clip in clips], "clips")
 
     def captions(self, texts: Sequence[str]) -> np.ndarray | list[np.ndarray]:
         """Embeds texts: float32 (len(texts), dim), or a list of arrays (words, dim).
@@ -82,19 +88,29 @@ class OpenEncoder:
             return rows
         return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
 
-    def _clip(self, file: Path) -> np.ndarray:
+    def _clip(self, clip: str | Path | Segment) -> np.ndarray:
+        name, *segment = clip if isinstance(clip, tuple) else (clip,)
+        file = Path(name)
         try:
             medium = ingested(file, digest_memory())
             info = probe(file)
             missing = "sound track" if isinstance(self.encoder.clip_input, AudioInput) else "picture"
             if (info.audio if missing == "sound track" else info.video) is None:
                 raise MediaError(f"no {missing}")
+            start_s, stop_s = segment or (0.0, info.duration_s)
+            if segment and info.frames:
+                raise MediaError("a folder of frames has no seconds: name the whole folder, without start and stop")
+            if not 0 <= start_s < stop_s <= info.duration_s:
+                raise MediaError(f"no segment from {start_s} s to {stop_s} s: it lasts {info.duration_s:.3f} s")
             with tempfile.TemporaryDirectory() as scratch:
                 store = Store(Path(scratch))
-                span = Span(file, medium.digest, 0.0, info.duration_s, *(info.frames or (None, None)))
-                clip = Clip(str(file), (span,), str(file))
+                span = Span(file, medium.digest, start_s, stop_s, *(info.frames or (None, None)))
                 kinds = {span.digest: info.kind} if info.kind else {}
-                reader = clip_reader(self.encoder.clip_input, [clip], AudioStore(store, AudioSettings(), kinds))
+                reader = clip_reader(
+                    self.encoder.clip_input,
+                    [Clip(str(file), (span,), str(file))],
+                    AudioStore(store, AudioSettings(), kinds),
+                )
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):
                 raise item

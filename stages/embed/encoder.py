@@ -12,7 +12,7 @@ import numpy as np
 
 from cache.rows import RowFormat
 from pipeline.config.records import Settings
-from pipeline.device import Precision
+from pipeline.monitor.device import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class EncoderConfig(Settings):
 
 @dataclass(frozen=True)
 class AudioInput:
-    """A tower that listens: it is given float32 mono samples of shape (n,) in [-1, 1].
+    """An audio tower: it is given float32 mono samples of shape (n,) in [-1, 1].
 
     Attributes:
         sample_rate: in Hz; None for that of the extracted audio.
@@ -43,12 +43,12 @@ class AudioInput:
 
 
 Sampling = Literal["middle-of-parts", "egovlp-epic", "egovlp-egomcq"]
-"""Which pictures of a clip a tower is given; see `stages/embed/frame_sampling.py`."""
+"""Which frames of a clip a tower is given; see `stages/embed/frame_sampling.py`."""
 
 
 @dataclass(frozen=True)
 class FrameInput:
-    """A tower that looks: it is given uint8 RGB frames of shape (n, height, width, 3).
+    """A tower of frames: it is given uint8 RGB frames of shape (n, height, width, 3).
 
     The frames are in playing order and in the video's display orientation. There are `count` of them, with sampling
     `egovlp-epic` as few as its rule finds in a clip at the very start of a video.
@@ -60,15 +60,15 @@ class FrameInput:
 
 @dataclass(frozen=True)
 class FrameRate:
-    """A tower that looks at a constant rate: it is given uint8 RGB frames of shape (n, height, width, 3).
+    """A tower of frames at a constant rate: it is given uint8 RGB frames of shape (n, height, width, 3).
 
-    Picture number i of a clip is the one shown in the middle of its i-th period, as FFmpeg's filter `fps` chooses; a
+    Frame number i of a clip is the one shown in the middle of its i-th period, as FFmpeg's filter `fps` chooses; a
     clip has its seconds times `fps` of them, rounded, and at least one. They are scaled by FFmpeg's filter `scale`, in
     display orientation. Those of a long clip are a memory-mapped array.
 
     Attributes:
-        fps: pictures per second.
-        short_side: width or height of a picture, whichever is smaller; the other keeps the proportions, rounded down.
+        fps: frames per second.
+        short_side: width or height of a frame, whichever is smaller; the other keeps the proportions, rounded down.
         crop: whether the square in the middle is cut out.
     """
 
@@ -153,7 +153,7 @@ class Encoder(ABC, Generic[C]):
         self.config = config
 
     def row_format(self, modality: Modality) -> RowFormat:
-        """How the rows of a side are stored: float32 (dim,) unless a family says otherwise."""
+        """How the rows of clips or captions are stored: float32 (dim,) unless a family says otherwise."""
         return RowFormat(self.dim)
 
     @abstractmethod

@@ -2,27 +2,114 @@
 
 from __future__ import annotations
 
+import heapq
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import numpy as np
 
-from cache.keys import KeyIndex, pack
+from cache.keys import KeyIndex, pack_keys
 from pipeline.media.containers import DEFAULT, MediaError
 from pipeline.media.frames import Picture, Scaling, read_frames
 from pipeline.media.length import renditions
 from pipeline.media.location import Source, held
 from pipeline.media.numbered_frames import read_numbered
-from pipeline.wanted_rows import Row, WantedRows
+from pipeline.runner.rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_sampling import Sample, sample, timed
-from stages.embed.passes import passes
-from stages.embed.picture_stack import PictureStack
+
+
+def passes(stretches: Sequence[tuple[float, float]], most_open: int) -> list[list[int]]:
+    """Divides stretches so that in each part no more than so many of them overlap at any moment.
+
+    Args:
+        stretches: (start, stop) of each.
+        most_open: of one part.
+
+    Returns:
+        Positions of the stretches of each part, by their start; one part unless too many overlap.
+    """
+    parts: list[list[int]] = []
+    still_open: list[list[float]] = []  # stops of the stretches that are open in each part, as heaps
+    for position in sorted(range(len(stretches)), key=lambda i: stretches[i]):
+        start, stop = stretches[position]
+        for part, stops in zip(parts, still_open, strict=True):
+            while stops and stops[0] <= start:
+                heapq.heappop(stops)
+            if len(stops) < most_open:
+                part.append(position)
+                heapq.heappush(stops, stop)
+                break
+        else:
+            parts.append([position])
+            still_open.append([stop])
+    return parts
+
+
+MOST_BYTES = 128 << 20
+"""Pictures of one clip that are held in memory: 2 minutes at 24 per second and 112 pixels."""
+
+
+class FrameStack:
+    """Pictures of one size, put one on top of the other.
+
+    Those beyond `most_bytes` move, with the ones before them, into a file without a name in the folder for temporary
+    files (`$TMPDIR`), which is gone as soon as nobody needs the array any more.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._pictures: list[Picture] = []
+        self._shape: tuple[int, ...] | None = None
+        self._count = 0
+        self._file: IO[bytes] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, picture: Picture) -> None:
+        """Takes the next picture.
+
+        Raises:
+            MediaError: it differs from the others in size.
+        """
+        if self._shape is None:
+            self._shape = picture.shape
+        elif picture.shape != self._shape:
+            raise MediaError("the pictures of this clip differ in size")
+        self._count += 1
+        self._pictures.append(picture)
+        if len(self._pictures) * picture.nbytes > self._most_bytes:
+            self._write()
+
+    def array(self) -> np.ndarray:
+        """All pictures, uint8 (count, height, width, 3); to be called once.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self._shape is None:
+            raise ValueError("no pictures")
+        if self._file is None:
+            return np.stack(self._pictures)
+        with self._file:
+            self._write()
+            self._file.flush()
+            return np.memmap(self._file, np.uint8, "r", shape=(self._count, *self._shape))
+
+    def _write(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="hearonce-pictures-")  # noqa: SIM115
+        for picture in self._pictures:
+            self._file.write(np.ascontiguousarray(picture).data)
+        self._pictures = []
+
 
 CLIPS_AT_A_TIME = 8
 """Clips whose frames are gathered at the same time; 8 clips of 8 frames in full HD take 400 MB."""
@@ -56,7 +143,7 @@ class FrameReader:
         if timed(self._clip_input) and not any(source.is_dir() for source in self._clips.sources()):
             return self._clips.keys("", renditions(self._kinds or {}, "video"))
         special = renditions(self._kinds or {}, "video")
-        return pack([clip.key(self._rendition(clip), special) for clip in self._clips])
+        return pack_keys([clip.key(self._rendition(clip), special) for clip in self._clips])
 
     def _rendition(self, clip: Clip) -> str:
         try:
@@ -102,7 +189,7 @@ class _Pending:
     clip: Clip
     sample: Sample
     pictures: dict[int, Picture] = field(default_factory=dict)
-    stack: PictureStack = field(default_factory=PictureStack)
+    stack: FrameStack = field(default_factory=FrameStack)
     last_slot: int = -1
     done: bool = False
     fault: Exception | None = None

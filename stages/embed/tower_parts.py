@@ -16,12 +16,12 @@ CPU_UNITS, CUDA_UNITS = 4, 64
 
 
 class FrameFeatureTower:
-    """Pictures at a constant rate through a network, one feature of unit length for each stretch of `length` pictures.
+    """Frames at a constant rate through a network, one feature of unit length for each stretch of `length` frames.
 
     Args:
         network: uint8 (units, length, height, width, 3) on the device to (units, dim).
         device: where the network is.
-        length: pictures of a unit; the last unit of a clip is filled up with zeros.
+        length: frames of a unit; the last unit of a clip is filled up with zeros.
         networks: what can be compiled.
     """
 
@@ -36,7 +36,7 @@ class FrameFeatureTower:
         self.networks = networks
 
     def prepare(self, item: np.ndarray, key: bytes) -> np.ndarray:
-        """The pictures as they are; nothing is drawn at random."""
+        """The frames as they are; nothing is drawn at random."""
         return item
 
     def encode(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -54,7 +54,7 @@ class FrameFeatureTower:
 
 
 def _batches(clips: Sequence[np.ndarray], length: int, most: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Units of pictures of the same size together: (the clip of each, uint8 (units, length, height, width, 3))."""
+    """Units of frames of the same size together: (the clip of each, uint8 (units, length, height, width, 3))."""
     owners: list[int] = []
     units: list[np.ndarray] = []
     for owner, clip in enumerate(clips):

@@ -11,7 +11,6 @@ import typer
 from cache import tables as schemas
 from cache.location import Store
 from pipeline import layout
-from pipeline.cluster.running import cluster_named
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
 from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
@@ -20,13 +19,14 @@ from pipeline.corpus_tables import media_kinds
 from pipeline.media.audio import AudioFile
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.location import open_place
-from pipeline.monitor.disk_space import Reserve, check_room
+from pipeline.monitor.disk_space import Reserve, check_disk_space
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.progress import progress
 from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
+from pipeline.runner.dask.cluster import open_cluster
 from stages.extract_audio.extraction import Extracted, Medium, extracted, planned
 
 OTHER_AUDIO = (
@@ -69,7 +69,7 @@ def extract_audio(
         return print(plan)
     event("plan", label=summary.label, wanted=plan.wanted, found=summary.found, missing=plan.missing)
     if todo:
-        check_room(plan.needs, force)
+        check_disk_space(plan.needs, force)
 
     wanted = [Medium(sources.source(row["path"]), digest, lengths[digest]) for digest, row in todo.items()]
     made: dict[str, Extracted] = {}
@@ -77,22 +77,22 @@ def extract_audio(
     with (
         progress(summary.label, len(todo), "media") as advance,
         summary.recorded(store.folder),
-        cluster_named(cluster, [place.media]) as others,
+        open_cluster(cluster, [place.media]) as others,
         closing(extracted(wanted, store, workers, others, summary)) as results,
     ):
         for medium, result in results:
             made[medium.digest] = result
             if isinstance(result, AudioFile):
                 summary.computed += 1
-                summary.making.amount += result.n_samples / result.sample_rate
-                summary.making.nbytes += store.path(medium.digest).stat().st_size
+                summary.stats.amount += result.n_samples / result.sample_rate
+                summary.stats.nbytes += store.path(medium.digest).stat().st_size
             elif strict:
                 problems.add(todo[medium.digest]["media_id"], todo[medium.digest]["path"], result)
             advance()
             reserve.check()
 
     if again := sum(isinstance(made.get(digest), AudioFile) for digest in damaged):
-        summary.remark(f"{counted(again, 'damaged file')} extracted again")
+        summary.add_note(f"{counted(again, 'damaged file')} extracted again")
     manifest = []
     for row in rows:
         audio = present[row["digest"]] or made.get(row["digest"], "no sound track")

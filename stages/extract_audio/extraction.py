@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cache.location import LocalPlace
-from pipeline.cluster.running import Cluster
-from pipeline.cluster.worker import threads_here
+from cache.location import LocalLocation
 from pipeline.media.audio import AudioFile
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.location import Source
@@ -16,8 +14,10 @@ from pipeline.monitor.problems import problem_of
 from pipeline.monitor.run_metrics import comparable, runs
 from pipeline.monitor.summary import Stopwatch, Summary
 from pipeline.monitor.threads import each_in_threads
-from pipeline.operations.plan import Plan
-from pipeline.row_making import NotMade
+from pipeline.runner.dask.cluster import Cluster
+from pipeline.runner.dask.worker import threads_per_task
+from pipeline.runner.plan import Plan
+from pipeline.runner.run import NotComputed
 
 TASK_S = 600.0
 """A task of a cluster has media of so many seconds together, or one that is longer."""
@@ -59,7 +59,7 @@ def extracted(
         yield from _in_threads(media, store, workers, summary.stopwatch)
 
         return
-    summary.making.cluster = cluster.name
+    summary.stats.cluster = cluster.name
     tasks = _tasks(media)
     answers = cluster.run(
         extract_task,
@@ -68,7 +68,7 @@ def extracted(
         split=lambda task: [[medium] for medium in task],
     )
     for task, done in answers:
-        if isinstance(done, NotMade):
+        if isinstance(done, NotComputed):
             yield from ((medium, str(done)) for medium in task)
             continue
         results, seconds, differing = done
@@ -107,7 +107,7 @@ class Task:
 def extract_task(task: Task) -> tuple[list[Extracted], dict[str, float], set[str]]:
     """Runs in a worker: what became of each medium, where the time went, and `AudioStore.differing`."""
     stopwatch = Stopwatch()
-    found = dict(_in_threads(task.media, task.store, task.workers or threads_here(), stopwatch))
+    found = dict(_in_threads(task.media, task.store, task.workers or threads_per_task(), stopwatch))
     return [found[medium] for medium in task.media], stopwatch.seconds, task.store.differing
 
 
@@ -139,7 +139,7 @@ def planned(summary: Summary, lengths: Mapping[str, float], store: AudioStore) -
         lengths: seconds of the media to extract, by their digest.
         store: where they go.
     """
-    earlier = comparable(runs(LocalPlace(store.folder)), "", "")
+    earlier = comparable(runs(LocalLocation(store.folder)), "", "")
     seconds = sum(lengths.values())
     per_s = SAMPLE_RATE * CHANNELS[store.settings.channels] * store.settings.bits / 8 * COMPRESSED
     if heard := sum(run.amount for run in earlier):

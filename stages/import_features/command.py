@@ -29,7 +29,7 @@ def import_features(
     if config.reader != "avlnet-pickle":
         raise UserError(
             f"Corpus {corpus!r} has no published features (its reader is {config.reader!r}, not 'avlnet-pickle'): "
-            "compute them with `hearonce embed-clips`."
+            "compute them with `hearonce embed`."
         )
     for name, one in load_params().imports.items():
         if one.corpus == corpus and one.annotations != place.annotations:
@@ -55,5 +55,5 @@ def import_features(
     summary.failed = len(problems)
     summary.wanted = summary.computed + summary.failed
     for remark in remarks:
-        summary.remark(remark)
+        summary.add_note(remark)
     finish(summary.line(), len(problems), keep_going)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import keys as row_keys
 from cache.artifact import artifact_writer
 from cache.errors import UserError
+from cache.keys import feature_key, fingerprint
 from cache.rows import RowFormat, Rows
 from pipeline.formats.avlnet_pickles import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
 
@@ -108,7 +108,7 @@ def _once(clips: ClipPickles) -> Iterator[PickledClip]:
 
 
 def _fingerprint(encoder: str) -> str:
-    return row_keys.fingerprint({"features": encoder, "origin": "published", "version": 1})
+    return fingerprint({"features": encoder, "origin": "published", "version": 1})
 
 
 def _whole_in_half(values: NDArray[np.floating]) -> bool:
@@ -126,7 +126,7 @@ class _Block:
 
     def add(self, values: NDArray[np.floating]) -> None:
         stored = np.asarray(values, self._format.storage)
-        self._parts.append(Rows.of(self._format, [row_keys.feature_key(stored)], [stored]))
+        self._parts.append(Rows.of(self._format, [feature_key(stored)], [stored]))
         self.wanted = next(self._ids, None)
         if sum(part.nbytes for part in self._parts) >= BLOCK_BYTES:
             self.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from cache import tables as schemas
-from cache.keys import caption_keys, unpack
+from cache.keys import caption_keys, unpack_keys
 from pipeline.config.corpus import CorpusConfig
 from pipeline.media.containers import MediaError
 from pipeline.media.times import fixed_windows
@@ -161,7 +161,7 @@ def name_clips(
     captions: dict[str, Caption] = {}
     pairs: dict[tuple[str, str], None] = {}
     texts = list(dict.fromkeys(text for segment in annotations.segments for text in segment.captions))
-    id_of = dict(zip(texts, (key.hex()[:16] for key in unpack(caption_keys(texts))), strict=True))
+    id_of = dict(zip(texts, (key.hex()[:16] for key in unpack_keys(caption_keys(texts))), strict=True))
     for segment in annotations.segments:
         ids = [id_of[text] for text in segment.captions]
         for id, text in zip(ids, segment.captions, strict=True):

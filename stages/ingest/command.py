@@ -76,7 +76,7 @@ def ingest(
         *annotations.remarks,
         *_joined(media),
     ):
-        summary.remark(remark)
+        summary.add_note(remark)
     if tables.clips.is_empty():
         remarks = "".join(f" {remark}." for remark in annotations.remarks)
         raise UserError(

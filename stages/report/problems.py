@@ -18,8 +18,9 @@ def read_problems(folder: Path, params: Params) -> list[dict[str, str]]:
     """Rows of the problems tables of what params.yaml runs, each with its `corpus` and `encoder` (or "")."""
     embedded = {(one.corpus, one.encoder) for one in params.embeddings.values()}
     rows = []
-    for path in sorted(folder.glob("*/*.parquet")):
-        corpus, encoder = path.parent.name, path.stem.partition(".")[2]
+    for path in sorted(folder.glob("*/**/*.parquet")):
+        corpus, _, stage = path.relative_to(folder).as_posix().removesuffix(".parquet").partition("/")
+        encoder = stage.partition("/")[2]  # `embed/ENCODER`
         if corpus in params.corpora and (not encoder or (corpus, encoder) in embedded):
             found = schemas.read_table(path, schemas.PROBLEMS).iter_rows(named=True)
             rows += [{"corpus": corpus, "encoder": encoder, **row} for row in found]

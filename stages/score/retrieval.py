@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.device import DEVICE_VARIABLE, pick_device
+from pipeline.monitor.device import DEVICE_VARIABLE, pick_device
 from stages.score import examples
 from stages.score.at_scale.products import FAST, Multiplier
 from stages.score.at_scale.retrieval import LargeRetrieval

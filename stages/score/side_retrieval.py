@@ -98,5 +98,5 @@ def variant_of(sides: Collection[str], where: str) -> Variant:
             return variant
     raise UserError(
         f"{where} holds no sides of AVLnet (found {', '.join(sorted(sides)) or 'nothing'}): run `dvc repro`, or "
-        "`hearonce embed-avlnet`."
+        "`hearonce embed`."
     )

@@ -12,10 +12,10 @@ import typer
 from cache.errors import UserError
 from cache.location import Store
 from pipeline import layout
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.official import not_found
 from pipeline.config.named import named
 from pipeline.console.app import Workers
-from pipeline.fingerprints import fingerprint_of
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.summary import Summary
@@ -52,7 +52,7 @@ def train(
     _check_start(name, config)
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        event("remark", text="torchrun takes over; each of its processes has a log of its own")
+        event("note", text="torchrun takes over; each of its processes has a log of its own")
         os.execv(sys.executable, [*torchrun, *sys.argv])
     from stages.train.features import BatchReader, CachedFeatures
     from stages.train.processes import Processes
@@ -107,7 +107,7 @@ def _check_alike(trained: Features, evaluated: Features) -> None:
 
 
 def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
-    from pipeline.networks.avlnet import save_weights
+    from pipeline.checkpoints.weights import save_weights
     from stages.train.run import train as run
     from stages.train.saved import KeptEpochs, LivePlots, SavedProgress, Silence
     from stages.train.step import Stepper
@@ -122,22 +122,22 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
     together.wait()
     summary.found = len(progress.losses)
     if material.features.left_out:
-        summary.remark(f"{material.features.left_out} left out")
+        summary.add_note(f"{material.features.left_out} left out")
     folder = layout.training(name)
     kept = KeptEpochs(config.keep, state, folder / "epochs")
     if together.rank == 0 and (lost := kept.begin(progress)):
-        summary.remark(lost)
+        summary.add_note(lost)
     observer = LivePlots(folder / "live", material.steps_per_epoch, progress) if together.rank == 0 else Silence()
     run(net, stepper, material, saved, kept, progress, observer, summary, save_every_s)
     if together.rank == 0:
         save_weights(net, folder / "model.pth")
         observer.end()
         if (best := kept.best_epoch(progress.evaluations)) is not None:
-            summary.remark(f"best.pth is of epoch {best}")
+            summary.add_note(f"best.pth is of epoch {best}")
         saved.forget()
         for direction, values in progress.evaluations[-1].items():
             shown = ", ".join(f"{metric} {value:.4g}" for metric, value in values.items())
-            summary.remark(f"{direction.replace('_', ' ')} {shown}")
+            summary.add_note(f"{direction.replace('_', ' ')} {shown}")
         print(summary.line(), flush=True)
 
 

@@ -18,12 +18,11 @@ from torch import Tensor
 from cache import tables as schemas
 from cache.keys import combined_key
 from pipeline import layout
+from pipeline.networks import avlnet_inputs as items
+from pipeline.networks.avlnet_inputs import Floats, caption_words, clip_features, clip_spectrogram
 from pipeline.networks.avlnet_shape import WORD_DIM
+from pipeline.runner.features import FeatureRows
 from pipeline.subsets import read_subset
-from stages.avlnet import items
-from stages.avlnet.clip_items import caption_words, clip_picture, clip_sound
-from stages.avlnet.feature_rows import FeatureRows
-from stages.avlnet.items import Floats
 from stages.train.config import TrainingConfig
 
 SCORED = "eval"
@@ -41,7 +40,7 @@ class Item:
     """
 
     picture: Floats
-    sound: items.Sound
+    sound: items.Spectrogram
     words: Floats | None
 
 
@@ -154,13 +153,13 @@ class CachedFeatures:
         clip, words = self.clip_ids[i], None
         if self._words is not None and caption is not None:
             words = caption_words(self._words, caption, self._config.max_words)
-        sound = clip_sound(self._sound, clip, self._config.max_frames)
-        return Item(clip_picture(self._pictures, clip), sound, words)
+        sound = clip_spectrogram(self._sound, clip, self._config.max_frames)
+        return Item(clip_features(self._pictures, clip), sound, words)
 
     def _window(self, clip: str, window: items.Window) -> Item:
         spectrogram = self._sound.part(clip, *window.sound)
-        picture = clip_picture(self._pictures, clip, window)
-        return Item(picture, items.padded_sound(spectrogram, window.n_frames), None)
+        picture = clip_features(self._pictures, clip, window)
+        return Item(picture, items.padded_spectrogram(spectrogram, window.n_frames), None)
 
 
 def _captions_of(corpus: str, source: str, clips: Collection[str], words: FeatureRows) -> dict[str, list[str]]:

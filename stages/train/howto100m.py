@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from cache.errors import UserError
 from pipeline.formats.word_vectors import open_vectors
 from pipeline.monitor.problems import problem_of
+from pipeline.networks import avlnet_inputs as items
+from pipeline.networks.avlnet_inputs import Floats, Spectrogram, Window, padded_spectrogram, padded_words
 from pipeline.networks.avlnet_shape import PICTURE_DIM, WORD_DIM
-from stages.avlnet import items
-from stages.avlnet.items import Floats, Sound, Window, padded_sound, text_item
 from stages.train.config import TrainingConfig, VideoFiles
 from stages.train.features import Item
 from stages.train.speech_captions import SpeechCaptions, SpokenStretch, open_captions, spoken_stretch
@@ -104,7 +104,7 @@ class HowTo100M:
         """
         spectrogram = self._spectrogram(i)
         windows = items.random_windows(len(spectrogram), n_frames, n, random)
-        sounds = [padded_sound(spectrogram[slice(*one.sound)], n_frames) for one in windows]
+        sounds = [padded_spectrogram(spectrogram[slice(*one.sound)], n_frames) for one in windows]
         return self._stretches(i, windows, sounds, None)
 
     def spoken(
@@ -132,7 +132,7 @@ class HowTo100M:
         sounds = []
         for one in chosen:
             part = spectrogram[slice(*one.sound(len(spectrogram), as_reference))]
-            sounds.append(padded_sound(part, n_frames, min(len(part), n_frames)))
+            sounds.append(padded_spectrogram(part, n_frames, min(len(part), n_frames)))
         return self._stretches(i, chosen, sounds, [one.words for one in chosen])
 
     def video(self, i: int) -> str:
@@ -143,15 +143,15 @@ class HowTo100M:
         self,
         i: int,
         chosen: Sequence[Window | SpokenStretch],
-        sounds: Sequence[Sound],
+        sounds: Sequence[Spectrogram],
         words: list[tuple[str, ...]] | None,
     ) -> Stretches:
         flat = self._array(i, self._features, "2d", "features")
         moving = self._array(i, self._features, "3d", "features")
         pictures = []
         for one in chosen:
-            flat_rows, moving_rows = (slice(*one.picture(rate)) for rate in (items.FLAT_RATE, items.MOVING_RATE))
-            pictures.append(items.picture_item(flat[flat_rows], moving[moving_rows]))
+            flat_rows, moving_rows = (slice(*one.picture(rate)) for rate in (items.RATE_2D, items.RATE_3D))
+            pictures.append(items.pooled_features(flat[flat_rows], moving[moving_rows]))
         return Stretches(
             self.video(i),
             np.stack(pictures),
@@ -222,7 +222,7 @@ class WindowedVideos:
         sounds = zip(drawn.sounds.astype(np.float32), drawn.n_frames.tolist(), strict=True)
         texts = [None] * len(drawn.pictures) if drawn.words is None else [self._text(one) for one in drawn.words]
         items = zip(drawn.pictures, sounds, texts, strict=True)
-        return [Item(picture, Sound(frames, n), text) for picture, (frames, n), text in items]
+        return [Item(picture, Spectrogram(frames, n), text) for picture, (frames, n), text in items]
 
     def _drawn(self, i: int, random: np.random.Generator) -> Stretches:
         windows = self._windows
@@ -232,4 +232,4 @@ class WindowedVideos:
 
     def _text(self, words: Sequence[str]) -> Floats:
         assert self._vectors is not None  # the config sees to it
-        return text_item(self._vectors.of(words), self._max_words)
+        return padded_words(self._vectors.of(words), self._max_words)

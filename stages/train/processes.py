@@ -11,7 +11,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed, nn
 
-from pipeline.device import pick_device
+from pipeline.monitor.device import pick_device
 
 LONGEST_WAIT = timedelta(hours=6)
 """While one process evaluates, the others wait."""

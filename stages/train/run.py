@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cache.errors import UserError
 from pipeline.monitor.progress import progress as shown
-from pipeline.monitor.signals import asked, held_back
+from pipeline.monitor.signals import deferred, stop_requested
 from pipeline.monitor.summary import Summary
 from pipeline.networks.avlnet import AvlNet
 from stages.train.config import TrainingConfig
@@ -117,11 +117,11 @@ def train(
                     summary.computed += len(losses)
                     advance(len(losses))
                     due = progress.step < material.steps_per_epoch and time.monotonic() - last_save >= save_every_s
-                    if first and (due or asked()):
+                    if first and (due or stop_requested()):
                         with summary.timed("save"):
                             saved.save(progress, net, stepper)
                         last_save = time.monotonic()
-                    if asked():
+                    if stop_requested():
                         break
             stepper.decay()
             progress.epoch, progress.step = progress.epoch + 1, 0
@@ -135,7 +135,7 @@ def train(
 
 def _between_steps(processes: Processes) -> AbstractContextManager[None]:
     """An interruption takes effect after a step, whose state is saved; at once where other processes may have left."""
-    return held_back() if processes.count == 1 else nullcontext()
+    return deferred() if processes.count == 1 else nullcontext()
 
 
 def _evaluate(
@@ -173,7 +173,7 @@ def _steps(stepper: Stepper, material: Material, progress: Progress, summary: Su
             mine = [next(read) for _ in range(config.accumulate)]
         with summary.timed("step"):
             pending.append(stepper.step(mine))
-        if len(pending) == LOSSES_AT_ONCE or i + 1 == len(batches) or asked():
+        if len(pending) == LOSSES_AT_ONCE or i + 1 == len(batches) or stop_requested():
             with summary.timed("step"):
                 losses = torch.stack(pending).tolist()
             pending.clear()

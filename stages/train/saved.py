@@ -14,7 +14,8 @@ import torch
 
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.networks.avlnet import AvlNet, save_weights
+from pipeline.checkpoints.weights import save_weights
+from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Mode
 from stages.train.config import Keep
 from stages.train.step import Stepper

@@ -14,7 +14,7 @@ import numpy as np
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.fingerprints import check_unchanged, digest_of
+from pipeline.checkpoints.fingerprints import check_unchanged, digest_of
 from pipeline.formats.pickled_arrays import PickledArray
 from pipeline.formats.pickled_items import PickledItems
 from pipeline.formats.word_vectors import words_of

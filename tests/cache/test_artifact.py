@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from cache_samples import FORMATS, any_format, batch, digests, files, keys, open_store, side, values
+from cache_samples import FORMATS, any_format, batch, digests, extra_values, files, keys, open_store, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import durable as documents
 from cache.artifact import Artifact, convert, open_artifact, write_artifact
 from cache.errors import DamageError, UserError
-from cache.keys import caption_key, unpack
+from cache.json_documents import CHECKSUM, seal
+from cache.keys import caption_key, unpack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 
@@ -48,7 +48,7 @@ def write(path: Path, numbers, store: RowStore) -> Artifact:
 def assert_holds(artifact: Artifact, *numbers: int) -> None:
     expected = values(artifact.format, *numbers)
     assert artifact.ids == [f"clip é {number}" for number in numbers]
-    assert unpack(artifact.keys) == keys(*numbers)
+    assert unpack_keys(artifact.keys) == keys(*numbers)
     assert len(artifact) == len(numbers)
     assert [len(part) for part in artifact.blocks(4)] == [len(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     whole = np.concatenate(expected) if artifact.format.ragged else np.array(expected)
@@ -64,9 +64,9 @@ def assert_holds(artifact: Artifact, *numbers: int) -> None:
         for got, number in zip(artifact[selection], wanted, strict=True):
             np.testing.assert_array_equal(got, expected[number])
     np.testing.assert_array_equal(artifact[-1], expected[-1])
-    for name, column in side(artifact.format, *numbers).items():
-        np.testing.assert_array_equal(artifact.side[name], column)
-        np.testing.assert_array_equal(artifact.rows([3, 1]).side[name], column[[3, 1]])
+    for name, column in extra_values(artifact.format, *numbers).items():
+        np.testing.assert_array_equal(artifact.extra[name], column)
+        np.testing.assert_array_equal(artifact.rows([3, 1]).extra[name], column[[3, 1]])
     assert artifact.verify() == []
 
 
@@ -286,9 +286,9 @@ def test_what_is_missing_or_something_else_is_said(tmp_path):
     for name in ("other.zarr", "other.h5", "text.h5", "folder"):
         with pytest.raises(UserError, match=f"{name} is no embedding cache"):
             open_artifact(tmp_path / name)
-    newer = {"attributes": {"hearonce": {"schema": 99, documents.CHECKSUM: "0" * 8}}, "zarr_format": 3}
+    newer = {"attributes": {"hearonce": {"schema": 99, CHECKSUM: "0" * 8}}, "zarr_format": 3}
     (tmp_path / "newer.zarr").mkdir()
-    (tmp_path / "newer.zarr" / "zarr.json").write_bytes(documents.sealed(newer))
+    (tmp_path / "newer.zarr" / "zarr.json").write_bytes(seal(newer))
     with pytest.raises(UserError, match=r"has version 99, .* update hearonce"):
         open_artifact(tmp_path / "newer.zarr")
 

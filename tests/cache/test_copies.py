@@ -18,12 +18,12 @@ from cache.upkeep.repair import repair, verify
 POOLED, SIDE, RAGGED = FORMATS[0], FORMATS[1], FORMATS[3]
 
 
-def commit(store: RowStore, name: str, *numbers: int, scale: float = 1.0, **side: object) -> None:
+def commit(store: RowStore, name: str, *numbers: int, scale: float = 1.0, **extra: object) -> None:
     """Commits rows, each multiplied, under a segment's name that a writer has chosen."""
     made, values, beside = batch(store.format, *numbers)
     before = set(store.segments.names())
     scaled = [one * scale for one in values] if store.format.ragged else values * scale
-    store.append(made, scaled, {**beside, **side})
+    store.append(made, scaled, {**beside, **extra})
     (new,) = set(store.segments.names()) - before
     folder = Path(store.path) / "segments"
     (folder / new).rename(folder / name)
@@ -82,16 +82,16 @@ def test_copies_that_contradict_each_other_are_named_and_never_read(tmp_path, ro
 
 def test_one_wrong_frame_side_value_or_length_is_a_contradiction(tmp_path):
     store = open_store(tmp_path, RAGGED)
-    made, values, side = batch(RAGGED, *range(10, 14))
-    store.append(made, values, side)
+    made, values, extra = batch(RAGGED, *range(10, 14))
+    store.append(made, values, extra)
     frames = [np.array(one) for one in values]
     longest = max(range(4), key=lambda i: len(frames[i]))
     frames[longest][-1] *= -1
     others = [i for i in range(4) if i != longest]
-    store.append(made[longest : longest + 1], [frames[longest]], {k: v[[longest]] for k, v in side.items()})
+    store.append(made[longest : longest + 1], [frames[longest]], {k: v[[longest]] for k, v in extra.items()})
     a, b = others[:2]
-    store.append([made[a]], [np.concatenate([values[a], np.ones((1, 4))])], {k: v[[a]] for k, v in side.items()})
-    store.append([made[b]], [values[b]], {"gain": [side["gain"][b]], "valid_frames": [side["valid_frames"][b] + 1]})
+    store.append([made[a]], [np.concatenate([values[a], np.ones((1, 4))])], {k: v[[a]] for k, v in extra.items()})
+    store.append([made[b]], [values[b]], {"gain": [extra["gain"][b]], "valid_frames": [extra["valid_frames"][b] + 1]})
     assert set(np.flatnonzero(store.contradictory(made)).tolist()) == {longest, a, b}
 
 

@@ -10,8 +10,8 @@ from cache.keys import (
     clip_keys,
     fingerprint,
     joined_clip_key,
-    pack,
-    unpack,
+    pack_keys,
+    unpack_keys,
 )
 
 seconds = st.floats(0, 1e6, allow_nan=False)
@@ -56,10 +56,10 @@ def test_fingerprint_refuses_what_has_no_canonical_form():
 
 def test_pack():
     keys = [caption_key(str(i)) for i in range(5)]
-    packed = pack(keys)
+    packed = pack_keys(keys)
     assert packed.shape == (5, KEY_BYTES)
     assert [row.tobytes() for row in packed] == keys
-    assert pack([]).shape == (0, KEY_BYTES)
+    assert pack_keys([]).shape == (0, KEY_BYTES)
 
 
 stretches = st.tuples(st.text(), seconds, seconds)
@@ -68,16 +68,16 @@ stretches = st.tuples(st.text(), seconds, seconds)
 @given(st.lists(stretches), st.text())
 def test_many_clip_keys_are_those_of_the_clips(clips, rendition):
     columns = ([clip[i] for clip in clips] for i in range(3))
-    assert unpack(clip_keys(*columns, rendition)) == [clip_key(*clip, rendition) for clip in clips]
+    assert unpack_keys(clip_keys(*columns, rendition)) == [clip_key(*clip, rendition) for clip in clips]
 
 
 @given(st.lists(st.lists(stretches, min_size=1, max_size=3)), st.text())
 def test_many_keys_of_joined_clips_are_those_of_the_clips(clips, rendition):
     columns = ([span[i] for spans in clips for span in spans] for i in range(3))
     packed = clip_keys(*columns, rendition, map(len, clips))
-    assert unpack(packed) == [joined_clip_key(spans, rendition) for spans in clips]
+    assert unpack_keys(packed) == [joined_clip_key(spans, rendition) for spans in clips]
 
 
 @given(st.lists(st.text()))
 def test_many_caption_keys_are_those_of_the_captions(texts):
-    assert unpack(caption_keys(texts)) == [caption_key(text) for text in texts]
+    assert unpack_keys(caption_keys(texts)) == [caption_key(text) for text in texts]

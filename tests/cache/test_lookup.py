@@ -1,7 +1,7 @@
 import numpy as np
 from cache_samples import keys
 
-from cache.keys import pack
+from cache.keys import pack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from cache.upkeep.compaction import compact
@@ -17,5 +17,5 @@ def test_a_lookup_follows_what_is_committed_and_merged(tmp_path):
     assert not len(found.missing())
     compact(RowStore.open(store.path))
     assert store.read_rows(found).numpy().ravel().tolist() == [3, 1, 2, 3]
-    assert np.array_equal(found.keys, pack(keys(3, 1, 2, 3)))
+    assert np.array_equal(found.keys, pack_keys(keys(3, 1, 2, 3)))
     assert [rows.numpy().ravel().tolist() for rows in store.blocks(found)] == [[3, 1, 2, 3]]

@@ -70,7 +70,7 @@ def test_rows_join_and_come_apart(row_format):
         (lambda k, v, s: (k, [v[0], v[1][:, :2], v[2]], s), r"row 1 has shape"),
         (lambda k, v, s: (k, [v[0], v[1], np.full((2, 4), np.inf)], s), r"row 2 \(key .*\) is not finite in float32"),
         (lambda k, v, s: ([k[0], k[1], k[0]], v, s), "twice"),
-        (lambda k, v, s: (k, v, {}), r"it has side values \[\], expected \['gain', 'valid_frames'\]"),
+        (lambda k, v, s: (k, v, {}), r"it has extra values \[\], expected \['gain', 'valid_frames'\]"),
         (lambda k, v, s: (k, v, {**s, "gain": [1.0]}), "'gain' needs 3 finite numbers"),
         (lambda k, v, s: (k, v, {**s, "gain": [1.0, np.nan, 1.0]}), "'gain' needs 3 finite numbers"),
         (lambda k, v, s: (k, v, {**s, "valid_frames": [0.5, 1, 1]}), "'valid_frames' does not fit int64"),

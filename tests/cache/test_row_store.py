@@ -13,10 +13,10 @@ import zarr
 from cache_samples import FINGERPRINT, FORMATS, assert_rows, batch, keys, open_store, values
 from waiting import wait_until
 
-from cache import durable as documents
 from cache.durable import clean_abandoned
 from cache.errors import UserError
-from cache.keys import KeyIndex, pack, unpack
+from cache.json_documents import CHECKSUM, seal
+from cache.keys import KeyIndex, pack_keys, unpack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 
@@ -31,7 +31,7 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path, row_format):
     assert_rows(store, 5, 1, 4, 1)
     assert_rows(RowStore.open(store.path), 3, 2)
     assert_rows(open_store(tmp_path, row_format))
-    assert unpack(store.keys()) == keys(1, 2, 3, 4, 5)
+    assert unpack_keys(store.keys()) == keys(1, 2, 3, 4, 5)
     tensors = store.read_torch(keys(2, 5))
     assert tensors[0].dtype == getattr(torch, row_format.dtype)
     for tensor, expected in zip(tensors, values(row_format, 2, 5), strict=True):
@@ -43,7 +43,7 @@ def test_missing_keeps_the_order_and_names_each_key_once(tmp_path):
     assert store.missing(keys(2, 1, 2)) == keys(2, 1)
     store.append(*batch(ROW, 1))
     assert store.missing(keys(3, 1, 2, 3)) == keys(3, 2)
-    assert store.missing(pack(keys(3, 1, 2, 3))) == keys(3, 2)
+    assert store.missing(pack_keys(keys(3, 1, 2, 3))) == keys(3, 2)
     assert store.missing([]) == []
 
 
@@ -115,7 +115,7 @@ def test_rows_of_another_kind_are_refused(tmp_path):
 def test_a_store_of_another_version_is_refused(tmp_path, version, message):
     path = Path(open_store(tmp_path).path) / "store.json"
     found = json.loads(path.read_text())
-    path.write_bytes(documents.sealed({**found, "schema": version, documents.CHECKSUM: "0" * 8}))
+    path.write_bytes(seal({**found, "schema": version, CHECKSUM: "0" * 8}))
     with pytest.raises(UserError, match=message):
         open_store(tmp_path)
 
@@ -195,8 +195,8 @@ def test_a_segment_on_a_url_counts_once_its_description_is_there(tmp_path):
     store = open_store(f"memory://{tmp_path.name}")
     store.append(*batch(ROW, 1, 2))
     (name,) = store.segments.names()
-    place = store.segments.place(name)
-    place.filesystem.rm(f"{place.path}/zarr.json")
+    location = store.segments.location(name)
+    location.filesystem.rm(f"{location.path}/zarr.json")
     assert RowStore.open(store.path).missing(keys(1)) == keys(1)
 
 

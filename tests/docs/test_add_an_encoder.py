@@ -41,6 +41,9 @@ def test_the_page_gives_rows_and_scores(tree):
     for path, text in files.items():
         assert not (tree.root / path).exists()
         tree.write(path, text)
+    (module,) = (path for path in files if path.endswith(".py"))
+    for checked in (["check"], ["format", "--diff"]):
+        tree.run("ruff", *checked, module)
     (weights,) = set(re.findall(r"```python\n(.*?)```", PAGE, re.S)) - set(files.values())
     tree.run("python", "-c", weights)
     assert [shlex.split(command)[0] for command in COMMANDS] == ["hearonce"] * len(COMMANDS)

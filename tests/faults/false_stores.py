@@ -20,8 +20,8 @@ from faults.material import FINGERPRINT, POOLED, RAGGED, fill, key
 from google_crc32c import value as crc32c
 
 from cache.artifact import write_artifact
-from cache.durable import plain
 from cache.formats.hdf5 import _user_block
+from cache.json_documents import canonical_json
 from cache.rows import RowFormat
 from cache.upkeep.exchange import export
 
@@ -259,7 +259,7 @@ def zarr_variants(ragged: bool) -> Iterator[tuple[str, Make]]:
             arrays = consolidated.get("metadata") if isinstance(consolidated, dict) else None
             for name, array in arrays.items() if isinstance(arrays, dict) else ():
                 if isinstance(array, dict) and (folder / name).is_dir():
-                    (folder / name / "zarr.json").write_bytes(plain(array))
+                    (folder / name / "zarr.json").write_bytes(canonical_json(array))
 
         return make
 

@@ -25,7 +25,7 @@ from cache.answers import Answer, AnswerStore
 from cache.digests import DigestMemory
 from cache.digests import verify as verify_digests
 from cache.location import Store
-from pipeline.commands.cache import gc as audio
+from pipeline.commands.cache import audio
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import MediaError

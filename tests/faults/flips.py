@@ -13,12 +13,12 @@ from faults.material import FINGERPRINT, POOLED, RAGGED, batch, check_rows, ensu
 
 from cache.artifact import open_artifact, write_artifact
 from cache.errors import DamageError, UserError
-from cache.location import LocalPlace
+from cache.location import LocalLocation
 from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 from cache.upkeep.exchange import export, import_rows
 from cache.upkeep.repair import repair, verify
-from pipeline.monitor.run_metrics import NAME, Making, Run, keep, runs
+from pipeline.monitor.run_metrics import NAME, Run, RunStats, keep, runs
 
 N = 60
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}
@@ -54,7 +54,7 @@ def flip_stores(folder: Path, n: int, dice: random.Random, tally: Tally) -> None
     """Flips bits of every file of row stores, n in each."""
     for name, row_format in FORMATS.items():
         pristine = Path(fill(folder / name, row_format, range(N // 2), range(N // 2, N)).path)
-        keep(pristine, Run.of("embed", Making(device="cpu"), {"encode": 1.0}, 5, None))
+        keep(pristine, Run.of("embed", RunStats(device="cpu"), {"encode": 1.0}, 5, None))
         for path in sorted(one for one in pristine.rglob("*") if one.is_file()):
             file = str(path.relative_to(pristine))
             for data in flips(path, n, dice):
@@ -67,7 +67,7 @@ def flip_stores(folder: Path, n: int, dice: random.Random, tally: Tally) -> None
 
 def _store_outcome(root: Path, row_format: RowFormat, file: str) -> list[str]:
     if file == NAME:
-        assert isinstance(runs(LocalPlace(root)), list)
+        assert isinstance(runs(LocalLocation(root)), list)
     right = _rows_are_right(root, row_format)
     found = verify(root)
     if not found:
@@ -173,7 +173,7 @@ def flip_exports(folder: Path, n: int, dice: random.Random, tally: Tally) -> Non
 
 def _same(rows: Rows, expected: Rows) -> bool:
     same = rows.values.tobytes() == expected.values.tobytes() and rows.keys.tobytes() == expected.keys.tobytes()
-    return same and all(rows.side[one].tolist() == expected.side[one].tolist() for one in rows.format.side)
+    return same and all(rows.extra[one].tolist() == expected.extra[one].tolist() for one in rows.format.extra)
 
 
 def _removed(path: Path) -> None:

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 from faults.counting import counts
 
-from cache import keys as row_keys
-from cache.keys import caption_key
+from cache.keys import caption_key, unpack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 from cache.upkeep.repair import verify
 
 FINGERPRINT = "ab" * 16
 POOLED = RowFormat(512, "float32")
-RAGGED = RowFormat(24, "float16", ragged=True, side={"valid_frames": "int32"})
+RAGGED = RowFormat(24, "float16", ragged=True, extra={"valid_frames": "int32"})
 
 
 def key(number: int) -> bytes:
@@ -33,8 +32,8 @@ def value(number: int, row_format: RowFormat) -> np.ndarray:
 def batch(numbers: Iterable[int], row_format: RowFormat) -> Rows:
     numbers = list(numbers)
     values: list[np.ndarray] | np.ndarray = [value(number, row_format) for number in numbers]
-    side = {name: numbers for name in row_format.side}
-    return Rows.of(row_format, [key(n) for n in numbers], values if row_format.ragged else np.array(values), side)
+    extra = {name: numbers for name in row_format.extra}
+    return Rows.of(row_format, [key(n) for n in numbers], values if row_format.ragged else np.array(values), extra)
 
 
 def ensure(root: Path, row_format: RowFormat = POOLED) -> RowStore:
@@ -61,8 +60,8 @@ def check_rows(store: RowStore, numbers: Iterable[int]) -> None:
         return
     found, expected = store.read_rows([key(number) for number in numbers]), batch(numbers, store.format)
     assert found.values.tobytes() == expected.values.tobytes()
-    for name in store.format.side:
-        np.testing.assert_array_equal(found.side[name], expected.side[name])
+    for name in store.format.extra:
+        np.testing.assert_array_equal(found.extra[name], expected.extra[name])
     if store.format.ragged:
         np.testing.assert_array_equal(found.offsets, expected.offsets)
     counts["rows read back and compared"] += len(numbers)
@@ -76,7 +75,7 @@ def check_store(store: RowStore, committed: Iterable[int], possible: Iterable[in
     counts["committed rows lost"] += len(lost)
     assert not lost
     check_rows(store, there)
-    listed = row_keys.unpack(store.keys())
+    listed = unpack_keys(store.keys())
     counts["rows doubled"] += len(listed) - len(set(listed))
     assert len(listed) == len(set(listed)) == len(store) == len(there)
     assert verify(store.path) == []

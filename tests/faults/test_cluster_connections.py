@@ -25,10 +25,9 @@ from dask_processes import REPOSITORY, WITHOUT_HEARONCE, processes_in
 from waiting import FAR_OFF_S
 
 from cache.errors import UserError
-from pipeline.cluster.row_making import ClusterMaker
-from pipeline.cluster.running import Cluster, cluster_named
-from pipeline.cluster.same_code import code_here
-from pipeline.cluster.worker import Site, run_task
+from pipeline.runner.dask.cluster import Cluster, open_cluster
+from pipeline.runner.dask.runner import DaskRunner
+from pipeline.runner.dask.worker import Site, code_versions, run_task
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def project(tmp_path):
 def run(tmp_path, n_media=4, seconds=0.0, folders=()):
     log = tmp_path / "log"
     with Cluster("there", folders) as cluster:
-        maker = ClusterMaker(cluster, Reader(log, seconds), Loader(log), batch_size=4)
+        maker = DaskRunner(cluster, Reader(log, seconds), Loader(log), batch_size=4)
         return made(maker, rows_of(n_media), store_in(tmp_path / "rows"))
 
 
@@ -97,21 +96,21 @@ def test_a_scheduler_without_the_package_is_said(project, processes, tmp_path):
 def test_a_worker_with_other_code_is_said(project, processes, tmp_path):
     for package in ("cache", "pipeline", "stages"):
         shutil.copytree(REPOSITORY / package, tmp_path / "other" / package, ignore=shutil.ignore_patterns("*.pyc"))
-    with (tmp_path / "other/pipeline/encoding.py").open("a") as module:
+    with (tmp_path / "other/pipeline/runner/batches.py").open("a") as module:
         module.write("# changed\n")
     _, file = processes.scheduler("old.json")
     processes.worker(file, path=(tmp_path / "other", REPOSITORY / "tests"))
     project(scheduler_file=file)
     with pytest.raises(UserError, match=r"does not run what this process runs \(hearonce [0-9a-f]+ there"):
         run(tmp_path)
-    site = Site(str(tmp_path), (), {}, {**code_here(), "torch": "1.0"})  # and a worker that joins a run later
+    site = Site(str(tmp_path), (), {}, {**code_versions(), "torch": "1.0"})  # and a worker that joins a run later
     said = run_task(len, [1], site)
-    assert isinstance(said, UserError) and f"(torch {code_here()['torch']} there, 1.0 here)" in str(said)
+    assert isinstance(said, UserError) and f"(torch {code_versions()['torch']} there, 1.0 here)" in str(said)
 
 
 def test_a_folder_that_workers_do_not_see_is_said(tmp_path):
     (tmp_path / "here").mkdir()
-    site = Site(str(tmp_path), (str(tmp_path / "here"), str(tmp_path / "videos")), {}, code_here())
+    site = Site(str(tmp_path), (str(tmp_path / "here"), str(tmp_path / "videos")), {}, code_versions())
     assert f"does not see {tmp_path / 'videos'}:" in str(run_task(len, [1], site))
 
 
@@ -121,14 +120,14 @@ def test_an_address_where_no_scheduler_answers_is_said_at_once(project, tmp_path
         one.bind(("127.0.0.1", 0))
         closed = one.getsockname()[1]
     project(address=address.format(closed=closed))
-    monkeypatch.setattr("pipeline.cluster.reaching.CONNECT_S", FAR_OFF_S)  # at once, not when that is over
+    monkeypatch.setattr("pipeline.runner.dask.scheduler.CONNECT_S", FAR_OFF_S)  # at once, not when that is over
     with pytest.raises(UserError, match=r"^The Dask scheduler at .* cannot be reached \(.*\): is it running") as caught:
         run(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_an_address_that_says_nothing_is_given_up(project, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.cluster.reaching.CONNECT_S", 1)
+    monkeypatch.setattr("pipeline.runner.dask.scheduler.CONNECT_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         project(address=f"tcp://127.0.0.1:{mute.getsockname()[1]}")
         with pytest.raises(UserError, match="cannot be reached"):
@@ -152,12 +151,12 @@ def test_a_cluster_without_an_address_or_with_wrong_options_is_said(project, tmp
     project(adress="tcp://127.0.0.1:1")
     with pytest.raises(UserError, match=r"there\.yaml.*adress.*address"):
         Cluster("there")
-    with pytest.raises(UserError, match=r"No cluster 'their' .*there"), cluster_named("their"):
+    with pytest.raises(UserError, match=r"No cluster 'their' .*there"), open_cluster("their"):
         pass
 
 
 def test_a_scheduler_killed_during_a_run_keeps_what_was_committed(project, processes, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.cluster.reaching.CONNECT_S", 5)
+    monkeypatch.setattr("pipeline.runner.dask.scheduler.CONNECT_S", 5)
     process, file = processes.scheduler("killed.json")
     for _ in range(2):
         processes.worker(file)

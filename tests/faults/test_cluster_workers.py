@@ -26,11 +26,11 @@ from waiting import wait_until
 
 from cache.artifact import write_artifact
 from cache.errors import UserError
-from pipeline.cluster.row_making import BATCHES_PER_TASK, ClusterMaker
-from pipeline.cluster.running import Cluster
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.wanted_rows import WantedRows
+from pipeline.runner.dask.cluster import Cluster
+from pipeline.runner.dask.runner import BATCHES_PER_TASK, DaskRunner
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.rows import WantedRows
 
 WORKERS, BATCH, CLIPS = 3, 4, 4
 MEDIA_PER_TASK = BATCHES_PER_TASK * BATCH // CLIPS
@@ -48,7 +48,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def run(cluster, tmp_path):
     def call(rows, cluster=cluster, **reader):
-        maker = ClusterMaker(cluster, Reader(tmp_path / "log", **reader), Loader(tmp_path / "log"), batch_size=BATCH)
+        maker = DaskRunner(cluster, Reader(tmp_path / "log", **reader), Loader(tmp_path / "log"), batch_size=BATCH)
         return made(maker, rows, store_in(tmp_path / "rows"))
 
     return call
@@ -64,7 +64,7 @@ def test_a_cluster_makes_the_rows_and_the_artifact_that_one_process_makes(cluste
     rows = rows_of(30)
     bad = {"m5": "bad"}
     there, problems = run(rows, trouble=bad)
-    here = LocalMaker(Reader(tmp_path / "own", trouble=bad).read, Loader(tmp_path / "own"), batch_size=BATCH)
+    here = LocalRunner(Reader(tmp_path / "own", trouble=bad).read, Loader(tmp_path / "own"), batch_size=BATCH)
     alone, same_problems = made(here, rows, store_in(tmp_path / "alone"))
     assert problems == same_problems == {"m5": "no picture in this clip"}
     np.testing.assert_array_equal(there, alone)
@@ -127,7 +127,7 @@ def test_media_that_kill_every_worker_are_listed_and_their_neighbours_are_fine(r
 def test_a_model_that_fails_always_ends_the_run_in_one_sentence(cluster, run, tmp_path):
     with pytest.raises(UserError, match=r"8 tasks in a row failed; the last: .*a fault of the model"):
         run(rows_of(60), trouble={f"m{i}": "fail" for i in range(60)})
-    refusing = ClusterMaker(cluster, Reader(tmp_path / "log"), Loader(tmp_path / "log", refuse=True))
+    refusing = DaskRunner(cluster, Reader(tmp_path / "log"), Loader(tmp_path / "log", refuse=True))
     with pytest.raises(UserError, match=r"^The checkpoint is missing\.$"):
         made(refusing, rows_of(4), store_in(tmp_path / "rows"))
 
@@ -140,7 +140,7 @@ def ahead(log: Path, taken: int) -> int:
 
 def test_a_slow_committer_holds_the_workers_back(cluster, tmp_path):
     rows, log = WantedRows.of(rows_of(80)), tmp_path / "log"
-    making = ClusterMaker(cluster, Reader(log), Loader(log), batch_size=BATCH).make(rows, Summary("slow"))
+    making = DaskRunner(cluster, Reader(log), Loader(log), batch_size=BATCH).run(rows, Summary("slow"))
     most = 0
     for taken in range(1, 7):
         next(making)

@@ -25,9 +25,7 @@ from cache.location import Store
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from pipeline import layout
-from pipeline.cluster.row_making import Task, make_rows
 from pipeline.config.corpus import AudioSettings, CorpusConfig
-from pipeline.embedding_run import embed_missing
 from pipeline.media.audio import extract_audio
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import OPEN_OPTIONS, Limits, MediaError
@@ -37,13 +35,15 @@ from pipeline.media.probe import probe
 from pipeline.monitor.problems import Problems, StrictStop, problem_of
 from pipeline.monitor.signals import Stopped
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.wanted_rows import Row
+from pipeline.runner.dask.runner import Task, compute_task
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.rows import Row
+from pipeline.runner.run import compute_missing
+from stages.embed.audio_reader import AudioReader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_reader import FrameReader
 from stages.embed.frame_sampling import sample
-from stages.embed.sound_reader import SoundReader
 from stages.extract_audio.extraction import Medium, extract_task
 from stages.extract_audio.extraction import Task as ExtractTask
 from stages.ingest.command import ingest
@@ -370,7 +370,7 @@ OF_THE_RUN = {
 def test_whatever_an_item_raises_is_its_problem(kind):
     reason = problem_of(KINDS[kind]())
     assert reason and "\n" not in reason and len(reason) <= 500
-    problems = Problems("embed_clips")
+    problems = Problems("embed")
     problems.add("a", "b", reason)
     problems.found[0].reason.encode()
 
@@ -469,9 +469,9 @@ class Tower:
 
 def embedded(tmp_path, reader, tower, **options):
     store = RowStore.ensure(tmp_path / "rows", "clips", "ab" * 16, RowFormat(2))
-    problems = Problems("embed_clips", options.pop("strict", False))
-    maker = LocalMaker(reader.read, lambda: (tower, {}), workers=2, **{"batch_size": 4, **options})
-    embed_missing(reader.rows, store, maker, problems=problems, summary=Summary("test"))
+    problems = Problems("embed", options.pop("strict", False))
+    maker = LocalRunner(reader.read, lambda: (tower, {}), workers=2, **{"batch_size": 4, **options})
+    compute_missing(reader.rows, store, maker, problems=problems, summary=Summary("test"))
     return store, {one.id: one.reason for one in problems.found}
 
 
@@ -489,7 +489,7 @@ def test_embedding_audio_goes_on_whatever_is_raised(every_kind, tmp_path, monkey
         return raising(KINDS, lambda source: np.zeros(10, np.float32))(f"{named[digest]}.wav")
 
     monkeypatch.setattr(AudioStore, "read", read)
-    reader = SoundReader(RATE, clips, audio)
+    reader = AudioReader(RATE, clips, audio)
     store, failed = embedded(tmp_path, reader, Tower())
     assert set(failed) == set(KINDS)
     fine = [row.key for row in reader.rows if row.id == "fine"]
@@ -498,7 +498,7 @@ def test_embedding_audio_goes_on_whatever_is_raised(every_kind, tmp_path, monkey
         embedded(tmp_path / "strict", reader, Tower(), strict=True)
 
     rows = list(reader.rows)
-    done = make_rows(Task(rows, reader.read, lambda: (Tower(), {}), "as a worker does", 4, 2))
+    done = compute_task(Task(rows, reader.read, lambda: (Tower(), {}), "as a worker does", 4, 2))
     failed = {row.id for row, result in zip(rows, done.results, strict=True) if isinstance(result, Exception)}
     assert failed == set(KINDS)
 

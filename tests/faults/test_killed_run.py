@@ -14,11 +14,11 @@ from cache.artifact import write_artifact
 from cache.keys import caption_key
 from cache.row_store import RowStore, RowWriter
 from cache.rows import RowFormat
-from pipeline.embedding_run import embed_missing
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.wanted_rows import Row
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.rows import Row
+from pipeline.runner.run import compute_missing
 
 N, BATCH, COMMIT = 240, 4, 8
 FORMAT = RowFormat(64, "float16")
@@ -46,16 +46,16 @@ def run(root, say) -> None:
     RowWriter.__init__.__kwdefaults__["rows"] = COMMIT  # this is a child; commits come within its short life
     rows = [Row(f"c{i}", caption_key(f"text {i}"), f"file {i // 10}", "") for i in range(N)]
     store = RowStore.ensure(root / "rows", "captions", FINGERPRINT, FORMAT)
-    embed_missing(
+    compute_missing(
         rows,
         store,
-        LocalMaker(
+        LocalRunner(
             lambda group: ((row, f"text {row.id}") for row in group),
             lambda: (Tower(say), {"device": "cpu"}),
             batch_size=BATCH,
             workers=2,
         ),
-        problems=Problems("embed_captions"),
+        problems=Problems("embed"),
         summary=Summary("test"),
     )
     description = {"modality": "captions", "encoder": "letters", "fingerprint": FINGERPRINT}

@@ -150,10 +150,10 @@ def headline(metrics: dict) -> float:
 
 def check_embedded_once(clone: Clone) -> None:
     """EPIC-Sounds asks for clips of AudioEpicMIR, and two checkpoints are one file: neither embeds anything anew."""
-    n_clips = clone.computed("embed_clips", "epic-mir egovlp-16f:")
+    n_clips = clone.computed("embed", "epic-mir egovlp-16f clips:")
     for encoders in (("wavcaps-audiocaps", "wavcaps-clotho"), ("laion-clap",)):
         computed = sum(
-            clone.computed("embed_clips", f"{corpus} {one}:")
+            clone.computed("embed", f"{corpus} {one} clips:")
             for corpus in ("epic-mir", "epic-sounds")
             for one in encoders
         )

@@ -10,9 +10,9 @@ from filled.word2vec import write_vectors
 from parity.fill import fill_state_dict
 
 from pipeline.formats.word_vectors import open_vectors, words_of
+from pipeline.networks import avlnet_inputs as items
 from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
-from stages.avlnet import items
 from stages.train.loss import avlnet_loss, masked_margin_softmax
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -108,10 +108,10 @@ def test_items(clips, tmp_path, monkeypatch):
         golden = dict(stored)
     vectors = open_vectors(write_vectors(Path("v.bin"), words=FACTS["we_vocab"], rows=golden["we_matrix"]))
     for i, (flat, moving, spectrogram) in enumerate(clips):
-        np.testing.assert_allclose(items.picture_item(flat, moving), golden[f"yc{i}_video"], atol=1e-7)
+        np.testing.assert_allclose(items.pooled_features(flat, moving), golden[f"yc{i}_video"], atol=1e-7)
         words = vectors.of(words_of(FACTS["youcook_items"][i]["caption"]))
-        np.testing.assert_array_equal(items.text_item(words, 20), golden[f"yc{i}_text"])
+        np.testing.assert_array_equal(items.padded_words(words, 20), golden[f"yc{i}_text"])
         for length, recorded in ((5120, FACTS["youcook_items"][i]), (3072, FACTS["msrvtt_items"][i])):
-            sound = items.padded_sound(spectrogram, length)
+            sound = items.padded_spectrogram(spectrogram, length)
             assert (list(sound.frames.T.shape), sound.n_frames) == (recorded["audio_shape"], recorded["nframes"])
             assert float(sound.frames.sum(dtype=np.float64)) == pytest.approx(recorded["audio_sum"], abs=1e-2)

@@ -12,7 +12,7 @@ from filled.word2vec import write_vectors
 from howto100m_samples import CAPTIONS, PATHS, build
 
 from pipeline.formats.word_vectors import open_vectors
-from stages.avlnet.items import text_item
+from pipeline.networks.avlnet_inputs import padded_words
 from stages.train.howto100m import HowTo100M, read_paths
 from stages.train.speech_captions import SpeechCaptions
 
@@ -60,7 +60,7 @@ def test_speech_captions(videos, i, tmp_path, monkeypatch):
     check("spoken", i, found)
     numbers = np.arange(1, 1 + len(GOLDEN["vocabulary"]))[:, None]
     vectors = open_vectors(write_vectors(Path("v.bin"), words=GOLDEN["vocabulary"], rows=numbers))
-    items = [text_item(vectors.of(words), 12)[:, 0] for words in found.words]
+    items = [padded_words(vectors.of(words), 12)[:, 0] for words in found.words]
     np.testing.assert_array_equal(items, GOLDEN[f"spoken.{i}.text"])
 
 

@@ -11,7 +11,7 @@ from parity.fill import sine_mix
 from pipeline.checkpoints.weights import CheckpointError, read_state_dict
 from pipeline.networks import clap as clap_audio
 from pipeline.networks import laion_clap_package as package
-from pipeline.networks.clap import MelScale
+from pipeline.networks.log_mel import MelScale
 from stages.embed.encoder import seeded_draw
 from stages.embed.encoders.laion_clap import ENCODER, ClipTower
 

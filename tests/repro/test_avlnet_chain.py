@@ -11,8 +11,9 @@ from avlnet_files import youcook
 from clone import working_tree
 from filled.weights import write_weights
 
+from pipeline.checkpoints.weights import save_weights
 from pipeline.config.params import Params
-from pipeline.networks.avlnet import AvlNet, save_weights
+from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
 
 FEATURES = {"corpus": "mine", "sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnet152"}

@@ -10,7 +10,7 @@ from cache.artifact import open_artifact
 from pipeline import layout
 from pipeline.config.params import load_params
 from pipeline.monitor.problems import StrictStop
-from stages.embed.command import embed_clips
+from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
@@ -28,7 +28,7 @@ def test_each_kind_of_bad_media_is_said_once_and_the_rest_is_embedded(expected):
     ingest("mine", keep_going=True)
     extract_audio("mine", keep_going=True)
     for encoder in ("yamnet-minilm", "efficientnet-minilm"):
-        embed_clips("mine", encoder, keep_going=True, device="cpu")
+        embed("mine", encoder, keep_going=True, device="cpu")
     found = {row["path"]: (row["reason"], row["stage"]) for row in read_problems(layout.PROBLEMS, load_params())}
     wanted = {name: kind for name, kind in expected.items() if kind[1] is not None}
     assert set(found) == set(wanted)
@@ -40,7 +40,7 @@ def test_each_kind_of_bad_media_is_said_once_and_the_rest_is_embedded(expected):
     heard = open_artifact(layout.embeddings("mine", "yamnet-minilm", "clips")).ids
     assert set(heard) == ingested - {"no_sound_track.mp4"}
     seen = open_artifact(layout.embeddings("mine", "efficientnet-minilm", "clips")).ids
-    without_picture = {name for name in ingested if expected[name][1] == "embed_clips"} | {"truncated.wav"}
+    without_picture = {name for name in ingested if expected[name][1] == "embed"} | {"truncated.wav"}
     assert set(seen) == ingested - without_picture
     one_sample = tables.read_table(layout.audio("mine"), tables.AUDIO).filter(media_id="one_sample.wav")
     assert one_sample["n_samples"].to_list() == [1]

@@ -19,10 +19,10 @@ from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.location import MediaFolder
+from stages.embed.audio_reader import AudioReader
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput, FrameRate
 from stages.embed.frame_reader import FrameReader
-from stages.embed.sound_reader import SoundReader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
@@ -215,7 +215,7 @@ def test_clips_of_damaged_audio_are_read_as_before_or_say_why(sounds):
     extract_audio("mine")
     store, known = AudioStore(Store.default(), AudioSettings()), digests()
     spans = {name: Span(Path("media", name), digest, 0.0, 1.0) for name, digest in known.items()}
-    reader = SoundReader(16000, [Clip(name, (span,), name) for name, span in spans.items()], store)
+    reader = AudioReader(16000, [Clip(name, (span,), name) for name, span in spans.items()], store)
     expected = {row.id: samples for row, samples in reader.read(reader.rows)}
     for digest in known.values():
         data = bytearray(store.path(digest).read_bytes())

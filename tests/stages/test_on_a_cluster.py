@@ -11,7 +11,7 @@ from media_samples import tone, write_media
 
 from pipeline import layout
 from pipeline.monitor.problems import StrictStop
-from stages.embed.command import embed_clips
+from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
@@ -56,7 +56,7 @@ def test_sound_is_extracted_and_embedded_on_workers_as_here(corpus, scheduler, m
         (corpus / name).mkdir()
         monkeypatch.setenv("HEARONCE_STORE", str(corpus / name))
         extract_audio("mine", keep_going=True, cluster=cluster)
-        embed_clips("mine", "avlnet-spectrogram", keep_going=True, device="cpu", cluster=cluster)
+        embed("mine", "avlnet-spectrogram", keep_going=True, device="cpu", cluster=cluster)
         made.append(outputs())
         sounds = {path.name: path.read_bytes() for path in (corpus / name / "audio").rglob("*.flac")}
         made[-1] |= sounds

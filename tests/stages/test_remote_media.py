@@ -17,7 +17,7 @@ from pipeline import layout
 from pipeline.config.params import load_params
 from pipeline.remote import transfer
 from stages.check import check
-from stages.embed.command import embed_clips
+from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
@@ -98,7 +98,7 @@ def run(encoders=ENCODERS):
     ingest("mine", keep_going=True)
     extract_audio("mine", keep_going=True)
     for encoder in encoders:
-        embed_clips("mine", encoder, device="cpu", keep_going=True)
+        embed("mine", encoder, device="cpu", keep_going=True)
 
 
 def outputs():
@@ -196,7 +196,7 @@ def test_objects_that_vanish_between_two_stages_cost_their_own_clips_only(remote
     run([])
     shutil.rmtree(".hearonce/staging")
     remote.remove("videos", "kitchen/more/cat.mp4")
-    embed_clips("mine", "efficientnet-minilm", device="cpu", keep_going=True)
+    embed("mine", "efficientnet-minilm", device="cpu", keep_going=True)
     assert reasons() == {
         "hiss.wav": "no picture",
         "more/cat.mp4": "not found: s3://videos/kitchen/more/cat.mp4",

@@ -9,7 +9,7 @@ from miniature.build import PLACES
 
 from pipeline import layout
 from pipeline.config.corpus import load_corpus
-from stages.embed.command import embed_captions, embed_clips
+from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.score.command import score, score_subset
@@ -22,8 +22,7 @@ SOURCES = ("visual", "gpt")
 def prepare(corpus):
     ingest(corpus)
     extract_audio(corpus)
-    embed_clips(corpus, ENCODER)
-    embed_captions(corpus, ENCODER)
+    embed(corpus, ENCODER)
 
 
 def write_experiments(corpus, protocol):
@@ -58,9 +57,9 @@ def test_a_subset_scores_as_its_own_published_files_do(project, miniature, corpu
         for source in SOURCES:
             score(f"{one}-yamnet-{source}")
     said = capsys.readouterr().out
-    assert f"embed_clips {alone}" in said
+    assert f"embed {alone}" in said
     for line in said.splitlines():
-        assert not line.startswith(("embed_clips", "embed_captions")) or alone not in line or " 0 computed" in line
+        assert not line.startswith("embed ") or alone not in line or " 0 computed" in line
     score_subset(corpus, "low")
     of_subset = numbers(layout.subset_results(corpus, "low"))
     for source in SOURCES:

@@ -1,1 +1,1 @@
-"""`hearonce cache …`: looking into stores and embedding caches, keeping them small and sound, and sharing them."""
+"""`hearonce cache …`: list, verify, repair, maintain and exchange row stores and embedding caches."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cache import artifact as artifact_writer
+from cache import artifact
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
 from cache.formats.feature_files import Features
@@ -17,7 +17,8 @@ from cache.segments import check_tower
 from cache.upkeep import exchange
 from pipeline.commands.cache.inventory import is_store, opened, store_paths, store_root
 from pipeline.config.params import corpus_place
-from pipeline.console.tables import AsJson, DryRun, show_json, show_table
+from pipeline.console.app import AsJson, DryRun
+from pipeline.console.tables import print_records
 from pipeline.console.text import counted, did_you_mean
 from pipeline.formats.avlnet_export import LAYOUTS, CorpusFeatures, Layout, write_files, write_pickle
 from pipeline.formats.avlnet_pickles import FEATURES
@@ -41,7 +42,7 @@ def merge(
             added = len(into.missing(store.keys())) if dry_run else exchange.merge(store, into)
         where = into.path if into is not None else "a new store"
         lines.append({"source": path, "target": where, "rows": len(store), "rows added": added})
-    _show("would be merged" if dry_run else "merged", lines, as_json)
+    print_records("would be merged" if dry_run else "merged", lines, as_json)
 
 
 def export(
@@ -71,14 +72,14 @@ def export(
         raise UserError(f"{path} was not written: no format {format!r}, {did_you_mean(format, known)}")
     found = opened(source)
     exchange.export(found, path, format)
-    _show("exported", [{"source": source, "path": path, "rows": len(found)}], as_json)
+    print_records("exported", [{"source": source, "path": path, "rows": len(found)}], as_json)
 
 
 def _export_features(
     corpus: str, path: Path, kind: Layout, subset: str | None, captions: str, features: str, as_json: bool
 ) -> None:
     """Writes the features of a corpus as AVLnet's authors lay them out."""
-    encoders = [one.strip() for one in features.split(",")]
+    encoders = [name.strip() for name in features.split(",")]
     if len(encoders) != len(FEATURES):
         raise UserError(f"--features names {len(encoders)} encoders, not three: spectrograms, 2D and 3D features.")
     corpus_place(corpus)
@@ -87,12 +88,12 @@ def _export_features(
     found = CorpusFeatures(corpus, encoders, subset)
     done = write_files(found, path) if kind == "howto100m" else write_pickle(found, path, kind, captions)
     line = {"source": corpus, "path": path.as_posix(), "clips": done.clips, "left out": done.left_out}
-    _show("exported", [line], as_json)
+    print_records("exported", [line], as_json)
     if done.left_out and not as_json:
         print(f"{counted(done.left_out, 'clip')} left out: a feature of each is missing, which the layout needs.")
 
 
-def import_file(
+def import_(
     path: Annotated[str, typer.Argument(help="A file that `export` wrote, or an embedding cache.")],
     store: Annotated[
         str | None, typer.Argument(help="A row store; that of the file's encoder in the project by default.")
@@ -103,7 +104,7 @@ def import_file(
     source = exchange.open_rows(path)
     target = RowStore.open(store) if store else _store_of(source)
     added = exchange.import_rows(source, target)
-    _show("imported", [{"path": path, "store": target.path, "rows added": added}], as_json)
+    print_records("imported", [{"path": path, "store": target.path, "rows added": added}], as_json)
 
 
 def convert(
@@ -113,8 +114,8 @@ def convert(
 ) -> None:
     """Write an embedding cache in the other format, without loss."""
     found: Artifact = open_artifact(source)
-    artifact_writer.convert(found, target)
-    _show("converted", [{"source": source, "target": target, "rows": len(found)}], as_json)
+    artifact.convert(found, target)
+    print_records("converted", [{"source": source, "target": target, "rows": len(found)}], as_json)
 
 
 def _into(source: RowStore, target: str | None, dry_run: bool) -> RowStore | None:
@@ -149,10 +150,3 @@ def _store_of(source: Artifact | Features) -> RowStore:
     if not is_store(root / f"{modality}-{fingerprint}"):
         exchange.check_rows(source)  # so that refused rows leave no empty store
     return RowStore.ensure(root, modality, fingerprint, source.format)
-
-
-def _show(title: str, lines: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        show_json([{name.replace(" ", "_"): value for name, value in line.items()} for line in lines])
-    else:
-        show_table(title, lines)

@@ -1,29 +1,37 @@
-"""`hearonce cache gc` and `compact`: drop rows nobody wants, merge small segments."""
+"""`hearonce cache gc`, `compact` and `forget`: drop rows and extracted audio, merge small segments."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import polars as pl
 import typer
 
-from cache import tables as schemas
+from cache.artifact import open_artifact
 from cache.digests import forget_absent
-from cache.errors import Damage, UserError
-from cache.location import STORE_VARIABLE, LocalPlace, Store, place_of
+from cache.errors import UserError
+from cache.location import STORE_VARIABLE, LocalLocation, Store, location_of
 from cache.row_store import RowStore
-from cache.upkeep import compaction as maintenance
+from cache.tables import MEDIA, SPANS, read_table
+from cache.upkeep import compaction
 from pipeline import layout
-from pipeline.commands.cache.inventory import chosen_stores, store_paths, wanted_keys
-from pipeline.console.tables import AsJson, DryRun, Shared, show_json, show_table
-from pipeline.media.audio_store import NoRecord, read_record
-from pipeline.media.flac import CheckedFile
+from pipeline.commands.cache.audio import audio_folders, drop, unwanted, wanted_audio
+from pipeline.commands.cache.inventory import (
+    artifact_paths,
+    chosen_stores,
+    keys_of_spans,
+    known_renditions,
+    store_paths,
+    wanted_keys,
+)
+from pipeline.console.app import AsJson, DryRun, Shared
+from pipeline.console.tables import print_records
 
-Change = tuple[str, int, int]
+Removed = tuple[str, int, int]
 """Where files were removed (or remembered digests forgotten), how many, and their bytes."""
 
 Stores = Annotated[list[str] | None, typer.Argument(help="Row stores; all of the project by default.")]
@@ -62,23 +70,96 @@ def gc(
                 f"Nothing in data/ names any {store.description.modality}, so all rows of {path} would go: see --keep."
             )
     changes = [
-        (path, maintenance.gc(store, wanted[store.description.modality], dry_run=dry_run))
+        (path, compaction.gc(store, wanted[store.description.modality], dry_run=dry_run))
         for path, store in opened.items()
     ]
     wanted_media = wanted_audio()
-    removed: list[Change] = []
+    removed: list[Removed] = []
     for folder in folders if wanted_media else ():
         if flacs := unwanted(folder, wanted_media):
             removed.append((str(folder), len(flacs), drop(flacs, dry_run=dry_run)))
     if not stores and (forgotten := forget_absent(Store.default().digests, dry_run=dry_run)):
         removed.append((str(Store.default().digests), forgotten, 0))
-    _show(changes, dry_run, as_json, removed)
+    _print(changes, dry_run, as_json, removed)
 
 
 def compact(stores: Stores = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Merge small segments into big ones and drop second copies of rows."""
     paths = chosen_stores(stores or [])
-    _show([(path, maintenance.compact(RowStore.open(path), dry_run=dry_run)) for path in paths], dry_run, as_json)
+    _print([(path, compaction.compact(RowStore.open(path), dry_run=dry_run)) for path in paths], dry_run, as_json)
+
+
+def forget(
+    media: Annotated[list[str], typer.Argument(help="Media, as `data/tables/CORPUS/media.parquet` names them.")],
+    shared: Shared = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Drop the rows and the extracted audio of media, of all encoders: for rows that are known to be wrong.
+
+    An artifact that dvc.lock names would bring the rows back: delete dvc.lock before the next `dvc repro`, which then
+    takes all other rows from the store.
+    """
+    root = Store.default()
+    stores, folders = store_paths(root.rows), audio_folders(root.audio)
+    if not shared:
+        refuse_shared([*stores, *map(str, folders)])
+    digests, keys = _made_from(media)
+    lines: list[dict[str, Any]] = [
+        {"store": path, "rows dropped": rows, "files dropped": 0} for path, rows in drop_rows(stores, keys, dry_run)
+    ]
+    for folder in folders:
+        flacs = [flac for digest in sorted(digests) if (flac := folder / digest[:2] / f"{digest}.flac").is_file()]
+        drop(flacs, dry_run=dry_run)
+        lines.append({"store": str(folder), "rows dropped": 0, "files dropped": len(flacs)})
+    print_records("would be done" if dry_run else "done", lines, as_json)
+    if not as_json:
+        print("Now delete dvc.lock (its artifacts would bring the rows back) and run `dvc repro`.")
+
+
+def drop_rows(stores: Iterable[str], keys: np.ndarray, dry_run: bool) -> Iterator[tuple[str, int]]:
+    """Drops the rows of clips by their keys: path of each store of clips, and how many."""
+    for path in stores:
+        store = RowStore.open(path)
+        if store.description.modality == "clips":
+            yield path, compaction.drop(store, keys, dry_run=dry_run).rows_removed
+
+
+def _made_from(media: Sequence[str]) -> tuple[set[str], np.ndarray]:
+    """Digests of media, and the keys of all rows of clips that lie in them.
+
+    Raises:
+        UserError: no table names one of them.
+    """
+    digests: set[str] = set()
+    known: set[str] = set()
+    keys: list[np.ndarray] = [np.zeros((0, 16), np.uint8)]
+    for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
+        named = pl.col("path").is_in(media) | pl.col("media_id").is_in(media) | pl.col("digest").is_in(media)
+        table = read_table(path.with_name("media.parquet"), MEDIA).filter(named)
+        for column in ("path", "media_id", "digest"):
+            known |= set(table[column])
+        digests |= set(table["digest"])
+        keys += _keys(path, table["digest"])
+    if missing := sorted(set(media) - known):
+        raise UserError(
+            f"No table in data/ names a medium {missing[0]!r}: give paths as `hearonce problems` has them, or digests."
+        )
+    return digests, np.concatenate(keys)
+
+
+def _keys(path: Path, digests: pl.Series) -> Iterator[np.ndarray]:
+    """Of the rows of a corpus whose clips lie in these media: by its tables, and as its artifacts have them."""
+    spans = read_table(path, SPANS)
+    clips = spans.filter(pl.col("media_digest").is_in(digests.implode()))["clip_id"].unique()
+    spans = spans.filter(pl.col("clip_id").is_in(clips.implode()))
+    if spans.is_empty():
+        return
+    yield from keys_of_spans(spans, known_renditions(path.parent.name))
+    for artifact_path in artifact_paths(layout.DATA / "embeddings" / path.parent.name):
+        artifact = open_artifact(artifact_path)
+        if artifact.description.get("modality") != "captions":
+            yield artifact.keys[pl.Series(artifact.ids, dtype=pl.String).is_in(clips.implode()).to_numpy()]
 
 
 def refuse_shared(stores: Sequence[str]) -> None:
@@ -96,16 +177,16 @@ def refuse_shared(stores: Sequence[str]) -> None:
 
 def _may_be_shared(store: str) -> bool:
     """Whether a store lies where `$HEARONCE_STORE` says."""
-    root, place = os.environ.get(STORE_VARIABLE), place_of(store)
-    if not root or not isinstance(place, LocalPlace):
+    root, location = os.environ.get(STORE_VARIABLE), location_of(store)
+    if not root or not isinstance(location, LocalLocation):
         return False
-    return place.path.resolve().is_relative_to(Path(root).resolve())
+    return location.path.resolve().is_relative_to(Path(root).resolve())
 
 
-def _show(
-    changes: list[tuple[str, maintenance.Change]], dry_run: bool, as_json: bool, removed: Sequence[Change] = ()
+def _print(
+    changes: list[tuple[str, compaction.Change]], dry_run: bool, as_json: bool, removed: Sequence[Removed] = ()
 ) -> None:
-    lines = [
+    rows = [
         {
             "store": path,
             "rows dropped": change.rows_removed,
@@ -115,142 +196,11 @@ def _show(
         }
         for path, change in changes
     ]
-    others = [
-        {"store": path, "rows dropped": 0, "files dropped": files, "bytes": nbytes} for path, files, nbytes in removed
-    ]
+    files = [{"store": path, "rows dropped": 0, "files dropped": n, "bytes": nbytes} for path, n, nbytes in removed]
     if as_json:
-        show_json([{name.replace(" ", "_"): value for name, value in line.items()} for line in [*lines, *others]])
-        return
-    if lines or not others:
-        show_table("would be done (bytes: of the segments removed)" if dry_run else "done (bytes: removed)", lines)
-    if others:
-        show_table("audio and remembered digests that would go" if dry_run else "audio and remembered digests", others)
-
-
-_RECIPE = re.compile(r"flac\d+-.+")
-
-
-def audio_folders(root: Path | str) -> list[Path]:
-    """Folders of audio extracted in one way, at or below a folder, sorted: one itself, or those that a store keeps."""
-    place = place_of(root)
-    if not isinstance(place, LocalPlace):
-        return []
-    for paths in ([place.path], place.path.glob("*"), place.path.glob("audio/*")):
-        found = sorted(path for path in paths if _RECIPE.fullmatch(path.resolve().name) and path.is_dir())
-        if found:
-            return found
-    return []
-
-
-def verify(folder: Path) -> list[Damage]:
-    """Reads all extracted audio of a folder and lists what is not as it was written, with what it costs."""
-    names = _media_names()
-    return [
-        Damage(f"{flac.parent.name}/{name}", None, f"{reason}: {_cost(flac, names)}")
-        for flac in _flacs(folder)
-        for name, reason in [_fault(flac, folder.resolve().name)]
-        if reason
-    ]
-
-
-def repair(folder: Path, *, dry_run: bool = False) -> list[Damage]:
-    """Removes damaged audio with its record; whatever needs it next extracts it again.
-
-    Returns:
-        What was found, as `verify` has it.
-
-    Raises:
-        UserError: a file cannot be removed.
-    """
-    found = verify(folder)
-    for one in found if not dry_run else ():
-        flac = (folder / one.file).with_suffix(".flac")
-        if _fault(flac, folder.resolve().name)[1]:  # else another process has just extracted it again
-            _remove(flac)
-    return found
-
-
-def unwanted(folder: Path, wanted: Mapping[str, set[str]]) -> list[Path]:
-    """Extracted audio that no table of the project names.
-
-    Args:
-        folder: of audio extracted in one way.
-        wanted: see `wanted_audio`.
-    """
-    here = folder.resolve().name
-    return [flac for flac in _flacs(folder) if not {here, ""} & wanted.get(flac.stem, set())]
-
-
-def drop(flacs: list[Path], *, dry_run: bool = False) -> int:
-    """Removes extracted audio with its records: how many bytes.
-
-    Raises:
-        UserError: a file cannot be removed.
-    """
-    nbytes = sum(path.stat().st_size for flac in flacs for path in (flac, flac.with_suffix(".json")) if path.is_file())
-    for flac in flacs if not dry_run else ():
-        _remove(flac)
-    return nbytes
-
-
-def wanted_audio() -> dict[str, set[str]]:
-    """The digests of all media in the project's tables, with the recipes by which their audio was extracted.
-
-    An empty recipe stands for all of them: of a medium that no manifest names (yet).
-
-    Raises:
-        UserError: a table cannot be read.
-    """
-    wanted: dict[str, set[str]] = {}
-    for path in sorted((layout.DATA / "audio").glob("*.parquet")):
-        for digest, recipe in schemas.read_table(path, schemas.AUDIO).select("digest", "recipe").iter_rows():
-            wanted.setdefault(digest, set()).add(recipe)
-    for path in sorted((layout.DATA / "tables").glob("*/media.parquet")):
-        for digest in schemas.read_table(path, schemas.MEDIA)["digest"]:
-            wanted.setdefault(digest, {""})
-    return wanted
-
-
-def _flacs(folder: Path) -> Iterator[Path]:
-    """The FLAC file of each record and each FLAC file, sorted; one of the two may be missing."""
-    found = {path.with_suffix(".flac") for ending in ("flac", "json") for path in folder.glob(f"??/[!.]*.{ending}")}
-    yield from sorted(found)
-
-
-def _fault(flac: Path, recipe: str) -> tuple[str, str]:
-    """The file that is at fault, and what is wrong with it, or nothing."""
-    record = flac.with_suffix(".json")
-    try:
-        known = read_record(record, flac.stem, recipe)
-        with CheckedFile(flac, known.nbytes, known.crc32c) as file:
-            return flac.name, file.check()
-    except NoRecord as error:
-        return record.name, str(error)
-    except FileNotFoundError:
-        return flac.name, "is missing"
-    except OSError as error:
-        return flac.name, f"cannot be read ({error.strerror})"
-
-
-def _cost(flac: Path, names: Mapping[str, str]) -> str:
-    of = names.get(flac.stem, f"the medium with the digest {flac.stem}, which no table of the project names,")
-    return f"the audio of {of} is extracted again when it is needed"
-
-
-def _media_names() -> dict[str, str]:
-    names: dict[str, str] = {}
-    for path in sorted((layout.DATA / "tables").glob("*/media.parquet")):
-        try:
-            media = schemas.read_table(path, schemas.MEDIA)
-        except UserError:  # a table of an older version; names are a courtesy
-            continue
-        names |= dict(media.select("digest", pl.format(f"{path.parent.name}: {{}}", "path")).iter_rows())
-    return names
-
-
-def _remove(flac: Path) -> None:
-    try:
-        for path in (flac, flac.with_suffix(".json")):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{flac} cannot be removed ({error.strerror}): ask its owner.") from None
+        return print_records("", [*rows, *files], as_json)
+    if rows or not files:
+        print_records("would be done (bytes: of the segments removed)" if dry_run else "done (bytes: removed)", rows)
+    if files:
+        title = "audio and remembered digests"
+        print_records(f"{title} that would go" if dry_run else title, files)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cache import tables as schemas
 from cache.answers import DESCRIPTION, SUFFIX
 from cache.artifact import HDF5_SUFFIXES, Artifact, looks_like_artifact, open_artifact
 from cache.digests import DAMAGED
 from cache.errors import Unreadable, UserError
 from cache.keys import caption_keys, clip_keys
-from cache.location import DIGESTS, LocalPlace, Place, Store, place_of
+from cache.location import DIGESTS, LocalLocation, Location, Store, location_of
 from cache.row_store import RowStore
+from cache.tables import AUDIO, SPANS, read_table
 from pipeline import layout
 from pipeline.corpus_tables import media_kinds, read_extended
 from pipeline.media.length import renditions
@@ -25,15 +25,15 @@ from pipeline.monitor.run_metrics import NAME as RUNS
 
 def is_store(path: Path | str) -> bool:
     """Whether a row store, perhaps one that has lost its store.json, lies at a path or URL."""
-    return _holds_store(place_of(path))
+    return _holds_store(location_of(path))
 
 
 def store_paths(root: Path | str) -> list[str]:
     """Row stores at or below a path or URL: a store itself, a folder of stores, or what `$HEARONCE_STORE` names."""
     if is_store(root):
         return [str(root)]
-    for place in (place_of(root), place_of(root).child("rows")):
-        found = [str(place.child(name)) for name in place.names() if _holds_store(place.child(name))]
+    for location in (location_of(root), location_of(root).child("rows")):
+        found = [str(location.child(name)) for name in location.names() if _holds_store(location.child(name))]
         if found:
             return found
     return []
@@ -53,25 +53,25 @@ def store_root(path: str) -> str:
     stores = store_paths(path)
     if stores:
         return stores[0].rstrip("/").rsplit("/", 1)[0]
-    place = place_of(path)
-    names = set(place.names())
+    location = location_of(path)
+    names = set(location.names())
     if names - PARTS:
         raise UserError(f"{path} is no folder of row stores: name one, or a new or empty folder.")
-    if isinstance(place, LocalPlace):
-        for above in place.path.resolve().parents:
+    if isinstance(location, LocalLocation):
+        for above in location.path.resolve().parents:
             if (above / "store.json").exists() or (above / "zarr.json").exists():
                 raise UserError(
                     f"{path} lies in {above}, which is a row store or an embedding cache: name a place outside."
                 )
-    return str(place.child("rows")) if names else path
+    return str(location.child("rows")) if names else path
 
 
 def answer_paths(root: Path | str) -> list[Path]:
     """Folders of a language model's answers at or below a folder, sorted: one itself, or what the store keeps."""
-    place = place_of(root)
-    if not isinstance(place, LocalPlace):
+    location = location_of(root)
+    if not isinstance(location, LocalLocation):
         return []
-    for paths in ([place.path], place.path.glob("*"), place.path.glob("answers/*")):
+    for paths in ([location.path], location.path.glob("*"), location.path.glob("answers/*")):
         found = sorted(path for path in paths if (path / DESCRIPTION).is_file() or _holds_answers(path))
         if found:
             return found
@@ -82,9 +82,9 @@ def _holds_answers(path: Path) -> bool:
     return any(file.name != RUNS for file in path.glob(f"*{SUFFIX}"))
 
 
-def _holds_store(place: Place) -> bool:
+def _holds_store(location: Location) -> bool:
     try:
-        return not {"store.json", "segments"}.isdisjoint(place.names())
+        return not {"store.json", "segments"}.isdisjoint(location.names())
     except Unreadable:
         return True  # who opens it learns why it cannot be read
 
@@ -111,8 +111,8 @@ def chosen_stores(paths: Sequence[str]) -> list[str]:
 
 def artifact_paths(folder: Path = layout.DATA) -> list[Path]:
     """Embedding caches below a folder, sorted."""
-    found = [one for one in folder.rglob("*") if one.suffix in (".zarr", *HDF5_SUFFIXES)]
-    return sorted(one for one in found if one.is_file() or looks_like_artifact(place_of(one)))
+    found = [path for path in folder.rglob("*") if path.suffix in (".zarr", *HDF5_SUFFIXES)]
+    return sorted(path for path in found if path.is_file() or looks_like_artifact(location_of(path)))
 
 
 def opened(path: Path | str) -> RowStore | Artifact:
@@ -146,7 +146,7 @@ def wanted_keys(keep: Sequence[str]) -> dict[str, np.ndarray]:
 def known_renditions(corpus: str) -> set[str]:
     """What row keys of a corpus's clips may say of how their media are read; see `cache.keys.clip_key`."""
     audio = layout.audio(corpus)
-    recipes = schemas.read_table(audio, schemas.AUDIO)["recipe"].to_list() if audio.exists() else []
+    recipes = read_table(audio, AUDIO)["recipe"].to_list() if audio.exists() else []
     return {"", *renditions(media_kinds(corpus), "video").values(), *recipes}
 
 
@@ -154,7 +154,7 @@ def _keys_of_tables() -> Iterator[tuple[str, np.ndarray]]:
     for path in sorted((layout.DATA / "tables").glob("*/captions.parquet")):
         yield "captions", caption_keys(read_extended(path.parent.name, "captions")["text"])
     for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
-        for keys in keys_of_spans(schemas.read_table(path, schemas.SPANS), known_renditions(path.parent.name)):
+        for keys in keys_of_spans(read_table(path, SPANS), known_renditions(path.parent.name)):
             yield "clips", keys
 
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
-import typer
 
-from cache import tables as schemas
-from cache.artifact import open_artifact
 from cache.digests import DigestMemory
-from cache.errors import UserError
 from cache.location import Store
-from cache.row_store import RowStore
-from cache.upkeep import compaction as maintenance
+from cache.tables import AUDIO, MEDIA, SPANS, read_table
 from pipeline import layout
-from pipeline.commands.cache.gc import audio_folders, drop, refuse_shared
-from pipeline.commands.cache.inventory import artifact_paths, keys_of_spans, known_renditions, store_paths
+from pipeline.commands.cache.audio import drop
+from pipeline.commands.cache.gc import drop_rows
+from pipeline.commands.cache.inventory import keys_of_spans, store_paths
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, load_params
-from pipeline.console.tables import AsJson, DryRun, Shared, show_json, show_table
+from pipeline.console.tables import print_json, print_records
 from pipeline.console.text import counted
 from pipeline.corpus_tables import media_kinds
 from pipeline.media.audio_store import recipe
@@ -91,16 +86,16 @@ def find_outdated(read: bool = True) -> tuple[list[Outdated], list[str]]:
     if not read and not remembered.is_file():
         return [], []
     memory = DigestMemory(remembered)
-    for corpus, place in (load_params().corpora if PARAMS.is_file() else {}).items():
+    for corpus, entry in (load_params().corpora if PARAMS.is_file() else {}).items():
         table = layout.table(corpus, "media")
         if not table.is_file():
             continue
-        settings, sources, kinds = load_corpus(corpus).audio, open_place(place.media), media_kinds(corpus)
+        settings, sources, kinds = load_corpus(corpus).audio, open_place(entry.media), media_kinds(corpus)
         manifest = layout.audio(corpus)
         recipes: dict[str, str] = {}
         if manifest.is_file():
-            recipes = dict(schemas.read_table(manifest, schemas.AUDIO).select("digest", "recipe").iter_rows())
-        for row in schemas.read_table(table, schemas.MEDIA).iter_rows(named=True):
+            recipes = dict(read_table(manifest, AUDIO).select("digest", "recipe").iter_rows())
+        for row in read_table(table, MEDIA).iter_rows(named=True):
             digest = row["digest"]
             try:
                 info = recalled(memory, digest)
@@ -111,7 +106,7 @@ def find_outdated(read: bool = True) -> tuple[list[Outdated], list[str]]:
                 continue
             if info is None:
                 continue
-            one = Outdated(
+            medium = Outdated(
                 corpus,
                 row["path"],
                 digest,
@@ -122,8 +117,8 @@ def find_outdated(read: bool = True) -> tuple[list[Outdated], list[str]]:
                 recipes.get(digest, ""),
                 recipe(settings, info.kind),
             )
-            if one.reason:
-                found.append(one)
+            if medium.reason:
+                found.append(medium)
     memory.close()
     return found, unknown
 
@@ -138,7 +133,7 @@ def _read(memory: DigestMemory, digest: str, source: Source) -> MediaInfo:
 def verify_outdated(as_json: bool) -> None:
     """`hearonce cache verify --outdated`; exit code 3 if anything is."""
     found, unknown = find_outdated()
-    _show(found, unknown, as_json)
+    _print(found, unknown, as_json)
     if found:
         if not as_json:
             print(
@@ -155,7 +150,7 @@ def drop_outdated(dry_run: bool, as_json: bool, read: bool = True) -> bool:
     Args:
         dry_run: only say what would be dropped.
         as_json: for programs.
-        read: packets of media that no run of this version has read; without it nothing is said where nothing is known.
+        read: packets of media that no run of this version has read; without it those media are passed over.
 
     Returns:
         Whether anything was outdated.
@@ -163,12 +158,12 @@ def drop_outdated(dry_run: bool, as_json: bool, read: bool = True) -> bool:
     found, unknown = find_outdated(read)
     if not read and not found:
         return False
-    keys, digests = _wrong_keys(found), {one.digest for one in found}
+    keys, digests = _wrong_keys(found), {medium.digest for medium in found}
     stores = store_paths(Store.default().rows) if len(keys) else []
     rows = sum(n for _, n in drop_rows(stores, keys, dry_run))
     files = list(_wrong_audio(found))
     drop(files, dry_run=dry_run)
-    _show(found, unknown, as_json)
+    _print(found, unknown, as_json)
     if found and not as_json:
         verb = "would be" if dry_run else "were"
         what = f"{counted(rows, 'row')} and {counted(len(files), 'audio file')}"
@@ -179,22 +174,22 @@ def drop_outdated(dry_run: bool, as_json: bool, read: bool = True) -> bool:
 def _wrong_keys(found: list[Outdated]) -> np.ndarray:
     """Keys of rows that were made from wrong readings: uint8 (n, 16)."""
     keys = [np.zeros((0, 16), np.uint8)]
-    for corpus in {one.corpus for one in found}:
+    for corpus in {medium.corpus for medium in found}:
         table = layout.table(corpus, "spans")
         if not table.is_file():
             continue
-        spans = schemas.read_table(table, schemas.SPANS)
-        wrong = {one.digest: one for one in found if one.corpus == corpus}
-        changed = [digest for digest, one in wrong.items() if one.kind != one.right_kind]
-        ends = {digest: min(one.duration_s, one.right_duration_s) for digest, one in wrong.items()}
+        spans = read_table(table, SPANS)
+        wrong = {medium.digest: medium for medium in found if medium.corpus == corpus}
+        changed = [digest for digest, medium in wrong.items() if medium.kind != medium.right_kind]
+        ends = {digest: min(medium.duration_s, medium.right_duration_s) for digest, medium in wrong.items()}
         end = pl.col("media_digest").replace_strict(ends, default=np.inf, return_dtype=pl.Float64)
         bad = pl.col("media_digest").is_in(changed) | (pl.col("stop_s") > end - SAME_S)
         clips = spans.filter(bad)["clip_id"].unique()
         spans = spans.filter(pl.col("clip_id").is_in(clips.implode()))
         renditions = {
             "",
-            *(one.recipe for one in wrong.values()),
-            *(rendition(one.kind, "video") for one in wrong.values()),
+            *(medium.recipe for medium in wrong.values()),
+            *(rendition(medium.kind, "video") for medium in wrong.values()),
         }
         keys += keys_of_spans(spans, sorted(renditions))
     return np.concatenate(keys)
@@ -202,7 +197,7 @@ def _wrong_keys(found: list[Outdated]) -> np.ndarray:
 
 def _wrong_audio(found: list[Outdated]) -> Iterator[Path]:
     """Extracted audio, by whatever settings, that is not of the kind that it ought to be."""
-    for digest, kind in sorted({(one.digest, one.right_kind) for one in found}):
+    for digest, kind in sorted({(medium.digest, medium.right_kind) for medium in found}):
         ending = rendition(kind, "audio")
         for file in sorted(Store.default().audio.glob(f"*/{digest[:2]}/{digest}.flac")):
             plain, special = "-".join(file.parts[-3].split("-")[:3]), "-".join(file.parts[-3].split("-")[3:])
@@ -210,89 +205,14 @@ def _wrong_audio(found: list[Outdated]) -> Iterator[Path]:
                 yield file
 
 
-def _show(found: list[Outdated], unknown: list[str], as_json: bool) -> None:
+def _print(found: list[Outdated], unknown: list[str], as_json: bool) -> None:
     if as_json:
-        show_json({"outdated": [asdict(one) | {"reason": one.reason} for one in found], "unknown": unknown})
+        print_json({"outdated": [asdict(medium) | {"reason": medium.reason} for medium in found], "unknown": unknown})
         return
     if found:
-        lines = [{"corpus": one.corpus, "medium": one.path, "reason": one.reason} for one in found]
-        show_table(f"{counted(len(found), 'medium', 'media')} read wrongly by an older version", lines)
+        lines = [{"corpus": medium.corpus, "medium": medium.path, "reason": medium.reason} for medium in found]
+        print_records(f"{counted(len(found), 'medium', 'media')} read wrongly by an older version", lines)
     else:
         print("No medium is outdated.")
     for line in unknown:
         print(f"not compared: {line}")
-
-
-def forget(
-    media: Annotated[list[str], typer.Argument(help="Media, as `data/tables/CORPUS/media.parquet` names them.")],
-    shared: Shared = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Drop the rows and the extracted audio of media, of all encoders: for rows that are known to be wrong.
-
-    An artifact that dvc.lock names would bring the rows back: delete dvc.lock before the next `dvc repro`, which then
-    takes all other rows from the store.
-    """
-    root = Store.default()
-    stores, folders = store_paths(root.rows), audio_folders(root.audio)
-    if not shared:
-        refuse_shared([*stores, *map(str, folders)])
-    digests, keys = _made_from(media)
-    lines: list[dict[str, Any]] = [
-        {"store": path, "rows dropped": rows, "files dropped": 0} for path, rows in drop_rows(stores, keys, dry_run)
-    ]
-    for folder in folders:
-        flacs = [one for digest in sorted(digests) if (one := folder / digest[:2] / f"{digest}.flac").is_file()]
-        drop(flacs, dry_run=dry_run)
-        lines.append({"store": str(folder), "rows dropped": 0, "files dropped": len(flacs)})
-    if as_json:
-        show_json([{name.replace(" ", "_"): value for name, value in line.items()} for line in lines])
-    else:
-        show_table("would be done" if dry_run else "done", lines)
-        print("Now delete dvc.lock (its artifacts would bring the rows back) and run `dvc repro`.")
-
-
-def drop_rows(stores: Iterable[str], keys: np.ndarray, dry_run: bool) -> Iterator[tuple[str, int]]:
-    """Drops the rows of clips by their keys: path of each store of clips, and how many."""
-    for path in stores:
-        store = RowStore.open(path)
-        if store.description.modality == "clips":
-            yield path, maintenance.drop(store, keys, dry_run=dry_run).rows_removed
-
-
-def _made_from(media: Sequence[str]) -> tuple[set[str], np.ndarray]:
-    """Digests of media, and the keys of all rows of clips that lie in them.
-
-    Raises:
-        UserError: no table names one of them.
-    """
-    digests: set[str] = set()
-    known: set[str] = set()
-    keys: list[np.ndarray] = [np.zeros((0, 16), np.uint8)]
-    for path in sorted((layout.DATA / "tables").glob("*/spans.parquet")):
-        named = pl.col("path").is_in(media) | pl.col("media_id").is_in(media) | pl.col("digest").is_in(media)
-        table = schemas.read_table(path.with_name("media.parquet"), schemas.MEDIA).filter(named)
-        for column in ("path", "media_id", "digest"):
-            known |= set(table[column])
-        digests |= set(table["digest"])
-        keys += _keys(path, table["digest"])
-    if missing := sorted(set(media) - known):
-        raise UserError(
-            f"No table in data/ names a medium {missing[0]!r}: give paths as `hearonce problems` has them, or digests."
-        )
-    return digests, np.concatenate(keys)
-
-
-def _keys(path: Path, digests: pl.Series) -> Iterator[np.ndarray]:
-    """Of the rows of a corpus whose clips lie in these media: by its tables, and as its artifacts have them."""
-    spans = schemas.read_table(path, schemas.SPANS)
-    clips = spans.filter(pl.col("media_digest").is_in(digests.implode()))["clip_id"].unique()
-    spans = spans.filter(pl.col("clip_id").is_in(clips.implode()))
-    if spans.is_empty():
-        return
-    yield from keys_of_spans(spans, known_renditions(path.parent.name))
-    for artifact_path in artifact_paths(layout.DATA / "embeddings" / path.parent.name):
-        artifact = open_artifact(artifact_path)
-        if artifact.description.get("modality") != "captions":
-            yield artifact.keys[pl.Series(artifact.ids, dtype=pl.String).is_in(clips.implode()).to_numpy()]

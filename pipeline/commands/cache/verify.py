@@ -13,12 +13,13 @@ import typer
 from cache import answers, digests
 from cache.artifact import looks_like_artifact, open_artifact
 from cache.errors import Damage, DamageError, UserError
-from cache.location import DIGESTS, LocalPlace, Store, place_of
-from cache.upkeep import repair as repairs
-from pipeline.commands.cache import gc as audio
+from cache.location import DIGESTS, LocalLocation, Store, location_of
+from cache.upkeep import repair as row_repair
+from pipeline.commands.cache import audio
 from pipeline.commands.cache.inventory import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
 from pipeline.commands.cache.outdated import drop_outdated, verify_outdated
-from pipeline.console.tables import AsJson, DryRun, show_json, show_table
+from pipeline.console.app import AsJson, DryRun
+from pipeline.console.tables import print_json, print_records
 from pipeline.console.text import counted
 from pipeline.monitor.problems import EXIT_PROBLEMS
 
@@ -51,9 +52,9 @@ def verify(
     unread: list[str] = []
     for path in chosen:
         try:
-            found += [(path, one) for one in _damages(path, unread)]
+            found += [(path, damage) for damage in _damages(path, unread)]
         except DamageError as error:
-            found += [(path, one) for one in error.damages]
+            found += [(path, damage) for damage in error.damages]
         except UserError as error:  # the others are read all the same
             unread.append(str(error))
     if unread and not found:
@@ -64,7 +65,7 @@ def verify(
         if not recompute_rows(recompute, seed, [path for path in chosen if is_store(path)], as_json):
             raise SystemExit(EXIT_PROBLEMS)
         return
-    _show(found, as_json, f"{len(chosen)} checked, nothing damaged.")
+    _print(found, as_json, f"{len(chosen)} checked, nothing damaged.")
     if found:
         if not as_json:
             print(
@@ -95,23 +96,27 @@ def repair(
     dropped: Found = []
     unread: list[str] = []
     for path in paths or []:
-        if not (store_paths(path) or _others(path)) and (Path(path).is_file() or looks_like_artifact(place_of(path))):
+        if not (store_paths(path) or _other_parts(path)) and (
+            Path(path).is_file() or looks_like_artifact(location_of(path))
+        ):
             open_artifact(path)  # says what hinders, if anything does
             raise UserError(
                 f"{path} is an embedding cache, of which no part is repaired: where `hearonce cache verify` finds "
                 "damage, delete it and run `dvc repro`."
             )
-    for stores, others in [_parts(path) for path in paths] if paths else [_parts(None)]:
-        found += [(path, one) for path in stores for one in repairs.repair(path, dry_run=dry_run, skipped=unread)]
-        dropped += [(path, one) for path in others for one in _repaired(path, dry_run)]
-    _show(found + dropped, as_json, "Nothing is damaged.")
+    for stores, parts in [_parts(path) for path in paths] if paths else [_parts(None)]:
+        found += [
+            (path, damage) for path in stores for damage in row_repair.repair(path, dry_run=dry_run, skipped=unread)
+        ]
+        dropped += [(path, damage) for path in parts for damage in _repaired(path, dry_run)]
+    _print(found + dropped, as_json, "Nothing is damaged.")
     if found and not as_json:
-        keys = {key for _, one in found for key in one.keys}
+        keys = {key for _, damage in found for key in damage.keys}
         verb = "would be" if dry_run else "was" if len(keys) == 1 else "were"
         print(f"{counted(len(keys), 'row')} with a known key {verb} dropped; `dvc repro` computes what is missing.")
     if dropped and not as_json:
         verb = "would be" if dry_run else "was" if len(dropped) == 1 else "were"
-        print(f"{counted(len(dropped), 'place')} of audio, answers and digests {verb} dropped; see the reasons.")
+        print(f"{counted(len(dropped), 'part')} of audio, answers and digests {verb} dropped; see the reasons.")
     if unread:
         raise _unread(unread)
     if (found or dropped or known_outdated) and dry_run:
@@ -120,14 +125,14 @@ def repair(
 
 def _unread(sentences: list[str]) -> UserError:
     """What could not be read, and may or may not be damaged."""
-    more = f" ({counted(len(sentences) - 1, 'more such place')})" if len(sentences) > 1 else ""
+    more = f" ({counted(len(sentences) - 1, 'more such part')})" if len(sentences) > 1 else ""
     return UserError(f"{sentences[0].rstrip('.')}{more}.")
 
 
 def _chosen(paths: Sequence[str]) -> list[str]:
     if not paths:
-        return [*store_paths(Store.default().rows), *map(str, artifact_paths()), *_others(None)]
-    return [inner for path in paths for inner in (*store_paths(path), *_others(path)) or (path,)]
+        return [*store_paths(Store.default().rows), *map(str, artifact_paths()), *_other_parts(None)]
+    return [inner for path in paths for inner in (*store_paths(path), *_other_parts(path)) or (path,)]
 
 
 def _parts(path: str | None) -> tuple[list[str], list[str]]:
@@ -136,28 +141,28 @@ def _parts(path: str | None) -> tuple[list[str], list[str]]:
     Raises:
         UserError: there is neither.
     """
-    stores, others = store_paths(Store.default().rows if path is None else path), _others(path)
-    if not stores and not others:
+    stores, parts = store_paths(Store.default().rows if path is None else path), _other_parts(path)
+    if not stores and not parts:
         chosen_stores([] if path is None else [path])
-    return stores, others
+    return stores, parts
 
 
-def _others(path: str | None) -> list[str]:
+def _other_parts(path: str | None) -> list[str]:
     """Extracted audio, answers and remembered digests at or below a path, or of the project."""
     if path is None:
         store = Store.default()
         digests = [str(store.digests)] if store.digests.is_file() else []
         return [*map(str, audio.audio_folders(store.audio)), *map(str, answer_paths(store.answers)), *digests]
-    place = place_of(path)
-    if not isinstance(place, LocalPlace):
+    location = location_of(path)
+    if not isinstance(location, LocalLocation):
         return []
-    files = [one for one in (place.path, place.path / DIGESTS) if one.name == DIGESTS and one.is_file()]
+    files = [file for file in (location.path, location.path / DIGESTS) if file.name == DIGESTS and file.is_file()]
     return [*map(str, audio.audio_folders(path)), *map(str, answer_paths(path)), *map(str, files)]
 
 
 def _damages(path: str, unread: list[str]) -> list[Damage]:
     if is_store(path):
-        return repairs.verify(path, skipped=unread)
+        return row_repair.verify(path, skipped=unread)
     if path.endswith(DIGESTS):
         return digests.verify(Path(path))
     if audio.audio_folders(path):
@@ -177,14 +182,14 @@ def _repaired(path: str, dry_run: bool) -> list[Damage]:
     return part.repair(Path(path), dry_run=dry_run)
 
 
-def _show(found: Found, as_json: bool, nothing: str) -> None:
+def _print(found: Found, as_json: bool, nothing: str) -> None:
     if as_json:
-        show_json([_line(path, one) | {"keys": [key.hex() for key in one.keys]} for path, one in found])
+        print_json([_line(path, damage) | {"keys": [key.hex() for key in damage.keys]} for path, damage in found])
     elif found:
-        rows = [_line(path, one) for path, one in found]
+        rows = [_line(path, damage) for path, damage in found]
         for row in rows:
             row["rows"] = "none" if row["rows"] is None else f"{row['rows'][0]} to {row['rows'][1] - 1}"
-        show_table(counted(len(found), "damaged place"), rows)
+        print_records(counted(len(found), "damaged part"), rows)
     else:
         print(nothing)
 
@@ -237,33 +242,33 @@ def recompute_rows(n: int, seed: int, stores: Sequence[str], as_json: bool) -> b
     module, name = STAGE.split(":")
     run: Recompute = getattr(importlib.import_module(module), name)
     compared = run(n, seed, stores)
-    agreeing = [one for one in compared if one.agrees]
-    failed = [one for one in compared if one.reason]
-    differing = [one for one in compared if not one.agrees and not one.reason]
+    agreeing = [row for row in compared if row.agrees]
+    failed = [row for row in compared if row.reason]
+    differing = [row for row in compared if not row.agrees and not row.reason]
     if as_json:
-        show_json({"seed": seed, "agree": len(agreeing), "rows": [vars(one) for one in compared]})
+        print_json({"seed": seed, "agree": len(agreeing), "rows": [vars(row) for row in compared]})
         return not differing
     print(
         f"{counted(len(compared) - len(failed), 'row')} computed anew (seed {seed}): {len(agreeing)} agree, "
         f"{len(differing)} differ."
     )
     if differing:
-        show_table("rows that differ from what their encoder gives", [_recomputed_line(one) for one in differing])
+        print_records("rows that differ from what their encoder gives", [_recomputed_line(row) for row in differing])
         print("Delete the segments that hold them, or the store; `dvc repro` computes what is missing.")
     if failed:
-        lines = [{"id": one.id, "encoder": one.encoder, "path": one.path, "reason": one.reason} for one in failed]
-        show_table(f"{counted(len(failed), 'row')} could not be computed", lines)
+        lines = [{"id": row.id, "encoder": row.encoder, "path": row.path, "reason": row.reason} for row in failed]
+        print_records(f"{counted(len(failed), 'row')} could not be computed", lines)
     return not differing
 
 
-def _recomputed_line(one: Compared) -> dict[str, object]:
-    difference = "other shape" if one.difference is None else f"{one.difference:.2g}"
+def _recomputed_line(row: Compared) -> dict[str, object]:
+    difference = "other shape" if row.difference is None else f"{row.difference:.2g}"
     return {
-        "encoder": one.encoder,
-        "corpus": one.corpus,
-        "id": one.id,
-        "path": one.path,
-        "key": one.key,
+        "encoder": row.encoder,
+        "corpus": row.corpus,
+        "id": row.id,
+        "path": row.path,
+        "key": row.key,
         "difference": difference,
-        "where": one.where,
+        "where": row.where,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
-from pipeline.device import pick_device
+from pipeline.monitor.device import pick_device
 from stages.describe.config import MOST_NEW_TOKENS, DescriptionConfig
 from stages.describe.engine import Reply, Task
 from stages.describe.prompts import question

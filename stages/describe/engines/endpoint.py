@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cache.errors import UserError
-from pipeline.monitor.signals import left_to_asyncio
+from pipeline.monitor.signals import handled_by_asyncio
 from stages.describe.config import DescriptionConfig, Endpoint
 from stages.describe.engine import (
     Budget,
@@ -47,7 +47,7 @@ class EndpointEngine:
 
     def ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
         """See `Engine.ask`. Until a first answer has come requests go one by one: a wrong key or model costs one."""
-        with left_to_asyncio():
+        with handled_by_asyncio():
             asyncio.run(self._ask(task, captions, budget, listener))
 
     async def _ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:

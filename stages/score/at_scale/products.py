@@ -66,7 +66,7 @@ class Multiplier:
             return np.matmul(queries, items.T, out=out[: len(queries) * len(items)].reshape(len(queries), -1))
         import torch
 
-        from pipeline.device import computing
+        from pipeline.monitor.device import computing
 
         with computing(torch.device(self.device), "fp32"):
             if queries.is_cuda and self.precision in HALF_UNITS:

@@ -14,7 +14,7 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.experiment import ExperimentConfig
-from stages.avlnet.pair_ids import pair_ids
+from pipeline.runner.rows import pair_ids
 from stages.avlnet.retrieval import SIDES, direction
 from stages.score import side_retrieval
 from stages.score.at_scale.retrieval import LargeRetrieval

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from cache.errors import DamageError
 from cache.formats import zarr_reader as array_reader
-from cache.formats.foreign_zarr import PlainArray
-from cache.formats.zarr_array import ArraySpec, ArrayWriter, document, read_strings, write_strings
+from cache.formats.zarr_array import ArraySpec, ArrayWriter
+from cache.formats.zarr_foreign import PlainArray
 from cache.formats.zarr_reader import ShardedArray
-from cache.location import LocalPlace, place_of
+from cache.formats.zarr_strings import read_strings, strings_document, write_strings
+from cache.location import LocalLocation, location_of
 
 DTYPES = ["uint8", "<u2", "<f2", "<f4", "<f8", "<i8"]
 arrays = st.tuples(
@@ -39,8 +40,8 @@ def test_we_and_plain_zarr_read_the_same(tmp_path_factory, drawn, block, slots, 
     np.testing.assert_array_equal(plain[...], array)
     assert plain.dtype == array.dtype
     ours, theirs = (
-        ShardedArray(LocalPlace(folder), spec, "values"),
-        PlainArray(LocalPlace(folder), "values", array.shape, array.dtype),
+        ShardedArray(LocalLocation(folder), spec, "values"),
+        PlainArray(LocalLocation(folder), "values", array.shape, array.dtype),
     )
     ours._slots = slots
     start = data.draw(st.integers(0, len(array)))
@@ -87,17 +88,17 @@ def test_every_bit_of_a_shard_is_guarded(tmp_path):
             bad = bytearray(good)
             bad[byte] ^= 1 << (byte % 8)
             shard.write_bytes(bad)
-            reader = ShardedArray(LocalPlace(tmp_path / "a"), spec, "a")
+            reader = ShardedArray(LocalLocation(tmp_path / "a"), spec, "a")
             assert reader.damages()
             with pytest.raises(DamageError):
                 reader.read()
         shard.write_bytes(good)
-    np.testing.assert_array_equal(ShardedArray(LocalPlace(tmp_path / "a"), spec, "a").read(), array)
+    np.testing.assert_array_equal(ShardedArray(LocalLocation(tmp_path / "a"), spec, "a").read(), array)
 
 
 def test_a_shard_cut_short_after_it_was_checked_is_no_crash(tmp_path):
     _, spec = write(tmp_path / "a", (12, (2,), "<f4", 2, 6), 12)
-    reader = ShardedArray(LocalPlace(tmp_path / "a"), spec, "a")
+    reader = ShardedArray(LocalLocation(tmp_path / "a"), spec, "a")
     reader.read()
     with open(tmp_path / "a" / "c.0.0", "r+b") as file:
         file.truncate(40)
@@ -108,9 +109,9 @@ def test_a_shard_cut_short_after_it_was_checked_is_no_crash(tmp_path):
 def test_remote_rows_are_those_of_the_disk(tmp_path, monkeypatch):
     array, spec = write(tmp_path / "a", (50, (3,), "<f4", 2, 4), 50)
     monkeypatch.setattr(array_reader, "_REMOTE_BYTES", 3 * spec.stride)
-    place = place_of("memory://arrays/a")
-    place.filesystem.put(str(tmp_path / "a"), place.path, recursive=True)
-    remote = ShardedArray(place, spec, "a")
+    location = location_of("memory://arrays/a")
+    location.filesystem.put(str(tmp_path / "a"), location.path, recursive=True)
+    remote = ShardedArray(location, spec, "a")
     np.testing.assert_array_equal(remote.read(3, 41), array[3:41])
     np.testing.assert_array_equal(remote.take(np.array([49, 0, 7, 7])), array[[49, 0, 7, 7]])
     assert remote.damages() == []
@@ -121,6 +122,6 @@ def test_remote_rows_are_those_of_the_disk(tmp_path, monkeypatch):
 def test_strings_come_back(tmp_path_factory, strings):
     folder = tmp_path_factory.mktemp("strings") / "ids"
     write_strings(folder, strings)
-    assert read_strings(LocalPlace(folder), len(strings), "ids") == strings
+    assert read_strings(LocalLocation(folder), len(strings), "ids") == strings
     assert zarr.open_array(folder, mode="r")[...].tolist() == strings
-    assert document(len(strings))["shape"] == [len(strings)]
+    assert strings_document(len(strings))["shape"] == [len(strings)]

@@ -116,7 +116,7 @@ def test_where_files_cannot_be_locked_they_are_read_without(artifact, monkeypatc
             raise OSError(text)
         return real(source, mode, **options)
 
-    monkeypatch.setattr("cache.formats.hdf5_opening.h5py.File", refusing)
+    monkeypatch.setattr("cache.formats.hdf5_checks.h5py.File", refusing)
     if number == 11:
         with pytest.raises(Unreadable, match="open for writing"):
             open_artifact(artifact)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from cache.artifact import open_artifact, write_artifact, write_blocks
 from cache.errors import UserError
-from cache.keys import pack, unpack
+from cache.keys import pack_keys, unpack_keys
 from cache.row_store import RowStore
 from cache.rows import Rows
 from cache.upkeep.exchange import FORMATS as EXCHANGES
@@ -147,14 +147,14 @@ def test_an_export_that_cannot_be_is_refused(tmp_path):
 def test_a_row_that_is_not_finite_is_not_imported(tmp_path):
     numbers = np.array(values(ROW, 1, 2))
     numbers[1, 3] = np.nan
-    rows = Rows(ROW, pack(keys(1, 2)), ROW.encode(numbers))
+    rows = Rows(ROW, pack_keys(keys(1, 2)), ROW.encode(numbers))
     write_blocks(tmp_path / "a.zarr", ROW, ["1", "2"], 2, [rows], {"fingerprint": FINGERPRINT})
     path = tmp_path / "b.safetensors"
     export(open_artifact(tmp_path / "a.zarr"), path)
     store = open_store(tmp_path / "other")
     with pytest.raises(UserError, match=rf"{path.name} was refused: row 1 \(key {keys(2)[0].hex()}\) is not finite"):
         import_rows(path, store)
-    assert unpack(store.keys()) == []
+    assert unpack_keys(store.keys()) == []
 
 
 @pytest.mark.parametrize("row_format", [ROW, FORMATS[1], RAGGED], ids=str)
@@ -178,6 +178,6 @@ def test_a_flipped_bit_is_found_or_changes_no_row(tmp_path, format, row_format):
         assert found.keys.tobytes() == artifact.keys.tobytes()
         for got, expected in zip(found.rows(np.arange(60)).numpy(), artifact[:], strict=True):
             np.testing.assert_array_equal(got, expected)
-        for name, column in artifact.side.items():
-            np.testing.assert_array_equal(found.everything.side[name], column)
+        for name, column in artifact.extra.items():
+            np.testing.assert_array_equal(found.everything.extra[name], column)
     assert refused > 30

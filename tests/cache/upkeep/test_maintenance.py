@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from cache_samples import FINGERPRINT, FORMATS, assert_rows, batch, files, keys, open_store
 
-from cache.errors import BeingTidied, DamageError, UserError
+from cache.errors import DamageError, StoreBusy, UserError
 from cache.formats import zarr_group
 from cache.formats.zarr_group import ZarrGroup
-from cache.location import LocalPlace
+from cache.location import LocalLocation
 from cache.row_store import RowStore
 from cache.segments import Segments
 from cache.upkeep.compaction import Change, compact, drop, gc
@@ -93,7 +93,7 @@ def test_a_compact_between_commit_and_removal_of_another_loses_nothing(tmp_path,
         def compact_first(segments, name, discard=discard, root=root, seen=seen):
             monkeypatch.setattr(Segments, "discard", discard)
             seen.append(segments.names())
-            with suppress(BeingTidied):
+            with suppress(StoreBusy):
                 compact(open_store(root), segment_bytes=segment_bytes)
             discard(segments, name)
 
@@ -111,10 +111,10 @@ def test_one_process_at_a_time_tidies(tmp_path):
     store = open_store(tmp_path)
     store.append(*batch(ROW, 1, 2))
     store.append(*batch(ROW, 2, 3))
-    with open_store(tmp_path).segments.tidying() as alone:
+    with open_store(tmp_path).segments.locked() as alone:
         assert alone
         for tidy in (lambda: compact(store), lambda: gc(store, keys(1)), lambda: repair(store.path)):
-            with pytest.raises(BeingTidied, match="run again"):
+            with pytest.raises(StoreBusy, match="run again"):
                 tidy()
         assert compact(store, dry_run=True).rows_removed == 1
         store.append(*batch(ROW, 4))
@@ -140,7 +140,7 @@ def test_a_lost_file_is_no_other_process(tmp_path, row_format, array):
 def _compact_forever(path):
     store = RowStore.open(path)
     while True:
-        with suppress(BeingTidied):
+        with suppress(StoreBusy):
             compact(store)
         time.sleep(0.005)
 
@@ -210,17 +210,17 @@ def test_rows_that_are_merged_while_a_reader_lists_the_segments_are_not_missing(
 
 def test_a_segment_that_another_process_removes_while_it_is_opened_is_not_called_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(zarr_group, "_ROWS_BELIEVED", 0)
-    store, late, nbytes = open_store(tmp_path), open_store(tmp_path), LocalPlace.nbytes
+    store, late, nbytes = open_store(tmp_path), open_store(tmp_path), LocalLocation.nbytes
     store.append(*batch(ROW, *range(2000)))
     store.append(*batch(ROW, 1))
 
     def merged_when_measured(place, nbytes=nbytes):
-        monkeypatch.setattr(LocalPlace, "nbytes", nbytes)
+        monkeypatch.setattr(LocalLocation, "nbytes", nbytes)
         monkeypatch.setattr(zarr_group, "_ROWS_BELIEVED", 1 << 20)
         compact(open_store(tmp_path))
         return nbytes(place)
 
-    monkeypatch.setattr(LocalPlace, "nbytes", merged_when_measured)
+    monkeypatch.setattr(LocalLocation, "nbytes", merged_when_measured)
     assert len(late) == 2000
 
 

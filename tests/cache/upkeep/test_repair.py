@@ -7,7 +7,7 @@ import pytest
 from cache_samples import FINGERPRINT, assert_rows, batch, files, keys, open_store
 
 from cache.errors import DamageError, UserError
-from cache.keys import unpack
+from cache.keys import unpack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from cache.upkeep.repair import repair, verify
@@ -91,7 +91,7 @@ def test_one_flipped_bit_costs_one_chunk_and_is_named(tmp_path):
     assert store.missing(keys(*range(N))) == []
     store.refresh()
     assert store.missing(keys(*range(N))) == keys(*range(256))
-    assert unpack(store.keys())[:2] == keys(256, 257)
+    assert unpack_keys(store.keys())[:2] == keys(256, 257)
     store.append(*batch(FORMATS[0], *range(256)))
     assert_rows(store, *range(N))
 
@@ -102,7 +102,7 @@ def test_damaged_keys_in_every_segment_do_not_keep_one_another_from_repair(tmp_p
     for keys_of in sorted(path.glob("segments/*/keys/c.0.0"))[:3]:
         keys_of.write_bytes(bytes(keys_of.stat().st_size))
     assert len(repair(path)) == 3
-    assert unpack(RowStore.open(path).keys()) == keys(1000)
+    assert unpack_keys(RowStore.open(path).keys()) == keys(1000)
 
 
 def test_several_damages_at_once(tmp_path):
@@ -156,7 +156,7 @@ def test_a_segment_missing_a_file_is_named_on_reading(tmp_path):
 def test_a_segment_still_being_uploaded_is_left_alone(tmp_path, monkeypatch, row_format):
     store = open_store(f"memory://{tmp_path.name}", row_format)
     store.append(*batch(row_format, 1, 2))
-    filesystem = store.segments.place("").filesystem
+    filesystem = store.segments.location("").filesystem
     put, looked = filesystem.put_file, []
 
     def put_and_look(source, target):

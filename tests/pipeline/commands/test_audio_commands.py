@@ -16,7 +16,7 @@ from media_samples import noise, tone, write_media
 from cache import tables as schemas
 from cache.answers import Answer, AnswerStore
 from cache.artifact import write_artifact
-from cache.keys import caption_key, clip_keys, pack
+from cache.keys import caption_key, clip_keys, pack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from pipeline import layout
@@ -85,7 +85,7 @@ def test_damaged_audio_is_named_removed_and_extracted_again(corpus, cache, byte)
         assert "does not match its checksum" in line["reason"] and "mine: noise.wav" in line["reason"]
     assert cache("repair", "--dry-run")[0] == 3 and flac.is_file()
     code, out, _ = cache("repair")
-    assert code == 0 and "1 place of audio, answers and digests was dropped" in out
+    assert code == 0 and "1 part of audio, answers and digests was dropped" in out
     assert not flac.exists() and not flac.with_suffix(".json").exists() and flacs()["tone.wav"].is_file()
     assert found_by(cache) == []
     extract_audio("mine")
@@ -202,7 +202,7 @@ def test_forgotten_media_lose_their_rows_and_audio_alone(corpus, cache):
     row_format = RowFormat(2)
     store = RowStore.ensure(Path(".hearonce/rows"), "clips", "ab" * 16, row_format)
     store.append(keys, np.zeros((len(keys), 2), np.float32))
-    numbered = pack([caption_key(f"a key that only an artifact has, {i}") for i in range(len(keys))])
+    numbered = pack_keys([caption_key(f"a key that only an artifact has, {i}") for i in range(len(keys))])
     store.append(numbered, np.ones((len(keys), 2), np.float32))
     artifact = layout.embeddings("mine", "frames", "clips")
     description = {"modality": "clips", "fingerprint": "ab" * 16}

@@ -11,7 +11,7 @@ import pytest
 from cache import tables as schemas
 from cache.answers import Answer, AnswerStore
 from cache.artifact import open_artifact, write_artifact, write_blocks
-from cache.keys import caption_key, clip_key, pack
+from cache.keys import caption_key, clip_key, pack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 from cache.upkeep.exchange import export, open_rows
@@ -312,7 +312,7 @@ def test_a_file_whose_rows_are_refused_leaves_no_new_store(filled, cache):
     rows = values(1)
     rows[0, 3] = np.nan
     beside = {"modality": "captions", "fingerprint": "cd" * 16}
-    bad = Rows(FORMAT, pack([caption_key("x")]), rows)
+    bad = Rows(FORMAT, pack_keys([caption_key("x")]), rows)
     write_blocks(filled / "bad.zarr", FORMAT, ["x"], 1, [bad], beside)
     code, _, err = cache("import", "bad.zarr")
     assert code == 2 and "is not finite" in err

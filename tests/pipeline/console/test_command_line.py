@@ -14,7 +14,7 @@ def hearonce(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_version_and_help():
     assert hearonce("--version").stdout.startswith("hearonce 0.")
     listed = hearonce("--help").stdout
-    for command in ("init", "ingest", "extract-audio", "embed-clips", "embed-captions", "score", "report", "encode"):
+    for command in ("init", "ingest", "extract-audio", "embed", "score", "report", "encode"):
         assert command in listed
 
 
@@ -24,9 +24,7 @@ def test_a_typo_in_a_command_says_what_was_meant(project):
     assert "No command 'ingst': did you mean 'ingest'?" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments", [["ingest", "dmo"], ["score", "nothing"], ["embed-clips", "demo", "yamet-minilm"]]
-)
+@pytest.mark.parametrize("arguments", [["ingest", "dmo"], ["score", "nothing"], ["embed", "demo", "yamet-minilm"]])
 def test_a_users_mistake_is_one_sentence(project, arguments):
     done = hearonce(*arguments)
     assert done.returncode == 2

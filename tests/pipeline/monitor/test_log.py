@@ -16,7 +16,7 @@ from pipeline.monitor.summary import Summary
 def bake(corpus: str, encoder: str, strict: bool = False, dry_run: bool = False) -> None:
     summary = Summary(f"bake {corpus}", wanted=3, computed=2, failed=1)
     with summary.timed("decode"):
-        summary.remark("a remark")
+        summary.add_note("a remark")
     Problems("bake", strict).add("clip7", "7.mp4", "truncated")
 
 
@@ -31,7 +31,7 @@ def test_a_run_writes_down_how_it_began_went_and_ended(project, monkeypatch):
     bake("mine", "resnet")
     assert [path.parent.name for path in Path(".hearonce/logs/bake").glob("*/*.jsonl")] == ["mine.resnet"]
     ((start, remark, problem, end),) = written()
-    assert [one["event"] for one in (start, remark, problem, end)] == ["start", "remark", "problem", "end"]
+    assert [one["event"] for one in (start, remark, problem, end)] == ["start", "note", "problem", "end"]
     assert start["command"] == "hearonce bake mine 'big one'" and start["options"]["strict"] is False
     assert start["versions"]["hearonce"].startswith("0.") and start["pid"] == os.getpid()
     assert (problem["stage"], problem["id"], problem["reason"]) == ("bake", "clip7", "truncated")
@@ -142,6 +142,6 @@ def test_the_last_runs_are_listed_and_shown(project, hearonce):
     code, listed, _ = hearonce("logs", "bake")
     assert code == 0 and "mine.resnet" in listed and str(os.getpid()) in listed
     _, shown, _ = hearonce("logs", "--show", os.getpid())
-    assert [json.loads(line)["event"] for line in shown.splitlines()] == ["start", "remark", "problem", "end"]
+    assert [json.loads(line)["event"] for line in shown.splitlines()] == ["start", "note", "problem", "end"]
     code, _, said = hearonce("logs", "fry")
     assert code == 2 and "has no log of that stage or name" in said

@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from cache.location import LocalPlace
-from pipeline.monitor.run_metrics import NAME, Making, Run, comparable, keep, runs
+from cache.location import LocalLocation
+from pipeline.monitor.run_metrics import NAME, Run, RunStats, comparable, keep, runs
 from pipeline.monitor.summary import Summary
-from pipeline.operations.plan import Plan
+from pipeline.runner.plan import Plan
 
 
 def record(made=10, seconds=4.0, device="cpu: x", cluster="", load=2.0, machine=None):
     parts = {"load": load, "encode": 1.0}
-    found = Run.of("embed", Making(seconds + load, device, cluster), parts, made, None)
+    found = Run.of("embed", RunStats(seconds + load, device, cluster), parts, made, None)
     return found if machine is None else Run(**{**vars(found), "machine": machine})
 
 
@@ -28,18 +28,18 @@ def test_a_run_that_made_something_leaves_a_record_however_it_ends(tmp_path):
     nothing = Summary("embed mine")
     with nothing.recorded(tmp_path):
         pass
-    found = runs(LocalPlace(tmp_path))
+    found = runs(LocalLocation(tmp_path))
     assert [(one.made, one.ended) for one in found] == [(7, "done"), (7, "interrupted"), (7, "failed")]
     assert all(0 < one.busy <= 1 and one.machine == platform.node() and one.peak_rss_bytes > 1e6 for one in found)
 
 
 def test_what_cannot_be_read_or_written_does_not_matter(tmp_path):
-    assert runs(LocalPlace(tmp_path)) == []
+    assert runs(LocalLocation(tmp_path)) == []
     keep(tmp_path, record())
     with (tmp_path / NAME).open("ab") as file:
         file.write(b'{"half a li\n{"at": 3}\n\xff\n')
     keep(tmp_path, record(11))
-    assert [one.made for one in runs(LocalPlace(tmp_path))] == [10, 11]
+    assert [one.made for one in runs(LocalLocation(tmp_path))] == [10, 11]
     keep(tmp_path / "not there", record())
 
 

@@ -36,11 +36,11 @@ def test_nothing_to_do_shows_nothing(capsys):
 
 
 def test_the_summary_line_names_all_counts_and_times():
-    summary = Summary("embed_clips demo x", wanted=10, found=7, computed=2, failed=1, note="a remark")
+    summary = Summary("embed demo x clips", wanted=10, found=7, computed=2, failed=1, note="a remark")
     with summary.timed("decode"):
         pass
     line = summary.line()
-    assert line.startswith("embed_clips demo x: 10 rows wanted, 7 found in cache, 2 computed, 1 failed; decode 0.0")
+    assert line.startswith("embed demo x clips: 10 rows wanted, 7 found in cache, 2 computed, 1 failed; decode 0.0")
     assert line.endswith("; a remark")
 
 

@@ -52,12 +52,14 @@ def test_a_dry_run_says_what_is_to_do_and_writes_nothing(corpus, hearonce):
 
 
 def test_a_dry_run_of_an_encoder_writes_nothing_either(corpus, hearonce):
+    assert hearonce("extract-audio", "mine")[0] == 0
     for path in Path(".hearonce").rglob("digests*"):
         path.unlink()
     before = everything(Path())
-    code, said, _ = hearonce("embed-captions", "mine", "yamnet-minilm", "--dry-run", "--device", "cpu")
+    code, said, _ = hearonce("embed", "mine", "yamnet-minilm", "--dry-run", "--device", "cpu")
     assert code == 0 and everything(Path()) == before
-    assert said.startswith("embed_captions mine yamnet-minilm: 5 rows wanted, 0 present, 5 to compute\n")
+    for items in ("clips", "captions"):
+        assert f"embed mine yamnet-minilm {items}: 5 rows wanted, 0 present, 5 to compute" in said
     assert "no earlier run on cpu: " in said and "of embeddings in data" in said
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from cache.errors import UserError
-from pipeline.encoding import MOST_IN_A_ROW
-from pipeline.row_making import NotMade
+from pipeline.runner.batches import MOST_IN_A_ROW
+from pipeline.runner.run import NotComputed
 from stages.describe.engines.local_model import each_answered
 
 
@@ -19,7 +19,7 @@ def answered(batches, fails):
 
     found = {}
     for captions, got in each_answered(lambda: left.pop(0) if left else None, replies):
-        found |= {one: str(got) if isinstance(got, NotMade) else got[i] for i, one in enumerate(captions)}
+        found |= {one: str(got) if isinstance(got, NotComputed) else got[i] for i, one in enumerate(captions)}
     return found
 
 

@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast
 
 from cache.errors import UserError
-from pipeline.fingerprints import fingerprint_of
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.networks.clip import rewrite
 from stages.embed.encode_files import OpenEncoder
 from stages.embed.encoder import FrameInput
@@ -217,7 +217,7 @@ def replace(name, old, new):
             "write `dim: 40` in the encoder's YAML",
         ),
         (lambda f: (f / "preprocessor_config.json").unlink(), r"no usable preprocessor_config\.json"),
-        (replace("preprocessor_config.json", ": 32", ": 48"), r"make pictures of 48 x 48, but .* takes 32 x 32"),
+        (replace("preprocessor_config.json", ": 32", ": 48"), r"make frames of 48 x 48, but .* takes 32 x 32"),
     ],
 )
 def test_damaged_folders_of_pictures(copy, damage, says):

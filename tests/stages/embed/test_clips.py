@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache import tables as schemas
-from cache.keys import unpack
+from cache.keys import unpack_keys
 from stages.embed.clips import Clip, Clips, Span, clips_of
 
 seconds = st.floats(0, 1e4, allow_nan=False)
@@ -44,7 +44,7 @@ def test_columns_of_clips_give_the_clips_and_their_keys(made, rendition):
     for columns in (Clips.of(made), clips_of(table(made), Path())):
         assert list(columns) == made
         assert columns.take(np.arange(len(made))[::-2]) == made[::-2]
-        assert unpack(columns.keys(rendition)) == [clip.key(rendition) for clip in made]
+        assert unpack_keys(columns.keys(rendition)) == [clip.key(rendition) for clip in made]
         digests = [clip.spans[0].digest for clip in made]
         same = [[one == other for one in digests] for other in digests]
         files = columns.first_files()

@@ -9,9 +9,8 @@ from cache.digests import DigestMemory
 from pipeline.media.containers import MediaError
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameRate
-from stages.embed.frame_reader import FrameReader
+from stages.embed.frame_reader import FrameReader, FrameStack
 from stages.embed.frame_sampling import constant_rate
-from stages.embed.picture_stack import PictureStack
 
 SIDE = 64
 """Short side of the numbered pictures, so that nothing is scaled."""
@@ -88,7 +87,7 @@ def test_a_folder_of_pictures_has_no_rate(tmp_path):
 
 def test_pictures_beyond_the_memory_they_may_take_are_mapped_from_a_file_and_the_same():
     pictures = np.random.default_rng(0).integers(0, 256, (23, 6, 5, 3)).astype(np.uint8)
-    small, large = PictureStack(), PictureStack(most_bytes=5 * pictures[0].nbytes)
+    small, large = FrameStack(), FrameStack(most_bytes=5 * pictures[0].nbytes)
     for picture in pictures:
         small.add(picture)
         large.add(picture)

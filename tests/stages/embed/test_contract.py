@@ -18,18 +18,18 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
 from cache.row_store import RowStore
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.config.corpus import AudioSettings
-from pipeline.embedding_run import embed_missing
-from pipeline.fingerprints import fingerprint_of
 from pipeline.media.audio_store import AudioStore
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
-from pipeline.row_making import LocalMaker
-from pipeline.wanted_rows import Row
-from stages.embed.clip_reader import clip_reader
+from pipeline.runner.local import LocalRunner
+from pipeline.runner.rows import Row
+from pipeline.runner.run import compute_missing
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import AudioInput
-from stages.embed.loading import LoadedTower, load_tower
+from stages.embed.inputs import clip_reader
+from stages.embed.towers import LoadedTower, load_tower
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
@@ -140,10 +140,10 @@ def embed(tower, row_format, items, folder, batch_size, workers):
     rows = [Row(name, caption_key(name), name, name) for name in items]
     store = RowStore.ensure(folder, "clips", "ab" * 16, row_format)
     problems = Problems("embed")
-    embed_missing(
+    compute_missing(
         rows,
         store,
-        LocalMaker(
+        LocalRunner(
             lambda group: ((row, items[row.id]) for row in group),
             lambda: (tower, {}),
             batch_size=batch_size,
@@ -252,8 +252,9 @@ def test_draws_come_from_the_row_key_and_the_seed_and_for_long_clips_only(encode
 
 def test_the_fingerprint_has_all_files_and_the_precision_and_needs_no_torch(encoder, tmp_path):
     code = (
-        "import json, sys; from importlib import import_module; from stages.embed.loading import identity_of\n"
-        "from pipeline.fingerprints import fingerprint_of; from cache.location import Store; from pathlib import Path\n"
+        "import json, sys; from importlib import import_module; from stages.embed.towers import identity_of\n"
+        "from pipeline.checkpoints.fingerprints import fingerprint_of\n"
+        "from cache.location import Store; from pathlib import Path\n"
         "module = import_module('stages.embed.encoders.' + sys.argv[1]); config = json.loads(sys.argv[2])\n"
         "def print_of(modality, precision):\n"
         "    encoder = module.ENCODER(module.Config(**{**config, 'precision': precision}))\n"

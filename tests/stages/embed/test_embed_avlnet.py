@@ -10,11 +10,12 @@ from cache import tables
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
-from pipeline.networks.avlnet import AvlNet, DaveNet, save_weights
+from pipeline.checkpoints.weights import save_weights
+from pipeline.networks.avlnet import AvlNet, DaveNet
 from pipeline.networks.avlnet_shape import Shape
-from stages.avlnet.pair_ids import pair_id
-from stages.embed.avlnet.command import embed_avlnet
-from stages.embed.avlnet.tower import seen_frames
+from pipeline.runner.rows import pair_id
+from stages.embed.command import embed as run_embed
+from stages.embed.encoders.avlnet import RENAMED, seen_frames
 
 WIDTHS = (4, 4, 8, 8, 16)
 MAX_FRAMES = 1024
@@ -32,7 +33,7 @@ def write_encoder(variant: str, seed: int = 0) -> None:
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.normal_()
     save_weights(net, Path("net.pth"))
-    words = "" if variant == "bi" else f"words: {VECTORS}\n"
+    words = "" if variant == "bi" else f"text: {VECTORS}\n"
     Path("configs/encoders/mine.yaml").write_text(
         f"family: avlnet\ncheckpoint: net.pth\nmax_frames: {MAX_FRAMES}\n{words}"
     )
@@ -40,7 +41,7 @@ def write_encoder(variant: str, seed: int = 0) -> None:
 
 def embed(**options) -> dict[str, dict[str, np.ndarray]]:
     """All sides: id -> row."""
-    embed_avlnet(CORPUS, "mine", **{"device": "cpu", "workers": 2, **options})
+    run_embed(CORPUS, "mine", **{"device": "cpu", "workers": 2, **options})
     found = {}
     for path in layout.embeddings(CORPUS, "mine", "any").parent.glob("*.zarr"):
         artifact = open_artifact(path)
@@ -144,24 +145,20 @@ def test_the_trunk_runs_once_for_a_clip_however_many_texts_it_has(corpus, monkey
 
 
 @pytest.mark.parametrize("variant", ["tri", "fused"])
-def test_only_texts_that_an_experiment_reads_are_embedded(corpus, variant, capsys):
+def test_only_texts_of_the_caption_sources_in_the_yaml_are_embedded(corpus, variant, capsys):
     write_encoder(variant)
     write_more_captions(2)
     side = "text" if variant == "tri" else "sound_text"
     heard = N - (variant == "fused")  # one clip is silent
-    assert len(embed()[side]) == 3 * heard  # no experiment reads it
+    assert len(embed()[side]) == 3 * heard
+    yaml = Path("configs/encoders/mine.yaml")
+    options = yaml.read_text()
     for source, count in (("given", 1), ("more", 2)):
-        folder = Path("configs/experiments/mine")
-        folder.mkdir(exist_ok=True)
-        (folder / f"mine-{source}.yaml").write_text(
-            f"corpus: mine\nencoders: [mine]\nprotocol: avlnet\ncaptions: {source}\n"
-        )
-        Path("params.yaml").write_text(
-            "corpora: {}\nembeddings: {}\nexperiments: {}\n"
-            f"avlnet_experiments: {{mine-{source}: {{corpus: mine, encoder: mine}}}}\n"
-        )
+        yaml.write_text(f"{options}captions: [{source}]\n")
+        capsys.readouterr()
         assert len(embed()[side]) == count * heard
-        assert f"; texts of {source}, which experiments read" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"; texts of {source}\n" in said and said.count(", 0 computed") == len(said.splitlines())
 
 
 def test_equal_weights_are_equal_bytes(corpus):
@@ -184,7 +181,7 @@ def test_one_yaml_serves_several_trainings(corpus, capsys):
     Path("net.pth").unlink()
     found, fingerprints = {}, {}
     for name in ("one", "other", "again"):
-        embed_avlnet(CORPUS, f"mine@{name}", device="cpu", workers=2)
+        run_embed(CORPUS, f"mine@{name}", device="cpu", workers=2)
         artifact = open_artifact(layout.embeddings(CORPUS, f"mine@{name}", "picture"))
         found[name] = artifact.numpy()
         fingerprints[name] = artifact.description["fingerprint"]
@@ -194,24 +191,32 @@ def test_one_yaml_serves_several_trainings(corpus, capsys):
     said = capsys.readouterr().out
     assert "mine@again" in said and ", 0 computed" in said.splitlines()[-1]
     with pytest.raises(UserError, match=r"data/trainings/none/model\.pth"):
-        embed_avlnet(CORPUS, "mine@none", device="cpu")
+        run_embed(CORPUS, "mine@none", device="cpu")
 
 
-def test_an_entry_gives_the_checkpoint(corpus):
-    """Any file under any name, such as the state after an epoch."""
+def test_a_training_describes_its_weights_as_an_encoder(corpus):
+    """`data/trainings/TRAINING/encoder.yaml`, which a training writes, counts before `configs/encoders/CONFIG.yaml`."""
     write_encoder("bi")
-    shutil.move("net.pth", "e3.pth")
-    features = f"sound: {SOUND}, flat: {FLAT}, moving: {MOVING}"
-    Path("params.yaml").write_text(
-        Path("params.yaml").read_text()
-        + f"avlnets:\n  x: {{corpus: mine, encoder: mine-e3, config: mine, checkpoint: e3.pth, {features}}}\n"
+    folder = layout.training("e3")
+    folder.mkdir(parents=True)
+    shutil.move("net.pth", folder / "model.pth")
+    (folder / "encoder.yaml").write_text(
+        f"family: avlnet\ncheckpoint: {folder}/model.pth\nmax_frames: {MAX_FRAMES}\naudio: {SOUND}\n"
     )
-    embed_avlnet(CORPUS, "mine-e3", device="cpu")
-    assert len(open_artifact(layout.embeddings(CORPUS, "mine-e3", "sound"))) == N - 1
-    text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace(f"flat: {FLAT}", "flat: other"))
-    with pytest.raises(UserError, match="disagree: write `x: "):
-        embed_avlnet(CORPUS, "mine-e3", device="cpu")
+    run_embed(CORPUS, "mine@e3", device="cpu")
+    assert len(open_artifact(layout.embeddings(CORPUS, "mine@e3", "sound"))) == N - 1
+    (folder / "encoder.yaml").write_text(f"family: avlnet\ncheckpoint: {folder}/model.pth\naudio: other\n")
+    with pytest.raises(UserError, match=r"data/embeddings/mine/other/clips\.zarr"):
+        run_embed(CORPUS, "mine@e3", device="cpu")
+
+
+@pytest.mark.parametrize("key", RENAMED)
+def test_keys_of_earlier_versions_name_their_successors(corpus, key):
+    write_encoder("bi")
+    yaml = Path("configs/encoders/mine.yaml")
+    yaml.write_text(f"{yaml.read_text()}{key}: x\n")
+    with pytest.raises(UserError, match=f"mine.yaml.*`{key}` was renamed to `{RENAMED[key]}`"):
+        embed()
 
 
 def test_padding_beyond_the_margin_is_left_out():
@@ -223,5 +228,5 @@ def test_mistakes_are_told_in_one_sentence(corpus):
     Path("configs/encoders/mine.yaml").write_text("family: avlnet\ncheckpoint: net.pth\n")
     with pytest.raises(UserError, match=r"mine\.yaml: net\.pth is AVLnet-Text-Tri: name an encoder of word vectors"):
         embed()
-    with pytest.raises(UserError, match="not 'avlnet': list it under `embeddings`"):
-        embed_avlnet(CORPUS, "resnet152")
+    with pytest.raises(UserError, match="'resnet152', not 'avlnet'"):
+        run_embed(CORPUS, "resnet152@training")

@@ -11,7 +11,7 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline import layout
 from pipeline.media.frames import read_frames
-from stages.embed.command import embed_captions, embed_clips
+from stages.embed.command import embed
 from stages.embed.encode_files import encode, open_encoder
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
@@ -35,8 +35,7 @@ def videos(project):
 
 @pytest.mark.parametrize("encoder", ["yamnet-minilm", "efficientnet-minilm"])
 def test_files_and_stages_give_the_same_embeddings(videos, encoder):
-    embed_clips("mine", encoder, device="cpu")
-    embed_captions("mine", encoder, device="cpu")
+    embed("mine", encoder, device="cpu")
     clips = open_artifact(layout.embeddings("mine", encoder, "clips"))
     captions = open_artifact(layout.embeddings("mine", encoder, "captions"))
     option = "audio" if encoder == "yamnet-minilm" else "video"

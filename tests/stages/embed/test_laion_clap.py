@@ -21,7 +21,7 @@ from pipeline.checkpoints import text_models as clap_tokenizer
 from pipeline.checkpoints.weights import CheckpointError
 from pipeline.networks import clap as clap_audio
 from pipeline.networks import laion_clap, laion_clap_package
-from pipeline.networks.clap import MelScale
+from pipeline.networks.log_mel import MelScale
 from stages.embed.encoder import AudioInput, seeded_draw
 from stages.embed.encoders.laion_clap import ENCODER, Config
 from stages.embed.registry import load_encoder
@@ -262,7 +262,7 @@ def test_without_fusion_a_crop_is_drawn():
 def test_blocks_of_frames_join_without_a_seam(samples, monkeypatch):
     waveform = torch.from_numpy(sine_mix(samples, 48_000))
     joined = clap_audio.log_mel(waveform, MelScale())
-    monkeypatch.setattr(clap_audio, "BLOCK_FRAMES", 10**9)
+    monkeypatch.setattr("pipeline.networks.log_mel.BLOCK_FRAMES", 10**9)
     whole = clap_audio.log_mel(waveform, MelScale())
     assert whole.shape == (samples // 480 + 1, 64)
     torch.testing.assert_close(joined, whole, rtol=0, atol=1e-4)

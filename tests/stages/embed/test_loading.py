@@ -6,13 +6,12 @@ import torch
 from filled import yamnet_minilm
 
 from cache.errors import UserError
-from pipeline import device as device_module
-from pipeline.device import PRECISIONS, computing, is_out_of_memory
-from pipeline.fingerprints import digest_of
-from stages.embed.avlnet.making import SideLoader
-from stages.embed.loading import LoadedTower, identity_of, load_tower
-from stages.embed.making import TowerLoader
+from pipeline.checkpoints.fingerprints import digest_of
+from pipeline.monitor import device as device_module
+from pipeline.monitor.device import PRECISIONS, computing, is_out_of_memory
+from stages.embed.encoders.avlnet import SideLoader
 from stages.embed.registry import load_encoder
+from stages.embed.towers import LoadedTower, TowerLoader, identity_of, load_tower
 
 CPU = torch.device("cpu")
 

@@ -8,14 +8,14 @@ import pytest
 from media_samples import bursts, frame_number, numbered_frames, write_media
 
 from cache.digests import DigestMemory
-from cache.keys import clip_key, joined_clip_key, unpack
+from cache.keys import clip_key, joined_clip_key, unpack_keys
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio_store import AudioStore
+from stages.embed.audio_reader import AudioReader
 from stages.embed.clips import Clip, Clips, Span
 from stages.embed.encoder import FrameInput
 from stages.embed.frame_reader import FrameReader
-from stages.embed.sound_reader import SoundReader
 
 PLAIN, JOINED, LOUD = "a" * 32, "b" * 32, "c" * 32
 KINDS = {JOINED: "joined", LOUD: "beyond"}
@@ -30,9 +30,9 @@ CLIPS = [clip(PLAIN), clip(JOINED), clip(PLAIN, PLAIN), clip(PLAIN, JOINED), cli
 
 
 def test_keys_of_audio(tmp_path):
-    reader = SoundReader(16000, CLIPS, AudioStore(Store(tmp_path), AudioSettings(), KINDS))
+    reader = AudioReader(16000, CLIPS, AudioStore(Store(tmp_path), AudioSettings(), KINDS))
     twice, mixed = ([(digest, 0.0, 2.0) for digest in pair] for pair in ((PLAIN, PLAIN), (PLAIN, JOINED)))
-    assert unpack(reader.rows.keys) == [
+    assert unpack_keys(reader.rows.keys) == [
         clip_key(PLAIN, 0.0, 2.0, "flac16-keep-1"),
         clip_key(JOINED, 0.0, 2.0, "flac16-keep-1-joined-1"),
         joined_clip_key(twice, "flac16-keep-1"),
@@ -42,16 +42,16 @@ def test_keys_of_audio(tmp_path):
 
 
 def test_keys_of_frames():
-    keys = unpack(FrameReader(FrameInput(2), CLIPS, KINDS).rows.keys)
+    keys = unpack_keys(FrameReader(FrameInput(2), CLIPS, KINDS).rows.keys)
     assert keys[1] == clip_key(JOINED, 0.0, 2.0, "joined-1")
-    plain = unpack(FrameReader(FrameInput(2), CLIPS).rows.keys)
+    plain = unpack_keys(FrameReader(FrameInput(2), CLIPS).rows.keys)
     assert [one == other for one, other in zip(keys, plain, strict=True)] == [True, False, True, False, True]
     assert plain[0] == clip_key(PLAIN, 0.0, 2.0)
 
 
 def test_columns_and_objects_give_the_same_keys():
     clips = Clips.of(CLIPS)
-    assert unpack(clips.keys("r", {JOINED: "joined-1"})) == [one.key("r", {JOINED: "joined-1"}) for one in CLIPS]
+    assert unpack_keys(clips.keys("r", {JOINED: "joined-1"})) == [one.key("r", {JOINED: "joined-1"}) for one in CLIPS]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -69,7 +69,7 @@ def test_readers_of_a_joined_file_reach_all_of_it(tmp_path, known):
     reader = pickle.loads(pickle.dumps(FrameReader(FrameInput(1), wanted, kinds)))
     frames = [frame_number(item[0]) for _, item in reader.read(list(reader.part(list(reader.rows)).rows))]
     assert frames == pytest.approx([37, 136], abs=3)
-    audio = SoundReader(48000, wanted, AudioStore(Store(tmp_path), AudioSettings(), kinds))
+    audio = AudioReader(48000, wanted, AudioStore(Store(tmp_path), AudioSettings(), kinds))
     first, second = (samples for _, samples in audio.read(list(audio.rows)))
     assert np.argmax(np.abs(first) > 0.2) / 48000 == pytest.approx(0.52, abs=0.03)
     assert np.argmax(np.abs(second) > 0.2) / 48000 == pytest.approx(1.55, abs=0.03)

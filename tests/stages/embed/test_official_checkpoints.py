@@ -9,9 +9,9 @@ import pytest
 from cache.errors import UserError
 from pipeline.checkpoints import hub as hub_files
 from pipeline.checkpoints.catalogue import load_catalogue
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.official import existing
 from pipeline.config.records import read_yaml
-from pipeline.fingerprints import fingerprint_of
 from stages.embed.registry import AVLNET, load_encoder
 
 ROOT = Path(__file__).parents[3]

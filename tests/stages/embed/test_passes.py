@@ -6,8 +6,7 @@ from media_samples import frame_number, numbered_frames, write_media
 from cache.digests import DigestMemory
 from stages.embed.clips import Clip, Span
 from stages.embed.encoder import FrameInput
-from stages.embed.frame_reader import FrameReader
-from stages.embed.passes import passes
+from stages.embed.frame_reader import FrameReader, passes
 
 STRETCHES = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda one: (one[0], one[0] + one[1])))
 

@@ -29,7 +29,7 @@ def embedded(project, hearonce):
     Path("captions.csv").write_text("\n".join(lines) + "\n")
     Path("params.yaml").write_text(PARAMS)
     Path("configs/corpora/mine.yaml").write_text("window_s: null\n")
-    for stage in (["ingest"], ["extract-audio"], ["embed-clips"], ["embed-captions"]):
+    for stage in (["ingest"], ["extract-audio"], ["embed"]):
         arguments = [*stage, "mine"] + (["yamnet-minilm"] if stage[0].startswith("embed") else [])
         code, _, said = hearonce(*arguments)
         assert code == 0, said
@@ -43,7 +43,7 @@ def wrong(modality: str, which: int, change) -> str:
     values = np.array(rows.values)
     values[which] = change(values, which)
     (name,) = store.segments.names()
-    changed = Rows(rows.format, rows.keys, values, None, rows.side)
+    changed = Rows(rows.format, rows.keys, values, None, rows.extra)
     store.append_rows(changed, {"device": "a colleague's"})
     store.segments.discard([name])
     return rows.keys[which].tobytes().hex()
@@ -87,11 +87,11 @@ def test_a_run_drops_rows_that_contradict_each_other_and_computes_them(embedded,
     (path,) = Path(".hearonce/rows").glob("captions-*")
     store = RowStore.open(path)
     rows = store.read_rows(store.keys()[:2])
-    store.append_rows(Rows(rows.format, rows.keys, np.array(-rows.values), None, rows.side), {"device": "evil"})
+    store.append_rows(Rows(rows.format, rows.keys, np.array(-rows.values), None, rows.extra), {"device": "evil"})
     for name in store.segments.names()[1:]:
         (path / "segments" / name).rename(path / "segments" / "000.zarr")
     assert len(verify(path)) == 4
-    code, said, _ = hearonce("embed-captions", "mine", "yamnet-minilm")
+    code, said, _ = hearonce("embed", "mine", "yamnet-minilm")
     assert code == 0 and "4 rows wanted, 2 found in cache, 2 computed, 0 failed" in said
     assert "000.zarr" in said and "differ by more than rounding" in said
     assert verify(path) == []

@@ -58,6 +58,14 @@ def test_a_precision_nobody_knows_is_refused(project):
         load_encoder("yamnet-minilm", {"precision": "int8"})
 
 
-def test_an_avlnet_is_sent_to_its_own_place(project):
-    with pytest.raises(UserError, match="list it under `avlnets`, not `embeddings`"):
+def test_an_avlnet_is_no_encoder_of_media_or_text(project):
+    with pytest.raises(UserError, match="given cached features, not media or text: use `hearonce embed`"):
         load_encoder("avlnet")
+
+
+def test_a_seed_in_the_name_replaces_that_of_the_yaml(project):
+    plain, seeded = load_encoder("laion-clap"), load_encoder("laion-clap@seed7")
+    assert seeded.config.seed == 7 != plain.config.seed
+    assert seeded.config.model_copy(update={"seed": plain.config.seed}) == plain.config
+    with pytest.raises(UserError, match="has no option 'seed'"):
+        load_encoder("yamnet-minilm@seed7")

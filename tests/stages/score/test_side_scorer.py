@@ -12,7 +12,7 @@ from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from pipeline import layout
-from stages.avlnet.pair_ids import pair_id
+from pipeline.runner.rows import pair_id
 from stages.report.command import report
 from stages.score.command import score, score_subset
 

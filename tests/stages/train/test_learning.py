@@ -10,7 +10,7 @@ from avlnet_samples import write_features
 from cache import tables
 from pipeline import layout
 from pipeline.media.frames import middle_times, read_frames
-from stages.embed.command import embed_clips
+from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.train.command import train
@@ -28,7 +28,7 @@ def demo(project):
     shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
     ingest("demo", keep_going=True)
     extract_audio("demo", keep_going=True)
-    embed_clips("demo", "avlnet-spectrogram", keep_going=True, device="cpu", workers=2)
+    embed("demo", "avlnet-spectrogram", keep_going=True, device="cpu", workers=2)
     clips = tables.read_table(layout.table("demo", "clips"), tables.CLIPS).to_dicts()
     pictures = {one["clip_id"]: small_pictures(Path(media) / one["media_path"], one) for one in clips}
     write_features("pixels", "clips", pictures, corpus="demo")

@@ -1,1 +1,0 @@
-"""Stage `detect_speech`: whether somebody speaks in each clip."""

@@ -1,1 +1,0 @@
-"""AVLnet as an encoder: it is given cached features instead of media."""

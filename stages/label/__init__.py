@@ -1,0 +1,1 @@
+"""Stage `label`: clips -> labels by what an encoder measures in them, for subsets."""

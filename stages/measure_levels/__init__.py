@@ -1,1 +1,0 @@
-"""Stage `measure_levels`: how loud each clip is, and which clips are silent."""
