@@ -225,7 +225,7 @@ def _there(needed: list[Path], trained: set[Path], where: str, missing: list[Lac
         if name is None:
             raise UserError(
                 f"{PARAMS}: {where}: {path} is missing, and no training makes it: see "
-                "`hearonce checkpoints list` and docs/avlnet-files.md."
+                "`hearonce checkpoints list` and docs/reproduce.md."
             )
         missing.append(Lacking(where.partition(".")[2], path, name))
 
