@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import textwrap
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -36,7 +37,9 @@ MESSAGES = sorted(
 )
 TYPED = re.compile(r"^(?:\$ |- )?(?:uv run )?hearonce (.*)$")
 TRACKED = re.compile(r"(?:stages|pipeline|cache|hearonce|configs|docs|tests|benchmarks)/[\w./*{},-]*")
-OF_A_USER = re.compile(r"configs/[\w/]+/(mine|kitchen|bad|my|llama|fake|animals|laion-clap-bf16)\b|my_model|my-model|mine-")
+OF_A_USER = re.compile(
+    r"configs/[\w/]+/(mine|kitchen|bad|my|llama|fake|animals|laion-clap-bf16)\b|my_model|my-model|mine-"
+)
 MODULE = re.compile(r"(?<![\w.])(?:stages|pipeline|cache|hearonce|benchmarks)(?:\.\w+)+")
 OF_DVC = {"cache.type", "cache.dir"}
 VARIABLE = re.compile(r"HEARONCE_[A-Z_]*[A-Z]")
@@ -75,7 +78,7 @@ def typed(text):
 def blocks(kind):
     """(document, block) of all blocks of code of one language."""
     return [
-        (path, re.sub(r"^ {1,4}", "", block, flags=re.M) if block.startswith(" ") else block)
+        pytest.param(path, textwrap.dedent(block), id=f"{path}-{block.strip().splitlines()[0]}")
         for path in CURRENT
         for block in re.findall(rf"```{kind}\n(.*?)```", (ROOT / path).read_text(), flags=re.S)
     ]
@@ -152,10 +155,17 @@ def test_each_command_and_option_has_its_place_in_the_documents():
 
 @pytest.mark.parametrize("path", CURRENT)
 def test_options_belong_to_a_command(path):
-    known = {option for _, command in all_commands(command_line()) for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for _, command in all_commands(command_line())
+        for parameter in command.params
+        for option in parameter.opts
+    }
     of_others = {"--force", "--help", "--json", "--media", "--annotations"}  # DVC's, click's and those of lazy groups
     for text in in_backticks((ROOT / path).read_text()):
-        if re.fullmatch(r"--[a-z][a-z-]*( [A-Z'].*)?", text) and not text.startswith(("--reference", "--trunk", "--full")):
+        if re.fullmatch(r"--[a-z][a-z-]*( [A-Z'].*)?", text) and not text.startswith(
+            ("--reference", "--trunk", "--full")
+        ):
             assert text.split()[0] in known | of_others, text
 
 
@@ -217,7 +227,9 @@ def test_encoders_are_those_of_the_configs():
 @pytest.mark.parametrize("path", CURRENT)
 def test_stages_are_those_of_dvc(path):
     stages = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
-    named = re.findall(r"repro (?:--force )?([a-z_]+)@|^(?:Running s|S)tage '([a-z_]+)", (ROOT / path).read_text(), re.M)
+    named = re.findall(
+        r"repro (?:--force )?([a-z_]+)@|^(?:Running s|S)tage '([a-z_]+)", (ROOT / path).read_text(), re.M
+    )
     assert stages.issuperset(name for pair in named for name in pair if name)
 
 
