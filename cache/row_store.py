@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,9 +31,6 @@ from cache.keys import Keys, unpack_keys
 from cache.location import LocalLocation, RemoteLocation, location_of
 from cache.rows import RowFormat, Rows
 from cache.segments import Segments, StoreDescription, check_tower
-
-if TYPE_CHECKING:
-    import torch
 
 
 class RowWriter:
@@ -236,12 +233,8 @@ class RowStore:
         """
         return self.read_rows(keys).numpy()
 
-    def read_torch(self, keys: Keys) -> torch.Tensor | list[torch.Tensor]:
-        """The same as tensors of the store's dtype, bfloat16 included."""
-        return self.read_rows(keys).torch()
-
     def read_rows(self, keys: Keys | Lookup) -> Rows:
-        """Rows in the order of the keys, with extra values; raises as `read` does."""
+        """Rows in the order of the keys, with extra values (`.torch()` gives tensors); raises as `read` does."""
         return self.catalog.read(self.lookup(keys))
 
     def frames(self, keys: Keys | Lookup) -> int:

@@ -33,14 +33,10 @@ stages:
     cmd: hearonce extract-audio mine
     deps: [data/tables/mine]
     outs: [data/audio/mine.parquet]
-  embed_clips:
-    cmd: hearonce embed-clips mine yamnet-minilm
-    deps: [data/audio/mine.parquet]
-    outs: [data/embeddings/mine/yamnet-minilm/clips.zarr]
-  embed_captions:
-    cmd: hearonce embed-captions mine yamnet-minilm
-    deps: [data/tables/mine]
-    outs: [data/embeddings/mine/yamnet-minilm/captions.zarr]
+  embed:
+    cmd: hearonce embed mine yamnet-minilm
+    deps: [data/audio/mine.parquet, data/tables/mine]
+    outs: [data/embeddings/mine/yamnet-minilm]
 """
 
 

@@ -17,9 +17,9 @@ from typing import Literal, get_args
 from unittest import mock
 
 import numpy as np
+from pipeline.networks.avlnet_retrieval import SIDES, direction
 
 from pipeline.networks.avlnet_shape import Mode, Objective, Variant
-from stages.avlnet.retrieval import SIDES, direction
 
 REPOSITORY = Path(__file__).parents[2]
 Style = Literal["youcook2", "msrvtt"]

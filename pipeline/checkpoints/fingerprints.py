@@ -29,8 +29,8 @@ def fingerprint_of(
     Raises:
         UserError: a file is missing.
     """
-    place = (store or Store.default()).digests
-    memory = DigestMemory(place if remember or place.is_file() else None)
+    location = (store or Store.default()).digests
+    memory = DigestMemory(location if remember or location.is_file() else None)
     try:
         resolved = _resolve(dict(identity), memory)
     finally:
@@ -74,7 +74,7 @@ def _resolve(value: Any, memory: DigestMemory) -> Any:
     if isinstance(value, Path):
         return f"blake2b-128:{_digest(value, memory)}"
     if isinstance(value, Mapping):
-        return {str(name): _resolve(one, memory) for name, one in value.items()}
+        return {str(name): _resolve(part, memory) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_resolve(one, memory) for one in value]
+        return [_resolve(part, memory) for part in value]
     return value

@@ -35,7 +35,7 @@ class FeatureRows:
             )
         self.dim = self._artifact.format.dim
         self.fingerprint = str(self._artifact.description.get("fingerprint"))
-        self._row_of = {one: row for row, one in enumerate(self._artifact.ids)}
+        self._row_of = {id: row for row, id in enumerate(self._artifact.ids)}
 
     def __contains__(self, id: str) -> bool:
         return id in self._row_of

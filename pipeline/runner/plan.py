@@ -22,9 +22,9 @@ class Plan:
         where: what makes them: a device, or a cluster.
         unit: what is counted.
         media: files to open.
-        seconds: of sound or video in what is missing.
+        seconds: of audio or video in what is missing.
         runs: earlier ones on the same device; see `metrics.comparable`.
-        by_seconds: the time is estimated by the seconds of sound rather than by the count.
+        by_seconds: the time is estimated by the seconds of audio rather than by the count.
         needs: what will be written.
     """
 
@@ -41,23 +41,23 @@ class Plan:
     needs: Sequence[Need] = ()
 
     def __str__(self) -> str:
-        said = [f"{self.label}: {self.wanted} {self.unit} wanted, {self.present} present, {self.missing} to compute"]
+        lines = [f"{self.label}: {self.wanted} {self.unit} wanted, {self.present} present, {self.missing} to compute"]
         if self.missing and self.media:
             length = f" with {_clock(self.seconds)} of them to go through" if self.seconds else ""
-            said[0] += f", from {self.media} media{length}"
-        said.append(f"time: {self._time()}")
-        for room in disk_spaces(self.needs):
-            said.append(f"disk: {room}{'' if room.enough else '; NOT ENOUGH'}")
-        return "\n  ".join(said)
+            lines[0] += f", from {self.media} media{length}"
+        lines.append(f"time: {self._time()}")
+        for space in disk_spaces(self.needs):
+            lines.append(f"disk: {space}{'' if space.enough else '; NOT ENOUGH'}")
+        return "\n  ".join(lines)
 
     def _time(self) -> str:
         if not self.missing:
             return "nothing to compute"
         if not self.runs:
             return f"no earlier run on {self.where} to estimate it by"
-        done = sum(one.amount if self.by_seconds else one.made for one in self.runs)
-        per_s = done / sum(one.seconds for one in self.runs)
-        load_s = max(0.0 if one.cluster else one.parts.get("load", 0.0) for one in self.runs)
+        done = sum(run.amount if self.by_seconds else run.made for run in self.runs)
+        per_s = done / sum(run.seconds for run in self.runs)
+        load_s = max(0.0 if run.cluster else run.parts.get("load", 0.0) for run in self.runs)
         if not per_s:
             return f"no earlier run on {self.where} to estimate it by"
         seconds = (self.seconds if self.by_seconds else self.missing) / per_s + load_s

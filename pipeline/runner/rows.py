@@ -111,11 +111,11 @@ class WantedRows(Sequence[Row]):
         if not len(self):
             return self, []
         _, first, group = np.unique(self._groups, return_index=True, return_inverse=True)
-        place = np.empty(len(first), np.int64)
-        place[np.argsort(first)] = np.arange(len(first))
-        places = place[group]
-        order = np.argsort(places, kind="stable")
-        return self.part(order), np.searchsorted(places[order], np.arange(len(first)), side="right").tolist()
+        rank = np.empty(len(first), np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        ranks = rank[group]
+        order = np.argsort(ranks, kind="stable")
+        return self.part(order), np.searchsorted(ranks[order], np.arange(len(first)), side="right").tolist()
 
     def by_group(self) -> list[WantedRows]:
         """Rows that are read together."""
@@ -123,14 +123,14 @@ class WantedRows(Sequence[Row]):
         return [rows[start:stop] for start, stop in pairwise([0, *ends])]
 
 
-_BETWEEN = "|"
+SEPARATOR = "|"
 
 
 def pair_id(clip_id: str, caption_id: str) -> str:
-    """The id of a clip's sound with one of its captions."""
-    return f"{caption_id}{_BETWEEN}{clip_id}"
+    """The id of a clip's audio with one of its captions."""
+    return f"{caption_id}{SEPARATOR}{clip_id}"
 
 
 def pair_ids(pairs: pl.DataFrame) -> pl.Series:
     """The ids of all rows of a table with columns `clip_id` and `caption_id`."""
-    return pairs.select(pl.concat_str("caption_id", "clip_id", separator=_BETWEEN)).to_series()
+    return pairs.select(pl.concat_str("caption_id", "clip_id", separator=SEPARATOR)).to_series()

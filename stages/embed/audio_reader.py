@@ -1,4 +1,4 @@
-"""Reads the sound of clips from extracted audio, into which each medium was decoded once."""
+"""Reads the audio of clips from the extracted audio, into which each medium was decoded once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pipeline.runner.rows import Row, WantedRows
 from stages.embed.clips import Clip, Clips
 
 CLIPS_TOGETHER = 64
-"""Clips of one medium that one thread reads: extracted sound can be read from anywhere, so that several may."""
+"""Clips of one medium that one thread reads: extracted audio can be read from anywhere, so that several may."""
 
 
 class AudioReader:
     """Turns clips into rows to embed, and rows into samples for `Tower.prepare`.
 
     Args:
-        sample_rate: in Hz, what the tower listens to; None for that of the extracted audio.
+        sample_rate: in Hz, of the tower's input; None for that of the extracted audio.
         clips: the wanted clips.
-        audio: where extracted sound tracks are.
+        audio: where extracted audio is.
     """
 
     def __init__(self, sample_rate: int | None, clips: Sequence[Clip], audio: AudioStore) -> None:

@@ -1,4 +1,4 @@
-"""Clips as an embedding stage sees them: the stretches of media files that hold their sound or their pictures."""
+"""Clips as an embedding stage sees them: the stretches of media files that hold their audio or video."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """The sound or the pictures of a clip.
+    """The audio or the video of a clip.
 
     Attributes:
         id: clip id.
@@ -89,7 +89,7 @@ class Clips(Sequence[Clip]):
         spans: their stretches, those of a clip one after another in playing order: `source`, `digest` and the numbers
             of `Span`. Sources are paths that `media` knows.
         first: where the stretches of each clip begin, int64 (n + 1,).
-        media: where they lie.
+        media: where the files are.
     """
 
     def __init__(
@@ -133,9 +133,9 @@ class Clips(Sequence[Clip]):
     def take(self, positions: np.ndarray) -> list[Clip]:
         """Clips by number."""
         offsets, frames = frames_of(self._first[positions], self._first[positions + 1])
-        sources, *others = (taken(column, frames).to_list() for column in self._spans)
+        sources, *columns = (taken(column, frames).to_list() for column in self._spans)
         media = {source: self._media.source(source) for source in set(sources)}
-        spans = [Span(media[source], *rest) for source, *rest in zip(sources, *others, strict=True)]
+        spans = [Span(media[source], *rest) for source, *rest in zip(sources, *columns, strict=True)]
         ids, names = taken(self.ids, positions), taken(self.names, positions)
         return [
             Clip(id, tuple(spans[start:stop]), name)
@@ -186,9 +186,9 @@ def clips_of(spans: pl.DataFrame, media: Path) -> Clips:
     first = np.append(begins.arg_true().to_numpy().astype(np.int64), len(spans))
     ids, names = (_firsts(spans[name], first) for name in ("clip_id", "media_path"))
     columns = spans.rename({"media_path": "source", "media_digest": "digest"}).select(list(SPAN_COLUMNS))
-    place = open_place(media)
-    clips = Clips(ids, names, columns, first, place)
-    if place.folder is None:
+    location = open_place(media)
+    clips = Clips(ids, names, columns, first, location)
+    if location.folder is None:
         try:
             clips.sources()
         except MediaError as error:

@@ -65,8 +65,8 @@ class OpenEncoder:
             UserError: a file lacks the audio or the frames that the encoder needs, cannot be decoded, or is shorter
                 than its segment; or the encoder has no tower for clips.
         """
-        self._check_side("clips")
-        return self._together([self._clip(clip) for clip in clips], "clips")
+        self._check_tower("clips")
+        return self._stacked([self._clip(clip) for clip in clips], "clips")
 
     def captions(self, texts: Sequence[str]) -> np.ndarray | list[np.ndarray]:
         """Embeds texts: float32 (len(texts), dim), or a list of arrays (words, dim).
@@ -74,16 +74,16 @@ class OpenEncoder:
         Raises:
             UserError: the encoder has no tower for captions.
         """
-        self._check_side("captions")
+        self._check_tower("captions")
         tower = self._caption_tower if texts else None
         rows = [tower.encode([tower.prepare(text, caption_key(text))])[0] for text in texts] if tower else []
-        return self._together(rows, "captions")
+        return self._stacked(rows, "captions")
 
-    def _check_side(self, modality: Modality) -> None:
+    def _check_tower(self, modality: Modality) -> None:
         if modality not in self.encoder.sides:
             raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {modality}.")
 
-    def _together(self, rows: list[np.ndarray], modality: Modality) -> np.ndarray | list[np.ndarray]:
+    def _stacked(self, rows: list[np.ndarray], modality: Modality) -> np.ndarray | list[np.ndarray]:
         if self.encoder.row_format(modality).ragged:
             return rows
         return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)

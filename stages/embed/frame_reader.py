@@ -1,4 +1,4 @@
-"""Reads the pictures of clips, each video opened once however many clips it has."""
+"""Reads the frames of clips, each video opened once however many clips it has."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def passes(stretches: Sequence[tuple[float, float]], most_open: int) -> list[lis
 
 
 MOST_BYTES = 128 << 20
-"""Pictures of one clip that are held in memory: 2 minutes at 24 per second and 112 pixels."""
+"""Frames of one clip that are held in memory: 2 minutes at 24 per second and 112 pixels."""
 
 
 class FrameStack:
-    """Pictures of one size, put one on top of the other.
+    """Frames of one size, put one on top of the other.
 
     Those beyond `most_bytes` move, with the ones before them, into a file without a name in the folder for temporary
     files (`$TMPDIR`), which is gone as soon as nobody needs the array any more.
@@ -65,7 +65,7 @@ class FrameStack:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._pictures: list[Picture] = []
+        self._frames: list[Picture] = []
         self._shape: tuple[int, ...] | None = None
         self._count = 0
         self._file: IO[bytes] | None = None
@@ -73,31 +73,31 @@ class FrameStack:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, picture: Picture) -> None:
-        """Takes the next picture.
+    def add(self, frame: Picture) -> None:
+        """Takes the next frame.
 
         Raises:
             MediaError: it differs from the others in size.
         """
         if self._shape is None:
-            self._shape = picture.shape
-        elif picture.shape != self._shape:
+            self._shape = frame.shape
+        elif frame.shape != self._shape:
             raise MediaError("the pictures of this clip differ in size")
         self._count += 1
-        self._pictures.append(picture)
-        if len(self._pictures) * picture.nbytes > self._most_bytes:
+        self._frames.append(frame)
+        if len(self._frames) * frame.nbytes > self._most_bytes:
             self._write()
 
     def array(self) -> np.ndarray:
-        """All pictures, uint8 (count, height, width, 3); to be called once.
+        """All frames, uint8 (count, height, width, 3); to be called once.
 
         Raises:
             ValueError: there are none.
         """
         if self._shape is None:
-            raise ValueError("no pictures")
+            raise ValueError("no frames")
         if self._file is None:
-            return np.stack(self._pictures)
+            return np.stack(self._frames)
         with self._file:
             self._write()
             self._file.flush()
@@ -105,10 +105,10 @@ class FrameStack:
 
     def _write(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="hearonce-pictures-")  # noqa: SIM115
-        for picture in self._pictures:
-            self._file.write(np.ascontiguousarray(picture).data)
-        self._pictures = []
+            self._file = tempfile.TemporaryFile(prefix="hearonce-frames-")  # noqa: SIM115
+        for frame in self._frames:
+            self._file.write(np.ascontiguousarray(frame).data)
+        self._frames = []
 
 
 CLIPS_AT_A_TIME = 8
@@ -121,9 +121,9 @@ class FrameReader:
     """Turns clips into rows to embed, and rows into frames for `Tower.prepare`.
 
     Args:
-        clip_input: which pictures of a clip the tower is given.
+        clip_input: which frames of a clip the tower is given.
         clips: the wanted clips.
-        kinds: of the media that have one, by digest (`pipeline.media.length`); by default nobody knows them.
+        kinds: of the media that have one, by digest (`pipeline.media.length`); unknown by default.
         max_pixels: a frame with more of them is not decoded.
     """
 
@@ -148,7 +148,7 @@ class FrameReader:
     def _rendition(self, clip: Clip) -> str:
         try:
             return sample(self._clip_input, clip).rendition
-        except Exception:  # said when it is read
+        except Exception:  # reported when it is read
             return ""
 
     @cached_property
@@ -176,100 +176,98 @@ class FrameReader:
         convert: Convert | None = None
         if isinstance(self._clip_input, FrameRate):
             convert = Scaling(self._clip_input.short_side, self._clip_input.crop)
-        firsts = [one.clip.spans[0] for one in pending]
+        firsts = [pending_row.clip.spans[0] for pending_row in pending]
         for part in passes([(span.start_s, span.stop_s) for span in firsts], CLIPS_AT_A_TIME):
             yield from _read([pending[i] for i in part], convert, self._kinds, self._max_pixels)
 
 
 @dataclass
 class _Pending:
-    """A row whose pictures are being gathered."""
+    """A row whose frames are being gathered."""
 
     row: Row
     clip: Clip
     sample: Sample
-    pictures: dict[int, Picture] = field(default_factory=dict)
+    frames: dict[int, Picture] = field(default_factory=dict)
     stack: FrameStack = field(default_factory=FrameStack)
     last_slot: int = -1
     done: bool = False
     fault: Exception | None = None
 
-    def add(self, slot: int, picture: Picture) -> None:
-        """Takes a picture. At a constant rate there can be many: they come in playing order and go onto the stack."""
+    def add(self, slot: int, frame: Picture) -> None:
+        """Takes a frame. At a constant rate there can be many: they come in playing order and go onto the stack."""
         if not self.sample.until_end:
-            self.pictures[slot] = picture
+            self.frames[slot] = frame
         elif self.fault is None:
             try:
                 if slot <= self.last_slot:
                     raise MediaError("the stretches of this clip are not in the order of their file")
                 self.last_slot = slot
-                self.stack.add(picture)
-            except Exception as error:  # no room for the file of a large stack, for example
+                self.stack.add(frame)
+            except Exception as error:  # a full disk at the file of a large stack, for example
                 self.fault = error
 
     @property
     def complete(self) -> bool:
-        """Whether all pictures have come."""
-        return max(len(self.pictures), len(self.stack)) == len(self.sample.positions)
+        """Whether all frames have come."""
+        return max(len(self.frames), len(self.stack)) == len(self.sample.positions)
 
     def taken(self) -> np.ndarray | Exception:
-        """The pictures in playing order, which are then forgotten."""
+        """The frames in playing order, which are then forgotten."""
         self.done = True
         try:
-            for slot in sorted(self.pictures):
-                self.stack.add(self.pictures.pop(slot))
+            for slot in sorted(self.frames):
+                self.stack.add(self.frames.pop(slot))
             return self.fault or self.stack.array()
         except Exception as error:
             return error
 
     def absence(self) -> MediaError:
-        """Why a picture is missing though its file could be read."""
+        """Why a frame is missing though its file could be read."""
         if not self.sample.numbered:
             return MediaError("no picture in this clip")
-        missing = [
-            self.sample.positions[slot] for slot in range(len(self.sample.positions)) if slot not in self.pictures
-        ]
+        missing = [self.sample.positions[slot] for slot in range(len(self.sample.positions)) if slot not in self.frames]
         return MediaError(f"there is no frame {missing[0]}")
 
 
 def _read(
     pending: list[_Pending], convert: Convert | None, kinds: Mapping[str, str] | None, max_pixels: int
 ) -> Iterator[tuple[Row, Any]]:
-    """Goes once through each file that has pictures of these rows."""
+    """Goes once through each file that has frames of these rows."""
     files: dict[str, tuple[Source, list[tuple[_Pending, int]]]] = {}
-    for one in pending:
-        for slot, which in enumerate(one.sample.spans):
-            span = one.clip.spans[which]
-            files.setdefault(span.digest, (span.source, []))[1].append((one, slot))
+    for pending_row in pending:
+        for slot, which in enumerate(pending_row.sample.spans):
+            span = pending_row.clip.spans[which]
+            files.setdefault(span.digest, (span.source, []))[1].append((pending_row, slot))
     for digest, (source, wanted) in files.items():
         try:
             with held(source, digest) as medium:
-                numbers = [int(one.sample.positions[slot]) for one, slot in wanted]
+                numbers = [int(pending_row.sample.positions[slot]) for pending_row, slot in wanted]
                 in_folder = medium.pictures(numbers, wanted[0][0].sample.clamped)
                 kind = None if kinds is None else kinds.get(digest, "")
-                for index, picture in _pictures(medium.path, wanted, convert, kind, max_pixels):
-                    one, slot = wanted[index]
+                for index, frame in _frames(medium.path, wanted, convert, kind, max_pixels):
+                    pending_row, slot = wanted[index]
                     if in_folder is not None:
                         in_folder.check(numbers[index])
-                    one.add(slot, picture)
-                    if one.complete:
+                    pending_row.add(slot, frame)
+                    if pending_row.complete:
                         if in_folder is None:
                             medium.check()
-                        yield one.row, one.taken()
+                        yield pending_row.row, pending_row.taken()
         except Exception as error:  # the file's: clips of other files are read
-            for one, _ in wanted:
-                one.fault = error
-    for one in pending:
-        if not one.done and not one.fault and one.sample.until_end and len(one.stack):
-            yield one.row, one.taken()
-        elif not one.done:
-            yield one.row, one.fault or one.absence()
+            for pending_row, _ in wanted:
+                pending_row.fault = error
+    for pending_row in pending:
+        if not pending_row.done and not pending_row.fault and pending_row.sample.until_end and len(pending_row.stack):
+            yield pending_row.row, pending_row.taken()
+        elif not pending_row.done:
+            yield pending_row.row, pending_row.fault or pending_row.absence()
 
 
-def _pictures(
+def _frames(
     source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None, kind: str | None, max_pixels: int
 ) -> Iterator[tuple[int, Picture]]:
-    positions = [one.sample.positions[slot] for one, slot in wanted]
+    positions = [pending_row.sample.positions[slot] for pending_row, slot in wanted]
     first = wanted[0][0].sample
     if first.numbered:
         numbers = [int(number) for number in positions]

@@ -1,4 +1,4 @@
-"""Which pictures of a clip an encoder is given: by time, or by the frame numbers of EgoVLP's readers.
+"""Which frames of a clip an encoder is given: by time, or by the frame numbers of EgoVLP's readers.
 
 EgoVLP (https://arxiv.org/abs/2206.01670) cuts the frame numbers of a clip into equal stretches and takes the middle of
 each. Its two readers number frames differently, and the rows of a cache depend on the very frames, so that both are
@@ -27,14 +27,14 @@ EGO4D_CHUNK_S = 600
 
 @dataclass(frozen=True)
 class Sample:
-    """The pictures of a clip, in playing order.
+    """The frames of a clip, in playing order.
 
     Attributes:
-        spans: for each picture, which stretch of the clip it lies in.
-        positions: for each picture seconds in that stretch's file, or its number there (1 is the first).
+        spans: for each frame, which stretch of the clip it lies in.
+        positions: for each frame seconds in that stretch's file, or its number there (1 is the first).
         numbered: positions are numbers.
-        clamped: a number past the end of the file stands for its last picture.
-        until_end: a time past the end of the file has no picture, and the clip that many fewer.
+        clamped: a number past the end of the file stands for its last frame.
+        until_end: a time past the end of the file has no frame, and the clip that many fewer.
     """
 
     spans: Sequence[int]
@@ -55,11 +55,11 @@ MOST_FRAMES = 1_000_000
 """Of one clip at a constant rate: eleven hours at 24 per second."""
 
 TIE_S = 2e-6
-"""A picture whose time lies exactly between two periods of a constant rate belongs to the later one."""
+"""A frame whose time lies exactly between two periods of a constant rate belongs to the later one."""
 
 
 def sample(clip_input: FrameInput | FrameRate, clip: Clip) -> Sample:
-    """Chooses the pictures of a clip.
+    """Chooses the frames of a clip.
 
     Raises:
         MediaError: the sampling asks for frame numbers that the clip lacks, or finds no frame.
@@ -73,12 +73,12 @@ def sample(clip_input: FrameInput | FrameRate, clip: Clip) -> Sample:
 
 
 def timed(clip_input: FrameInput | FrameRate) -> bool:
-    """Whether pictures of videos are chosen by time, so that row keys need no sampling: see `Sample.rendition`."""
+    """Whether frames of videos are chosen by time, so that row keys need no sampling: see `Sample.rendition`."""
     return isinstance(clip_input, FrameRate) or clip_input.sampling == "middle-of-parts"
 
 
 def middle_of_parts(clip: Clip, count: int) -> Sample:
-    """The pictures shown in the middle of `count` equal parts of the clip; in a folder of frames, by their numbers."""
+    """The frames shown in the middle of `count` equal parts of the clip; in a folder of frames, by their numbers."""
     if any(span.source.is_dir() for span in clip.spans):
         ranges = [_frame_range(span) for span in clip.spans]
         chosen = _middles([(first, last + 1) for first, last in ranges], count)
@@ -88,12 +88,12 @@ def middle_of_parts(clip: Clip, count: int) -> Sample:
 
 
 def constant_rate(clip: Clip, fps: int) -> Sample:
-    """The pictures that FFmpeg's filter `fps` shows of a clip: of each period the one in its middle.
+    """The frames that FFmpeg's filter `fps` shows of a clip: of each period the one in its middle.
 
-    That is the last picture whose time, in periods and rounded (halves up), is not after the period's number.
+    That is the last frame whose time, in periods and rounded (halves up), is not after the period's number.
     """
     if any(span.source.is_dir() for span in clip.spans):
-        raise MediaError("a constant rate needs a video: pictures in a folder have numbers but no times")
+        raise MediaError("a constant rate needs a video: frames in a folder have numbers but no times")
     begins = np.cumsum([0.0, *(span.stop_s - span.start_s for span in clip.spans)])
     length_s = float(begins[-1])
     if length_s * fps > MOST_FRAMES:
@@ -108,10 +108,10 @@ def constant_rate(clip: Clip, fps: int) -> Sample:
 
 
 def egovlp_epic(clip: Clip, count: int) -> Sample:
-    """As EgoVLP's reader of EPIC-KITCHENS: by the annotations' frame numbers, 1 being the first picture.
+    """As EgoVLP's reader of EPIC-KITCHENS: by the annotations' frame numbers, 1 being the first frame.
 
     A number may be one less than the start of a very short clip, and a clip that ends before frame `count` of its
-    video gets fewer pictures. A number that does not exist makes the clip a problem; EgoVLP embeds a black picture.
+    video gets fewer frames. A number that does not exist makes the clip a problem; EgoVLP embeds a black frame.
     """
     if len(clip.spans) != 1:
         raise MediaError("sampling egovlp-epic knows no clip that goes on in a second file")
@@ -123,7 +123,7 @@ def egovlp_egomcq(clip: Clip, count: int) -> Sample:
     """As EgoVLP's reader of EgoMCQ: by seconds at 30 frames per second, whatever the rate of the video.
 
     Where the clip has frame numbers, they are taken for those of the whole video at that rate. The reader seeks one
-    frame before the number, counted from 0; a clip of fewer numbers than pictures repeats its last one.
+    frame before the number, counted from 0; a clip of fewer numbers than frames repeats its last one.
 
     Files named by a number, `0.mp4`, `1.mp4`, ..., are chunks: times are rounded to frames on the clock of the whole
     video, and numbers wrap at the boundary, so that the frame there is the first of the first chunk, and the one before

@@ -42,7 +42,7 @@ def load_encoder(name: str, overrides: Mapping[str, Any] | None = None) -> Encod
     overrides = {**({} if seed is None else {"seed": seed}), **(overrides or {})}
     options = read_yaml(path)
     family = str(options.get("family", "")).replace("-", "_")
-    known = [module.stem for module in FAMILIES.glob("*.py") if module.stem != "__init__"]
+    known = [module.stem for module in FAMILIES.glob("*.py") if module.stem not in ("__init__", AVLNET)]
     if family == AVLNET:
         raise UserError(
             f"{path} is an AVLnet, which is given cached features, not media or text: use `hearonce embed`."

@@ -32,7 +32,7 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path, row_format):
     assert_rows(RowStore.open(store.path), 3, 2)
     assert_rows(open_store(tmp_path, row_format))
     assert unpack_keys(store.keys()) == keys(1, 2, 3, 4, 5)
-    tensors = store.read_torch(keys(2, 5))
+    tensors = store.read_rows(keys(2, 5)).torch()
     assert tensors[0].dtype == getattr(torch, row_format.dtype)
     for tensor, expected in zip(tensors, values(row_format, 2, 5), strict=True):
         np.testing.assert_array_equal(tensor.float().numpy(), expected.astype(np.float32))

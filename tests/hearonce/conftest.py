@@ -9,8 +9,7 @@ from clone import REPOSITORY
 COMMANDS = (
     ("ingest", "demo"),
     ("extract-audio", "demo"),
-    ("embed-clips", "demo", "yamnet-minilm", "--device", "cpu"),
-    ("embed-captions", "demo", "yamnet-minilm", "--device", "cpu"),
+    ("embed", "demo", "yamnet-minilm", "--device", "cpu"),
     ("score", "demo-audio"),
 )
 

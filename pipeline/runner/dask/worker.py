@@ -111,7 +111,7 @@ def run_task(function: Callable[[Any], Any], task: Any, site: Site) -> Any:
         return UserError(str(error))
     except Exception as error:
         reason = f"a worker on {os.uname().nodename} failed: {type(error).__name__}: {' '.join(str(error).split())}"
-        if any(one in reason for one in BROKEN_DEVICE):  # it would fail all that it is given, and be idle soonest
+        if any(sign in reason for sign in BROKEN_DEVICE):  # it would fail all that it is given, and be idle soonest
             print(f"{visible(reason)}: it ends, for another to take its place.", file=sys.stderr, flush=True)
             os._exit(1)
         return Failed(reason)
@@ -152,14 +152,16 @@ def code_versions() -> Mapping[str, str]:
             found[package] = "none"
     digest = hashlib.blake2b(digest_size=8)
     root = Path(__file__).parents[3]
-    for path in sorted(one for part in ("cache", "pipeline", "stages") for one in (root / part).rglob("*.py")):
+    for path in sorted(file for part in ("cache", "pipeline", "stages") for file in (root / part).rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return {**found, "hearonce": digest.hexdigest()}
 
 
 def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     """In what two differ; empty if in nothing."""
-    return "; ".join(f"{one} {there.get(one)} there, {here[one]} here" for one in here if there.get(one) != here[one])
+    return "; ".join(
+        f"{name} {there.get(name)} there, {here[name]} here" for name in here if there.get(name) != here[name]
+    )
 
 
 def check_same_code(client: Client, name: str) -> None:
@@ -188,16 +190,16 @@ def check_same_code(client: Client, name: str) -> None:
 
 
 def _cannot_run(who: str, error: BaseException, command: str) -> UserError:
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return UserError(
-        f"{who} cannot run hearonce ({said}): start it in an environment where hearonce is installed, such as "
+        f"{who} cannot run hearonce ({message}): start it in an environment where hearonce is installed, such as "
         f"`uv run {command} ...` in this project."
     )
 
 
 def dask_setup(worker: Any) -> None:
     """Called when a worker begins, before anything touches a GPU. `dask worker --nworkers` numbers names: `NAME-2`."""
-    shown = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    visible_gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     number = re.search(r"-(\d+)$", str(worker.name))
-    if number and len(shown) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = shown[int(number[1]) % len(shown)]
+    if number and len(visible_gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus[int(number[1]) % len(visible_gpus)]

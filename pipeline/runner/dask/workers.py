@@ -85,7 +85,7 @@ def visible_gpus() -> list[str]:
         return [gpu for gpu in visible.split(",") if gpu]
     import torch
 
-    return [str(one) for one in range(torch.cuda.device_count())]
+    return [str(gpu) for gpu in range(torch.cuda.device_count())]
 
 
 def slurm_workers(config: SlurmConfig) -> Any:
@@ -101,7 +101,7 @@ def slurm_workers(config: SlurmConfig) -> Any:
         raise UserError("A cluster of kind slurm wants the command `sbatch`, and there is none here: log in to SLURM.")
     processes = max(1, config.gpus)
     environment = threads_environment(max(1, config.cores // processes))
-    environment |= {f"DASK_DISTRIBUTED__WORKER__MEMORY__{one}": "False" for one in ("TARGET", "SPILL", "PAUSE")}
+    environment |= {f"DASK_DISTRIBUTED__WORKER__MEMORY__{limit}": "False" for limit in ("TARGET", "SPILL", "PAUSE")}
     cluster = SLURMCluster(
         cores=config.cores,
         processes=processes,
@@ -123,9 +123,9 @@ def slurm_workers(config: SlurmConfig) -> Any:
             cluster.worker_spec.update(cluster.new_worker_spec())
         cluster.sync(cluster._correct_state)
     except RuntimeError as error:
-        for job in cluster.workers.values():  # `close` cancels those that were submitted, and minds the others' status
+        for job in cluster.workers.values():  # `close` cancels those that were submitted, and checks the others' status
             job.status = Status.failed
         cluster.close()
-        said = str(error).partition("stderr:")[2] or str(error)
-        raise UserError(f"SLURM refuses the jobs ({' '.join(said.split())}): look at the cluster's YAML.") from None
+        message = str(error).partition("stderr:")[2] or str(error)
+        raise UserError(f"SLURM refuses the jobs ({' '.join(message.split())}): check the cluster's YAML.") from None
     return cluster

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pipeline.networks.avlnet_retrieval import SIDES, direction
 
 from cache import tables as schemas
 from cache.artifact import open_artifact
@@ -15,7 +16,6 @@ from cache.errors import UserError
 from pipeline import layout
 from pipeline.config.experiment import ExperimentConfig
 from pipeline.runner.rows import pair_ids
-from stages.avlnet.retrieval import SIDES, direction
 from stages.score import side_retrieval
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side

@@ -45,7 +45,7 @@ def test_dvcs_copy_lies_where_its_configuration_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     assert dvc_cache() is None
-    monkeypatch.setenv("DVC_STAGE", "embed_clips")
+    monkeypatch.setenv("DVC_STAGE", "embed")
     assert dvc_cache() == Path(".dvc/cache")
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    autostage = true\n[cache]\n    dir = /shared/cache\n")

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from pipeline.networks.avlnet_retrieval import both_directions
 
 from cache.errors import UserError
-from stages.avlnet.retrieval import both_directions
 
 
 @pytest.mark.parametrize("place", [(2, 2), (2, 0), (0, 3)])

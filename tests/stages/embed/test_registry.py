@@ -69,3 +69,9 @@ def test_a_seed_in_the_name_replaces_that_of_the_yaml(project):
     assert seeded.config.model_copy(update={"seed": plain.config.seed}) == plain.config
     with pytest.raises(UserError, match="has no option 'seed'"):
         load_encoder("yamnet-minilm@seed7")
+
+
+def test_a_module_without_an_encoder_is_named(project, monkeypatch):
+    monkeypatch.delattr("stages.embed.encoders.yamnet_minilm.ENCODER")
+    with pytest.raises(UserError, match=r"yamnet_minilm\.py names no encoder: end it with `ENCODER = `"):
+        load_encoder("yamnet-minilm")
