@@ -12,7 +12,7 @@ from cache import tables
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
 from cache.tables import read_table
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.params import load_params
 from pipeline.console.text import did_you_mean
 from stages.report.results import read_results

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.config.experiment import load_experiment
-from pipeline.subsets import read_subset
+from pipeline.config.experiments import load_experiment
+from pipeline.config.subsets import read_subset
 from stages.score.experiment import open_experiment
 from stages.score.graded import graded_scores
 from stages.score.metrics import mean_scored, retrieval_metrics

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.checkpoints.official import catalogued, official_annotations
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
-from pipeline.config.experiment import load_experiment
-from pipeline.config.named import CONFIGS
-from pipeline.config.params import PARAMS, AvlNetPlace, AvlNetTextPlace, Featured, FeaturedText, Params, load_params
+from pipeline.config.experiments import FOLDER, experiments_of
+from pipeline.config.params import (
+    FEATURES,
+    PARAMS,
+    Embedding,
+    Params,
+    embedding_entry,
+    load_params,
+    training_of,
+)
+from pipeline.config.records import CONFIGS
 from pipeline.console.text import counted, did_you_mean
-from pipeline.formats.avlnet_pickles import FEATURES
+from pipeline.formats.avlnet_pickles import FEATURES as PUBLISHED
 from pipeline.media.location import open_place
 from pipeline.runner.dask.config import load_cluster
 from stages.add import lacking
 from stages.add.lacking import Lacking
-from stages.add.wiring import is_by_level
+from stages.add.wiring import features_of, is_by_level, reads_of, training_entry
 from stages.describe.config import load_description
-from stages.describe.description import tasks_of
+from stages.describe.questions import tasks_of
 from stages.embed.encoders.avlnet import load_avlnet_config
+from stages.embed.registry import is_avlnet
 from stages.train.config import load_training
-
-WITH_DEFAULT = ("levels", "file_trainings", "labels")
-"""Sections of which dvc.yaml has an empty one, for a `params.yaml` that is older than they are."""
 
 
 def check() -> None:
@@ -51,41 +57,22 @@ def check() -> None:
                 )
         missing += lacking.of_annotations(name, place.annotations)
         open_place(place.media)
-    embedded = set()
+    for section in ("imports", "labels", "embeddings", "subsets"):
+        for name, entry in getattr(params, section).items():
+            _known("corpus", entry.corpus, list(params.corpora), f"{section}.{name}")
+    embedded = _embedded(params)
     for name, embedding in params.embeddings.items():
-        _known("corpus", embedding.corpus, list(params.corpora), f"embeddings.{name}")
-        missing += lacking.of_encoder(embedding.encoder, embedding.corpus)
-        embedded.add((embedding.corpus, embedding.encoder))
-    for section, corpora in (("imports", params.imports), ("speech", params.speech), ("levels", params.levels)):
-        for name, one in corpora.items():
-            _known("corpus", one.corpus, list(params.corpora), f"{section}.{name}")
-    embedded |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
-    _check_avlnets(params, missing)
-    embedded |= {(one.corpus, one.encoder) for one in params.all_avlnets().values()}
-    for name in params.all_experiments():
-        config = load_experiment(name)
-        _known("corpus", config.corpus, list(params.corpora), f"experiment {name}")
-        described = [f"described-{one}" for one in params.descriptions.get(config.corpus, [])]
-        for source in config.sources():
-            if source.startswith("described-") and source not in described:
-                raise UserError(
-                    f"{PARAMS}: experiment {name!r} reads caption source {source!r}, which `descriptions` of "
-                    f"{config.corpus} does not make, {did_you_mean(source, described)}"
-                )
-        for encoder in config.encoders:
-            if (config.corpus, encoder) not in embedded:
-                raise UserError(
-                    f"{PARAMS}: experiment {name!r} reads {config.corpus} embedded by {encoder}, which "
-                    "`embeddings` lacks."
-                )
+        _check_embedding(name, embedding, params, embedded, missing)
+    for name in params.trainings:
+        _check_training(name, params, embedded, missing)
+    n_experiments = sum(_check_experiments(corpus, params, embedded) for corpus in params.corpora)
     for name, scored in params.subsets.items():
-        _known("corpus", scored.corpus, list(params.corpora), f"subsets.{name}")
         path = _subset(scored.corpus, scored.subset, f"subsets.{name}")
-        measured = {one.corpus for one in params.levels.values()}
-        if scored.corpus not in measured and is_by_level(path, load_corpus(scored.corpus)):
+        levelled = {one.corpus for one in params.labels.values() if one.label == "levels"}
+        if scored.corpus not in levelled and is_by_level(scored.corpus, path.stem, load_corpus(scored.corpus)):
             raise UserError(
-                f"{PARAMS}: subsets.{name} needs the levels of the clips: add "
-                f"`{scored.corpus}: {{corpus: {scored.corpus}}}` to `levels`."
+                f"{PARAMS}: subsets.{name} needs the levels of the clips: add `{scored.corpus}-levels: "
+                f"{{corpus: {scored.corpus}, label: levels, encoder: audio-level}}` to `labels`."
             )
     for corpus, names in params.descriptions.items():
         _known("corpus", corpus, list(params.corpora), "descriptions")
@@ -95,8 +82,7 @@ def check() -> None:
         load_cluster(path.stem)
     print(
         f"{counted(len(params.corpora), 'corpus', 'corpora')}, {counted(len(embedded), 'embedding')}, "
-        f"{counted(len(params.all_experiments()), 'experiment')}, "
-        f"{counted(len(params.all_trainings()), 'training')}, "
+        f"{counted(n_experiments, 'experiment')}, {counted(len(params.trainings), 'training')}, "
         f"{counted(len(params.subsets), 'subset')}: all fits together."
     )
     if lines := lacking.commands(missing):
@@ -104,124 +90,137 @@ def check() -> None:
 
 
 def _check_complete(params: Params) -> None:
-    """Checks that all is there that dvc.yaml reads; a file that an older version wrote may lack more than one thing."""
-    lacking = [
-        f"`{section}: {{}}`"
-        for section in Params.model_fields
-        if section not in params.model_fields_set and section not in WITH_DEFAULT
-    ]
-    lacking += [
-        f"`config: {one.options}` to {section}.{name}"
-        for section, avlnets in (("avlnets", params.avlnets), ("text_avlnets", params.text_avlnets))
-        for name, one in avlnets.items()
-        if not one.config
-    ]
-    if lacking:
-        raise UserError(f"{PARAMS} lacks what dvc.yaml reads: add {', '.join(lacking)}.")
+    """Checks that all lists are there that dvc.yaml reads."""
+    absent = [f"`{section}: {{}}`" for section in Params.model_fields if section not in params.model_fields_set]
+    if absent:
+        raise UserError(f"{PARAMS} lacks what dvc.yaml reads: add {', '.join(absent)}.")
+
+
+def _embedded(params: Params) -> set[tuple[str, str]]:
+    """(corpus, encoder) of all embeddings, imported features included."""
+    imported = {(one.corpus, f"{FEATURES}{encoder}") for one in params.imports.values() for encoder in PUBLISHED}
+    return {(one.corpus, one.encoder) for one in params.embeddings.values()} | imported
 
 
 def _check_made_once(params: Params) -> None:
     """Checks that no two entries make the same files: DVC refuses them without naming either."""
-    listed = [
-        (section, name, f"embed {one.corpus} as {one.encoder!r}")
-        for section in ("embeddings", "avlnets", "text_avlnets")
-        for name, one in getattr(params, section).items()
-    ]
-    listed += [
-        ("imports", name, f"embed {one.corpus} as {encoder!r}")
-        for name, one in params.imports.items()
-        for encoder in FEATURES
-    ]
-    listed += [
-        (section, name, f"{what} {one.corpus}")
-        for section, what in (("speech", "detect speech in"), ("levels", "measure the levels of"))
-        for name, one in getattr(params, section).items()
-    ]
-    listed += [
-        ("subsets", name, f"score subset {one.subset!r} of {one.corpus}") for name, one in params.subsets.items()
-    ]
-    listed += [
-        (section, name, f"make {what} {name!r}")
-        for what, sections in (
-            ("training", ("trainings", "text_trainings", "file_trainings")),
-            ("experiment", ("experiments", "fusions", "avlnet_experiments")),
-        )
-        for section in sections
-        for name in getattr(params, section)
-    ]
     first: dict[str, str] = {}
-    for section, name, what in listed:
-        place = f"{section}.{name}"
+    for place, what in _made(params):
         if (other := first.setdefault(what, place)) != place:
-            other_name = ", or give it another `encoder`, such as `CONFIG@TRAINING`" if "avlnets" in section else ""
-            raise UserError(f"{PARAMS}: {other} and {place} both {what}: remove one{other_name}.")
+            raise UserError(f"{PARAMS}: {other} and {place} both {what}: remove one.")
 
 
-def _check_avlnets(params: Params, missing: list[Lacking]) -> None:
-    """Checks what AVLnet is trained on and embeds.
+def _made(params: Params) -> Iterator[tuple[str, str]]:
+    """Each entry, and what it makes."""
+    for name, embedding in params.embeddings.items():
+        yield f"embeddings.{name}", f"embed {embedding.corpus} as {embedding.encoder!r}"
+    for name, imported in params.imports.items():
+        for encoder in PUBLISHED:
+            yield f"imports.{name}", f"embed {imported.corpus} as {FEATURES + encoder!r}"
+    for name, label in params.labels.items():
+        yield f"labels.{name}", f"label {label.corpus} by {label.label}"
+        yield f"labels.{name}", f"embed {label.corpus} as {label.encoder!r}"
+    for name, scored in params.subsets.items():
+        yield f"subsets.{name}", f"score subset {scored.subset!r} of {scored.corpus}"
+
+
+def _check_embedding(
+    name: str, embedding: Embedding, params: Params, embedded: set[tuple[str, str]], missing: list[Lacking]
+) -> None:
+    """Checks that DVC watches what an encoder reads, and that it is there.
 
     Args:
+        name: of the entry.
+        embedding: the entry.
         params: of the project.
+        embedded: (corpus, encoder) of all embeddings.
         missing: takes official files that are not there.
-
-    Raises:
-        UserError: something does not fit, or a file is missing that nothing makes and nobody fetches.
     """
-    listed = {(one.corpus, one.encoder) for one in params.embeddings.values()}
-    listed |= {(one.corpus, encoder) for one in params.imports.values() for encoder in FEATURES}
-    trained = {layout.training(name) for name in params.all_trainings()}
-    groups: dict[str, Mapping[str, Featured]] = {
-        "trainings": {**params.trainings, **params.text_trainings},
-        "avlnets": params.all_avlnets(),
-    }
-    for group, places in groups.items():
-        for name, place in places.items():
-            _known("corpus", place.corpus, list(params.corpora), f"{group}.{name}")
-            features = [place.sound, place.flat, place.moving]
-            if isinstance(place, FeaturedText | AvlNetTextPlace):
-                features.append(place.words)
-            for encoder in features:
-                if (place.corpus, encoder) not in listed:
-                    raise UserError(
-                        f"{PARAMS}: {group}.{name} reads {place.corpus} embedded by {encoder}, which "
-                        "`embeddings` lacks."
-                    )
-            if isinstance(place, AvlNetPlace):
-                load_avlnet_config(place.corpus, place.encoder)
-                needed = [place.checkpoint]
-            else:
-                training = load_training(name)
-                needed = training.reads()
-                for subset in (training.train_on, training.evaluate_on):
-                    if subset is not None:
-                        _subset(training.corpus, subset, f"{group}.{name}")
-            _there(needed, trained, f"{group}.{name}", missing)
-    for name, files in params.file_trainings.items():
-        if not files.features.exists():
-            raise UserError(f"{PARAMS}: file_trainings.{name} names {files.features}, which does not exist.")
-        _there(load_training(name).reads(), trained, f"file_trainings.{name}", missing)
-    for name, one in params.text_avlnets.items():
-        folder = CONFIGS / "experiments" / one.corpus
-        if not folder.is_dir():
-            raise UserError(
-                f"{PARAMS}: text_avlnets.{name}: {folder}/ is missing, where dvc.yaml looks which captions are read: "
-                "write an experiment there that reads them."
-            )
+    where, corpus, encoder = f"embeddings.{name}", embedding.corpus, embedding.encoder
+    training = training_of(encoder)
+    if training is not None and training not in params.trainings:
+        shipped = next((CONFIGS / "trainings").glob(f"*/{training}.yaml"), None)
+        remedy = (
+            f"list {training!r} there, as `hearonce add {shipped.parent.name}` does."
+            if shipped
+            else did_you_mean(training, params.trainings)
+        )
+        raise UserError(f"{PARAMS}: {where}: {encoder} is made by no training of {PARAMS}: {remedy}")
+    if is_avlnet(encoder):
+        config = load_avlnet_config(corpus, encoder)
+        _check_features(features_of(config), corpus, where, embedded)
+        if training is None:
+            if (own := layout.training_of(config.checkpoint)) is not None:
+                raise UserError(
+                    f"{PARAMS}: {where}: the weights of {encoder} are made by training {own!r}: name the encoder "
+                    f"`{encoder}@{own}`, so that DVC watches them."
+                )
+            _check_there([config.checkpoint], params, where, missing)
+    else:
+        missing += lacking.of_encoder(encoder, corpus)
+    wanted = embedding_entry(corpus, encoder, reads_of(encoder))
+    if embedding != Embedding.model_validate(wanted):
+        entry = ", ".join(f"{key}: {value}" for key, value in wanted.items())
+        raise UserError(f"{PARAMS}: {where} does not name what {encoder} reads: write `{name}: {{{entry}}}`.")
 
 
-def _there(needed: list[Path], trained: set[Path], where: str, missing: list[Lacking]) -> None:
-    for path in needed:
-        if _made_by(trained, path) or path.exists():
+def _check_training(name: str, params: Params, embedded: set[tuple[str, str]], missing: list[Lacking]) -> None:
+    """Checks that DVC watches what a training reads, and that it is there; arguments as of `_check_embedding`."""
+    where, entry, config = f"trainings.{name}", params.trainings[name], load_training(name)
+    if config.files is None:
+        _known("corpus", entry.corpus, list(params.corpora), where)
+        _check_features(features_of(config), entry.corpus, where, embedded)
+    elif entry.features is None or not entry.features.exists():
+        raise UserError(f"{PARAMS}: {where} names {entry.features} as `features`, which does not exist.")
+    wanted = training_entry(config, None)["reads"]
+    if [path.as_posix() for path in entry.reads] != wanted:
+        raise UserError(f"{PARAMS}: {where} does not name what it reads: write `reads: [{', '.join(wanted)}]`.")
+    for subset in (config.train_on, config.evaluate_on):
+        if subset is not None:
+            _subset(config.corpus, subset, where)
+    _check_there(config.reads(), params, where, missing)
+
+
+def _check_features(features: list[str], corpus: str, where: str, embedded: set[tuple[str, str]]) -> None:
+    for encoder in features:
+        if (corpus, encoder) not in embedded:
+            raise UserError(f"{PARAMS}: {where} reads {corpus} embedded by {encoder}, which `embeddings` lacks.")
+
+
+def _check_experiments(corpus: str, params: Params, embedded: set[tuple[str, str]]) -> int:
+    """Checks the experiments of a corpus that are scored; how many there are."""
+    n_scored, described = 0, [f"described-{one}" for one in params.descriptions.get(corpus, [])]
+    experiments = experiments_of(corpus)
+    for experiment in experiments:
+        if not all((corpus, encoder) in embedded for encoder in experiment.encoders):
             continue
-        name = catalogued(path)
+        n_scored += 1
+        for source in experiment.sources():
+            if source.startswith("described-") and source not in described:
+                raise UserError(
+                    f"{PARAMS}: experiment {experiment.name!r} reads caption source {source!r}, which `descriptions` "
+                    f"of {corpus} does not make, {did_you_mean(source, described)}"
+                )
+    if not n_scored and corpus in {one.corpus for one in params.subsets.values()}:
+        first = experiments[0] if experiments else None
+        reason = f"{first.name!r} needs {' + '.join(first.encoders)}" if first else "there is none"
+        raise UserError(
+            f"{PARAMS}: `subsets` scores {corpus}, but no experiment of {FOLDER / corpus}/ has all its encoders in "
+            f"`embeddings` ({reason})."
+        )
+    return n_scored
+
+
+def _check_there(needed: list[Path], params: Params, where: str, missing: list[Lacking]) -> None:
+    for path in needed:
+        if path.exists() or _made_by_training(params, path):
+            continue
         if training := layout.training_of(path):
-            shipped = next((CONFIGS / "trainings").glob(f"*/{training}.yaml"), None)
-            remedy = (
-                f"list {training!r} there, as `hearonce add {shipped.parent.name}` does."
-                if shipped
-                else did_you_mean(training, [one.name for one in trained])
+            raise UserError(
+                f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}: "
+                f"{did_you_mean(training, params.trainings)}"
             )
-            raise UserError(f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}: {remedy}")
+        name = catalogued(path)
         if name is None:
             raise UserError(
                 f"{PARAMS}: {where}: {path} is missing, and no training makes it: see "
@@ -230,10 +229,11 @@ def _there(needed: list[Path], trained: set[Path], where: str, missing: list[Lac
         missing.append(Lacking(where.partition(".")[2], path, name))
 
 
-def _made_by(trainings: set[Path], path: Path) -> bool:
-    """Whether one of the trainings, by their folders, makes a file."""
+def _made_by_training(params: Params, path: Path) -> bool:
+    """Whether one of the trainings makes a file."""
     folder = path.parent if path.name == "model.pth" else path.parent.parent
-    return folder in trainings and path in (folder / "model.pth", folder / "epochs" / path.name)
+    made = (folder / "model.pth", folder / "epochs" / path.name)
+    return path in made and any(folder == layout.training(name) for name in params.trainings)
 
 
 def _subset(corpus: str, name: str, where: str) -> Path:

@@ -18,8 +18,8 @@ COMMANDS = {
     "init": "stages.ingest.init:init",
     "list-media": "stages.ingest.list_media:list_media",
     "add": "stages.add.command:add",
-    "adopt": "stages.add.command:adopt",
     "check": "stages.check:check",
+    "migrate": "stages.migrate.command:migrate",
     "ingest": "stages.ingest.command:ingest",
     "extract-audio": "stages.extract_audio.command:extract_audio",
     "describe": "stages.describe.command:describe",
@@ -28,7 +28,6 @@ COMMANDS = {
     "label": "stages.label.command:label",
     "train": "stages.train.command:train",
     "score": "stages.score.command:score",
-    "score-subset": "stages.score.command:score_subset",
     "report": "stages.report.command:report",
     "results": "stages.report.results_command:results",
     "compare": "stages.score.compare_command:compare",
@@ -40,12 +39,23 @@ COMMANDS = {
     "cache": "pipeline.commands.cache.app:app",
 }
 
+RENAMED = {
+    "adopt": "add",
+    "embed-clips": "embed",
+    "embed-captions": "embed",
+    "embed-avlnet": "embed",
+    "detect-speech": "label CORPUS speech",
+    "measure-levels": "label CORPUS levels",
+    "score-subset": "score",
+}
+"""Commands of the last version; they answer with the new name."""
+
 recomputing.STAGE = "stages.embed.recompute:recompute"
 
 app = typer.Typer(
     name="hearonce",
     help="Retrieval between sound, video and language: decode once, embed once, score everything.",
-    cls=lazy_group(COMMANDS),
+    cls=lazy_group(COMMANDS, RENAMED),
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -13,7 +13,7 @@ from cache import tables
 from cache.artifact import write_artifact
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 
 CORPUS = "mine"
 N = 24

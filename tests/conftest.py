@@ -42,7 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with `configs/` (without the demo's media) and a `params.yaml` without corpora; the current one."""
     root = tmp_path / "project"
     shutil.copytree(REPOSITORY / "configs", root / "configs", ignore=shutil.ignore_patterns("media"))
-    (root / "params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
+    (root / "params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")
     monkeypatch.chdir(root)
     for variable in ("STORE", "STAGING", "STAGING_GB", "STRICT", "WORKERS", "DEVICE", "SCORE_MEMORY"):
         monkeypatch.delenv(f"HEARONCE_{variable}", raising=False)

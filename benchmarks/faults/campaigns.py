@@ -67,7 +67,7 @@ PARTS: dict[str, Callable[[Path, int, int], Tally]] = {
 def _project(root: Path) -> Path:
     """A project without corpora."""
     shutil.copytree(REPOSITORY / "configs", root / "configs", ignore=shutil.ignore_patterns("media"))
-    (root / "params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
+    (root / "params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")
     return root
 
 

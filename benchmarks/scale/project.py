@@ -14,7 +14,7 @@ import polars as pl
 from benchmarks.cache.measure import artifact
 from cache import tables as schemas
 from cache.location import Store
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio import AudioFile
 from pipeline.media.audio_store import AudioRecord, AudioStore, recipe

@@ -27,7 +27,7 @@ import polars as pl
 from cache import tables
 from cache.artifact import write_blocks
 from cache.rows import RowFormat, Rows
-from pipeline import layout
+from pipeline.config import layout
 
 NAME, ENCODER = "large", "made-up"
 PAIRED = {"captions": "each caption has one clip", "clips": "each clip has one caption"}
@@ -174,7 +174,7 @@ def write_corpus(root: Path, options: argparse.Namespace, pairs: str) -> None:
         tables.write_table(table.select(*schema), schema, layout.table(NAME, name))
     Path(f"configs/experiments/{NAME}").mkdir(parents=True)
     Path(f"configs/experiments/{NAME}/{NAME}.yaml").write_text(f"corpus: {NAME}\nencoders: [{ENCODER}]\n")
-    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")
 
 
 def _blocks(row_format: RowFormat, n: int, rows: object) -> Iterator[Rows]:

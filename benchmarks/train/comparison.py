@@ -17,8 +17,8 @@ from typing import Literal, get_args
 from unittest import mock
 
 import numpy as np
-from pipeline.networks.avlnet_retrieval import SIDES, direction
 
+from pipeline.networks.avlnet_retrieval import SIDES, direction
 from pipeline.networks.avlnet_shape import Mode, Objective, Variant
 
 REPOSITORY = Path(__file__).parents[2]
@@ -154,7 +154,7 @@ def write_material(size: Size) -> None:
     imports = [f"  {one}: {{corpus: {one}, annotations: .}}\n" for one in FILES]
     texts = [f"  {one}-words: {{corpus: {one}, encoder: word2vec}}\n" for one in FILES]
     Path("params.yaml").write_text(
-        f"corpora:\n{''.join(places)}imports:\n{''.join(imports)}embeddings:\n{''.join(texts)}experiments: {{}}\n"
+        f"corpora:\n{''.join(places)}imports:\n{''.join(imports)}embeddings:\n{''.join(texts)}subsets: {{}}\n"
     )
 
 
@@ -214,7 +214,7 @@ def import_material() -> None:
 
 def ours(case: Case, size: Size) -> Curve:
     """What comes of `hearonce train`, in the order of clips and with the captions of this comparison."""
-    from pipeline import layout
+    from pipeline.config import layout
     from stages.train.command import train
 
     train_on, evaluate_on = SUBSETS[case.style]

@@ -13,7 +13,7 @@ from cache.artifact import write_artifact
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 
 CORPUS = "made-up"
 PICTURE_DIM = 2048
@@ -62,4 +62,4 @@ def write_cache(n: int, frames: int, max_frames: int, options: dict[str, object]
     folder.mkdir(parents=True)
     given = {"corpus": CORPUS, "max_frames": max_frames, **options}
     (folder / "bench.yaml").write_text("".join(f"{key}: {value}\n" for key, value in given.items()))
-    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")

@@ -9,8 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from cache.errors import UserError
 from pipeline.checkpoints.archives import Limits
-from pipeline.config.named import CONFIGS
-from pipeline.config.records import Settings, load
+from pipeline.config.records import CONFIGS, Settings, load
 from pipeline.console.text import did_you_mean
 
 CATALOGUE = CONFIGS / "checkpoints.yaml"

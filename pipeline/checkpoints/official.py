@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field
 
 from cache.durable import new_file
 from cache.errors import UserError, writing
-from pipeline import layout
 from pipeline.checkpoints.catalogue import CATALOGUE, Entry, load_catalogue
 from pipeline.checkpoints.unpack import is_archive, unpacked
+from pipeline.config import layout
 from pipeline.config.records import Settings, read_yaml, validate
 
 

@@ -1,25 +1,29 @@
-"""`params.yaml`: what a plain `dvc repro` runs, and on which files."""
+"""`params.yaml`: what a plain `dvc repro` runs, and on which files. Read by the stages, extended by `hearonce add`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.config.records import Settings, load
+from pipeline.config import layout
+from pipeline.config.records import CONFIGS, Settings, read_yaml, read_yaml_text, validate
 from pipeline.console.text import did_you_mean
 from pipeline.remote.address import is_url, shown
 
 PARAMS = Path("params.yaml")
+MIGRATE = "run `hearonce migrate` (`--dry-run` shows what it changes)"
 
 
 class CorpusPlace(Settings):
     """Where the files of a corpus lie on this machine.
 
     Attributes:
-        media: folder of videos and sounds, or a media list (`pipeline/media/media_list.py`).
+        media: folder of videos and audio files, or a media list (`pipeline/media/media_list.py`).
         annotations: the caption file, or the folder of annotation files.
     """
 
@@ -38,27 +42,39 @@ class CorpusPlace(Settings):
 
 
 class Embedding(Settings):
-    """One corpus embedded by one encoder."""
+    """One corpus embedded by one encoder.
+
+    Attributes:
+        corpus: whose clips and captions.
+        encoder: name, see `encoder_name`.
+        config: the YAML with its options: that in `configs/encoders/`, or `encoder.yaml` of the training that made it.
+        reads: what is embedded, so that DVC watches it: the manifest of extracted audio, the table of media (encoders
+            of frames), or the folder of features (AVLnet).
+    """
 
     corpus: str
     encoder: str
+    config: Path
+    reads: Path
 
 
-class Scored(Settings):
-    """Which embeddings an experiment reads; the rest of it stands in `configs/experiments/`."""
+class Training(Settings):
+    """One training; the rest of it stands in `configs/trainings/`.
+
+    Attributes:
+        corpus: folder in `configs/trainings/`.
+        reads: two paths, so that DVC watches them: the corpus's tables and its features. For a training on feature
+            files of whole videos (HowTo100M) the list of the videos, and the tables or that list again.
+        features: folder of the feature files on this machine, for a training on them.
+    """
 
     corpus: str
-    encoder: str
-
-
-class Fused(Scored):
-    """An experiment on the sum of two encoders' similarities."""
-
-    second: str
+    reads: Annotated[list[Path], Field(min_length=2, max_length=2)]
+    features: Path | None = None
 
 
 class ScoredSubset(Settings):
-    """A subset on which all experiments of its corpus are scored."""
+    """A subset on which all experiments of its corpus are scored; `all` has every clip."""
 
     corpus: str
     subset: str
@@ -74,25 +90,6 @@ class Imported(Settings):
 
     corpus: str
     annotations: Path
-
-
-class SpeechLabels(Settings):
-    """A corpus whose clips are labelled by whether somebody speaks.
-
-    Attributes:
-        corpus: whose clips.
-        least_share: seconds of speech over seconds of the clip from which on it is in the subset `speech`; the others
-            are in `sounds`. 0 asks for any speech at all.
-    """
-
-    corpus: str
-    least_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-
-class LevelLabels(Settings):
-    """A corpus whose clips are labelled by whether they are silent; `silence:` of its own YAML has the threshold."""
-
-    corpus: str
 
 
 class Label(Settings):
@@ -117,145 +114,70 @@ LABELLERS = {"speech": "silero-vad", "levels": "audio-level"}
 """What measures the clips for a kind of label."""
 
 
-class Featured(Settings):
-    """Features that AVLnet is given: names of encoders whose rows of the corpus are cached.
-
-    Attributes:
-        corpus: whose clips.
-        sound: log-mel spectrograms.
-        flat: 2D picture features.
-        moving: 3D picture features.
-    """
-
-    corpus: str
-    sound: str
-    flat: str
-    moving: str
-
-
-class FeaturedText(Featured):
-    """The same for AVLnet-Text.
-
-    Attributes:
-        words: word vectors of the captions.
-    """
-
-    words: str
-
-
-class FileTraining(Settings):
-    """A training on feature files of whole videos (HowTo100M) that no corpus of `params.yaml` has.
-
-    Attributes:
-        corpus: folder in `configs/trainings/`.
-        paths: list of the videos.
-        features: folder of the feature files on this machine, in place of that in the training's YAML.
-    """
-
-    corpus: str
-    paths: Path
-    features: Path
-
-
-class AvlNetPlace(Featured):
-    """One corpus embedded by an AVLnet, from cached features.
-
-    Attributes:
-        encoder: what the embedding is called: `config`, or with weights of a training `CONFIG@TRAINING`, or any name.
-        config: name in `configs/encoders/`; `encoder` if it is left out, but dvc.yaml cannot do without.
-        checkpoint: the weights: a file, which a training may make.
-    """
-
-    encoder: str
-    config: str = ""
-    checkpoint: Path
-
-    @property
-    def options(self) -> str:
-        """Name of the YAML in `configs/encoders/`."""
-        return self.config or config_of(self.encoder)
-
-    def reads(self) -> list[str]:
-        """What the encoder's YAML must say, too."""
-        return [name for name in type(self).model_fields if name not in ("corpus", "encoder", "config", "checkpoint")]
-
-
-TRAINED_BY = "@"
-"""Between the encoder YAML and the training in the name of an embedding: `avlnet@youcook2-finetuned`."""
-
-
-def config_of(encoder: str) -> str:
-    """The encoder YAML of an embedding's name, `avlnet` of `avlnet@youcook2-finetuned`."""
-    return encoder.partition(TRAINED_BY)[0]
-
-
-def seed_of(encoder: str) -> int | None:
-    """The seed that an encoder's name asks for; None for that of its YAML."""
-    variant = encoder.partition(TRAINED_BY)[2]
-    return int(variant.removeprefix("seed")) if variant.startswith("seed") and variant[4:].isdecimal() else None
-
-
-def training_of(encoder: str) -> str | None:
-    """The training whose weights an encoder's name asks for, None if it asks for none."""
-    return None if seed_of(encoder) is not None else encoder.partition(TRAINED_BY)[2] or None
-
-
-class AvlNetTextPlace(AvlNetPlace):
-    """The same for AVLnet-Text.
-
-    Attributes:
-        words: word vectors of the captions.
-    """
-
-    words: str
-
-
 class Params(Settings):
     """`params.yaml`: what a plain `dvc repro` runs.
 
     Attributes:
+        corpora: where their files lie.
         descriptions: for each corpus, how language models describe its captions: names of `configs/descriptions/`.
+        imports: corpora with published features.
+        labels: corpora whose clips are labelled.
+        trainings: by name in `configs/trainings/`.
+        embeddings: corpora by encoders; an experiment is scored when all its encoders are here.
+        subsets: on which the experiments of their corpora are scored.
     """
 
     corpora: dict[str, CorpusPlace]
-    embeddings: dict[str, Embedding]
-    experiments: dict[str, Scored]
-    fusions: dict[str, Fused] = {}
-    subsets: dict[str, ScoredSubset] = {}
     descriptions: dict[str, list[str]] = {}
     imports: dict[str, Imported] = {}
-    speech: dict[str, SpeechLabels] = {}
-    levels: dict[str, LevelLabels] = {}
     labels: dict[str, Label] = {}
-    trainings: dict[str, Featured] = {}
-    text_trainings: dict[str, FeaturedText] = {}
-    file_trainings: dict[str, FileTraining] = {}
-    avlnets: dict[str, AvlNetPlace] = {}
-    text_avlnets: dict[str, AvlNetTextPlace] = {}
-    avlnet_experiments: dict[str, Scored] = {}
+    trainings: dict[str, Training] = {}
+    embeddings: dict[str, Embedding]
+    subsets: dict[str, ScoredSubset] = {}
 
-    def all_experiments(self) -> dict[str, Scored]:
-        """Of all kinds, fusions after those on one encoder."""
-        return {**self.experiments, **self.fusions, **self.avlnet_experiments}
+    def encoders_of(self, corpus: str) -> set[str]:
+        """Encoders by which a corpus is embedded."""
+        return {one.encoder for one in self.embeddings.values() if one.corpus == corpus}
 
-    def all_trainings(self) -> list[str]:
-        """Names of the trainings of all kinds."""
-        return [*self.trainings, *self.text_trainings, *self.file_trainings]
+    def subsets_of(self, corpus: str) -> list[str]:
+        """Subsets on which a corpus is scored."""
+        return [one.subset for one in self.subsets.values() if one.corpus == corpus]
 
-    def all_avlnets(self) -> dict[str, AvlNetPlace]:
-        """With text and without."""
-        return {**self.avlnets, **self.text_avlnets}
 
-    def experiments_of(self, corpus: str) -> list[str]:
-        """Names of the experiments on a corpus, fusions last."""
-        return [name for name, one in self.all_experiments().items() if one.corpus == corpus]
+FORMER = (
+    "experiments",
+    "fusions",
+    "avlnet_experiments",
+    "avlnets",
+    "text_avlnets",
+    "text_trainings",
+    "file_trainings",
+    "speech",
+    "levels",
+)
+"""Lists of `params.yaml` before the current ones."""
 
 
 def load_params() -> Params:
     """Reads `params.yaml` of the current directory."""
     if not PARAMS.is_file():
         raise UserError(f"{PARAMS} is missing here ({Path.cwd()}): run hearonce in the top folder of the project.")
-    return load(PARAMS, Params)
+    data = read_yaml(PARAMS)
+    _check_current(data)
+    return validate(data, Params, PARAMS)
+
+
+def is_former(data: Mapping[str, Any]) -> bool:
+    """Whether a `params.yaml` was written for an earlier version."""
+    embeddings = data.get("embeddings")
+    entries = list(embeddings.values()) if isinstance(embeddings, Mapping) else []
+    lean = any(isinstance(one, Mapping) and set(one) == {"corpus", "encoder"} for one in entries)
+    return lean or any(section in data for section in FORMER)
+
+
+def _check_current(data: Mapping[str, Any]) -> None:
+    if is_former(data):
+        raise UserError(f"{PARAMS} is of an earlier version: {MIGRATE}.")
 
 
 def corpus_place(name: str) -> CorpusPlace:
@@ -264,3 +186,151 @@ def corpus_place(name: str) -> CorpusPlace:
     if name not in corpora:
         raise UserError(f"No corpus {name!r} in {PARAMS}: {did_you_mean(name, corpora)}")
     return corpora[name]
+
+
+# Names of encoders: `CONFIG`, `CONFIG@seedN`, `CONFIG@TRAINING`, `features/CONFIG`.
+
+VARIANT = "@"
+SEED = "seed"
+FEATURES = "features/"
+"""Encoders of features that other networks are given; DVC watches their folder as a whole."""
+
+
+def seeded(encoder: str, seed: int) -> str:
+    """The name of an encoder with another seed than its YAML has."""
+    return f"{encoder}{VARIANT}{SEED}{seed}"
+
+
+def config_of(encoder: str) -> str:
+    """The encoder YAML of an encoder's name, `avlnet` of `avlnet@youcook2-finetuned`."""
+    return encoder.partition(VARIANT)[0]
+
+
+def seed_of(encoder: str) -> int | None:
+    """The seed that an encoder's name asks for; None for that of its YAML."""
+    variant = encoder.partition(VARIANT)[2]
+    return int(variant[len(SEED) :]) if variant.startswith(SEED) and variant[len(SEED) :].isdecimal() else None
+
+
+def training_of(encoder: str) -> str | None:
+    """The training whose weights an encoder's name asks for, None if it asks for none."""
+    return None if seed_of(encoder) is not None else encoder.partition(VARIANT)[2] or None
+
+
+# Entries, as `hearonce add`, `init` and `migrate` write them.
+
+Entry = dict[str, Any]
+Additions = Mapping[str, Mapping[str, Entry]]
+"""Section -> name -> entry."""
+PLACES = ("corpora", "imports", "trainings")
+"""Sections whose entries say where files lie: what is given replaces what stands there."""
+ONCE = ("embeddings", "imports", "labels", "subsets")
+"""Sections in which what an entry makes must be made once, under whatever name it stands there."""
+
+
+def embedding_entry(corpus: str, encoder: str, reads: str) -> Entry:
+    """An entry of `embeddings`.
+
+    Args:
+        corpus: name.
+        encoder: name.
+        reads: `audio`, `frames`, `captions` or `features`: what the encoder is given.
+    """
+    training = training_of(encoder)
+    config = CONFIGS / "encoders" / f"{config_of(encoder)}.yaml"
+    paths = {
+        "audio": layout.audio(corpus),
+        "frames": layout.table(corpus, "media"),
+        "captions": layout.table(corpus, "captions"),
+        "features": layout.features(corpus),
+    }
+    return {
+        "corpus": corpus,
+        "encoder": encoder,
+        "config": (layout.training(training) / "encoder.yaml" if training else config).as_posix(),
+        "reads": paths[reads].as_posix(),
+    }
+
+
+def embedding_key(corpus: str, encoder: str) -> str:
+    """The key of an entry of `embeddings`."""
+    training = training_of(encoder)
+    if training is not None:
+        return training if training.startswith(f"{corpus}-") else f"{corpus}-{training}"
+    return f"{corpus}-{encoder.removeprefix(FEATURES).replace(VARIANT, '-')}"
+
+
+def subset_entries(corpus: str, subsets: list[str]) -> dict[str, Entry]:
+    """Entries of `subsets`."""
+    return {f"{corpus}-{one}": {"corpus": corpus, "subset": one} for one in subsets}
+
+
+def extend_params(additions: Additions) -> int:
+    """Adds entries to `params.yaml`, whole or not at all; those that stand there already are left as they are.
+
+    A corpus that stands there gets the places that are given for it, its imports and trainings likewise. Comments and
+    order of what stands there are kept; sections that the file lacks are added empty.
+
+    Returns:
+        How many entries were added or changed.
+
+    Raises:
+        UserError: a name stands there for something else, or the file is of an earlier version.
+    """
+    from ruamel.yaml.comments import CommentedMap
+
+    data = read_round_trip(PARAMS)
+    _check_current(data)
+    changed = 0
+    lacking = [section for section in Params.model_fields if section not in data]
+    data.update({section: CommentedMap() for section in lacking})
+    for section, entries in additions.items():
+        if entries and not data[section]:
+            data[section] = CommentedMap()
+        for name, entry in entries.items():
+            there = data[section].get(name)
+            if there == entry or (section in ONCE and entry in data[section].values()):
+                continue
+            if there is not None and section not in PLACES:
+                raise UserError(f"{PARAMS}: {section}.{name} is {dict(there)}, not {dict(entry)}: rename or remove it.")
+            data[section][name] = on_one_line(entry)
+            changed += 1
+    validate(data, Params, PARAMS)
+    if changed or lacking:
+        write_round_trip(data, PARAMS)
+    return changed
+
+
+def read_round_trip(path: Path) -> Any:
+    """A YAML file with its comments and order.
+
+    Raises:
+        UserError: it is no YAML, or a key stands there twice.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML().load(read_yaml_text(path))
+    except YAMLError as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())[:500]}") from None
+
+
+def write_round_trip(data: Any, path: Path) -> None:
+    """Writes what `read_round_trip` has read and others have changed."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 1000  # an entry stays on its line
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yaml.dump(data, file)
+
+
+def on_one_line(entry: Mapping[str, Any]) -> Any:
+    """An entry as `{key: value, ...}`."""
+    from ruamel.yaml.comments import CommentedMap
+
+    line = CommentedMap(entry)
+    line.fa.set_flow_style()
+    return line

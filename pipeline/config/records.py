@@ -1,22 +1,42 @@
-"""Records of configuration: a YAML file is read and checked against one, and what is wrong is said in a sentence."""
+"""Records of configuration: YAML of bounded nesting, checked against a record; what is wrong is one sentence."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache.errors import UserError
-from pipeline.config.yaml_text import load_yaml
 from pipeline.console.text import did_you_mean
+from pipeline.formats.text import PER_MEDIUM, read_text
 
 
 class Settings(BaseModel):
     """Base of all configuration records: frozen, and a key nobody knows is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def refuse_renamed(given: Any, renamed: Mapping[str, str]) -> Any:
+    """What a record is made from, unless it has a key of an older version; for `model_validator(mode="before")`.
+
+    Args:
+        given: as the YAML file has it.
+        renamed: old key -> new key.
+
+    Raises:
+        ValueError: a key is renamed.
+    """
+    if isinstance(given, Mapping):
+        for old, new in renamed.items():
+            if old in given:
+                raise ValueError(f"`{old}` is renamed to `{new}`: run `hearonce migrate`")
+    return given
 
 
 MOST_SHOWN = 500
@@ -91,3 +111,116 @@ def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     if is_dataclass(current):
         return [field.name for field in fields(current)]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's reads a long `params.yaml` ten times as fast as the one in Python; both give plain values only."""
+MOST_DEEP = 100
+MOST_EXPANDED = 1_000_000
+"""Values that the aliases of a file may stand for, all together."""
+
+_INDENT = re.compile(r"^[ \t?:\-]*", re.MULTILINE)
+
+
+def read_yaml_text(path: Path) -> str:
+    """The text of a YAML file that can be read without harm.
+
+    Raises:
+        UserError: it cannot be read, is no text in Unicode, or is nested too deeply.
+    """
+    text = read_text(path, "file", PER_MEDIUM).text
+    check_yaml(text, path)
+    return text
+
+
+def load_yaml(path: Path) -> Any:
+    """The plain values of a YAML file.
+
+    Raises:
+        UserError: see `read_yaml_text`; or it is no YAML.
+    """
+    text = read_yaml_text(path)
+    try:
+        return yaml.load(text, Loader=LOADER)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, RecursionError, OverflowError) as error:  # a date of month 13, a number of 5,000 digits
+        raise UserError(f"{path} is no valid YAML: a value cannot be read ({error}).") from None
+
+
+def check_yaml(text: str, path: Path) -> None:
+    """Refuses a text that is nested too deeply, or whose aliases stand for too much.
+
+    Raises:
+        UserError: it is such a text.
+    """
+    brackets = text.count("[") + text.count("{")
+    deep = brackets + max((len(found[0]) for found in _INDENT.finditer(text)), default=0) > MOST_DEEP
+    if deep or ("&" in text and "*" in text):
+        try:
+            _check_events(text, path)
+        except yaml.YAMLError as error:
+            raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _check_events(text: str, path: Path) -> None:
+    sizes: dict[str, int] = {}  # values that each anchor stands for
+    open_: list[tuple[str | None, int]] = []  # anchor of each open collection, and values before it
+    n = expanded = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                line = event.start_mark.line + 1
+                raise UserError(f"{path} line {line}: *{event.anchor} stands within itself or for nothing.")
+            n += sizes[event.anchor]
+            expanded += sizes[event.anchor]
+            if expanded > MOST_EXPANDED:
+                raise UserError(
+                    f"{path} has aliases (*) that stand for more than {MOST_EXPANDED:,} values: write less."
+                )
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_.append((event.anchor, n))
+            n += 1
+            if len(open_) > MOST_DEEP:
+                line = event.start_mark.line + 1
+                raise UserError(f"{path} is nested more than {MOST_DEEP} levels deep (line {line}): write it flatter.")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor is not None:
+                sizes[anchor] = n - before
+        elif isinstance(event, yaml.ScalarEvent):
+            n += 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+
+
+CONFIGS = Path("configs")
+KINDS = {
+    "corpora": "corpus",
+    "encoders": "encoder",
+    "trainings": "training",
+    "descriptions": "description",
+    "clusters": "cluster",
+}
+BY_CORPUS = ("trainings",)
+"""Kinds whose files lie in one folder per corpus."""
+
+
+def named(kind: str, name: str) -> Path:
+    """Path of `configs/<kind>/<name>.yaml`; trainings lie in one folder per corpus below.
+
+    Raises:
+        UserError: there is none; says what may have been meant.
+    """
+    folder = CONFIGS / kind
+    if not CONFIGS.is_dir():
+        raise UserError(f"{CONFIGS}/ is missing here ({Path.cwd()}): run in the top folder of the project.")
+    if kind in BY_CORPUS:
+        known = {path.stem: path for path in sorted(folder.glob("*/*.yaml"))}
+    else:
+        files = sorted(folder.rglob("*.yaml"))
+        known = {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    if name not in known:
+        path = folder / ("CORPUS" if kind in BY_CORPUS else "") / f"{name}.yaml"
+        raise UserError(f"No {KINDS[kind]} {name!r} ({path} is missing): {did_you_mean(name, known)}")
+    return known[name]

@@ -18,11 +18,12 @@ from pipeline.monitor import signals
 from pipeline.monitor.problems import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
 
 
-def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
+def lazy_group(commands: Mapping[str, str], renamed: Mapping[str, str] | None = None) -> type[TyperGroup]:
     """A group whose subcommands are imported when they are needed.
 
     Args:
         commands: name -> `module:function`, or `module:app` of a typer app with subcommands of its own.
+        renamed: names of the last version -> what is said of each, the new name.
     """
 
     class LazyGroup(TyperGroup):
@@ -40,6 +41,8 @@ def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
             return command
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            if args and args[0] in (renamed or {}):
+                raise UserError(f"`{args[0]}` is renamed to `{ctx.command_path} {(renamed or {})[args[0]]}`.")
             if args and not args[0].startswith("-") and args[0] not in commands:
                 raise UserError(
                     f"No command {args[0]!r}: {did_you_mean(args[0], commands)} (`{ctx.command_path} --help`)"

@@ -17,10 +17,9 @@ from cache import tables as schemas
 from cache.artifact import Artifact, open_artifact
 from cache.durable import new_directory, new_file
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.corpus_tables import read_extended
+from pipeline.config import layout
+from pipeline.config.subsets import read_extended, read_subset
 from pipeline.formats.avlnet_pickles import FEATURES
-from pipeline.subsets import read_subset
 
 Layout = Literal["youcook2", "msrvtt", "howto100m"]
 LAYOUTS: tuple[Layout, ...] = ("youcook2", "msrvtt", "howto100m")

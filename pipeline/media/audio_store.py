@@ -173,7 +173,7 @@ class AudioStore:
     Args:
         store: whose `audio` folder is used.
         settings: how sound tracks are extracted.
-        kinds: of the media that have one, by digest: `pipeline.corpus_tables.media_kinds`.
+        kinds: of the media that have one, by digest: `pipeline.config.subsets.media_kinds`.
 
     Attributes:
         folder: of all files made in this way, but for those of media of a kind, which have folders beside it.

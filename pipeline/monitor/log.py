@@ -26,6 +26,7 @@ from typing import Any, ParamSpec, TypeVar
 from cache.errors import UserError
 from cache.location import Store
 from pipeline.console.text import visible_json
+from pipeline.monitor.device import processors
 from pipeline.monitor.events import counters, event, logger, without_secrets
 from pipeline.monitor.problems import exit_code_of
 from pipeline.monitor.run_metrics import peak_rss_bytes
@@ -141,7 +142,7 @@ def _circumstances() -> dict[str, Any]:
         "versions": versions,
         "commit": _commit(),
         "machine": platform.node(),
-        "processors": os.cpu_count(),
+        "processors": processors(),
         "pid": os.getpid(),
         "folder": Path.cwd(),
         "store": Store.default().root,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from pipeline.monitor.device import processors
 from pipeline.monitor.signals import check, pause
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def each_in_threads(
         check()
         return function(thing)
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    pool = ThreadPoolExecutor(workers or processors())
     try:
         yield pool.map(unless_stopped, things)
     finally:

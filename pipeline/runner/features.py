@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 
 
 class FeatureRows:

@@ -15,13 +15,12 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from cache import keys as row_keys
 from cache.catalog import Lookup
 from cache.errors import UserError
-from cache.keys import KeyIndex
+from cache.keys import KeyIndex, pack_keys
 from cache.row_store import RowStore, RowWriter
 from cache.upkeep.compaction import compact
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.monitor.disk_space import Reserve
 from pipeline.monitor.events import event
 from pipeline.monitor.problems import ItemError, Problems, problem_of
@@ -135,7 +134,7 @@ def compute_missing(
     _compact(store, summary)
     if n_absent > len(missing):
         summary.add_note(f"{n_absent - len(missing)} rows the same as another")
-    failed = KeyIndex([row_keys.pack_keys(list(failures))]).find(found.keys) >= 0
+    failed = KeyIndex([pack_keys(list(failures))]).find(found.keys) >= 0
     for row in wanted.part(np.flatnonzero(failed)):
         summary.failed += 1
         problems.add(row.id, row.path, failures[row.key])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +9,13 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.checkpoints.official import fetch_command, official_annotations
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig, load_corpus
-from pipeline.config.experiment import ExperimentConfig, load_experiment
-from pipeline.config.named import CONFIGS, named
-from pipeline.config.params import PARAMS, config_of, load_params
+from pipeline.config.experiments import ExperimentConfig, experiments_of
+from pipeline.config.params import PARAMS, config_of, extend_params, load_params
+from pipeline.config.records import CONFIGS, named
 from pipeline.console.text import counted, did_you_mean
-from pipeline.params_file import extend_params
 from pipeline.remote.address import url_of
 from stages.add import lacking, wiring
 from stages.add.lacking import Lacking
@@ -35,7 +33,9 @@ Annotation = Annotated[
 ]
 Patterns = Annotated[
     list[str] | None,
-    typer.Option(help="Only these of configs/experiments/CORPUS/, `*` stands for anything; may be repeated."),
+    typer.Option(
+        help="Only these experiments of configs/experiments/CORPUS/, `*` stands for anything; may be repeated."
+    ),
 ]
 
 
@@ -49,14 +49,14 @@ def add(corpus: Corpus, media: Folder = None, annotations: Annotation = None, ex
     config = load_corpus(corpus)
     place = _place(corpus, config, media, annotations)
     chosen = _experiments(corpus, experiments or ["*"])
-    missing = {one: lacking.of_encoder(one, corpus) for config in chosen.values() for one in config.encoders}
+    missing = {one: lacking.of_encoder(one, corpus) for experiment in chosen for one in experiment.encoders}
     if not experiments:
-        chosen = {name: config for name, config in chosen.items() if _runnable(name, config, missing)}
-    encoders = list(dict.fromkeys(one for config in chosen.values() for one in config.encoders))
-    subsets = sorted(path.stem for path in (CONFIGS / "subsets" / corpus).glob("*.yaml"))
+        chosen = [experiment for experiment in chosen if _runnable(experiment, missing)]
+    encoders = list(dict.fromkeys(one for experiment in chosen for one in experiment.encoders))
+    subsets = wiring.subsets_of(corpus)
     entries = wiring.wired(corpus, place, chosen, subsets, config.reader == PICKLES)
     changed = extend_params(entries)
-    trainings = len(entries["trainings"]) + len(entries["text_trainings"])
+    trainings = len(entries["trainings"])
     print(
         f"{corpus}: {counted(len(encoders), 'encoder')}, "
         + (f"{counted(trainings, 'training')}, " if trainings else "")
@@ -69,23 +69,17 @@ def add(corpus: Corpus, media: Folder = None, annotations: Annotation = None, ex
     _remind(files)
 
 
-def adopt(corpus: Corpus, media: Folder = None, annotations: Annotation = None, experiments: Patterns = None) -> None:
-    """The same as `add`, under its former name."""
-    print("hearonce: `adopt` is renamed to `add`, and answers under both names in this version.", file=sys.stderr)
-    add(corpus, media, annotations, experiments)
-
-
 def _add_file_trainings(corpus: str, media: Path | None, patterns: list[str]) -> None:
     """Wires trainings on files of whole videos; there are no tables to make."""
     known = sorted(path.stem for path in (CONFIGS / "trainings" / corpus).glob("*.yaml"))
-    there = [one for one in load_params().file_trainings.values() if one.corpus == corpus]
+    there = [one for one in load_params().trainings.values() if one.corpus == corpus]
     features = media or (there[0].features if there else None)
     if features is None:
         raise UserError(f"{PARAMS} does not say yet where the features of {corpus!r} lie: add --media FOLDER.")
     if not features.exists():
         raise UserError(f"The media folder {features} does not exist.")
     names = _fitting(corpus, "training", patterns, known)
-    changed = extend_params(wiring.file_trainings(corpus, names, features.as_posix()))
+    changed = extend_params(wiring.file_trainings(names, features.as_posix()))
     print(f"{corpus}: {counted(len(names), 'training')} in {PARAMS} ({counted(changed, 'new entry', 'new entries')}).")
     _remind([file for name in names for file in lacking.of_training(name)])
 
@@ -139,16 +133,17 @@ def _place(corpus: str, config: CorpusConfig, media: Path | None, annotations: P
     return place
 
 
-def _experiments(corpus: str, patterns: list[str]) -> dict[str, ExperimentConfig]:
+def _experiments(corpus: str, patterns: list[str]) -> list[ExperimentConfig]:
     """The experiments of a corpus whose names fit a pattern.
 
     Raises:
         UserError: there are none, or none that a pattern fits.
     """
-    known = sorted(path.stem for path in (CONFIGS / "experiments" / corpus).glob("*.yaml"))
+    known = {experiment.name: experiment for experiment in experiments_of(corpus)}
     if not known:
         raise UserError(f"{CONFIGS / 'experiments' / corpus} holds no experiment to add.")
-    return {one: load_experiment(one) for one in _fitting(corpus, "experiment", patterns, known)}
+    fitting = set(_fitting(corpus, "experiment", patterns, list(known)))
+    return [experiment for name, experiment in known.items() if name in fitting]
 
 
 def _fitting(corpus: str, kind: str, patterns: list[str], known: list[str]) -> list[str]:
@@ -161,14 +156,14 @@ def _fitting(corpus: str, kind: str, patterns: list[str], known: list[str]) -> l
     return sorted(set(chosen))
 
 
-def _runnable(name: str, config: ExperimentConfig, missing: dict[str, list[Lacking]]) -> bool:
+def _runnable(experiment: ExperimentConfig, missing: dict[str, list[Lacking]]) -> bool:
     """Whether all that an experiment needs is there or can be fetched; says what is not."""
-    for encoder in config.encoders:
+    for encoder in experiment.encoders:
         for one in missing[encoder]:
             if one.name is None:
                 print(
-                    f"{name} is left out: {one.path} is missing, which no command fetches. Put it there (see "
-                    f"{named('encoders', config_of(encoder))}) and add the corpus again, or name the experiment by "
+                    f"{experiment.name} is left out: {one.path} is missing, which no command fetches: add it (see "
+                    f"{named('encoders', config_of(encoder))}) , then the corpus again, or name the experiment by "
                     "--experiments."
                 )
                 return False

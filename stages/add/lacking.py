@@ -8,11 +8,9 @@ from pathlib import Path
 
 from pipeline.checkpoints.official import catalogued, fetch_command, official_annotations
 from pipeline.config.corpus import CorpusConfig, load_corpus
-from pipeline.config.named import named
-from pipeline.config.params import config_of, training_of
-from pipeline.config.records import read_yaml
-from stages.embed.encoders.avlnet import FAMILY, load_avlnet_config
-from stages.embed.registry import load_encoder
+from pipeline.config.params import training_of
+from stages.embed.encoders.avlnet import load_avlnet_config
+from stages.embed.registry import is_avlnet, load_encoder
 from stages.train.config import load_training
 
 SPLITS = ("train", "val", "test")
@@ -84,11 +82,6 @@ def _read_of(files: list[str], config: CorpusConfig) -> list[str]:
         return named_files
     others = [f"_{split}" for split in SPLITS if split != options.split]
     return [one for one in files if not any(f"{other}_" in one or f"{other}." in one for other in others)]
-
-
-def is_avlnet(encoder: str) -> bool:
-    """Whether an encoder embeds cached features."""
-    return read_yaml(named("encoders", config_of(encoder))).get("family") == FAMILY
 
 
 def commands(lacking: Iterable[Lacking]) -> list[str]:

@@ -1,116 +1,126 @@
-"""The entries of params.yaml that a corpus's experiments need: features, trainings, embeddings and experiments."""
+"""The entries of params.yaml that a corpus's experiments need: features, trainings, embeddings, labels and subsets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig, load_corpus
-from pipeline.config.experiment import ExperimentConfig
-from pipeline.config.named import CONFIGS
-from pipeline.config.params import Featured, FeaturedText, config_of, training_of
-from pipeline.config.records import read_yaml
-from pipeline.formats.avlnet_pickles import FEATURES
-from pipeline.params_file import embedding_entries, experiment_entries, subset_entries
-from stages.add.lacking import is_avlnet
+from pipeline.config.experiments import ALL, ExperimentConfig
+from pipeline.config.params import (
+    FEATURES,
+    LABELLERS,
+    Entry,
+    embedding_entry,
+    embedding_key,
+    subset_entries,
+    training_of,
+)
+from pipeline.config.records import CONFIGS, read_yaml
+from pipeline.config.subsets import write_all_subset
+from pipeline.formats.avlnet_pickles import FEATURES as PUBLISHED
+from stages.embed.encoder import AudioInput
 from stages.embed.encoders.avlnet import load_avlnet_config
-from stages.train.config import load_training
+from stages.embed.registry import is_avlnet, load_encoder
+from stages.train.config import TrainingConfig, load_training
 
-Entries = dict[str, dict[str, str]]
+Entries = dict[str, Entry]
 
 
 def wired(
-    corpus: str, place: Mapping[str, str], chosen: Mapping[str, ExperimentConfig], subsets: list[str], published: bool
+    corpus: str, place: Mapping[str, str], chosen: Iterable[ExperimentConfig], subsets: list[str], published: bool
 ) -> dict[str, Entries]:
     """Section -> name -> entry, for a corpus with some of its experiments.
 
     Args:
         corpus: name.
         place: its entry under `corpora`.
-        chosen: experiments by name.
+        chosen: experiments.
         subsets: names of its subsets.
         published: whether its features are imported instead of computed.
     """
-    encoders = list(dict.fromkeys(one for config in chosen.values() for one in config.encoders))
-    direct = [one for one in encoders if not is_avlnet(one)]
-    sections: dict[str, Entries] = {
-        "trainings": {},
-        "text_trainings": {},
-        "avlnets": {},
-        "text_avlnets": {},
-        "imports": {},
-    }
+    encoders = list(dict.fromkeys(one for experiment in chosen for one in experiment.encoders))
+    features: list[str] = []
+    trainings: Entries = {}
     for encoder in encoders:
         if is_avlnet(encoder):
-            direct += _add_avlnet(corpus, encoder, sections)
-    if published:
-        if sections["avlnets"] or sections["text_avlnets"]:
-            sections["imports"][corpus] = {"corpus": corpus, "annotations": place["annotations"]}
-        direct = [one for one in direct if one not in FEATURES]
-    config = load_corpus(corpus)
-    levelled = any(is_by_level(CONFIGS / "subsets" / corpus / f"{one}.yaml", config) for one in subsets)
-    measured = {"levels": {corpus: {"corpus": corpus}}} if levelled else {}
+            features += features_of(load_avlnet_config(corpus, encoder))
+        if (training := training_of(encoder)) is not None:
+            config = load_training(training)
+            trainings[training] = training_entry(config, None)
+            features += features_of(config) if config.files is None else []
+    imports = {corpus: {"corpus": corpus, "annotations": place["annotations"]}} if published and features else {}
+    imported = [f"{FEATURES}{one}" for one in PUBLISHED] if imports else []
+    embedded = [one for one in dict.fromkeys([*features, *encoders]) if one not in imported]
+    settings = load_corpus(corpus)
+    levelled = any(is_by_level(corpus, subset, settings) for subset in subsets)
     return {
         "corpora": {corpus: dict(place)},
-        **measured,
-        "embeddings": embedding_entries(corpus, direct),
-        **sections,
-        **experiment_entries(chosen),
+        "imports": imports,
+        "labels": {f"{corpus}-levels": label_entry(corpus, "levels")} if levelled else {},
+        "trainings": trainings,
+        "embeddings": {embedding_key(corpus, one): embedding_entry(corpus, one, reads_of(one)) for one in embedded},
         "subsets": subset_entries(corpus, subsets),
     }
 
 
-def is_by_level(subset: Path, corpus: CorpusConfig) -> bool:
-    """Whether a subset, by its YAML, needs the levels of the clips."""
-    annotated = read_yaml(subset).get("annotated")
-    return annotated in ("audible", "silent") and annotated not in corpus.files.subsets
+def reads_of(encoder: str) -> str:
+    """What an encoder is given: `audio`, `frames`, `captions` or `features`."""
+    if is_avlnet(encoder):
+        return "features"
+    model = load_encoder(encoder)
+    if "clips" not in model.sides:
+        return "captions"
+    return "audio" if isinstance(model.clip_input, AudioInput) else "frames"
 
 
-def file_trainings(corpus: str, names: list[str], features: str) -> dict[str, Entries]:
-    """The same for trainings on files of whole videos, which need no tables.
+def label_entry(corpus: str, label: str) -> Entry:
+    """An entry of `labels`."""
+    return {"corpus": corpus, "label": label, "encoder": LABELLERS[label]}
+
+
+def training_entry(config: TrainingConfig, features: str | None) -> Entry:
+    """An entry of `trainings`.
 
     Args:
-        corpus: folder in `configs/trainings/`.
-        names: of its trainings.
+        config: of the training.
+        features: folder of the feature files, for a training on them.
+    """
+    tables = layout.table(config.corpus, "clips").parent.as_posix()
+    if config.files is None:
+        return {"corpus": config.corpus, "reads": [tables, layout.features(config.corpus).as_posix()]}
+    paths = config.files.paths.as_posix()
+    reads = [paths, tables if config.evaluate_on else paths]
+    return {"corpus": config.corpus, "reads": reads, "features": features or config.files.features.as_posix()}
+
+
+def file_trainings(names: list[str], features: str) -> dict[str, Entries]:
+    """The entries of trainings on files of whole videos, which need no tables.
+
+    Args:
+        names: of the trainings.
         features: folder of the feature files.
     """
-    entries = {}
-    for name in names:
-        files = load_training(name).files
-        assert files is not None  # told apart by `command`
-        entries[name] = {"corpus": corpus, "paths": files.paths.as_posix(), "features": features}
-    return {"file_trainings": entries}
+    return {"trainings": {name: training_entry(load_training(name), features) for name in names}}
 
 
-def _add_avlnet(corpus: str, encoder: str, sections: dict[str, Entries]) -> list[str]:
-    """Adds an embedding by an AVLnet, and the training that makes its weights; the features that both read."""
-    config = load_avlnet_config(corpus, encoder)
-    names = dict(sound=config.audio, flat=config.features_2d, moving=config.features_3d)
-    fields = names if config.text is None else {**names, "words": config.text}
-    fields |= {"checkpoint": config.checkpoint.as_posix()}
-    entry = {"corpus": corpus, "encoder": encoder, "config": config_of(encoder), **fields}
-    features = list(names.values()) if config.text is None else [*names.values(), config.text]
-    training = training_of(encoder)
-    name = f"{corpus}-{encoder}"
-    if training is not None:
-        name = training if training.startswith(f"{corpus}-") else f"{corpus}-{training}"
-        features += _add_training(training, sections)
-    sections["avlnets" if config.text is None else "text_avlnets"][name] = entry
-    return features
+def subsets_of(corpus: str) -> list[str]:
+    """The subsets of a corpus, `all` first; writes the file of `all` if there is none."""
+    folder = CONFIGS / "subsets" / corpus
+    write_all_subset(corpus)
+    return [ALL, *sorted(path.stem for path in folder.glob("*.yaml") if path.stem != ALL)]
 
 
-def _add_training(name: str, sections: dict[str, Entries]) -> list[str]:
-    config = load_training(name)
-    if config.files is not None:
-        return []
-    kind: type[Featured] = Featured if config.words is None else FeaturedText
-    entry = {field: getattr(config, field) for field in kind.model_fields}
-    sections["trainings" if config.words is None else "text_trainings"][name] = entry
-    return _features(config)
+def is_by_level(corpus: str, subset: str, settings: CorpusConfig) -> bool:
+    """Whether a subset needs the levels of the clips."""
+    annotated = read_yaml(CONFIGS / "subsets" / corpus / f"{subset}.yaml").get("annotated")
+    return annotated in ("audible", "silent") and annotated not in settings.files.subsets
 
 
-def _features(config: Any) -> list[str]:
-    """Encoders whose cached rows an AVLnet is given."""
-    words = [] if config.words is None else [config.words]
-    return [config.sound, config.flat, config.moving, *words]
+def features_of(config: Any) -> list[str]:
+    """Encoders whose cached rows an AVLnet or its training is given."""
+    names = ("audio", "features_2d", "features_3d", "text")
+    if isinstance(config, TrainingConfig) and "sound" in TrainingConfig.model_fields:
+        names = ("sound", "flat", "moving", "words")
+    return [one for name in names if (one := getattr(config, name)) is not None]

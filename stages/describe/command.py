@@ -10,9 +10,9 @@ import typer
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.config.named import CONFIGS
+from pipeline.config import layout
 from pipeline.config.params import corpus_place, load_params
+from pipeline.config.records import CONFIGS
 from pipeline.console.app import Cluster, KeepGoing, Strict, finish
 from pipeline.console.text import counted
 from pipeline.monitor.log import logged
@@ -20,11 +20,20 @@ from pipeline.monitor.problems import Problems
 from pipeline.monitor.summary import Summary
 from pipeline.runner.dask.cluster import Cluster as Workers
 from pipeline.runner.dask.cluster import open_cluster
-from stages.describe.ask import ask_missing
 from stages.describe.config import DescriptionConfig, load_description
-from stages.describe.description import DESCRIPTION, RELEVANCY, Part, captions_of, estimated, look_up, open_parts
-from stages.describe.engine import Budget, open_engine
-from stages.describe.tables import AnswersBefore, Described, added_rows, described
+from stages.describe.engine import Budget
+from stages.describe.questions import (
+    DESCRIPTION,
+    RELEVANCY,
+    Question,
+    ask_missing,
+    described_captions,
+    estimated_cost,
+    look_up,
+    open_engine,
+    open_questions,
+)
+from stages.describe.tables import Described, PreviousAnswers, added_rows, described
 
 STAGE = "describe"
 TABLES = {
@@ -64,8 +73,10 @@ def describe(
     A budget that is used up ends the run with exit code 3, tables of what there is and a list of what is missing.
     Models that run here can run on a cluster; endpoints are asked by this process all the same.
     """
-    with open_cluster(cluster) as others:
-        _describe(corpus, Problems(STAGE, strict), keep_going, Budget(max_requests, max_tokens), dry_run, again, others)
+    with open_cluster(cluster) as workers:
+        _describe(
+            corpus, Problems(STAGE, strict), keep_going, Budget(max_requests, max_tokens), dry_run, again, workers
+        )
 
 
 def _describe(
@@ -93,97 +104,89 @@ def _describe(
         for name in (("captions", "pairs", "relevancy", "questions") if names else ())
     }
     summary = Summary(f"{STAGE} {corpus}", unit="answers")
-    before = AnswersBefore(corpus, summary)
-    finished: list[Described] = []
-    used: list[Part] = []
+    previous = PreviousAnswers(corpus, summary)
+    all_described: list[Described] = []
+    all_questions: list[Question] = []
     for name, config in configs.items():
-        captions = captions_of(tables["captions"], config, corpus)
+        captions = described_captions(tables["captions"], config, corpus)
         texts = [text for text in dict.fromkeys(text for _, text in captions) if text.strip()]
         engine = open_engine(config, cluster)
-        parts = open_parts(config, engine)
-        for part in parts:
-            for remark in look_up(part, texts, before.answers):
-                summary.add_note(remark)
+        questions = open_questions(config, engine)
+        for question in questions:
+            for note in look_up(question, texts, previous.answers):
+                summary.add_note(note)
             if dry_run:
-                _say_what_is_missing(name, part, texts, config)
+                _print_missing(name, question, texts, config)
                 continue
             summary.wanted += len(texts)
-            summary.count_found(part.asked.n_found)
-            label = f"{STAGE} {corpus} {name} {part.task.name}"
+            summary.count_found(question.known.n_found)
+            label = f"{STAGE} {corpus} {name} {question.task.name}"
             start = budget.input_tokens, budget.output_tokens
             try:
                 with summary.timed("ask"):
-                    ask_missing(
-                        part.task,
-                        texts,
-                        part.asked,
-                        part.store,
-                        engine,
-                        budget,
-                        label=label,
-                        tries=config.tries,
-                        again=again,
-                    )
+                    ask_missing(question, texts, engine, budget, label=label, tries=config.tries, again=again)
             finally:
-                part.store.close()
-            summary.computed += part.asked.n_new
-            _tell_tokens(name, part, config, budget.input_tokens - start[0], budget.output_tokens - start[1], summary)
-        used += parts
-        finished.append(_described(name, captions, parts, config, problems))
+                question.store.close()
+            summary.computed += question.known.n_new
+            tokens = budget.input_tokens - start[0], budget.output_tokens - start[1]
+            _note_tokens(name, question, config, *tokens, summary)
+        all_questions += questions
+        all_described.append(_described(name, captions, questions, config, problems))
     if dry_run:
         return
     summary.failed = len(problems)
     with summary.timed("write"):
-        found = added_rows(finished, tables) | {"answers": _answers(used)}
+        written = added_rows(all_described, tables) | {"answers": _answers(all_questions)}
         for name, schema in TABLES.items():
-            schemas.write_table(found[name], schema, layout.described(corpus, name))
+            schemas.write_table(written[name], schema, layout.described(corpus, name))
         problems.write(layout.problems(corpus, STAGE))
-    spent = any(part.asked.spent for part in used)  # for DVC a stage cut short must not pass for one that is done
+    spent = any(question.known.spent for question in all_questions)  # DVC must not take a stage cut short for done
     finish(summary.line(), len(problems), keep_going and not spent)
 
 
 def _described(
     name: str,
     captions: Sequence[tuple[str, str]],
-    parts: Sequence[Part],
+    questions: Sequence[Question],
     config: DescriptionConfig,
     problems: Problems,
 ) -> Described:
     source = f"described-{name}"
-    for part in parts:
+    for question in questions:
         for caption_id, text in captions:
-            if text not in part.asked.values:
-                reason = part.asked.reasons.get(text, "the caption is empty")
-                problems.add(caption_id, "", f"{source}, {part.task.name}: {reason}")
-    values = {part.task.name: part.asked.values for part in parts}
+            if text not in question.known.values:
+                reason = question.known.reasons.get(text, "the caption is empty")
+                problems.add(caption_id, "", f"{source}, {question.task.name}: {reason}")
+    values = {question.task.name: question.known.values for question in questions}
     return described(source, captions, values[DESCRIPTION], values.get(RELEVANCY, {}), config.model)
 
 
-def _answers(parts: Sequence[Part]) -> pl.DataFrame:
+def _answers(questions: Sequence[Question]) -> pl.DataFrame:
     rows = {}
-    for part in parts:
-        for answer in part.asked.answers.values():
+    for question in questions:
+        for answer in question.known.answers.values():
             row = {name: getattr(answer, name) for name in schemas.ANSWERS if name != "fingerprint"}
-            rows[part.store.fingerprint, answer.key] = {"fingerprint": part.store.fingerprint, **row}
+            rows[question.store.fingerprint, answer.key] = {"fingerprint": question.store.fingerprint, **row}
     return schemas.table(sorted(rows.values(), key=lambda row: (row["fingerprint"], row["key"])), schemas.ANSWERS)
 
 
-def _tell_tokens(
-    name: str, part: Part, config: DescriptionConfig, n_input: int, n_output: int, summary: Summary
+def _note_tokens(
+    name: str, question: Question, config: DescriptionConfig, n_input: int, n_output: int, summary: Summary
 ) -> None:
     if n_input or n_output:
-        summary.add_note(f"{name} {part.task.name}: {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}")
-    if part.asked.spent and part.asked.spent not in summary.note:
-        summary.add_note(part.asked.spent)
+        cost = _cost(config, n_input, n_output)
+        summary.add_note(f"{name} {question.task.name}: {n_input} + {n_output} tokens{cost}")
+    if question.known.spent and question.known.spent not in summary.note:
+        summary.add_note(question.known.spent)
 
 
-def _say_what_is_missing(name: str, part: Part, texts: Sequence[str], config: DescriptionConfig) -> None:
-    missing = [text for text in texts if text not in part.asked.answers]
-    to_make = counted(len(missing), "request")
-    n_input, n_output = estimated(part, missing, config)
+def _print_missing(name: str, question: Question, texts: Sequence[str], config: DescriptionConfig) -> None:
+    missing = [text for text in texts if text not in question.known.answers]
+    requests = counted(len(missing), "request")
+    n_input, n_output = estimated_cost(question, missing, config)
     print(
-        f"{name} {part.task.name}: {counted(len(texts), 'caption')}, {part.asked.n_found} answered, "
-        f"{to_make} to make, about {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}",
+        f"{name} {question.task.name}: {counted(len(texts), 'caption')}, {question.known.n_found} answered, "
+        f"{requests} to make, about {n_input} + {n_output} tokens{_cost(config, n_input, n_output)}",
         flush=True,
     )
 

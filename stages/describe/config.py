@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.named import CONFIGS, named
-from pipeline.config.records import Settings, load
+from pipeline.config.records import CONFIGS, Settings, load, named
 
 PROMPTS = CONFIGS / "prompts"
 SENT_BY_US = {"model", "messages", "stream", "n", "response_format", "tools"}
@@ -38,11 +37,11 @@ class Endpoint(Settings):
     Attributes:
         base_url: for example `http://localhost:11434/v1`; $OPENAI_BASE_URL or OpenAI's own if null.
         key_variable: name of the environment variable that holds the key; null for an endpoint that wants none.
-        concurrency: requests under way at a time.
+        concurrency: requests in flight at a time.
         timeout_s: a request that has not been answered in full by then is asked again.
         attempts: per question, of those that fail by time-out, rate limit or a fault of the server.
         backoff_s: wait before the second attempt; doubled for each further one, with jitter.
-        max_answer_mb: megabytes that the body of one answer may have, on its way and decompressed.
+        max_answer_mb: megabytes that the body of one answer may have, compressed and decompressed.
         longest_wait_s: an endpoint that asks for a longer pause than this ends the run.
     """
 
@@ -86,7 +85,7 @@ class DescriptionConfig(Settings):
         model: its name at the endpoint; or a folder or hub id.
         captions: the caption source to describe; null takes `visual` where there is one, else the only one.
         prompt: file of `configs/prompts/` (without suffix) that asks for an audio description.
-        relevancy_prompt: the one that asks how relevant sound is; null if levels are not wanted.
+        relevancy_prompt: the one that asks how relevant audio is; null if levels are not wanted.
         examples: CSV of `configs/prompts/` (without suffix) with pairs in columns `visual` and `audio`, which a prompt
             may show to the model.
         decoding: parameters handed on as they stand: `temperature`, `max_tokens`, `seed`, ... to an endpoint,

@@ -1,4 +1,4 @@
-"""What an engine must do, whatever answers behind it."""
+"""What an engine does: answer a task about captions, within a budget, one reply after another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 from cache.answers import Answer
 from cache.errors import UserError
-from pipeline.runner.dask.cluster import Cluster
-from stages.describe.config import DescriptionConfig
 
 LEVELS = ("low", "moderate", "high")
 MOST_LETTERS = 400
@@ -22,7 +20,7 @@ _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL)
 
 
 class Unusable(Exception):
-    """An answer that is none; says why."""
+    """An answer that cannot be used; says why."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class BudgetSpent(Exception):
 
 @dataclass
 class Budget:
-    """A limit that holds for requests under way as well: their most is reserved before they are sent.
+    """A limit that holds for requests in flight as well: their most is reserved before they are sent.
 
     Attributes:
         max_requests: requests, repeated attempts included; None for no limit.
@@ -167,12 +165,12 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Listener:
-    """Who is told what becomes of each caption, as it happens.
+class Callbacks:
+    """Called for each caption as soon as its result is known.
 
     Attributes:
-        answered: keeps an answer; the engine asks no further until this returns.
-        failed: learns why there is none.
+        answered: (caption, reply); keeps an answer, and the engine waits until this returns.
+        failed: (caption, reason); there is no answer.
     """
 
     answered: Callable[[str, Reply], None]
@@ -189,27 +187,10 @@ class Engine(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """What distinguishes this model from others, of whatever engine; paths stand for the bytes of files."""
 
-    def ask(self, task: Task, captions: Sequence[str], budget: Budget, listener: Listener) -> None:
-        """Asks about each caption and tells the listener.
+    def ask(self, task: Task, captions: Sequence[str], budget: Budget, callbacks: Callbacks) -> None:
+        """Asks about each caption and calls back.
 
         Raises:
-            BudgetSpent: nothing more may be asked; what is under way has been answered.
+            BudgetSpent: nothing more may be asked; what was in flight has been answered.
             UserError: the model cannot be used at all.
         """
-
-
-def open_engine(config: DescriptionConfig, cluster: Cluster | None = None) -> Engine:
-    """The engine that a description names; loads no model and opens no connection.
-
-    Args:
-        config: of the description.
-        cluster: whose workers run a model that is no endpoint's. An endpoint is asked by this process, which has the
-            key and keeps to the endpoint's pace: more processes would not be answered sooner.
-    """
-    if config.engine == "openai":
-        from stages.describe.engines.endpoint import EndpointEngine
-
-        return EndpointEngine(config)
-    from stages.describe.engines.local_model import LocalModel
-
-    return LocalModel(config, cluster)

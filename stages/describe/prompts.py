@@ -1,4 +1,4 @@
-"""Prompts: Jinja2 files of `configs/prompts/`, rendered without any caption, which travels apart as quoted data."""
+"""Prompts: Jinja2 files of `configs/prompts/`, rendered without any caption, which is sent apart as quoted data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def question(caption: str) -> str:
 
 
 def read_examples(name: str) -> list[dict[str, str]]:
-    """Pairs of a visual label and what one would hear.
+    """Pairs of a visual label and an audio description.
 
     Args:
         name: CSV file of `configs/prompts/`, without suffix.

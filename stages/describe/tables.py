@@ -9,9 +9,9 @@ import polars as pl
 
 from cache import tables as schemas
 from cache.answers import Answer
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.monitor.summary import Summary
-from pipeline.previous_table import previous_table
+from pipeline.runner.previous_outputs import previous_table
 from stages.describe.engine import LEVELS
 
 
@@ -35,7 +35,7 @@ def described(
     levels: Mapping[str, str],
     model: str,
 ) -> Described:
-    """Puts answers beside captions.
+    """The rows of a description: each caption with its answers.
 
     Args:
         source: of the new captions.
@@ -58,7 +58,7 @@ def described(
     return Described(source, schemas.table(rows, schemas.DESCRIPTIONS))
 
 
-def added_rows(parts: Sequence[Described], corpus: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def added_rows(descriptions: Sequence[Described], corpus: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """Rows that descriptions add to the canonical tables.
 
     Each caption that has a description becomes one more, `SOURCE:ID`, of the same clips, relevancy and questions, so
@@ -66,7 +66,7 @@ def added_rows(parts: Sequence[Described], corpus: Mapping[str, pl.DataFrame]) -
     words. A clip's level is the highest among its captions; a question's is its caption's.
 
     Args:
-        parts: what was described.
+        descriptions: of the corpus.
         corpus: tables `pairs`, `relevancy`, `questions` of ingest.
 
     Returns:
@@ -80,18 +80,18 @@ def added_rows(parts: Sequence[Described], corpus: Mapping[str, pl.DataFrame]) -
         "subsets": [schemas.table([], schemas.SUBSETS)],
         "descriptions": [schemas.table([], schemas.DESCRIPTIONS)],
     }
-    for part in parts:
+    for part in descriptions:
         found["descriptions"].append(part.rows)
-        worded = part.rows.filter(pl.col("description").is_not_null())
+        answered = part.rows.filter(pl.col("description").is_not_null())
         new_id = pl.format("{}:{}", pl.lit(part.source), "caption_id")
         found["captions"].append(
-            worded.select(new_id.alias("caption_id"), pl.col("description").alias("text"), "source")
+            answered.select(new_id.alias("caption_id"), pl.col("description").alias("text"), "source")
         )
-        renamed = worded.select("caption_id", new_id=new_id)
+        renamed = answered.select("caption_id", new_id=new_id)
         for name in ("pairs", "relevancy", "questions"):
-            own = corpus[name]
-            joined = own.join(renamed, on="caption_id", how="inner", maintain_order="left")
-            found[name].append(joined.with_columns(caption_id="new_id").select(own.columns))
+            table = corpus[name]
+            joined = table.join(renamed, on="caption_id", how="inner", maintain_order="left")
+            found[name].append(joined.with_columns(caption_id="new_id").select(table.columns))
         found["subsets"].append(_levels(part, corpus))
     return {name: pl.concat(frames) for name, frames in found.items()}
 
@@ -123,8 +123,8 @@ def _levels(part: Described, corpus: Mapping[str, pl.DataFrame]) -> pl.DataFrame
     return pl.concat(frames)
 
 
-class AnswersBefore:
-    """The answers of the output that dvc.lock names, fetched once and only if somebody lacks an answer."""
+class PreviousAnswers:
+    """The answers of the output that dvc.lock names, read once and only if an answer is missing."""
 
     def __init__(self, corpus: str, summary: Summary) -> None:
         self._corpus, self._summary = corpus, summary

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cache.durable import remove
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
 from pipeline.monitor.log import logged
 from pipeline.monitor.problems import Problems

@@ -18,15 +18,16 @@ from cache.location import Store, location_of
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from cache.upkeep.compaction import drop_contradictions
-from pipeline import layout
+from pipeline.config import layout
+from pipeline.config.params import FEATURES
 from pipeline.monitor.device import describe, pick_device
 from pipeline.monitor.disk_space import Need, check_disk_space, dvc_cache
 from pipeline.monitor.events import event
 from pipeline.monitor.problems import Problems
 from pipeline.monitor.run_metrics import comparable, runs
 from pipeline.monitor.summary import Summary
-from pipeline.previous_artifact import may_be_had, warm
 from pipeline.runner.plan import Plan
+from pipeline.runner.previous_outputs import may_be_had, warm
 from pipeline.runner.rows import WantedRows
 from pipeline.runner.run import Runner, compute_missing
 from stages.embed.encoder import Modality
@@ -36,9 +37,6 @@ SAMPLE = 1000
 
 OVERHEAD_BYTES = 64
 """Of a row, for its key, its id and checksums."""
-
-FEATURES = "features/"
-"""Beginning of the names of feature encoders; artifacts do not say it."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from cache import tables as schemas
 from cache.errors import UserError
 from cache.keys import combined_key, pack_keys
 from cache.rows import RowFormat
-from pipeline import layout
 from pipeline.checkpoints.fingerprints import digest_of, fingerprint_of
+from pipeline.config import layout
 from pipeline.monitor.problems import Problems
 from pipeline.networks.avlnet_inputs import Floats, Spectrogram, caption_words, clip_features, clip_spectrogram
 from pipeline.runner.features import FeatureRows

@@ -14,11 +14,11 @@ import polars as pl
 from cache import tables as schemas
 from cache.keys import KeyIndex, Keys, caption_keys, pack_keys
 from cache.location import Store
-from pipeline import layout
 from pipeline.checkpoints.fingerprints import fingerprint_of
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
-from pipeline.corpus_tables import media_kinds, read_extended
+from pipeline.config.subsets import media_kinds, read_extended
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import DEFAULT
 from pipeline.monitor.problems import Problems

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
-from pipeline.config.named import named
 from pipeline.config.params import config_of, seed_of, training_of
-from pipeline.config.records import read_yaml, validate
+from pipeline.config.records import named, read_yaml, validate
 from pipeline.console.text import did_you_mean
 from stages.embed.encoder import Encoder
 

@@ -10,12 +10,12 @@ import typer
 
 from cache import tables as schemas
 from cache.location import Store
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
+from pipeline.config.subsets import media_kinds
 from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
 from pipeline.console.text import counted
-from pipeline.corpus_tables import media_kinds
 from pipeline.media.audio import AudioFile
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.location import open_place

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, corpus_place, load_params
 from pipeline.console.app import KeepGoing, Strict, finish

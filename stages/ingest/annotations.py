@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from cache import tables as schemas
-from cache.keys import caption_keys, unpack_keys
-from pipeline.config.corpus import CorpusConfig
-from pipeline.media.containers import MediaError
-from pipeline.media.times import fixed_windows
-from pipeline.monitor.problems import Problems
+from pipeline.config.corpus import OfficialFiles
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a media file and the captions that describe it; one without times may be cut into windows.
+    """A part of a media file and the captions that describe it; one without times may be cut into windows.
 
     Attributes:
         media: path relative to the media folder.
         captions: zero or more texts.
         start_s: start in seconds; None for a file without clip times.
         stop_s: end in seconds, exclusive; None for the end of the file.
-        where: place in the annotation file, for messages.
+        where: location in the annotation file, for messages.
     """
 
     media: Path
@@ -36,14 +31,14 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Span:
     """A part of a media file that a clip is made of.
 
     Attributes:
         media: path relative to the media folder; a file, or a folder of frames.
         start_s: start in seconds.
         stop_s: end in seconds, exclusive; None for the end of the file, or where there is a duration.
-        duration_s: seconds from the start on, for sound: start and duration are each cut down to whole samples of the
+        duration_s: seconds from the start on, for audio: start and duration are each cut down to whole samples of the
             file, as librosa does in the original code.
         start_frame: number of the first frame, where the annotations count frames.
         stop_frame: number of the last one, likewise.
@@ -74,14 +69,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedClip:
-    """A clip that the annotations name, with the places of its sound and of its pictures, in playing order.
+    """A clip that the annotations name, with the spans of its audio and of its frames, in playing order.
 
-    A clip with an `origin` is one even without media.
+    A clip with an `origin` needs no media.
     """
 
     id: str
-    sound: tuple[Stretch, ...] = ()
-    picture: tuple[Stretch, ...] = ()
+    audio: tuple[Span, ...] = ()
+    frames: tuple[Span, ...] = ()
     origin: Origin | None = None
 
 
@@ -119,7 +114,7 @@ class Annotations:
         questions: multiple-choice questions.
         subsets: (subset, kind, id).
         faults: (id, path, reason) of annotation rows that cannot be used.
-        remarks: what else the user should know, for the summary line.
+        notes: messages for the summary line.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -131,74 +126,24 @@ class Annotations:
     questions: list[Question] = field(default_factory=list)
     subsets: list[tuple[str, str, str]] = field(default_factory=list)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-    def heard(self) -> set[Path]:
-        """The media whose sound belongs to a clip."""
-        return {one.media for one in self.segments} | {one.media for clip in self.clips for one in clip.sound}
+    def media_with_audio(self) -> set[Path]:
+        """The media whose audio belongs to a clip."""
+        return {segment.media for segment in self.segments} | {span.media for clip in self.clips for span in clip.audio}
 
     def media(self) -> list[Path]:
         """The media files, each once, in the order in which they occur."""
         paths = dict.fromkeys(segment.media for segment in self.segments)
         for clip in self.clips:
-            for stretch in clip.sound if clip.sound is clip.picture else (*clip.sound, *clip.picture):
-                paths[stretch.media] = None
+            for span in clip.audio if clip.audio is clip.frames else (*clip.audio, *clip.frames):
+                paths[span.media] = None
         return list(paths)
 
 
-def name_clips(
-    annotations: Annotations, durations: Mapping[Path, float], config: CorpusConfig, problems: Problems
-) -> None:
-    """Adds the clips, captions and pairs of the segments to the annotations.
-
-    Args:
-        annotations: what the reader found; changed in place.
-        durations: seconds of the media that could be opened.
-        config: window lengths.
-        problems: collects segments that lie outside their media.
-    """
-    clips: dict[str, AnnotatedClip] = {}
-    captions: dict[str, Caption] = {}
-    pairs: dict[tuple[str, str], None] = {}
-    texts = list(dict.fromkeys(text for segment in annotations.segments for text in segment.captions))
-    id_of = dict(zip(texts, (key.hex()[:16] for key in unpack_keys(caption_keys(texts))), strict=True))
-    for segment in annotations.segments:
-        ids = [id_of[text] for text in segment.captions]
-        for id, text in zip(ids, segment.captions, strict=True):
-            captions.setdefault(id, Caption(id, text, annotations.source))
-        if segment.media not in durations:
-            continue
-        duration_s = durations[segment.media]
-        if (segment.start_s or 0.0) >= duration_s:
-            reason = f"the clip starts at {segment.start_s:g} s, the media ends at {duration_s:.3f} s"
-            where = f"{segment.where}: " if segment.where else ""
-            problems.add(_clip_id(segment, segment.start_s, segment.stop_s), segment.media, where + reason)
-            continue
-        try:
-            windows = _windows(segment, duration_s, config)
-        except MediaError as error:
-            problems.add(segment.media.as_posix(), segment.media, str(error))
-            continue
-        for start, stop in windows:
-            whole = segment.start_s is None and segment.stop_s is None and (start, stop) == (0.0, duration_s)
-            clip_id = segment.media.as_posix() if whole else _clip_id(segment, start, stop)
-            stretch = (Stretch(segment.media, start, stop),)
-            clips.setdefault(clip_id, AnnotatedClip(clip_id, sound=stretch, picture=stretch))
-            pairs.update(((clip_id, id), None) for id in ids)
-    annotations.clips += clips.values()
-    annotations.captions += captions.values()
-    annotations.pairs += pairs
-
-
-def _windows(segment: Segment, duration_s: float, config: CorpusConfig) -> list[tuple[float, float]]:
-    if segment.start_s is not None or segment.stop_s is not None:
-        return [(segment.start_s or 0.0, min(duration_s if segment.stop_s is None else segment.stop_s, duration_s))]
-    if config.window_s is None or duration_s <= config.window_s:
-        return [(0.0, duration_s)]
-    config.limits.check_windows(duration_s, config.window_s)
-    return fixed_windows(duration_s, config.window_s, config.min_window_s)
-
-
-def _clip_id(segment: Segment, start_s: float | None, stop_s: float | None) -> str:
-    stop = "" if stop_s is None else f"{stop_s:.12g}"
-    return f"{segment.media.as_posix()}@{start_s or 0.0:.12g}-{stop}"
+def count_notes(kind: str, found: int, options: OfficialFiles, path: Path) -> list[str]:
+    """A note if the files hold another number of clips, captions or questions than their authors published."""
+    wanted = {str(key): value for key, value in options.published.items()}.get(kind, found)
+    if found == wanted:
+        return []
+    return [f"{path} gives {found} {kind}, published are {wanted}: is this the official file?"]

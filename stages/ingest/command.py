@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +13,12 @@ from cache import tables as schemas
 from cache.digests import DigestMemory
 from cache.errors import UserError
 from cache.location import Store
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import CorpusConfig, load_corpus
 from pipeline.config.params import CorpusPlace, corpus_place
+from pipeline.config.subsets import kinds_note
 from pipeline.console.app import KeepGoing, Strict, finish
 from pipeline.console.text import counted, did_you_mean
-from pipeline.corpus_tables import kinds_note
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.length import JOINED
 from pipeline.media.location import open_place
@@ -29,7 +28,8 @@ from pipeline.monitor.progress import progress
 from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
-from stages.ingest.media_files import Opener
+from stages.ingest.media_files import MediaOpener
+from stages.ingest.readers import avlnet_pickle, ego_mcq, epic, folder
 from stages.ingest.tables import Medium, build
 
 TABLES = {
@@ -45,7 +45,14 @@ TABLES = {
 FETCHING = 8
 """Remote media that are fetched at the same time, or more where there are more processors."""
 
-READERS = Path(__file__).parent / "readers"
+READERS: Mapping[str, Callable[[CorpusPlace, CorpusConfig], Annotations]] = {
+    "folder": folder.read,
+    "epic-mir": epic.read_mir,
+    "epic-sounds": epic.read_sounds,
+    "ego-mcq": ego_mcq.read,
+    "avlnet-pickle": avlnet_pickle.read,
+}
+"""By the name that a corpus config gives under `reader`."""
 
 
 @logged
@@ -71,29 +78,25 @@ def ingest(
             schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name), notes)
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
-    for remark in (
-        f"{len(tables.clips)} clips, {len(tables.captions)} captions",
-        *annotations.remarks,
-        *_joined(media),
-    ):
-        summary.add_note(remark)
+    counts = f"{len(tables.clips)} clips, {len(tables.captions)} captions"
+    for note in (counts, *annotations.notes, *_joined_note(media)):
+        summary.add_note(note)
     if tables.clips.is_empty():
-        remarks = "".join(f" {remark}." for remark in annotations.remarks)
+        why = "".join(f" {note}." for note in annotations.notes)
         raise UserError(
-            f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).{remarks}"
+            f"Corpus {corpus!r} has no usable clip ({len(problems)} problems; see `hearonce problems`).{why}"
         )
     finish(summary.line(), len(problems), keep_going)
 
 
 def _read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
-    known = {path.stem.replace("_", "-"): path.stem for path in READERS.glob("*.py") if path.stem != "__init__"}
-    if config.reader not in known:
-        raise UserError(f"No corpus reader {config.reader!r}: {did_you_mean(config.reader, known)}")
-    return importlib.import_module(f"stages.ingest.readers.{known[config.reader]}").read(place, config)
+    if config.reader not in READERS:
+        raise UserError(f"No corpus reader {config.reader!r}: {did_you_mean(config.reader, READERS)}")
+    return READERS[config.reader](place, config)
 
 
-def _joined(media: Mapping[Path, Medium]) -> list[str]:
-    """Says how many media are several recordings one after another; nothing of them is lost."""
+def _joined_note(media: Mapping[Path, Medium]) -> list[str]:
+    """A note on how many media are several recordings one after another, all of which are read."""
     count = sum(JOINED in medium.info.kind.split("+") for medium in media.values())
     return [f"{counted(count, 'medium', 'media')} of several recordings joined one after another"] if count else []
 
@@ -105,25 +108,25 @@ def _open_media(
     store, paths = Store.default(), annotations.media()
     memory = DigestMemory(store.digests)
     media = open_place(place.media)
-    opener = Opener(media, memory, AudioStore(store, config.audio), annotations.heard(), config.limits)
+    opener = MediaOpener(media, memory, AudioStore(store, config.audio), annotations.media_with_audio(), config.limits)
     summary.wanted = len(paths)
     workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}
-    named: dict[Path, str] = {}  # in which row, once it is asked
+    rows: dict[Path, str] = {}  # of the annotations, in which a medium is named
 
     def open_one(path: Path) -> Medium | str:
         try:
             with summary.timed("read"):
                 return opener.open(path)
-        except Exception as error:  # one medium must not stop the others
+        except Exception as error:  # a bad medium must not stop the run
             return problem_of(error)
 
-    with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as found:
-        for path, medium in zip(paths, found, strict=True):
+    with progress(summary.label, len(paths), "media") as advance, each_in_threads(open_one, paths, workers) as results:
+        for path, medium in zip(paths, results, strict=True):
             if isinstance(medium, str):
                 if not media.has(path):
-                    named = named or {one.media: one.where for one in reversed(annotations.segments)}
-                    medium = f"{named[path]}: {medium}" if named.get(path) else medium
+                    rows = rows or {segment.media: segment.where for segment in reversed(annotations.segments)}
+                    medium = f"{rows[path]}: {medium}" if rows.get(path) else medium
                 problems.add(path.as_posix(), path, medium)
             else:
                 opened[path] = medium

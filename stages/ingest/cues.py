@@ -107,7 +107,7 @@ def without_repeats(cues: list[Payload]) -> list[Payload]:
 
 
 def _words_or_raw(line: str) -> str:
-    """The words of a line, or the line itself if they cannot be told."""
+    """The words of a line, or the line itself if they cannot be read."""
     try:
         return words_of([line])
     except ValueError:

@@ -13,14 +13,20 @@ from ruamel.yaml import YAML
 from cache.durable import new_file
 from cache.errors import UserError
 from pipeline.config.corpus import CorpusConfig
-from pipeline.config.experiment import ExperimentConfig
-from pipeline.config.named import CONFIGS
-from pipeline.config.params import CorpusPlace, load_params
-from pipeline.config.records import validate
+from pipeline.config.experiments import ALL
+from pipeline.config.params import (
+    CorpusPlace,
+    embedding_entry,
+    embedding_key,
+    extend_params,
+    load_params,
+    subset_entries,
+)
+from pipeline.config.records import CONFIGS, validate
+from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted, visible
 from pipeline.media.location import MediaFolder, MediaPlace, open_place
 from pipeline.monitor.problems import written_out
-from pipeline.params_file import embedding_entries, experiment_entries, extend_params
 from stages.ingest import listing, subtitles
 from stages.ingest.init_place import name_of, starting_place, tracks
 from stages.ingest.readers.folder import Beside, read
@@ -81,29 +87,28 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
     if not encoders:
         raise UserError(f"None of the first media files of {media} can be opened ({reason}): nothing to set up.")
-    used = {"audio": [AUDIO_ENCODER], "visual": [VISUAL_ENCODER], "both": [AUDIO_ENCODER, VISUAL_ENCODER]}
-    experiments = {
-        f"{corpus}-{kind}": ExperimentConfig(corpus=corpus, encoders=ones)
-        for kind, ones in used.items()
-        if set(ones) <= set(encoders)
-    }
+    used = {"audio": AUDIO_ENCODER, "visual": VISUAL_ENCODER, "both": [AUDIO_ENCODER, VISUAL_ENCODER]}
+    rows = {label: one for label, one in used.items() if label == "both" or one in encoders}
+    if len(encoders) < 2:
+        del rows["both"]
 
     _dump(
         {**settings, "audio": {"channels": "keep", "bits": 16}},
         config_path,
         f"Media and captions of {media_path.name}.",
     )
-    for experiment, one in experiments.items():
-        _dump(
-            one.model_dump(include={"corpus", "encoders", "captions", "protocol"}),
-            CONFIGS / "experiments" / corpus / f"{experiment}.yaml",
-            "All options: ExperimentConfig in pipeline/config/experiment.py.",
-        )
+    _dump(
+        {"protocol": "paired-retrieval", "rows": [{"encoders": rows, "captions": "given"}]},
+        CONFIGS / "experiments" / corpus / "first.yaml",
+        "Experiments as the rows of a table; all options: pipeline/config/experiments.py.",
+    )
+    write_all_subset(corpus)
+    reads = {AUDIO_ENCODER: "audio", VISUAL_ENCODER: "frames"}
     extend_params(
         {
             "corpora": {corpus: {"media": place.media.as_posix(), "annotations": place.annotations.as_posix()}},
-            "embeddings": embedding_entries(corpus, encoders),
-            **experiment_entries(experiments),
+            "embeddings": {embedding_key(corpus, one): embedding_entry(corpus, one, reads[one]) for one in encoders},
+            "subsets": subset_entries(corpus, [ALL]),
         }
     )
     if isinstance(media, MediaFolder):
@@ -120,10 +125,10 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     unread = [] if captions or media.folder is None else [one for one in _tables(media.folder) if one != annotations]
     if unread:
         unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
-        found.remarks.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
-    for remark in found.remarks:
+        found.notes.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
+    for remark in found.notes:
         print(visible(remark))
-    print(f"Wrote {config_path}, {counted(len(experiments), 'experiment')} and params.yaml. Now: uv run dvc repro")
+    print(f"Wrote {config_path}, {counted(len(rows), 'experiment')} and params.yaml. Now: uv run dvc repro")
 
 
 def _find_captions(media: MediaPlace, files: list[Path], captions: Path | None) -> tuple[Any, Path | None]:

@@ -19,7 +19,7 @@ from pipeline.monitor.problems import problem_of
 from pipeline.remote.address import is_url, location
 from stages.ingest import listing
 from stages.ingest.list_media import files_of
-from stages.ingest.media_files import Opener
+from stages.ingest.media_files import MediaOpener
 
 N_PROBED, N_FETCHED = 20, 4
 """Media that are looked into: in a folder, and if they have to be fetched."""
@@ -77,7 +77,7 @@ def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -
     """Whether any of the first few media has sound, and picture; and why the last one that fails cannot be opened."""
     store, sound, picture, reason = Store.default(), False, False, ""
     memory = DigestMemory(store.digests)  # what is fetched now is known when the corpus is ingested
-    opener = Opener(media, memory, AudioStore(store, AudioSettings()), frozenset(), limits)
+    opener = MediaOpener(media, memory, AudioStore(store, AudioSettings()), frozenset(), limits)
     for file in files[: N_PROBED if media.folder else N_FETCHED]:
         try:
             source = media.source(file.as_posix())

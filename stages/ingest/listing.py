@@ -64,7 +64,7 @@ def read_listing(path: Path, media: MediaPlace) -> Annotations:
     names = MediaNames(media)
     annotations = Annotations()
     any_caption, file_name = False, path.name
-    for row in _rows(path, names, annotations.remarks):
+    for row in _rows(path, names, annotations.notes):
         try:
             media_path, start, stop = _clip(row, names)
         except ValueError as error:
@@ -82,8 +82,8 @@ def read_listing(path: Path, media: MediaPlace) -> Annotations:
             found[key][1][caption] = None
     for (file, start, stop), (where, texts) in found.items():
         annotations.segments.append(Segment(file, tuple(texts), start, stop, where))
-    if found and not any_caption and not annotations.remarks:
-        annotations.remarks.append(f"no row of {path} has a caption")
+    if found and not any_caption and not annotations.notes:
+        annotations.notes.append(f"no row of {path} has a caption")
     return annotations
 
 
@@ -168,24 +168,24 @@ def _shown(name: Any) -> str:
     return escaped(shown(name) if is_url(name) else name)
 
 
-def _rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Iterator[Row]:
+def _rows(path: Path, names: MediaNames | None, notes: list[str]) -> Iterator[Row]:
     if path.suffix.lower() in LINES:
-        return _json_rows(path, remarks)
-    return _table_rows(path, names, remarks)
+        return _json_rows(path, notes)
+    return _table_rows(path, names, notes)
 
 
-def _open_table(path: Path, remarks: list[str]) -> Table:
+def _open_table(path: Path, notes: list[str]) -> Table:
     text, note = read_text(path, WHAT)
-    remarks += [note] if note else []
+    notes += [note] if note else []
     return open_table(text, known, "\t" if path.suffix.lower() == ".tsv" else ",")
 
 
-def _table_rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Iterator[Row]:
+def _table_rows(path: Path, names: MediaNames | None, notes: list[str]) -> Iterator[Row]:
     """Rows of a CSV or TSV file."""
-    table = _open_table(path, remarks)
+    table = _open_table(path, notes)
     columns = columns_of(table.header, path, HEADER_RULE)
     items = _items(table, _file_column(table, columns, names, path), names)
-    remarks += _column_remarks(table, columns, path)
+    notes += _column_notes(table, columns, path)
     comments: list[int] = []
     n_needed = max(columns.captions, default=-1) + 1
     for line, cells, fault, n_fields in records(table, items, comments):
@@ -195,7 +195,7 @@ def _table_rows(path: Path, names: MediaNames | None, remarks: list[str]) -> Ite
         start, stop = (None if column is None else cells[column] for column in (columns.start, columns.stop))
         yield Row(f"row {line}", cells[items.column], [cells[k] for k in columns.captions], (start, stop), fault)
     if comments:
-        remarks.append(f"{counted(len(comments), 'line')} of {path} with # passed over")
+        notes.append(f"{counted(len(comments), 'line')} of {path} with # passed over")
 
 
 def _file_column(table: Table, columns: Columns, names: MediaNames | None, path: Path) -> int:
@@ -223,27 +223,27 @@ def _items(table: Table, column: int, names: MediaNames | None) -> Items:
     return Items(column, names.is_name, by_form)
 
 
-def _column_remarks(table: Table, columns: Columns, path: Path) -> list[str]:
-    remarks = []
+def _column_notes(table: Table, columns: Columns, path: Path) -> list[str]:
+    notes = []
     if not columns.captions:
         listed = ", ".join(repr(name) for name in table.header[:20])
-        remarks.append(f"no caption column is known in {path}, which has {listed}: call one `caption`")
+        notes.append(f"no caption column is known in {path}, which has {listed}: call one `caption`")
     if columns.start is not None and columns.stop is None:
-        remarks.append(
+        notes.append(
             f"{path} has a column {table.header[columns.start].strip()!r} and none of ends: clips last to the end of "
             "their media"
         )
-    return remarks
+    return notes
 
 
-def _json_rows(path: Path, remarks: list[str]) -> Iterator[Row]:
+def _json_rows(path: Path, notes: list[str]) -> Iterator[Row]:
     """Rows of a JSON Lines file.
 
     Raises:
         UserError: no line of the file is an object.
     """
     text, note = read_text(path, WHAT)
-    remarks += [note] if note else []
+    notes += [note] if note else []
     known_columns: dict[tuple[str, ...], Columns] = {}
     held: list[Row] = []  # faults, until a line can be read
     any_object = False

@@ -1,4 +1,4 @@
-"""Opens each medium of a corpus once: its digest, what it holds and, if it had to be fetched, its sound."""
+"""The media of a corpus: found by what annotations call them, and opened once for their digest and headers."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from stages.ingest.tables import Medium
 
 
 @dataclass(frozen=True)
-class Opener:
+class MediaOpener:
     """Opens the media of a corpus; may be used by many threads.
 
     Attributes:
-        place: where they lie.
+        location: folder or list of the media.
         memory: remembers digests, and what the bytes of a digest hold, so that they are read through once.
-        audio: where the sound of a remote medium goes while it is here, so that it need not be fetched again for it.
-        heard: media whose sound belongs to a clip.
+        audio: store for the audio of a remote medium while it is staged, so that it need not be fetched again.
+        with_audio: media whose audio belongs to a clip.
         limits: what a medium may claim to be.
     """
 
-    place: MediaPlace
+    location: MediaPlace
     memory: DigestMemory
     audio: AudioStore
-    heard: Set[Path]
+    with_audio: Set[Path]
     limits: Limits = DEFAULT
 
     def open(self, path: Path) -> Medium:
         """Digest and headers of one medium. A remote one is fetched only if it is new or has changed.
 
         Raises:
-            MediaError: it cannot be had, or is no medium.
+            MediaError: it cannot be fetched, or is no medium.
             OSError: it cannot be read.
             UserError: it cannot be staged.
         """
-        source = self.place.source(path.as_posix())
+        source = self.location.source(path.as_posix())
         if isinstance(source, Path):
             medium = ingested(source, self.memory)
             info = recalled(self.memory, medium.digest)
@@ -62,9 +62,9 @@ class Opener:
                     first.check(info.frames[0])
                 remember(self.memory, medium.digest, info)
             return Medium(medium.digest, within(info, self.limits))
-        return self._remote(resolved(source), path in self.heard)
+        return self._remote(resolved(source), path in self.with_audio)
 
-    def _remote(self, source: RemoteFile, heard: bool) -> Medium:
+    def _remote(self, source: RemoteFile, with_audio: bool) -> Medium:
         digest = self.memory.recall(source.identity, source.size, source.version) if source.version else None
         known = recalled(self.memory, digest) if digest else None
         if digest and known:
@@ -72,10 +72,10 @@ class Opener:
         with Staging.default(self.memory).held(source) as staged:
             info = recalled(self.memory, staged.digest) or probe(staged.path, self.limits)
             remember(self.memory, staged.digest, info)
-            if heard and info.audio is not None:
+            if with_audio and info.audio is not None:
                 if info.kind:
                     self.audio.kinds[staged.digest] = info.kind
-                with suppress(MediaError):  # the next stage says so
+                with suppress(MediaError):  # extract_audio reports it
                     self.audio.ensure(staged.digest, staged.path)
             return Medium(staged.digest, info)
 
@@ -88,7 +88,7 @@ class MediaLayout:
 
     Args:
         media: the media folder or list.
-        kind: `sound` or `picture`, for messages.
+        kind: `audio` or `frames`, for messages and the key below `files:`.
         patterns: relative paths with {participant}, {video} and {chunk}; the first that exists is taken.
 
     Raises:
@@ -123,20 +123,69 @@ class MediaLayout:
         return self._found[key]
 
     def report(self, missing: Sequence[str], n_videos: int) -> tuple[list[tuple[str, str, str]], list[str]]:
-        """What to say of videos that were not found: (faults, remarks).
+        """Messages about videos that were not found: (faults, notes).
 
-        Where some are missing, each is a fault; where all are, the corpus is used without, and one remark says so.
+        Where some are missing, each is a fault; where all are, the corpus is used without, and one note says so.
 
         Args:
             missing: names of the videos or pieces.
-            n_videos: how many were looked for.
+            n_videos: how many were searched for.
         """
         if not missing or not self._patterns:
             return [], []
-        looked = " or ".join(self._patterns)
+        searched = " or ".join(self._patterns)
         if len(missing) < n_videos:
-            return [(name, "", f"no {self._kind}: {self._media} has no {looked}") for name in missing], []
-        return [], [f"no {self._kind} of any video: {self._media} has no {looked} (as in {missing[0]})"]
+            return [(name, "", f"no {self._kind}: {self._media} has no {searched}") for name in missing], []
+        return [], [f"no {self._kind} of any video: {self._media} has no {searched} (as in {missing[0]})"]
+
+
+def with_margins(start_s: float, stop_s: float, left_s: float, right_s: float) -> tuple[float, float]:
+    """A clip of a whole file and its margins: the right one always, the left one whole or not at all.
+
+    Args:
+        start_s: start of the clip.
+        stop_s: its end.
+        left_s: seconds before it; left away if the file has fewer.
+        right_s: seconds after it; the caller cuts them at the end of the file.
+
+    Returns:
+        (start, duration) in seconds.
+    """
+    duration = stop_s - start_s + right_s
+    return (start_s - left_s, duration + left_s) if start_s - left_s >= 0 else (start_s, duration)
+
+
+def in_pieces(
+    start_s: float, stop_s: float, chunk_s: float, left_s: float = 0.0, right_s: float = 0.0
+) -> list[tuple[int, float, float | None]]:
+    """A clip of a video that has been cut into pieces of equal length, and its margins.
+
+    The margins are those of the original code, which compares times in a piece with the end and the start of the piece
+    in the video: the right one is always added but in the first piece, where it must fit; the left one is added in the
+    first piece only, and to the second piece as well if the clip goes on there.
+
+    Args:
+        start_s: start of the clip, in the whole video.
+        stop_s: its end.
+        chunk_s: length of a piece.
+        left_s: seconds before the clip.
+        right_s: seconds after it.
+
+    Returns:
+        (number of the piece, start in it, duration) in playing order; None lasts to the end of the piece.
+    """
+    first, last = int(start_s // chunk_s), int(stop_s // chunk_s)
+    start = start_s - first * chunk_s
+    duration = stop_s - (start_s if first == last else last * chunk_s)
+    if (start if first == last else 0.0) + duration + right_s <= (last + 1) * chunk_s:
+        duration += right_s
+    if start - left_s >= first * chunk_s:
+        start -= left_s
+        duration += left_s
+    if first == last:
+        return [(first, start, duration)]
+    between = [(number, 0.0, None) for number in range(first + 1, last)]
+    return [(first, start, None), *between, *([(last, 0.0, duration)] if duration > 0 else [])]
 
 
 MOST_LETTERS = 1024
@@ -149,7 +198,7 @@ class MediaNames:
     """Finds media by what a table calls them.
 
     Args:
-        media: where they lie.
+        media: folder or list of the media.
     """
 
     def __init__(self, media: MediaPlace) -> None:
@@ -157,7 +206,7 @@ class MediaNames:
         self._found: dict[str, Path] = {}
 
     def path(self, name: str) -> Path:
-        """The path of a medium in its place; it need not exist, unless the name stands for several.
+        """The path of a medium in its location; it need not exist, unless the name stands for several.
 
         Paths in the media folder become relative to it. Back slashes are slashes and a name without an ending is that
         of the one medium of that name, where there is none of exactly this name.

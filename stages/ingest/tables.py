@@ -10,10 +10,13 @@ from typing import NamedTuple
 import polars as pl
 
 from cache import tables as schemas
+from cache.keys import caption_keys, unpack_keys
 from pipeline.config.corpus import CorpusConfig
+from pipeline.media.containers import MediaError
 from pipeline.media.probe import MediaInfo
+from pipeline.media.times import fixed_windows
 from pipeline.monitor.problems import Problems
-from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch, name_clips
+from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Segment, Span
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Tables:
     subsets: pl.DataFrame
 
 
-class Place(NamedTuple):
+class SpanRow(NamedTuple):
     """A row of the spans table but for clip and modality."""
 
     media_id: str
@@ -51,7 +54,7 @@ class Place(NamedTuple):
 
 
 def build(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> Tables:
-    """Places clips in their media; one without sound, picture or origin is left out.
+    """Places clips in their media; one without audio, frames or origin is left out.
 
     Args:
         annotations: what the reader found; its segments become clips.
@@ -60,31 +63,34 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
         problems: collects clips that lie outside their media.
     """
     paths = [path for path in annotations.media() if path in media]
-    name_clips(annotations, {path: medium.info.duration_s for path, medium in media.items()}, config, problems)
+    add_clips(annotations, {path: medium.info.duration_s for path, medium in media.items()}, config, problems)
     annotations.segments = []
     names = {path: path.as_posix() for path in media}
-    clips, sound, picture = (_Columns(schema) for schema in (schemas.CLIPS, schemas.SPANS, schemas.SPANS))
+    clips, audio, frames = (_Columns(schema) for schema in (schemas.CLIPS, schemas.SPANS, schemas.SPANS))
     for clip in annotations.clips:
-        heard = _places(clip, clip.sound, media, names, problems)
-        seen = heard if clip.picture == clip.sound else _places(clip, clip.picture, media, names, problems)
-        for place in heard:
-            sound.add(clip.id, "sound", *place)
-        for place in seen:
-            picture.add(clip.id, "picture", *place)
-        if first := (heard or seen):
-            clips.add(clip.id, *first[0][:5])
+        audio_rows = _span_rows(clip, clip.audio, media, names, problems)
+        same = clip.frames == clip.audio
+        frame_rows = audio_rows if same else _span_rows(clip, clip.frames, media, names, problems)
+        for row in audio_rows:
+            audio.add(clip.id, "sound", *row)
+        for row in frame_rows:
+            frames.add(clip.id, "picture", *row)
+        if rows := (audio_rows or frame_rows):
+            clips.add(clip.id, *rows[0][:5])
         elif clip.origin is not None:
             clips.add(clip.id, clip.origin.video, "", "", clip.origin.start_s, clip.origin.stop_s)
     placed, relevancy = clips.frame(), annotations.relevancy
     pairs = _frame(annotations.pairs, schemas.PAIRS)
     if len(placed) < len(annotations.clips):
         present = placed["clip_id"].implode()
-        pairs, relevancy = (one.filter(pl.col("clip_id").is_in(present)) for one in (pairs, relevancy))
+        pairs, relevancy = (table.filter(pl.col("clip_id").is_in(present)) for table in (pairs, relevancy))
     return Tables(
         _frame((_medium_row(path, media[path]) for path in paths), schemas.MEDIA),
         placed,
-        pl.concat([sound.frame(), picture.frame()]),
-        _frame(((one.caption_id, one.text, one.source) for one in annotations.captions), schemas.CAPTIONS),
+        pl.concat([audio.frame(), frames.frame()]),
+        _frame(
+            ((caption.caption_id, caption.text, caption.source) for caption in annotations.captions), schemas.CAPTIONS
+        ),
         pairs,
         relevancy,
         schemas.table([vars(question) for question in annotations.questions], schemas.QUESTIONS),
@@ -92,8 +98,66 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
     )
 
 
+def add_clips(
+    annotations: Annotations, durations: Mapping[Path, float], config: CorpusConfig, problems: Problems
+) -> None:
+    """Adds the clips, captions and pairs of the segments to the annotations.
+
+    Args:
+        annotations: what the reader found; changed in place.
+        durations: seconds of the media that could be opened.
+        config: window lengths.
+        problems: collects segments that lie outside their media.
+    """
+    clips: dict[str, AnnotatedClip] = {}
+    captions: dict[str, Caption] = {}
+    pairs: dict[tuple[str, str], None] = {}
+    texts = list(dict.fromkeys(text for segment in annotations.segments for text in segment.captions))
+    id_of = dict(zip(texts, (key.hex()[:16] for key in unpack_keys(caption_keys(texts))), strict=True))
+    for segment in annotations.segments:
+        ids = [id_of[text] for text in segment.captions]
+        for id, text in zip(ids, segment.captions, strict=True):
+            captions.setdefault(id, Caption(id, text, annotations.source))
+        if segment.media not in durations:
+            continue
+        duration_s = durations[segment.media]
+        if (segment.start_s or 0.0) >= duration_s:
+            reason = f"the clip starts at {segment.start_s:g} s, the media ends at {duration_s:.3f} s"
+            where = f"{segment.where}: " if segment.where else ""
+            problems.add(_clip_id(segment, segment.start_s, segment.stop_s), segment.media, where + reason)
+            continue
+        try:
+            windows = _windows(segment, duration_s, config)
+        except MediaError as error:
+            problems.add(segment.media.as_posix(), segment.media, str(error))
+            continue
+        for start, stop in windows:
+            whole = segment.start_s is None and segment.stop_s is None and (start, stop) == (0.0, duration_s)
+            clip_id = segment.media.as_posix() if whole else _clip_id(segment, start, stop)
+            span = (Span(segment.media, start, stop),)
+            clips.setdefault(clip_id, AnnotatedClip(clip_id, audio=span, frames=span))
+            pairs.update(((clip_id, id), None) for id in ids)
+    annotations.clips += clips.values()
+    annotations.captions += captions.values()
+    annotations.pairs += pairs
+
+
+def _windows(segment: Segment, duration_s: float, config: CorpusConfig) -> list[tuple[float, float]]:
+    if segment.start_s is not None or segment.stop_s is not None:
+        return [(segment.start_s or 0.0, min(duration_s if segment.stop_s is None else segment.stop_s, duration_s))]
+    if config.window_s is None or duration_s <= config.window_s:
+        return [(0.0, duration_s)]
+    config.limits.check_windows(duration_s, config.window_s)
+    return fixed_windows(duration_s, config.window_s, config.min_window_s)
+
+
+def _clip_id(segment: Segment, start_s: float | None, stop_s: float | None) -> str:
+    stop = "" if stop_s is None else f"{stop_s:.12g}"
+    return f"{segment.media.as_posix()}@{start_s or 0.0:.12g}-{stop}"
+
+
 class _Columns:
-    """A table in the making, a list a column instead of a dict a row."""
+    """A table that is filled row by row: a list a column instead of a dict a row."""
 
     def __init__(self, schema: schemas.Schema) -> None:
         self._schema = schema
@@ -116,40 +180,38 @@ def _frame(rows: Iterable[tuple], schema: schemas.Schema) -> pl.DataFrame:
     return columns.frame()
 
 
-def _places(
+def _span_rows(
     clip: AnnotatedClip,
-    stretches: Sequence[Stretch],
+    spans: Sequence[Span],
     media: Mapping[Path, Medium],
     names: Mapping[Path, str],
     problems: Problems,
-) -> list[Place]:
-    """Where all stretches of a clip lie, or nothing if one is not there."""
-    places = []
-    for stretch in stretches:
-        medium = media.get(stretch.media)
+) -> list[SpanRow]:
+    """A row for each span of a clip, or none if the medium of one is not there."""
+    rows = []
+    for span in spans:
+        medium = media.get(span.media)
         if medium is None:
             return []
         end = medium.info.duration_s
-        if stretch.start_s >= end:
-            problems.add(
-                clip.id, stretch.media, f"the clip starts at {stretch.start_s:g} s, the media ends at {end:.3f} s"
-            )
+        if span.start_s >= end:
+            problems.add(clip.id, span.media, f"the clip starts at {span.start_s:g} s, the media ends at {end:.3f} s")
             return []
-        start, stop = _times(stretch, medium.info)
+        start, stop = _times(span, medium.info)
         stop = end if stop is None else min(stop, end)
-        name = names[stretch.media]
-        places.append(Place(name, name, medium.digest, start, stop, stretch.start_frame, stretch.stop_frame))
-    return places
+        name = names[span.media]
+        rows.append(SpanRow(name, name, medium.digest, start, stop, span.start_frame, span.stop_frame))
+    return rows
 
 
-def _times(stretch: Stretch, info: MediaInfo) -> tuple[float, float | None]:
-    if stretch.duration_s is None:
-        return stretch.start_s, stretch.stop_s
+def _times(span: Span, info: MediaInfo) -> tuple[float, float | None]:
+    if span.duration_s is None:
+        return span.start_s, span.stop_s
     if info.audio is None:
-        return stretch.start_s, stretch.start_s + stretch.duration_s
+        return span.start_s, span.start_s + span.duration_s
     rate = info.audio.sample_rate
-    first = int(stretch.start_s * rate)
-    return first / rate, (first + int(stretch.duration_s * rate)) / rate
+    first = int(span.start_s * rate)
+    return first / rate, (first + int(span.duration_s * rate)) / rate
 
 
 def _medium_row(path: Path, medium: Medium) -> tuple:

@@ -13,7 +13,7 @@ from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import LABELLERS, PARAMS, Label, load_params
 from pipeline.console.text import counted

@@ -6,10 +6,10 @@ import polars as pl
 
 from cache import tables as schemas
 from cache.location import Store
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import corpus_place
-from pipeline.corpus_tables import media_kinds
+from pipeline.config.subsets import media_kinds
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.location import Source, open_place
 from pipeline.monitor.problems import problem_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from cache.durable import new_file
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.params import load_params
 from pipeline.monitor.log import logged
 from pipeline.monitor.summary import Summary

@@ -12,10 +12,10 @@ import typer
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.params import corpus_place
+from pipeline.config.subsets import read_extended
 from pipeline.console.text import did_you_mean
-from pipeline.corpus_tables import read_extended
 from stages.report.agreement import LEVELS, Agreement, agreement
 
 ANNOTATED = "annotated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache import tables as schemas
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.params import Params, load_params
 from pipeline.console.tables import print_table
 from pipeline.console.text import counted

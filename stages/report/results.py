@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.config.params import Params
+from pipeline.config import layout
+from pipeline.config.params import FEATURES, Params
+from pipeline.formats.avlnet_pickles import FEATURES as PUBLISHED
 from stages.report.experiment_result import ExperimentResult, Hit, QueryExample
 from stages.report.tables import WHOLE
 
@@ -20,21 +23,12 @@ Snippet = Callable[[str, str], bytes | None]
 """(corpus, clip id) -> the clip's sound as a file a browser plays, if it has any."""
 
 
-def nothing_scored(folder: Path) -> str | None:
-    """Why an experiment has no numbers, or None if it has."""
-    try:
-        reason = json.loads((folder / "details.json").read_text(encoding="utf-8")).get("nothing")
-    except (OSError, ValueError):
-        return None
-    return None if reason is None else str(reason)
-
-
 def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResult], dict[str, str]]:
-    """Reads the results of all experiments of params.yaml.
+    """Reads the results of the experiments whose encoders are in params.yaml.
 
     Args:
-        params: which experiments and subsets there are.
-        snippet: as of `read_result`.
+        params: which embeddings and subsets there are.
+        snippet: gives the sound of a clip.
 
     Returns:
         Experiments with numbers; and name -> reason of those without.
@@ -43,74 +37,90 @@ def read_results(params: Params, snippet: Snippet) -> tuple[list[ExperimentResul
         UserError: there are no results yet, or a file cannot be read.
     """
     results, empty = [], {}
-    for name, config in params.all_experiments().items():
-        folder = layout.results(name)
-        if not folder.is_dir():
+    for corpus in params.corpora:
+        folders = [layout.results(corpus, subset) for subset in params.subsets_of(corpus)]
+        subsets = {folder.name: Scored.read(folder) for folder in folders if folder.is_dir()}
+        if (whole := subsets.pop(WHOLE, None)) is None:
             continue
-        reason = nothing_scored(folder)
-        if reason is not None:
-            empty[name] = reason
-            continue
-        try:
-            results.append(read_result(folder, _subsets(params, config.corpus), snippet))
-        except KeyError as error:
-            raise UserError(
-                f"The results in {folder} lack {error}, an older hearonce wrote them: run `dvc repro`."
-            ) from None
+        encoders = params.encoders_of(corpus) | {f"{FEATURES}{one}" for one in PUBLISHED}
+        for name, details in whole.details.items():
+            if not encoders.issuperset(details["encoders"]):
+                continue
+            if "nothing" in details:
+                empty[name] = details["nothing"]
+                continue
+            try:
+                results.append(read_result(name, whole, subsets, snippet))
+            except KeyError as error:
+                raise UserError(
+                    f"The results in {whole.folder} lack {error}, an older hearonce wrote them: run `dvc repro`."
+                ) from None
     if not results and not empty:
         raise UserError("There are no results yet: run `dvc repro`.")
     return results, empty
 
 
-def _subsets(params: Params, corpus: str) -> list[Path]:
-    """Folders of what has been scored on subsets of a corpus."""
-    folders = [layout.subset_results(corpus, one.subset) for one in params.subsets.values() if one.corpus == corpus]
-    return [folder for folder in folders if folder.is_dir()]
+@dataclass(frozen=True)
+class Scored:
+    """What `score` wrote on one subset of a corpus."""
+
+    folder: Path
+    details: dict[str, Any]
+    metrics: dict[str, Any]
+    similarity: dict[str, Any]
+    classes: pl.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> Scored:
+        """Reads all of it.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        try:
+            with np.load(folder / "similarity.npz") as stored:
+                similarity = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError) as error:
+            raise UserError(f"The results in {folder} cannot be read ({error}): run `dvc repro`.") from None
+        details, metrics = (_read_json(folder / f"{name}.json") for name in ("details", "metrics"))
+        return cls(
+            folder, details, metrics, similarity, schemas.read_table(folder / "classes.parquet", schemas.CLASSES)
+        )
 
 
-def read_result(folder: Path, subsets: Sequence[Path], snippet: Snippet) -> ExperimentResult:
-    """Reads the results of one experiment.
+def read_result(name: str, whole: Scored, subsets: Mapping[str, Scored], snippet: Snippet) -> ExperimentResult:
+    """What one experiment scored.
 
     Args:
-        folder: `data/results/<experiment>`.
-        subsets: folders of the results on subsets of its corpus; those it is not scored on are passed over.
+        name: of the experiment.
+        whole: results on the whole corpus.
+        subsets: on its subsets; those it is not scored on are passed over.
         snippet: gives the sound of a clip.
-
-    Raises:
-        UserError: a file is missing or no JSON.
     """
-    details, metrics = _read_json(folder / "details.json"), _read_json(folder / "metrics.json")
-    try:
-        with np.load(folder / "similarity.npz") as stored:
-            similarity = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError) as error:
-        raise UserError(f"The results in {folder} cannot be read ({error}): run `dvc repro`.") from None
-    corpus, name = details["corpus"], details["experiment"]
-    beside: dict[str, Any] = {WHOLE: details}
-    values: dict[str, Any] = {WHOLE: metrics}
-    for one in subsets:
-        beside[one.name] = _read_json(one / "details.json").get(name)
-        values[one.name] = _read_json(one / "metrics.json").get(name)
-    scored = [subset for subset in values if values[subset]]
+    details = whole.details[name]
+    there = {WHOLE: whole, **subsets}
+    scored = {subset: one for subset, one in there.items() if one.metrics.get(name)}
+    beside = {subset: one.details[name] for subset, one in scored.items()}
     sources = details["captions"]
+    labels = {kind: whole.similarity.get(f"{name}/{kind}", np.array([])).tolist() for kind in ("captions", "clips")}
     return ExperimentResult(
         name=name,
-        corpus=corpus,
+        corpus=details["corpus"],
         encoders=details["encoders"],
         caption_source=sources if isinstance(sources, str) else " + ".join(dict.fromkeys(sources)),
         protocol=details["protocol"],
         transform=details["transform"],
-        metrics={one: _numbers(values[one], beside[one]["counts"]) for one in scored},
-        chance={one: _numbers(beside[one]["chance"]) for one in scored},
-        intervals={one: _intervals(beside[one]["intervals"]) for one in scored},
+        metrics={subset: _numbers(one.metrics[name], beside[subset]["counts"]) for subset, one in scored.items()},
+        chance={subset: _numbers(one["chance"]) for subset, one in beside.items()},
+        intervals={subset: _intervals(one["intervals"]) for subset, one in beside.items()},
         note=details["note"],
         paper=details["paper"],
         seeds_of=details["seeds_of"],
-        classes=schemas.read_table(folder / "classes.parquet", schemas.CLASSES),
-        heatmap=similarity.get("sims"),
-        caption_labels=similarity.get("captions", np.array([])).tolist(),
-        clip_labels=similarity.get("clips", np.array([])).tolist(),
-        queries=[_example(one, corpus, snippet) for one in details["examples"]],
+        classes=whole.classes.filter(pl.col("experiment") == name),
+        heatmap=whole.similarity.get(f"{name}/sims"),
+        caption_labels=labels["captions"],
+        clip_labels=labels["clips"],
+        queries=[_example(one, details["corpus"], snippet) for one in details["examples"]],
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cache.errors import UserError
+from pipeline.config.experiments import load_experiment
 from pipeline.config.params import load_params
 from pipeline.console.tables import print_table
 from pipeline.console.text import did_you_mean
@@ -25,10 +26,9 @@ def results(
     params = load_params()
     if corpus and corpus not in params.corpora:
         raise UserError(f"No corpus {corpus!r} in params.yaml: {did_you_mean(corpus, params.corpora)}")
-    wanted = set(params.experiments_of(corpus)) if corpus else set(params.all_experiments())
     found, without = read_results(params, lambda *_: None)
-    chosen = [result for result in found if result.name in wanted]
-    empty = {name: reason for name, reason in without.items() if name in wanted}
+    chosen = [result for result in found if not corpus or result.corpus == corpus]
+    empty = {name: why for name, why in without.items() if not corpus or load_experiment(name).corpus == corpus}
     if not chosen and not empty:
         raise UserError(f"No experiment on {corpus!r} has results yet: run `dvc repro`.")
     subsets = dict.fromkeys(one for result in chosen for one in result.metrics)

@@ -1,19 +1,21 @@
-"""`hearonce score EXPERIMENT` and `score-subset CORPUS SUBSET`: embedding caches -> metrics, numbers per query."""
+"""`hearonce score CORPUS SUBSET`: embedding caches -> metrics of all experiments, numbers per query."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
-from pipeline import layout
-from pipeline.config.experiment import load_experiment
-from pipeline.config.params import load_params
+from cache.errors import UserError
+from pipeline.config import layout
+from pipeline.config.experiments import ALL, runnable_experiments
+from pipeline.config.params import PARAMS
+from pipeline.config.subsets import read_subset
+from pipeline.console.text import counted
 from pipeline.monitor.log import logged
-from pipeline.subsets import read_subset
 from stages.score import results
 from stages.score.experiment import open_experiment
 from stages.score.inputs import NothingToScore
@@ -21,43 +23,37 @@ from stages.score.scored import Scored
 
 
 @logged
-def score(experiment: Annotated[str, typer.Argument(help="An experiment of configs/experiments/.")]) -> None:
-    """Score an experiment on its whole corpus over the cached embeddings."""
-    config = load_experiment(experiment)
-    started = time.monotonic()
-    folder = layout.results(experiment)
-    try:
-        scorer = open_experiment(config)
-        scored = scorer.score()
-    except NothingToScore as reason:
-        results.write_nothing(folder, experiment, config, str(reason))
-        print(f"score {experiment}: {reason}", flush=True)
-        return
-    results.write_experiment(folder, experiment, config, scorer, scored)
-    n_queries = sum(one.n_queries for one in scored.values())
-    print(f"score {experiment}: {headline(scored)} ({n_queries:,} queries, {_since(started)})", flush=True)
-
-
-@logged
-def score_subset(
+def score(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
-    subset: Annotated[str, typer.Argument(help="A subset of configs/subsets/CORPUS/.")],
+    subset: Annotated[str, typer.Argument(help="A subset of configs/subsets/CORPUS/; `all` has every clip.")] = ALL,
 ) -> None:
-    """Score all experiments of a corpus on one of its subsets."""
+    """Score all experiments of a corpus on one of its subsets, over the cached embeddings."""
     started = time.monotonic()
-    scored: dict[str, dict[str, Any]] = {}
-    remarks: list[str] = []
-    members = read_subset(corpus, subset, remarks.append)
-    names = load_params().experiments_of(corpus)
-    for name in names:
+    notes: list[str] = []
+    members = None if subset == ALL else read_subset(corpus, subset, notes.append)
+    experiments = runnable_experiments(corpus)
+    if not experiments:
+        raise UserError(
+            f"No experiment of configs/experiments/{corpus}/ has all its encoders embedded: list them under "
+            f"`embeddings` of {PARAMS} and run `dvc repro`."
+        )
+    found: dict[str, results.Result] = {}
+    for experiment in experiments:
         try:
-            scored[name] = open_experiment(load_experiment(name).on_subset(subset)).score(members)
+            scorer = open_experiment(experiment.on_subset(subset))
+            scored = scorer.score() if members is None else scorer.score(members)
         except NothingToScore as reason:
-            remarks.append(f"{name}: {reason}")
-    results.write_subset(layout.subset_results(corpus, subset), scored)
-    n_queries = sum(one.n_queries for both in scored.values() for one in both.values())
-    done = f"score_subset {corpus} {subset}: {len(scored)} of {len(names)} experiments scored"
-    print("; ".join([f"{done} ({n_queries:,} queries, {_since(started)})", *remarks]), flush=True)
+            found[experiment.name] = results.Result(experiment, nothing=str(reason))
+            notes.append(f"{experiment.name}: {reason}")
+            continue
+        found[experiment.name] = results.Result(experiment, scored, scorer if members is None else None)
+        if members is None:
+            print(f"{experiment.name}: {headline(scored)}", flush=True)
+    results.write_results(layout.results(corpus, subset), found)
+    n_scored = sum(not one.nothing for one in found.values())
+    n_queries = sum(scored.n_queries for one in found.values() for scored in one.directions.values())
+    line = f"score {corpus} {subset}: {n_scored} of {counted(len(found), 'experiment')} scored"
+    print("; ".join([f"{line} ({n_queries:,} queries, {_since(started)})", *notes]), flush=True)
 
 
 def headline(scored: Mapping[str, Scored]) -> str:

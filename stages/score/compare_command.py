@@ -13,9 +13,9 @@ import typer
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.config.experiment import load_experiment
-from pipeline.config.named import CONFIGS
+from pipeline.config import layout
+from pipeline.config.experiments import load_experiment
+from pipeline.config.records import CONFIGS
 from pipeline.console.tables import print_table
 from pipeline.console.text import did_you_mean
 from stages.score.comparison import Compared, Numbers, compared, unmatched
@@ -63,8 +63,7 @@ def compare(
 
 def _read(name: str, corpus: str, subset: str, sources: Sequence[str]) -> Numbers:
     """What an experiment scored; ids of queries without their caption source, so that they match across sources."""
-    whole = layout.results(name)
-    folder = whole if subset == WHOLE else layout.subset_results(corpus, subset)
+    folder = layout.results(corpus, subset)
     if not (folder / "metrics.json").is_file():
         if subset == WHOLE:
             raise UserError(
@@ -81,18 +80,18 @@ def _read(name: str, corpus: str, subset: str, sources: Sequence[str]) -> Number
         metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'metrics.json'} cannot be read ({error}): run `dvc repro`.") from None
-    metrics = metrics if folder == whole else metrics.get(name, {})
+    metrics = metrics.get(name, {})
     if not metrics:
-        raise UserError(f"{name!r} has no numbers on {corpus} ({subset}){_reason(folder)}")
+        raise UserError(f"{name!r} has no numbers on {corpus} ({subset}){_reason(folder, name)}")
     queries = schemas.read_table(folder / "queries.parquet", schemas.QUERIES)
     prefixes = f"^(?:(?:{'|'.join(re.escape(one) for one in sources)}):)+"
     own = queries.filter(pl.col("experiment") == name)
     return Numbers(metrics, own.with_columns(pl.col("query_id").str.replace(prefixes, "")))
 
 
-def _reason(folder: Path) -> str:
+def _reason(folder: Path, name: str) -> str:
     try:
-        reason = json.loads((folder / "details.json").read_text(encoding="utf-8")).get("nothing")
+        reason = json.loads((folder / "details.json").read_text(encoding="utf-8")).get(name, {}).get("nothing")
     except (OSError, ValueError):
         reason = None
     return f": {reason}" if reason else ": run `dvc repro`, which says why if there is nothing to score."

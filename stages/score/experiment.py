@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.config.experiment import ExperimentConfig
+from pipeline.config.experiments import ExperimentConfig
 from stages.score.protocols.choice import ChoiceScorer
 from stages.score.protocols.instances import InstanceScorer
 from stages.score.protocols.paired import PairedScorer

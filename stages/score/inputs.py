@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from cache import tables as schemas
 from cache.artifact import Artifact, open_artifact
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.config.experiment import ExperimentConfig
+from pipeline.config import layout
+from pipeline.config.experiments import ExperimentConfig
+from pipeline.config.subsets import read_extended
 from pipeline.console.text import did_you_mean
-from pipeline.corpus_tables import read_extended
 from stages.score.pairs import Pairs
 from stages.score.stored_rows import StoredRows
 

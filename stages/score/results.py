@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +13,59 @@ import polars as pl
 
 from cache import tables as schemas
 from cache.durable import new_file
-from pipeline.config.experiment import ExperimentConfig
+from pipeline.config.experiments import ExperimentConfig
 from stages.score.metrics import recall_at
 from stages.score.scored import Scored, Scorer
 
 Directions = Mapping[str, Scored]
 
 
-def write_experiment(folder: Path, name: str, config: ExperimentConfig, scorer: Scorer, directions: Directions) -> None:
-    """Writes the results of an experiment on its whole corpus.
+@dataclass(frozen=True)
+class Result:
+    """What an experiment scored.
+
+    Attributes:
+        experiment: its options.
+        directions: numbers by direction; none if there was nothing to score.
+        scorer: on the whole corpus, for single examples and a picture of its similarities.
+        nothing: why there are no numbers.
+    """
+
+    experiment: ExperimentConfig
+    directions: Directions = field(default_factory=dict)
+    scorer: Scorer | None = None
+    nothing: str = ""
+
+
+def write_results(folder: Path, found: Mapping[str, Result]) -> None:
+    """Writes what the experiments of a corpus scored on a subset.
+
+    An experiment without numbers is among the details, so that one empty corpus does not keep others from the report.
 
     Args:
         folder: of the results.
-        name: of the experiment.
-        config: of the experiment.
-        scorer: the experiment, for single examples and a picture of its similarities.
-        directions: what it scored.
+        found: by experiment.
     """
-    _write_json(folder / "metrics.json", _numbers(directions, "values"))
-    details = {
-        "experiment": name,
-        **config.model_dump(),
-        **_beside(directions),
-        "n_clips_missing": scorer.n_clips_missing,
-        "examples": scorer.examples(directions),
-    }
-    _write_json(folder / "details.json", details)
-    _write_queries(folder / "queries.parquet", {name: directions})
-    _write_classes(folder / "classes.parquet", {name: directions})
-    _write_recall(folder / "recall.csv", directions)
-    _write_arrays(folder / "similarity.npz", scorer.heatmap())
+    scored = {name: one.directions for name, one in found.items() if not one.nothing}
+    _write_json(folder / "metrics.json", {name: _numbers(one, "values") for name, one in scored.items()})
+    _write_json(folder / "details.json", {name: _details(name, one) for name, one in found.items()})
+    _write_queries(folder / "queries.parquet", scored)
+    _write_classes(folder / "classes.parquet", scored)
+    _write_recall(folder / "recall.csv", scored)
+    scorers = {name: one.scorer for name, one in found.items() if one.scorer is not None}
+    arrays = {f"{name}/{kind}": values for name, one in scorers.items() for kind, values in one.heatmap().items()}
+    _write_arrays(folder / "similarity.npz", arrays)
 
 
-def write_nothing(folder: Path, name: str, config: ExperimentConfig, reason: str) -> None:
-    """The files of an experiment without numbers, so that one empty corpus does not keep others from the report."""
-    _write_json(folder / "metrics.json", {})
-    _write_json(folder / "details.json", {"experiment": name, **config.model_dump(), "nothing": reason})
-    _write_queries(folder / "queries.parquet", {})
-    _write_classes(folder / "classes.parquet", {})
-    _write_recall(folder / "recall.csv", {})
-    _write_arrays(folder / "similarity.npz", {})
-
-
-def write_subset(folder: Path, experiments: Mapping[str, Directions]) -> None:
-    """Writes what the experiments of a corpus scored on a subset."""
-    _write_json(folder / "metrics.json", {name: _numbers(one, "values") for name, one in experiments.items()})
-    _write_json(folder / "details.json", {name: _beside(one) for name, one in experiments.items()})
-    _write_queries(folder / "queries.parquet", experiments)
-    _write_classes(folder / "classes.parquet", experiments)
+def _details(name: str, one: Result) -> dict[str, Any]:
+    details: dict[str, Any] = {"experiment": name, **one.experiment.model_dump()}
+    if one.nothing:
+        return {**details, "nothing": one.nothing}
+    if one.scorer is None:
+        return _beside(one.directions)
+    beside = _beside(one.directions)
+    examples = one.scorer.examples(one.directions)
+    return {**details, **beside, "n_clips_missing": one.scorer.n_clips_missing, "examples": examples}
 
 
 def _beside(directions: Directions) -> dict[str, Any]:
@@ -119,19 +125,16 @@ def _write_classes(path: Path, experiments: Mapping[str, Directions]) -> None:
     schemas.write_table(schemas.table(rows, schemas.CLASSES), schemas.CLASSES, path)
 
 
-def _write_recall(path: Path, directions: Directions) -> None:
-    """Recall over k, a curve that `dvc plots` draws."""
-    names = ["text_to_clip", "clip_to_text"]
-    if sides := [name for name in directions if "_to_" in name and name not in names]:
-        names = sides[::-1]  # DVC draws the last column where dvc.yaml names none
-    ranked = {name: directions[name] for name in names if name in directions}
-    lines = [",".join(["k", *names])]
-    if len(ranked) == 2:
-        n_items = max(one.n_items for one in ranked.values())
-        ks = sorted({*range(1, min(n_items, 20) + 1), *np.geomspace(1, n_items, 30).astype(int).tolist()})
-        lines += [",".join([str(k), *(f"{recall_at(one.ranks(), k):.4f}" for one in ranked.values())]) for k in ks]
-    else:
-        lines.append("1,0,0")
+def _write_recall(path: Path, experiments: Mapping[str, Directions]) -> None:
+    """Recall over k of each experiment and direction, curves that `dvc plots` draws."""
+    lines = ["experiment,direction,k,recall"]
+    for name, directions in experiments.items():
+        for direction, one in directions.items():
+            if "_to_" not in direction or not one.queries:
+                continue
+            ks = sorted({*range(1, min(one.n_items, 20) + 1), *np.geomspace(1, one.n_items, 30).astype(int).tolist()})
+            ranks = one.ranks()
+            lines += [f"{name},{direction},{k},{recall_at(ranks, k):.4f}" for k in ks]
     with new_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
 

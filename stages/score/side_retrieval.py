@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pipeline.networks.avlnet_retrieval import SIDES, retrieval
 
 from cache.errors import UserError
+from pipeline.networks.avlnet_retrieval import SIDES, retrieval
 from pipeline.networks.avlnet_shape import Variant
 from stages.score import metrics
 from stages.score.at_scale.tally import Tally

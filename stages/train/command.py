@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cache.errors import UserError
 from cache.location import Store
-from pipeline import layout
-from pipeline.checkpoints.fingerprints import fingerprint_of
+from pipeline.checkpoints.fingerprints import digest_of, fingerprint_of
 from pipeline.checkpoints.official import not_found
-from pipeline.config.named import named
+from pipeline.config import layout
+from pipeline.config.params import FEATURES, write_round_trip
+from pipeline.config.records import named
 from pipeline.console.app import Workers
+from pipeline.monitor.device import processors
 from pipeline.monitor.events import event
 from pipeline.monitor.log import logged
 from pipeline.monitor.summary import Summary
@@ -67,7 +70,7 @@ def train(
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
             if evaluated is not None:
                 _check_alike(features, evaluated)
-        reader = BatchReader(workers or min(8, os.cpu_count() or 1), pin=together.device.type == "cuda")
+        reader = BatchReader(workers or min(8, processors()), pin=together.device.type == "cuda")
         with closing(reader):
             _train(name, Material(config, features, evaluated, reader, together), summary, save_every)
     finally:
@@ -131,6 +134,7 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
     run(net, stepper, material, saved, kept, progress, observer, summary, save_every_s)
     if together.rank == 0:
         save_weights(net, folder / "model.pth")
+        _write_encoder(name, config, folder)
         observer.end()
         if (best := kept.best_epoch(progress.evaluations)) is not None:
             summary.add_note(f"best.pth is of epoch {best}")
@@ -154,7 +158,29 @@ def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
     return net
 
 
+def _write_encoder(name: str, config: TrainingConfig, folder: Path) -> None:
+    """Writes `encoder.yaml`: the trained network as an encoder, `CONFIG@TRAINING`; it changes when the weights do."""
+    weights = folder / "model.pth"
+    options: dict[str, Any] = {
+        "family": "avlnet",
+        "checkpoint": weights.as_posix(),
+        "audio": config.sound,
+        "features_2d": config.flat,
+        "features_3d": config.moving,
+        "max_frames": config.max_frames,
+        "max_words": config.max_words,
+        "digest": digest_of(weights),
+    }
+    if config.words is not None:
+        options["text"] = config.words
+    if config.embed_captions is not None:
+        options["captions"] = config.embed_captions
+    write_round_trip(options, folder / "encoder.yaml")
+
+
 def identity(config: TrainingConfig, features: Features) -> str:
     """A name for all that decides what is trained but the mode, which the saved state records and compares."""
-    settings = {**config.model_dump(mode="json", exclude={"mode", "keep"}), "start": config.start}
+    settings = {**config.model_dump(mode="json", exclude={"mode", "keep", "embed_captions"}), "start": config.start}
+    for feature in ("sound", "flat", "moving", "words"):
+        settings[feature] = settings[feature] and settings[feature].removeprefix(FEATURES)
     return fingerprint_of({"version": VERSION, "training": settings, "features": features.identity()})[0]

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cache.errors import UserError
-from pipeline.config.named import named
-from pipeline.config.params import PARAMS, Featured, FeaturedText, FileTraining, load_params
-from pipeline.config.records import Settings, load
+from pipeline.config.params import PARAMS, load_params
+from pipeline.config.records import Settings, load, named
 from pipeline.networks.avlnet_shape import MARGIN, SOUND_WIDTHS, Mode, Objective, Variant
 
 Count = Annotated[int, Field(ge=1)]
@@ -70,13 +69,14 @@ class TrainingConfig(Settings):
         moving: encoder of 3D picture features.
         words: encoder of word vectors; null for the variant without text, and with `files` that nothing is evaluated
             beside.
+        embed_captions: caption sources whose texts the trained network embeds as an encoder; null for all.
         captions: caption source; a clip with several captions is trained on one drawn at random.
         train_on: subset (`configs/subsets/CORPUS/`) of the clips to train on; null for all.
         evaluate_on: subset whose retrieval is measured before each epoch and after the last; null for none.
         evaluation_count: number of queries that recall is a fraction of, where more than have come through count as
             mistakes (MSR-VTT: 1000, of which 968 have sound); null for those that have come through.
         variant: which AVLnet.
-        objective: which sides of a batch are compared, see `stages.train.loss`.
+        objective: which sides of a batch are compared, see `stages.train.step`.
         start: weights to start from, as the authors publish them or as `model.pth` of another training; null to
             start from scratch.
         dim: of the space.
@@ -105,11 +105,12 @@ class TrainingConfig(Settings):
     """
 
     corpus: str
-    sound: str = "avlnet-spectrogram"
-    flat: str = "resnet152"
-    moving: str = "resnext101-3d"
+    sound: str = "features/avlnet-spectrogram"
+    flat: str = "features/resnet152"
+    moving: str = "features/resnext101-3d"
     words: str | None = None
     captions: str = "given"
+    embed_captions: list[str] | None = None
     train_on: str | None = None
     evaluate_on: str | None = None
     evaluation_count: Count | None = None
@@ -187,18 +188,14 @@ def load_training(name: str) -> TrainingConfig:
     config = _with_captions_there(load(path, TrainingConfig))
     if config.corpus != path.parent.name:
         raise UserError(f"{path} is of corpus {config.corpus!r}: move it into {path.parent.parent / config.corpus}/.")
-    params = load_params()
-    if (given := params.file_trainings.get(name)) is not None:
-        return _on_this_machine(config, given, name, path)
-    wired = {**params.trainings, **params.text_trainings}.get(name)
-    if wired is None:
+    entry = load_params().trainings.get(name)
+    if entry is None:
         return config
-    kind: type[Featured] = Featured if config.words is None else FeaturedText
-    wanted = {field: getattr(config, field) for field in kind.model_fields}
-    if wired.model_dump() != wanted:
-        group = "trainings" if config.words is None else "text_trainings"
-        raise UserError(f"{PARAMS} and {path} disagree on training {name!r}: write `{name}: {wanted}` in `{group}`.")
-    return config
+    if entry.corpus != config.corpus:
+        raise UserError(f"{PARAMS}: trainings.{name} is of corpus {entry.corpus!r}, but {path} of {config.corpus!r}.")
+    if config.files is None or entry.features is None:
+        return config
+    return config.model_copy(update={"files": config.files.model_copy(update={"features": entry.features})})
 
 
 def _with_captions_there(config: TrainingConfig) -> TrainingConfig:
@@ -209,12 +206,3 @@ def _with_captions_there(config: TrainingConfig) -> TrainingConfig:
     there = [one for one in map(named.with_suffix, CAPTION_FORMS) if one.is_file()]
     captions = there[0] if there else named
     return config.model_copy(update={"files": config.files.model_copy(update={"captions": captions})})
-
-
-def _on_this_machine(config: TrainingConfig, given: FileTraining, name: str, path: Path) -> TrainingConfig:
-    """The same with the folder of features that `params.yaml` names."""
-    if config.files is None or (given.corpus, given.paths) != (config.corpus, config.files.paths):
-        wanted = None if config.files is None else {"corpus": config.corpus, "paths": config.files.paths.as_posix()}
-        remedy = f"write `{wanted}` there, and its features" if wanted else "list it under `trainings`"
-        raise UserError(f"{PARAMS} and {path} disagree on file_trainings.{name}: {remedy}.")
-    return config.model_copy(update={"files": config.files.model_copy(update={"features": given.features})})

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from cache import tables as schemas
 from cache.keys import combined_key
-from pipeline import layout
+from pipeline.config import layout
+from pipeline.config.subsets import read_subset
 from pipeline.networks import avlnet_inputs as items
 from pipeline.networks.avlnet_inputs import Floats, caption_words, clip_features, clip_spectrogram
 from pipeline.networks.avlnet_shape import WORD_DIM
 from pipeline.runner.features import FeatureRows
-from pipeline.subsets import read_subset
 from stages.train.config import TrainingConfig
 
 SCORED = "eval"

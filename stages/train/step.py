@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pipeline.networks.avlnet_retrieval import SIDES, both_directions
 from torch import Tensor
 
 from pipeline.networks.avlnet import AvlNet, statistics_kept
+from pipeline.networks.avlnet_retrieval import SIDES, both_directions
 from stages.train.config import TrainingConfig
 from stages.train.features import Batch, BatchReader, CachedFeatures
 from stages.train.loss import avlnet_loss

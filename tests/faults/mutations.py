@@ -31,7 +31,7 @@ from PIL import Image
 from cache.errors import UserError
 from pipeline.checkpoints.archives import Limits, extract
 from pipeline.checkpoints.weights import read_state_dict
-from pipeline.config.yaml_text import load_yaml
+from pipeline.config.records import load_yaml
 from pipeline.formats.pickled_arrays import read_array
 from pipeline.formats.word_vectors import open_vectors
 from pipeline.media.audio import extract_audio

@@ -24,7 +24,7 @@ from cache.keys import caption_key
 from cache.location import Store
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import AudioSettings, CorpusConfig
 from pipeline.media.audio import extract_audio
 from pipeline.media.audio_store import AudioStore

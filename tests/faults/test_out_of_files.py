@@ -68,7 +68,7 @@ def test_no_medium_is_listed_as_bad_and_the_next_run_is_whole(project, hearonce)
         silent_wav(Path(f"videos/{number}.wav"), number + 1)
     Path("captions.csv").write_text("file,caption\n0.wav,a\n1.wav,b\n2.wav,c\n")
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+        "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nsubsets: {}\n"
     )
     Path("configs/corpora/mine.yaml").write_text("window_s: null\n")
     assert hearonce("ingest", "mine")[0] == 0

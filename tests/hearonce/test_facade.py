@@ -12,8 +12,8 @@ from clone import REPOSITORY
 
 import hearonce as facade
 from cache.artifact import open_artifact
-from pipeline import layout
-from pipeline.config.experiment import load_experiment
+from pipeline.config import layout
+from pipeline.config.experiments import load_experiment
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/python.md").read_text(), re.S)
 

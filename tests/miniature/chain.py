@@ -50,7 +50,7 @@ EXPERIMENTS = {
 }
 LEVELS = ("low", "moderate", "high")
 SWITCHED = "epic-mir-wavcaps-clotho-visual"
-EMPTY = "corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\nsubsets: {}\n"
+EMPTY = "corpora: {}\nembeddings: {}\nsubsets: {}\n"
 
 
 class Failure(Exception):

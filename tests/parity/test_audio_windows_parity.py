@@ -16,9 +16,9 @@ from pipeline.config.corpus import CorpusConfig
 from pipeline.media.audio import extract_audio, read_audio
 from pipeline.media.probe import probe
 from pipeline.monitor.problems import Problems
-from stages.ingest.annotations import AnnotatedClip, Annotations, Stretch
+from stages.ingest.annotations import AnnotatedClip, Annotations, Span
 from stages.ingest.cues import seconds
-from stages.ingest.retrieval_corpus import chunked, extended
+from stages.ingest.media_files import in_pieces, with_margins
 from stages.ingest.tables import Medium, build
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -69,9 +69,9 @@ def test_epic_windows(epic, name):
     start, stop = (seconds(text) for text in golden["times"])
     if len(golden["times"][0].split(".")[1]) > 3:
         start = golden["load"]["offset"] + MARGINS[margins][0]  # the original reads .1234 s as 1.234 s; we do not
-    first, duration = extended(start, stop, *MARGINS[margins])
+    first, duration = with_margins(start, stop, *MARGINS[margins])
     assert (first, duration) == (golden["load"]["offset"], golden["load"]["duration"])
-    (samples,) = heard((Stretch(Path(f"{model}.flac"), first, duration_s=duration),), epic, rate)
+    (samples,) = heard((Span(Path(f"{model}.flac"), first, duration_s=duration),), epic, rate)
     assert len(samples) == golden["load"]["n"]
     with np.load(GOLDEN / "audio_windows.npz") as arrays:
         expected = arrays[f"{name}_wave_stride50"]
@@ -107,8 +107,8 @@ def test_ego_windows_in_one_and_two_pieces(ego, name):
     loads = iter(golden["loads"])
     assert any(load["duration"] is None for load in golden["loads"]), "no clip goes on in a second piece"
     for number, (start, stop) in enumerate(golden["clips"]):
-        pieces = chunked(start, stop, 600.0, *margins)
-        stretches = tuple(Stretch(Path(f"{chunk}.flac"), at, duration_s=length) for chunk, at, length in pieces)
+        pieces = in_pieces(start, stop, 600.0, *margins)
+        stretches = tuple(Span(Path(f"{chunk}.flac"), at, duration_s=length) for chunk, at, length in pieces)
         parts = heard(stretches, ego, 8000)
         assert len(parts) == len(pieces)
         for (chunk, at, length), part in zip(pieces, parts, strict=True):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.networks.avlnet_retrieval import both_directions
 
+from pipeline.networks.avlnet_retrieval import both_directions
 from stages.score.side_retrieval import score
 
 GOLDEN = Path(__file__).parent / "golden"

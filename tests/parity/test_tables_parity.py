@@ -13,7 +13,7 @@ from cache.artifact import write_artifact
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 from stages.score.command import score, score_subset
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,7 +10,7 @@ from cache.artifact import write_artifact
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline.previous_artifact import warm
+from pipeline.runner.previous_outputs import warm
 
 FORMAT = RowFormat(8)
 OUT = Path("data/captions.zarr")

@@ -4,8 +4,8 @@ import pytest
 
 from cache import tables
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.subsets import read_subset
+from pipeline.config import layout
+from pipeline.config.subsets import read_subset
 
 CLIPS = ["dog.mp4", "talk.mp4@0-10", "talk.mp4@10-20", "a@b.wav"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from interrupted_run import silent_wav
 from waiting import output_of, wait_until
 
-PARAMS = "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+PARAMS = "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nsubsets: {}\n"
 STAGE = """\
 stages:
   extract_audio:

@@ -7,7 +7,7 @@ from bad_media import make_bad_media
 
 from cache import tables
 from cache.artifact import open_artifact
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.params import load_params
 from pipeline.monitor.problems import StrictStop
 from stages.embed.command import embed

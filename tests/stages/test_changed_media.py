@@ -12,7 +12,7 @@ from PIL import Image
 from cache import tables as schemas
 from cache.digests import DigestMemory
 from cache.location import Store
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import AudioSettings
 from pipeline.config.params import load_params
 from pipeline.media.audio_store import AudioStore
@@ -26,7 +26,7 @@ from stages.embed.frame_reader import FrameReader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
-from stages.ingest.media_files import Opener
+from stages.ingest.media_files import MediaOpener
 from stages.report.problems import read_problems
 
 
@@ -246,6 +246,6 @@ def test_a_folder_that_changes_while_it_is_ingested_is_refused(folder, what, mon
 
     monkeypatch.setattr("stages.ingest.media_files.probe", overtaken)
     memory = DigestMemory(None)
-    opener = Opener(MediaFolder(folder.parent), memory, AudioStore(Store.default(), AudioSettings()), frozenset())
+    opener = MediaOpener(MediaFolder(folder.parent), memory, AudioStore(Store.default(), AudioSettings()), frozenset())
     with pytest.raises(MediaError, match="has changed while it was being read"):
         opener.open(Path(folder.name))

@@ -9,7 +9,7 @@ import pytest
 from dask_processes import processes_in
 from media_samples import tone, write_media
 
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.monitor.problems import StrictStop
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio

@@ -13,7 +13,7 @@ from object_store import serving_objects
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.params import load_params
 from pipeline.remote import transfer
 from stages.check import check
@@ -235,7 +235,7 @@ def _installed(package):
 
 @pytest.mark.parametrize("source", ["bucket", "captions"])
 def test_init_makes_the_list(remote, source, capsys):
-    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")
     if source == "bucket":
         init("s3://videos/kitchen", captions=Path("captions.csv"), name=None, window=10.0)
     else:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from miniature.build import PLACES
 
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio

@@ -11,7 +11,7 @@ import polars as pl
 from cache.errors import Damage, UserError
 from cache.location import LocalLocation, location_of
 from cache.tables import AUDIO, MEDIA, read_table
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.media.audio_store import NoRecord, read_record
 from pipeline.media.flac import CheckedFile
 

@@ -18,7 +18,6 @@ from cache.location import STORE_VARIABLE, LocalLocation, Store, location_of
 from cache.row_store import RowStore
 from cache.tables import MEDIA, SPANS, read_table
 from cache.upkeep import compaction
-from pipeline import layout
 from pipeline.commands.cache.audio import audio_folders, drop, unwanted, wanted_audio
 from pipeline.commands.cache.inventory import (
     artifact_paths,
@@ -28,6 +27,7 @@ from pipeline.commands.cache.inventory import (
     store_paths,
     wanted_keys,
 )
+from pipeline.config import layout
 from pipeline.console.app import AsJson, DryRun, Shared
 from pipeline.console.tables import print_records
 

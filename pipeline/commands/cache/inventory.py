@@ -17,8 +17,8 @@ from cache.keys import caption_keys, clip_keys
 from cache.location import DIGESTS, LocalLocation, Location, Store, location_of
 from cache.row_store import RowStore
 from cache.tables import AUDIO, SPANS, read_table
-from pipeline import layout
-from pipeline.corpus_tables import media_kinds, read_extended
+from pipeline.config import layout
+from pipeline.config.subsets import media_kinds, read_extended
 from pipeline.media.length import renditions
 from pipeline.monitor.run_metrics import NAME as RUNS
 

@@ -12,15 +12,15 @@ import polars as pl
 from cache.digests import DigestMemory
 from cache.location import Store
 from cache.tables import AUDIO, MEDIA, SPANS, read_table
-from pipeline import layout
 from pipeline.commands.cache.audio import drop
 from pipeline.commands.cache.gc import drop_rows
 from pipeline.commands.cache.inventory import keys_of_spans, store_paths
+from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.params import PARAMS, load_params
+from pipeline.config.subsets import media_kinds
 from pipeline.console.tables import print_json, print_records
 from pipeline.console.text import counted
-from pipeline.corpus_tables import media_kinds
 from pipeline.media.audio_store import recipe
 from pipeline.media.containers import MediaError
 from pipeline.media.length import rendition

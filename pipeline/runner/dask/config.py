@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cache.errors import UserError
-from pipeline.config.named import named
-from pipeline.config.records import Settings, read_yaml, validate
+from pipeline.config.records import Settings, named, read_yaml, validate
 from pipeline.console.text import did_you_mean
 
 Count = Annotated[int, Field(ge=1)]

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.checkpoints.fingerprints import digest_of
 from pipeline.checkpoints.official import existing
-from pipeline.config.named import named
+from pipeline.config import layout
 from pipeline.config.params import config_of, training_of
-from pipeline.config.records import Settings, read_yaml, validate
+from pipeline.config.records import Settings, named, read_yaml, validate
 from pipeline.monitor.device import describe, pick_device
 from pipeline.networks.avlnet_inputs import Floats, Spectrogram
 from pipeline.runner.dask.worker import FilesDiffer
@@ -58,17 +57,19 @@ class AvlNetConfig(Settings):
         features_3d: encoder of 3D video features.
         text: encoder of word vectors, for AVLnet-Text.
         captions: caption sources whose texts are embedded; all by default.
+        digest: of the weights of a training, which writes it so that DVC sees when they change.
         max_frames: spectrograms are padded or cut to so many frames; 5120 for YouCook2, 3072 for MSR-VTT.
         max_words: texts are padded or cut to so many words.
     """
 
     family: Literal["avlnet"]
     checkpoint: Path
-    audio: str = "avlnet-spectrogram"
-    features_2d: str = "resnet152"
-    features_3d: str = "resnext101-3d"
+    audio: str = "features/avlnet-spectrogram"
+    features_2d: str = "features/resnet152"
+    features_3d: str = "features/resnext101-3d"
     text: str | None = None
     captions: tuple[str, ...] | None = None
+    digest: str = ""
     max_frames: Annotated[int, Field(ge=16)] = 5120
     max_words: Annotated[int, Field(ge=1)] = 20
 
@@ -77,7 +78,7 @@ class AvlNetConfig(Settings):
     def _renamed_keys(cls, options: Any) -> Any:
         for old, new in RENAMED.items():
             if isinstance(options, Mapping) and old in options:
-                raise ValueError(f"`{old}` was renamed to `{new}`")
+                raise ValueError(f"`{old}` is renamed to `{new}`: run `hearonce migrate`")
         return options
 
     def identity(self, side: str) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     Raises:
         UserError: all files are missing, or one is damaged.
     """
-    files, remarks = published_files(config, place.annotations)
-    annotations = Annotations(remarks=remarks)
+    files, notes = published_files(config, place.annotations)
+    annotations = Annotations(notes=notes)
 
     def fault(where: str, reason: str) -> None:
         annotations.faults.append((where, where, reason))
@@ -38,7 +38,7 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     if annotations.faults and not annotations.clips:
         raise UserError(annotations.faults[0][2])
     if config.files.videos:
-        annotations.remarks += _compared(place.annotations / config.files.videos, annotations)
+        annotations.notes += _compared(place.annotations / config.files.videos, annotations)
     return annotations
 
 
@@ -53,7 +53,7 @@ def _add(clip: PickledClip, annotations: Annotations) -> None:
 
 
 def _compared(path: Path, annotations: Annotations) -> list[str]:
-    """A remark if clips are of videos that the list of videos lacks."""
+    """A note if clips are of videos that the list of videos lacks."""
     if not path.exists():
         return [f"the list of videos {path} is missing (get it from {ORIGIN})"]
     text = read_text(path, "list of videos").text
@@ -62,8 +62,8 @@ def _compared(path: Path, annotations: Annotations) -> list[str]:
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): fetch it again from {ORIGIN}.") from None
     videos = {clip.origin.video for clip in annotations.clips if clip.origin is not None}
-    strange = sorted(videos - names)
-    return [f"{len(strange)} videos are not in {path}, such as {strange[0]}"] if strange else []
+    unknown = sorted(videos - names)
+    return [f"{len(unknown)} videos are not in {path}, such as {unknown[0]}"] if unknown else []
 
 
 def _names(document: Any) -> set[str]:

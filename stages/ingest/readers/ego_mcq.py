@@ -10,24 +10,22 @@ from typing import Any, NamedTuple
 
 from cache.errors import UserError
 from cache.keys import caption_key
-from pipeline.config.corpus import CorpusConfig
+from pipeline.config.corpus import CorpusConfig, OfficialFiles
 from pipeline.config.params import CorpusPlace
 from pipeline.formats.text import escaped, fault_of_text, read_text
 from pipeline.media.location import MediaPlace, open_place
-from pipeline.official_files import OfficialFiles
-from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Question, Stretch
-from stages.ingest.caption_source import GPT, VISUAL
-from stages.ingest.media_files import MediaLayout
-from stages.ingest.retrieval_corpus import chunked, counted, extended
+from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Question, Span, count_notes
+from stages.ingest.media_files import MediaLayout, in_pieces, with_margins
+from stages.ingest.retrieval_files import GPT, VISUAL
 
 N_CHOICES = 5
 LONGEST_S = 1e6
-"""No video lasts eleven days; the pieces of one are counted."""
+"""No video lasts eleven days; the pieces of a video are counted."""
 TYPES = {1: "inter", 2: "intra"}
 
 
 class Moment(NamedTuple):
-    """A clip: a stretch of a video, and the name made of these."""
+    """A clip: a segment of a video, and the name made of these."""
 
     video: str
     start_s: float
@@ -59,7 +57,7 @@ class Entry:
 
 
 def read_questions(path: Path, origin: str) -> tuple[list[Entry], list[tuple[str, str, str]]]:
-    """Reads a question file; tags of verbs and nouns are not looked at.
+    """Reads a question file; tags of verbs and nouns are ignored.
 
     Args:
         path: the json file.
@@ -168,18 +166,18 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
         texts = read_query_texts(gpt, ORIGIN)
         lacking = sum(entry.key not in texts for entry in entries)
         if lacking:
-            annotations.remarks.append(f"{gpt} lacks {lacking} questions of {path.name}, left out of the source `gpt`")
+            annotations.notes.append(f"{gpt} lacks {lacking} questions of {path.name}, left out of the source `gpt`")
         _add_source(annotations, GPT, [entry for entry in entries if entry.key in texts], texts)
     else:
         texts = {}
     if described and not gpt.exists():
-        annotations.remarks.append(f"no caption source `gpt`: {gpt} is missing (get it from {ORIGIN})")
+        annotations.notes.append(f"no caption source `gpt`: {gpt} is missing (get it from {ORIGIN})")
     numbers: dict[tuple[object, ...], list[str]] = {}
     for entry in entries:
         numbers.setdefault(entry.content(), []).append(entry.key)
     for subset, name in options.subsets.items():
         _add_subset(annotations, subset, folder / name, numbers, texts)
-    annotations.remarks += counted("questions", len(entries), options, path)
+    annotations.notes += count_notes("questions", len(entries), options, path)
     return annotations
 
 
@@ -210,7 +208,7 @@ def _add_subset(
 ) -> None:
     """Finds a subset's questions among all by what they ask; the file numbers them anew."""
     if not path.exists():
-        annotations.remarks.append(f"subset {subset} is left out: {path} is missing (get it from {ORIGIN})")
+        annotations.notes.append(f"subset {subset} is left out: {path} is missing (get it from {ORIGIN})")
         return
     entries, faults = read_questions(path, ORIGIN)
     annotations.faults += faults
@@ -223,10 +221,10 @@ def _add_subset(
         number is not None and described.get(key, texts.get(number)) != texts.get(number)
         for key, number in found.items()
     )
-    strange = sum(number is None for number in found.values())
-    for count, what in ((strange, "questions that the full file lacks"), (reworded, "other `gpt` texts")):
+    unknown = sum(number is None for number in found.values())
+    for count, what in ((unknown, "questions that the full file lacks"), (reworded, "other `gpt` texts")):
         if count:
-            annotations.remarks.append(
+            annotations.notes.append(
                 f"subset {subset}: {path} has {count} {what}; to score it as it is, make a corpus config with "
                 f"`name: {path.name}` (nothing is embedded twice)"
             )
@@ -235,41 +233,41 @@ def _add_subset(
 def _clips(
     media: MediaPlace, moments: Iterable[Moment], options: OfficialFiles, annotations: Annotations
 ) -> list[AnnotatedClip]:
-    layouts = {kind: MediaLayout(media, kind, getattr(options, kind)) for kind in ("sound", "picture")}
+    layouts = {kind: MediaLayout(media, kind, getattr(options, kind)) for kind in ("audio", "frames")}
     missing: dict[str, dict[str, None]] = {kind: {} for kind in layouts}
     wanted: dict[str, None] = {}
     clips = []
     for moment in moments:
         wanted.setdefault(moment.video)
-        places = {}
+        spans = {}
         for kind, layout in layouts.items():
-            places[kind] = _stretches(moment, layout, options, heard=kind == "sound")
-            if not places[kind]:
+            spans[kind] = _spans(moment, layout, options, audio=kind == "audio")
+            if not spans[kind]:
                 missing[kind].setdefault(moment.video)
-        clips.append(AnnotatedClip(moment.id, places["sound"], places["picture"]))
+        clips.append(AnnotatedClip(moment.id, spans["audio"], spans["frames"]))
     for kind, layout in layouts.items():
-        faults, remarks = layout.report(list(missing[kind]), len(wanted))
+        faults, notes = layout.report(list(missing[kind]), len(wanted))
         annotations.faults += faults
-        annotations.remarks += remarks
+        annotations.notes += notes
     return clips
 
 
-def _stretches(moment: Moment, layout: MediaLayout, options: OfficialFiles, heard: bool) -> tuple[Stretch, ...]:
+def _spans(moment: Moment, layout: MediaLayout, options: OfficialFiles, audio: bool) -> tuple[Span, ...]:
     """Where a clip lies: in the pieces of its video, or else in the whole video; empty if a file is missing."""
-    margins = (options.left_sec, options.right_sec) if heard else (0.0, 0.0)
-    pieces = chunked(moment.start_s, moment.stop_s, options.chunk_s, *margins)
+    margins = (options.left_sec, options.right_sec) if audio else (0.0, 0.0)
+    pieces = in_pieces(moment.start_s, moment.stop_s, options.chunk_s, *margins)
     paths = [layout.chunk(moment.video, number) for number, _, _ in pieces]
     parts = [(path, start, length) for path, (_, start, length) in zip(paths, pieces, strict=True) if path is not None]
     if len(parts) < len(pieces):
         whole = layout.whole(moment.video)
         if whole is None:
             return ()
-        parts = [(whole, *extended(moment.start_s, moment.stop_s, *margins))]
-    if heard:
-        return tuple(Stretch(path, start, duration_s=length) for path, start, length in parts)
+        parts = [(whole, *with_margins(moment.start_s, moment.stop_s, *margins))]
+    if audio:
+        return tuple(Span(path, start, duration_s=length) for path, start, length in parts)
     frames = int(moment.start_s * EGO4D_RATE), int(moment.stop_s * EGO4D_RATE)  # of the whole video, as EgoVLP counts
     return tuple(
         # Rounded, so that 618.4 s of the video is 18.4 s of its second piece and not 18.399...
-        Stretch(path, round(start, 9), None if length is None else round(start + length, 9), None, *frames)
+        Span(path, round(start, 9), None if length is None else round(start + length, 9), None, *frames)
         for path, start, length in parts
     )

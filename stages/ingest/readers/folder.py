@@ -1,4 +1,4 @@
-"""Reader `folder`: any directory of videos and sounds, with captions in a listing, in subtitles, in text files
+"""Reader `folder`: any directory of video and audio files, with captions in a listing, in subtitles, in text files
 beside the media or in the file names."""
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
         UserError: the listing is missing or of an unknown kind.
     """
     media = open_place(place.media)
-    annotations = _found(place, config, media, media.files())
+    annotations = _captioned(place, config, media, media.files())
     annotations.faults += [(path.as_posix(), str(path), reason) for path, reason in media.faults()]
-    annotations.remarks += media.remarks(known=(*listing.SUFFIXES, *subtitles.SUFFIXES, ".txt"))
+    annotations.notes += media.remarks(known=(*listing.SUFFIXES, *subtitles.SUFFIXES, ".txt"))
     return annotations
 
 
-def _found(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, files: list[Path]) -> Annotations:
+def _captioned(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, files: list[Path]) -> Annotations:
     if config.captions_from == "listing":
         return _from_listing(place, media, files)
     if config.captions_from == "subtitles":
@@ -53,7 +53,7 @@ def _from_listing(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> A
     annotations = listing.read_listing(path, media)
     unlisted = set(files) - {segment.media for segment in annotations.segments}
     if unlisted:
-        annotations.remarks.append(
+        annotations.notes.append(
             f"{counted(len(unlisted), 'media file')} in {media} without a row in {path.name} left out"
         )
     return annotations
@@ -79,13 +79,13 @@ def _from_subtitles(place: CorpusPlace, media: MediaPlace, files: list[Path]) ->
         if not cues:
             annotations.segments.append(Segment(file))
     if given and not any(file.stem in _stems(given) for file in files):
-        annotations.remarks.append(f"{given} is named after none of the media: call it like the one it belongs to")
+        annotations.notes.append(f"{given} is named after none of the media: call it like the one it belongs to")
     elif n_without:
-        annotations.remarks.append(f"{counted(n_without, 'media file')} without a subtitle file")
-    if beside.others:
-        annotations.remarks.append(
-            f"{counted(len(beside.others), 'media file')} with several subtitle files, of which the first is taken "
-            f"({beside.others[0].name}): move the others away if that is wrong"
+        annotations.notes.append(f"{counted(n_without, 'media file')} without a subtitle file")
+    if beside.ambiguous:
+        annotations.notes.append(
+            f"{counted(len(beside.ambiguous), 'media file')} with several subtitle files, of which the first is taken "
+            f"({beside.ambiguous[0].name}): move the others away if that is wrong"
         )
     return annotations
 
@@ -101,7 +101,7 @@ def _from_texts(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Ann
         annotations.segments.append(Segment(file, captions))
         annotations.faults += [(file.as_posix(), str(path), reason) for reason in reasons]
     if n_without:
-        annotations.remarks.append(f"{counted(n_without, 'media file')} without a text file")
+        annotations.notes.append(f"{counted(n_without, 'media file')} without a text file")
     return annotations
 
 
@@ -114,7 +114,7 @@ class Beside:
         elsewhere: a folder in which such files may lie, too.
 
     Attributes:
-        others: the subtitles that were taken of media that have several.
+        ambiguous: the subtitles that were taken of media that have several.
     """
 
     def __init__(self, media: MediaPlace, files: list[Path], elsewhere: Path | None = None) -> None:
@@ -124,24 +124,28 @@ class Beside:
         for file in files:
             self._stems.setdefault(file.parent, set()).add(file.stem)
         self._listed: dict[Path, dict[str, list[Path]]] = {}
-        self.others: list[Path] = []
+        self.ambiguous: list[Path] = []
 
     def subtitles(self, file: Path) -> Path | None:
         """`talk.srt` or `talk.en.vtt`, unless there is a medium `talk.en`; SRT and VTT before others."""
         for folder in self._folders(file):
-            found = [one for one in self._files(folder).get(file.stem, ()) if one.suffix.lower() in subtitles.SUFFIXES]
-            nearer = self._stems[file.parent]
-            found = [one for one in found if not any(len(s) > len(file.stem) and s in nearer for s in _stems(one))]
+            media_stems = self._stems[file.parent]
+            found = [
+                path
+                for path in self._files(folder).get(file.stem, ())
+                if path.suffix.lower() in subtitles.SUFFIXES
+                and not any(len(stem) > len(file.stem) and stem in media_stems for stem in _stems(path))
+            ]
             if len(found) > 1:
-                self.others.append(found[0])
+                self.ambiguous.append(found[0])
             if found:
                 return found[0]
         return None
 
     def text(self, file: Path) -> Path | None:
         """`talk.txt`."""
-        found = (one for folder in self._folders(file) for one in self._files(folder).get(file.stem, ()))
-        return next((one for one in found if one.suffix.lower() == ".txt" and one.stem == file.stem), None)
+        paths = (path for folder in self._folders(file) for path in self._files(folder).get(file.stem, ()))
+        return next((path for path in paths if path.suffix.lower() == ".txt" and path.stem == file.stem), None)
 
     def _folders(self, file: Path) -> list[Path]:
         folders = [] if self._media.folder is None else [(self._media.folder / file).parent]
@@ -151,10 +155,10 @@ class Beside:
         """The files of a folder by each stem that they may be named after, those to be preferred first."""
         if folder not in self._listed:
             found: dict[str, list[Path]] = {}
-            present = [one for one in folder.iterdir() if one.suffix.lower() in (*subtitles.SUFFIXES, ".txt")]
-            for one in sorted(present, key=lambda one: (one.suffix.lower() not in subtitles.SUFFIXES[:2], one)):
-                for stem in _stems(one):
-                    found.setdefault(stem, []).append(one)
+            paths = [path for path in folder.iterdir() if path.suffix.lower() in (*subtitles.SUFFIXES, ".txt")]
+            for path in sorted(paths, key=lambda path: (path.suffix.lower() not in subtitles.SUFFIXES[:2], path)):
+                for stem in _stems(path):
+                    found.setdefault(stem, []).append(path)
             self._listed[folder] = found
         return self._listed[folder]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.config.experiment import ExperimentConfig
-from pipeline.corpus_tables import read_extended
+from pipeline.config.experiments import ExperimentConfig
+from pipeline.config.subsets import read_extended
 from stages.score import multiple_choice
 from stages.score.examples import N_BEST, N_WORST
 from stages.score.inputs import NothingToScore, read_embedded

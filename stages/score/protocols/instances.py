@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.config.experiment import ExperimentConfig
-from pipeline.corpus_tables import read_extended
+from pipeline.config.experiments import ExperimentConfig
+from pipeline.config.subsets import read_extended
 from stages.score import examples, metrics, multi_instance
 from stages.score.inputs import NothingToScore, read_embedded
 from stages.score.multi_instance_scores import GRADED, RECALL_AT, DirectionScores

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import UserError
-from pipeline.config.experiment import ExperimentConfig
+from pipeline.config.experiments import ExperimentConfig
 from stages.score import paired_retrieval
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pipeline.networks.avlnet_retrieval import SIDES, direction
 
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.config.experiment import ExperimentConfig
+from pipeline.config import layout
+from pipeline.config.experiments import ExperimentConfig
+from pipeline.networks.avlnet_retrieval import SIDES, direction
 from pipeline.runner.rows import pair_ids
 from stages.score import side_retrieval
 from stages.score.at_scale.retrieval import LargeRetrieval

@@ -19,7 +19,7 @@ from cache.artifact import write_artifact
 from cache.keys import caption_key, clip_keys, pack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init

@@ -15,7 +15,7 @@ from cache.keys import caption_key, clip_key, pack_keys
 from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 from cache.upkeep.exchange import export, open_rows
-from pipeline import layout
+from pipeline.config import layout
 
 FINGERPRINT = "ab" * 16
 FORMAT = RowFormat(8, "float16")

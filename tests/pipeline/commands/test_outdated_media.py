@@ -13,9 +13,9 @@ from cache.keys import clip_key
 from cache.location import Store
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.config.corpus import AudioSettings
-from pipeline.corpus_tables import media_kinds
+from pipeline.config.subsets import media_kinds
 from pipeline.media.audio_store import recipe
 
 PLAIN = recipe(AudioSettings())

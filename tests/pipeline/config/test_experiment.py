@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cache.errors import UserError
-from pipeline.config.experiment import load_experiment
+from pipeline.config.experiments import load_experiment
 
 EXPERIMENT = "corpus: demo\nencoders: [yamnet-minilm]\n"
 PARAMS = """

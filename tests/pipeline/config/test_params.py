@@ -6,7 +6,7 @@ import pytest
 
 from cache.errors import UserError
 from pipeline.config.corpus import load_corpus
-from pipeline.config.experiment import load_experiment
+from pipeline.config.experiments import load_experiment
 from pipeline.config.params import corpus_place, load_params
 
 
@@ -27,15 +27,13 @@ def test_outside_a_project_params_are_missing(tmp_path, monkeypatch):
 
 
 def test_an_unknown_corpus_place_is_named(project):
-    Path("params.yaml").write_text(
-        "corpora: {demo: {media: m, annotations: a}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
-    )
+    Path("params.yaml").write_text("corpora: {demo: {media: m, annotations: a}}\nembeddings: {}\nsubsets: {}\n")
     with pytest.raises(UserError, match=r"No corpus 'demmo' in params.yaml: did you mean 'demo'\?"):
         corpus_place("demmo")
 
 
 def test_a_section_whose_last_entry_was_deleted_says_what_to_write(project):
-    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nlevels:\navlnets:\n  x:\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\nlevels:\navlnets:\n  x:\n")
     with pytest.raises(UserError) as caught:
         load_params()
     assert str(caught.value) == (

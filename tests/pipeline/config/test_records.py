@@ -6,7 +6,7 @@ import pytest
 
 from cache.errors import UserError
 from pipeline.config.corpus import load_corpus
-from pipeline.config.experiment import load_experiment
+from pipeline.config.experiments import load_experiment
 from pipeline.config.params import load_params
 
 EXPERIMENT = "corpus: demo\nencoders: [yamnet-minilm]\n"
@@ -26,7 +26,7 @@ def test_a_typo_in_a_nested_key_says_what_was_meant(project):
     write("configs/corpora/mine.yaml", "audio: {chanels: mono}\n")
     with pytest.raises(UserError, match=r"unknown key 'audio\.chanels', did you mean 'channels'\?"):
         load_corpus("mine")
-    write("params.yaml", "corpora: {demo: {media: m, annotation: a}}\nembeddings: {}\nexperiments: {}\n")
+    write("params.yaml", "corpora: {demo: {media: m, annotation: a}}\nembeddings: {}\nsubsets: {}\n")
     with pytest.raises(UserError, match=r"'corpora\.demo\.annotation', did you mean 'annotations'\?"):
         load_params()
 

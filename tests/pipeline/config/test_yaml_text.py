@@ -6,9 +6,8 @@ import pytest
 
 from cache.errors import UserError
 from pipeline.config.corpus import load_corpus
-from pipeline.config.params import PARAMS
-from pipeline.config.yaml_text import MOST_DEEP, load_yaml
-from pipeline.params_file import extend_params
+from pipeline.config.params import PARAMS, extend_params
+from pipeline.config.records import MOST_DEEP, load_yaml
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cache.errors import UserError
 from cache.tables import PROBLEMS, write_table
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.console.app import lazy_group, run, typer
 from pipeline.console.tables import print_table
 from pipeline.console.text import visible, visible_json, visible_streams
@@ -86,7 +86,7 @@ def test_problems_and_logs(project, hearonce):
     rows = {"stage": ["ingest"], "id": [name], "path": [name], "reason": [f"no sound in {name}"]}
     write_table(pl.DataFrame(rows, dict(PROBLEMS)), PROBLEMS, layout.problems("mine", "ingest"))
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: videos, annotations: a.csv}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+        "corpora: {mine: {media: videos, annotations: a.csv}}\nembeddings: {}\nsubsets: {}\n"
     )
     code, out, _ = hearonce("problems")
     assert code == 3 and r"\x1b[2J" in out and not set(out) & COMMANDS

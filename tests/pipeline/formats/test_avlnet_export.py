@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cache.artifact import open_artifact
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.formats.avlnet_pickles import FEATURES, ClipPickles
 from stages.import_features.command import import_features
 from stages.ingest.command import ingest
@@ -25,7 +25,7 @@ def imported(project):
     avlnet_files.youcook(Path("youcook"))
     avlnet_files.msrvtt(Path("msrvtt"))
     Path("params.yaml").write_text(
-        "embeddings: {}\nexperiments: {}\ncorpora:\n"
+        "embeddings: {}\nsubsets: {}\ncorpora:\n"
         "  youcook2: {media: configs/corpora/youcook2.yaml, annotations: youcook}\n"
         "  msrvtt: {media: configs/corpora/msrvtt.yaml, annotations: msrvtt}\n"
     )

@@ -106,13 +106,13 @@ def test_files_of_this_machine_may_be_in_a_list(tmp_path):
 def test_published_corpora_look_their_files_up_in_the_list(tmp_path):
     (tmp_path / "list.csv").write_text("url\ns3://b/epic/P01/P01_01.MP4\ns3://b/epic/P02/P02_02.wav\n")
     layout = MediaLayout(
-        open_place(tmp_path / "list.csv"), "sound", ["{participant}/{video}.MP4", "{participant}/{video}.wav"]
+        open_place(tmp_path / "list.csv"), "audio", ["{participant}/{video}.MP4", "{participant}/{video}.wav"]
     )
     assert layout.whole("P01_01", "P01") == Path("P01/P01_01.MP4")
     assert layout.whole("P02_02", "P02") == Path("P02/P02_02.wav")
     assert layout.whole("P03_01", "P03") is None
     faults, _ = layout.report(["P03_01"], 3)
-    assert faults[0][2].startswith(f"no sound: {tmp_path / 'list.csv'} has no ")
+    assert faults[0][2].startswith(f"no audio: {tmp_path / 'list.csv'} has no ")
 
 
 def test_secrets_are_not_shown():
@@ -142,13 +142,13 @@ def test_a_path_stands_for_a_url_if_it_can():
 
 def test_a_url_as_media_says_what_to_do(project, hearonce):
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: 's3://bucket/mine', annotations: a.csv}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {mine: {media: 's3://bucket/mine', annotations: a.csv}}\nembeddings: {}\nsubsets: {}\n"
     )
     with pytest.raises(
         UserError, match=r"corpora\.mine\.media: .*`hearonce list-media s3://bucket/mine -o media\.csv`"
     ):
         load_params()
-    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nsubsets: {}\n")
     code, _, said = hearonce("add", "epic-mir", "--media", "s3://bucket/epic", "--annotations", ".")
     assert code == 2 and "`hearonce list-media s3://bucket/epic -o epic-mir.csv`" in said
     code, _, said = hearonce("list-media", "https://host/videos/?sig=5ecre7", "-o", "media.csv")

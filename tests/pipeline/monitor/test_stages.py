@@ -13,7 +13,7 @@ from media_samples import tone, write_media
 from waiting import output_of, wait_until
 
 MEDIA = 5
-PARAMS = "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+PARAMS = "corpora: {mine: {media: videos, annotations: captions.csv}}\nembeddings: {}\nsubsets: {}\n"
 
 
 @pytest.fixture

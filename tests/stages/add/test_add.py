@@ -5,9 +5,9 @@ import pytest
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.official import official_annotations
-from pipeline.config.experiment import load_experiment
-from pipeline.config.named import CONFIGS
+from pipeline.config.experiments import load_experiment
 from pipeline.config.params import Params, load_params
+from pipeline.config.records import CONFIGS
 from stages.add.command import add
 from stages.check import check
 from stages.train.config import load_training

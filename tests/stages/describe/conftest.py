@@ -8,7 +8,7 @@ import yaml
 from language_server import SECRET, LanguageServer, serving
 
 from cache import tables
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.monitor.problems import EXIT_PROBLEMS
 from stages.describe.command import describe
 

@@ -9,7 +9,7 @@ from language_server import content, description_of
 
 from cache.errors import UserError, WriteError
 from stages.describe.engine import EndpointLost
-from stages.describe.engines.exchange import asked_pause
+from stages.describe.exchange import asked_pause
 
 CAPTIONS = ["cut onion", "wash pan", "open drawer", "stir soup"]
 ERROR = {"error": {"message": "sorry"}}

@@ -14,7 +14,7 @@ from language_server import caption_of
 from waiting import FAR_OFF_S
 
 from stages.describe.engine import EndpointLost
-from stages.describe.engines.exchange import Exchange
+from stages.describe.exchange import Exchange
 from stages.describe.prompts import question
 
 ANSWER = json.dumps({"choices": [{"message": {"content": '{"description": "water runs"}'}}]}).encode()

@@ -10,7 +10,7 @@ import tiny_language_model
 from cache.errors import UserError
 from stages.describe.config import load_description
 from stages.describe.engine import Task
-from stages.describe.engines.local_model import Asking, LocalModel, answer
+from stages.describe.local_model import LocalModel, Request, answer
 from stages.describe.prompts import question
 
 PROMPT, JUDGE = "Say what one hears.", "How relevant?"
@@ -192,5 +192,5 @@ def test_workers_of_a_cluster_answer_as_this_process_does(mine, monkeypatch, tmp
 def test_a_worker_with_another_model_refuses(mine):
     engine = LocalModel(load_description("fake"))
     with pytest.raises(UserError, match=r"The model's files on .* are not those that this run began with"):
-        answer(Asking(load_description("fake"), "00" * 16, Task("description", PROMPT), CAPTIONS))
+        answer(Request(load_description("fake"), "00" * 16, Task("description", PROMPT), CAPTIONS))
     assert len(engine.fingerprint()) == 32

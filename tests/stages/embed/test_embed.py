@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from cache.artifact import open_artifact
-from pipeline import layout
+from pipeline.config import layout
 from stages.embed.audio_reader import AudioReader
 from stages.embed.command import embed
 from stages.embed.encoders.yamnet_minilm import ENCODER as YamnetMiniLM
@@ -24,7 +24,7 @@ def corpus(project):
         write_tone(f"tone{i}", frequency)
     write_captions("a low tone", "a tone", "a high tone")
     Path("params.yaml").write_text(
-        "corpora: {mine: {media: audio, annotations: captions.csv}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {mine: {media: audio, annotations: captions.csv}}\nembeddings: {}\nsubsets: {}\n"
     )
     Path("configs/corpora/mine.yaml").write_text("window_s: null\n")
     ingest("mine")

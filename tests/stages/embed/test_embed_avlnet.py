@@ -9,13 +9,14 @@ from avlnet_samples import CORPUS, FLAT, MOVING, PICTURE, SOUND, VECTORS, WORDS,
 from cache import tables
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.checkpoints.weights import save_weights
+from pipeline.config import layout
 from pipeline.networks.avlnet import AvlNet, DaveNet
 from pipeline.networks.avlnet_shape import Shape
 from pipeline.runner.rows import pair_id
 from stages.embed.command import embed as run_embed
-from stages.embed.encoders.avlnet import RENAMED, seen_frames
+from stages.embed.encoders.avlnet import RENAMED, AvlNetConfig, seen_frames
 
 WIDTHS = (4, 4, 8, 8, 16)
 MAX_FRAMES = 1024
@@ -215,7 +216,7 @@ def test_keys_of_earlier_versions_name_their_successors(corpus, key):
     write_encoder("bi")
     yaml = Path("configs/encoders/mine.yaml")
     yaml.write_text(f"{yaml.read_text()}{key}: x\n")
-    with pytest.raises(UserError, match=f"mine.yaml.*`{key}` was renamed to `{RENAMED[key]}`"):
+    with pytest.raises(UserError, match=f"mine.yaml.*`{key}` is renamed to `{RENAMED[key]}`"):
         embed()
 
 
@@ -230,3 +231,18 @@ def test_mistakes_are_told_in_one_sentence(corpus):
         embed()
     with pytest.raises(UserError, match="'resnet152', not 'avlnet'"):
         run_embed(CORPUS, "resnet152@training")
+
+
+@pytest.mark.parametrize(
+    ("side", "fingerprint"),
+    [
+        ("sound", "b402f7b17e60568b02f900ca92122fc7"),
+        ("picture", "eaa0a1fa828f4459eb834baf7051f133"),
+        ("text", "d5dc0829e2fed3b7960c58dbb67ee480"),
+        ("sound_text", "099b32d5febac87dc56d47780b5febf2"),
+    ],
+)
+def test_fingerprints_are_those_of_earlier_versions(project, side, fingerprint):
+    Path("net.pth").write_bytes(b"weights")
+    config = AvlNetConfig(family="avlnet", checkpoint=Path("net.pth"))
+    assert fingerprint_of({**config.identity(side), "features": ["ab"]})[0] == fingerprint

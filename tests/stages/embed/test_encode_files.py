@@ -9,7 +9,7 @@ from PIL import Image
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.media.frames import read_frames
 from stages.embed.command import embed
 from stages.embed.encode_files import encode, open_encoder
@@ -52,6 +52,24 @@ def test_from_python_in_three_lines(videos):
     similarity = encoder.captions(["a dog barks"]) @ encoder.clips([videos / "silence.mp4"]).T
     assert similarity.shape == (1, 1)
     assert encoder.clips([]).shape == encoder.captions([]).shape == (0, 384)
+
+
+def test_segments_of_files(videos):
+    encoder, file = open_encoder("yamnet-minilm", device="cpu"), videos / "a steady tone.mp4"
+    with pytest.raises(UserError, match=r"a steady tone\.mp4: no segment from 1\.0 s to 9\.0 s: it lasts 1\.\d{3} s"):
+        encoder.clips([(file, 1.0, 9.0)])
+    samples = np.concatenate([tone(2, 16000, 300.0), tone(2, 16000, 0.0)])
+    write_media(videos / "half.wav", samples=samples, sample_rate=16000)
+    half = videos / "half.wav"
+    first, again, second, whole = encoder.clips([(half, 0.0, 2.0), (half, 0.0, 2.0), (half, 2.0, 4.0), half])
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - second).max() > 1e-2 and np.abs(first - whole).max() > 1e-3
+    np.testing.assert_array_equal(encoder.clips([(half, 0.0, 4.0)])[0], whole)
+    with pytest.raises(UserError, match="a folder of frames has no seconds"):
+        Path("film").mkdir()
+        for number in range(30):
+            Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(f"film/frame_{number + 1:010d}.png")
+        open_encoder("efficientnet-minilm", device="cpu").clips([("film", 0.0, 1.0)])
 
 
 def test_a_folder_of_frames_is_the_video_it_was_made_from(project):

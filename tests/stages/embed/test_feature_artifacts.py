@@ -9,7 +9,7 @@ from media_samples import corner_frame, noise, write_media
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from stages.embed.command import embed
 from stages.embed.encode_files import encode, open_encoder
 from stages.extract_audio.command import extract_audio

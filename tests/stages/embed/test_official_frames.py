@@ -11,7 +11,7 @@ from miniature.ego import STEM
 from parity.test_egovlp_sampling_parity import reference_reads
 
 from cache import tables as schemas
-from pipeline import layout
+from pipeline.config import layout
 from stages.embed.clips import clips_of
 from stages.embed.encoder import FrameInput
 from stages.embed.frame_reader import FrameReader
@@ -29,7 +29,7 @@ def picture_clips(miniature, project):
         lines = config.read_text().splitlines(keepends=True)
         config.write_text("".join(line for line in lines if not without or without not in line))
         place = f"{corpus}: {{media: {media}, annotations: {annotations}}}"
-        (project / "params.yaml").write_text(f"corpora:\n  {place}\nembeddings: {{}}\nexperiments: {{}}\n")
+        (project / "params.yaml").write_text(f"corpora:\n  {place}\nembeddings: {{}}\nsubsets: {{}}\n")
         ingest(corpus)
         spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS)
         return clips_of(spans.filter(pl.col("modality") == "picture"), media)

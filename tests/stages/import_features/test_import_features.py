@@ -11,9 +11,9 @@ import torch
 from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.params_file import extend_params
-from pipeline.subsets import read_subset
+from pipeline.config import layout
+from pipeline.config.params import extend_params
+from pipeline.config.subsets import read_subset
 from stages.check import check
 from stages.extract_audio.command import extract_audio
 from stages.import_features.command import import_features
@@ -31,7 +31,7 @@ def official(project, tmp_path):
         files = build(folder)
         (project / "params.yaml").write_text(
             f"corpora:\n  {corpus}: {{media: configs/corpora/{corpus}.yaml, annotations: {folder}}}\n"
-            f"embeddings: {{}}\nexperiments: {{}}\nimports:\n  {corpus}: {{corpus: {corpus}, annotations: {folder}}}\n"
+            f"embeddings: {{}}\nsubsets: {{}}\nimports:\n  {corpus}: {{corpus: {corpus}, annotations: {folder}}}\n"
         )
         extend_params({})
         return folder, files
@@ -216,7 +216,7 @@ def test_params_that_watch_another_folder_than_is_read(official, project):
 
 def test_a_corpus_of_media_has_nothing_to_import(project):
     (project / "params.yaml").write_text(
-        "corpora: {demo: {media: configs, annotations: configs}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {demo: {media: configs, annotations: configs}}\nembeddings: {}\nsubsets: {}\n"
     )
     with pytest.raises(UserError, match=r"'demo' has no published features \(its reader is 'folder'"):
         import_features("demo")

@@ -9,12 +9,12 @@ from media_samples import numbered_frames, tone, write_media
 
 from cache.errors import UserError
 from pipeline.config.corpus import load_corpus
-from pipeline.config.experiment import load_experiment
+from pipeline.config.experiments import load_experiment
 from pipeline.config.params import load_params
 from pipeline.media.location import MediaFolder
 from stages.ingest.init import _find_captions, init
 
-PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n"
+PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nsubsets: {}\n"
 
 
 @pytest.fixture

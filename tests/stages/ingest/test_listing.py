@@ -224,13 +224,13 @@ def test_utf_16_is_read(tmp_path):
         (tmp_path / "captions.csv").write_bytes(data)
         found = read_listing(tmp_path / "captions.csv", MediaFolder(tmp_path))
         assert found.segments[0].captions == ("ein Hund, laut",)
-        assert any(remark.endswith("was read as UTF-16") for remark in found.remarks)
+        assert any(remark.endswith("was read as UTF-16") for remark in found.notes)
 
 
 def test_a_table_without_captions_says_so(tmp_path):
-    assert "no caption column is known in" in read(tmp_path, "file,label\na.mp4,dog\n").remarks[0]
-    assert read(tmp_path, "file,caption\na.mp4,\n").remarks == [f"no row of {tmp_path / 'captions.csv'} has a caption"]
-    assert "none of ends" in read(tmp_path, "file,caption,start\na.mp4,x,1\n").remarks[0]
+    assert "no caption column is known in" in read(tmp_path, "file,label\na.mp4,dog\n").notes[0]
+    assert read(tmp_path, "file,caption\na.mp4,\n").notes == [f"no row of {tmp_path / 'captions.csv'} has a caption"]
+    assert "none of ends" in read(tmp_path, "file,caption,start\na.mp4,x,1\n").notes[0]
 
 
 def test_columns_that_cannot_be_told_are_said(tmp_path):

@@ -10,17 +10,15 @@ import soundfile
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
-from pipeline.subsets import read_subset
+from pipeline.config import layout
+from pipeline.config.subsets import read_subset
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.label.command import label
 from stages.label.labels import dbfs, label_levels, level_counts
 
-PARAMS = (
-    "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nexperiments: {{}}\n"
-)
+PARAMS = "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
 CAPTIONS = """file,caption,start,stop
 loud.wav,a tone,0,1
 loud.wav,then silence,1,2
@@ -124,7 +122,7 @@ def test_questions_fall_out_with_their_right_clip(miniature, project, capsys):
         (media / "ego4d_chunked_audio").mkdir()
         (media / "ego4d_chunked_audio" / one.name).symlink_to(one)
     Path("params.yaml").write_text(
-        "corpora: {egomcq: {media: media, annotations: annotations}}\nembeddings: {}\nexperiments: {}\n"
+        "corpora: {egomcq: {media: media, annotations: annotations}}\nembeddings: {}\nsubsets: {}\n"
         "labels: {egomcq: {corpus: egomcq, label: levels, encoder: audio-level}}\n"
     )
     ingest("egomcq", keep_going=True)

@@ -14,10 +14,10 @@ from parity.fill import sine_mix
 
 from cache import tables as schemas
 from cache.errors import UserError
-from pipeline import layout
 from pipeline.checkpoints.wheels import WeightsError, wheel_file
+from pipeline.config import layout
+from pipeline.config.subsets import read_subset
 from pipeline.networks.silero import STEP, load_silero_vad
-from pipeline.subsets import read_subset
 from stages.embed.command import embed
 from stages.embed.encoders.silero_vad import speech_seconds
 from stages.extract_audio.command import extract_audio
@@ -114,7 +114,7 @@ def test_clips_of_own_videos_are_speech_or_sounds(project, tmp_path):
     soundfile.write(media / "noise.wav", np.random.default_rng(0).standard_normal(48_000) * 0.05, 16_000)
     soundfile.write(media / "tones.wav", sine_mix(48_000, 16_000, 3), 16_000)
     (project / "configs/corpora/own.yaml").write_text("captions_from: filename\nwindow_s: null\n")
-    params = f"corpora: {{own: {{media: {media}, annotations: configs}}}}\nembeddings: {{}}\nexperiments: {{}}\n"
+    params = f"corpora: {{own: {{media: {media}, annotations: configs}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
     (project / "params.yaml").write_text(params)
     (project / "configs/subsets/own").mkdir(parents=True)
     for name in ("speech", "sounds"):

@@ -7,7 +7,7 @@ import pytest
 
 from cache import tables
 from cache.digests import DigestMemory
-from pipeline import layout
+from pipeline.config import layout
 from stages.report.clip_sound import Sounds
 
 RATE = 16000
@@ -20,9 +20,7 @@ def corpus(project):
     media_samples.write_media(Path("media/a.wav"), samples=media_samples.noise(9, RATE), sample_rate=RATE)
     Path("media/b.wav").write_bytes(b"no sound")
     Path("configs/corpora/mine.yaml").write_text("reader: folder\n")
-    Path("params.yaml").write_text(
-        "corpora: {mine: {media: media, annotations: media}}\nembeddings: {}\nexperiments: {}\n"
-    )
+    Path("params.yaml").write_text("corpora: {mine: {media: media, annotations: media}}\nembeddings: {}\nsubsets: {}\n")
     memory = DigestMemory(None)
     digests = {name: memory.digest(Path(f"media/{name}.wav")) for name in "ab"}
     places = [("a", "a@0", 0.0, 1.0), ("a", "a@3", 3.0, 4.0), ("a", "a@6", 6.0, 9.0), ("b", "b", 0.0, 1.0)]

@@ -8,7 +8,7 @@ import pytest
 
 from cache import tables
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from stages.report.agreement import LEVELS, agreement
 from stages.report.descriptions import agreement_command, judges, read_descriptions
 from stages.report.page import render
@@ -86,7 +86,7 @@ def corpus(project):
     write(layout.described("mine", "descriptions"), rows, tables.DESCRIPTIONS)
     write(layout.described("mine", "subsets"), subsets, tables.SUBSETS)
     write(layout.table("mine", "subsets"), own, tables.SUBSETS)
-    Path("params.yaml").write_text("corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nexperiments: {}\n")
+    Path("params.yaml").write_text("corpora: {mine: {media: m, annotations: a}}\nembeddings: {}\nsubsets: {}\n")
 
 
 def test_models_and_annotations_are_judges(corpus):

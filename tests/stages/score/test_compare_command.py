@@ -9,7 +9,7 @@ import pytest
 
 from cache import tables
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from stages.score.compare_command import compare
 
 

@@ -12,7 +12,7 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 from stages.report.command import report
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.command import headline, score, score_subset

@@ -11,7 +11,7 @@ from cache.errors import UserError
 from cache.keys import caption_key
 from cache.row_store import RowStore
 from cache.rows import RowFormat
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.runner.rows import pair_id
 from stages.report.command import report
 from stages.score.command import score, score_subset
@@ -27,7 +27,7 @@ def corpus(project):
     (Path("configs/subsets") / CORPUS / "few.yaml").write_text(f"clips: {clips[3:7]}\n")
     Path(f"configs/corpora/{CORPUS}.yaml").write_text("reader: folder\n")
     Path("params.yaml").write_text(
-        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\nembeddings: {{}}\nexperiments: {{}}\n"
+        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
         f"avlnet_experiments: {{one: {{corpus: {CORPUS}, encoder: net}}}}\n"
         f"subsets: {{few: {{corpus: {CORPUS}, subset: few}}}}\n"
     )

@@ -9,7 +9,7 @@ import torch
 from avlnet_samples import run, states, write_training
 
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.monitor.signals import Interrupted, handled
 from stages.train.step import Stepper
 

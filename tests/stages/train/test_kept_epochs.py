@@ -6,7 +6,7 @@ import torch
 from avlnet_samples import evaluations, run, write_training
 
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.networks.avlnet import load_avlnet
 from stages.train.config import load_training
 from stages.train.features import BatchReader, CachedFeatures

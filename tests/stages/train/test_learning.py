@@ -8,7 +8,7 @@ import pytest
 from avlnet_samples import write_features
 
 from cache import tables
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.media.frames import middle_times, read_frames
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio

@@ -14,7 +14,7 @@ import torch
 from avlnet_samples import losses, run, states, write_corpus, write_training
 from training_processes import start, start_together, train_until_killed
 
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.networks.avlnet import AvlNet
 from stages.train.config import TrainingConfig
 from stages.train.features import share

@@ -6,7 +6,7 @@ import torch
 from avlnet_samples import VECTORS, run, states, write_training
 
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.networks.avlnet import load_avlnet
 from stages.train.command import identity
 from stages.train.config import load_training
@@ -73,7 +73,7 @@ def test_mistakes_are_told_in_one_sentence(corpus, options, sentence):
 def test_params_must_feed_what_the_training_reads(corpus):
     write_training()
     features = "{corpus: mine, sound: other, flat: resnet152, moving: resnext101-3d}"
-    params = "corpora: {}\nembeddings: {}\nexperiments: {}\n"
+    params = "corpora: {}\nembeddings: {}\nsubsets: {}\n"
     Path("params.yaml").write_text(f"{params}trainings: {{small: {features}}}\n")
     with pytest.raises(UserError, match="disagree on training 'small'"):
         run()

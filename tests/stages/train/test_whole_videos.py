@@ -10,7 +10,7 @@ from avlnet_samples import VECTORS as WORD_ENCODER
 from filled.word2vec import write_vectors
 
 from cache.errors import UserError
-from pipeline import layout
+from pipeline.config import layout
 from pipeline.networks.avlnet import load_avlnet
 from stages.train.command import identity
 from stages.train.config import load_training

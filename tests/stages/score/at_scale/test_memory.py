@@ -12,7 +12,7 @@ import pytest
 from cache import tables
 from cache.artifact import write_blocks
 from cache.rows import RowFormat, Rows
-from pipeline import layout
+from pipeline.config import layout
 from stages.score.at_scale.retrieval import LargeRetrieval
 from stages.score.at_scale.sides import Measure, Side
 from stages.score.pairs import Pairs

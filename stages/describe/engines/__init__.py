@@ -1,1 +1,0 @@
-"""What answers: an endpoint over the network, or a model on this machine."""

@@ -1,0 +1,1 @@
+"""`hearonce migrate`: params.yaml, configs/ and outputs of the last version in the form of this one."""
