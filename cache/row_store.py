@@ -30,7 +30,7 @@ from cache.formats.zarr_group import ZarrGroup, ZarrGroupWriter
 from cache.keys import Keys, unpack_keys
 from cache.location import LocalLocation, RemoteLocation, location_of
 from cache.rows import RowFormat, Rows
-from cache.segments import Segments, StoreDescription, check_tower
+from cache.segments import STORE_FILE, Segments, StoreDescription, check_tower
 
 
 class RowWriter:
@@ -166,7 +166,7 @@ class RowStore:
         check_tower(modality, fingerprint)
         location = location_of(root).child(f"{modality}-{fingerprint}")
         described = StoreDescription(modality, fingerprint, row_format, identity or {})
-        if "store.json" not in location.names():
+        if STORE_FILE not in location.names():
             Segments(location).write_description(described.to_bytes())
         store = cls(location)
         store.check_same(row_format, fingerprint)

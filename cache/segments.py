@@ -25,7 +25,7 @@ from cache.rows import RowFormat
 
 _SUFFIX = ".zarr"
 
-NAME = "store.json"
+STORE_FILE = "store.json"
 
 
 class Segments:
@@ -170,7 +170,7 @@ class Segments:
         Raises:
             UserError: it has.
         """
-        if "store.json" not in self._root.names():
+        if STORE_FILE not in self._root.names():
             raise UserError(
                 f"{self._root} has vanished: was a disk unmounted or the store deleted? Nothing was written; "
                 "bring it back and run again."
@@ -186,7 +186,7 @@ class Segments:
     def write_description(self, data: bytes) -> None:
         """Writes the store's store.json, whole or not at all."""
         if isinstance(self._root, LocalLocation):
-            with new_file(self._root.path / "store.json") as temporary:
+            with new_file(self._root.path / STORE_FILE) as temporary:
                 temporary.write_bytes(data)
             return
         with writing(self._root):
@@ -279,13 +279,13 @@ class StoreDescription:
             DamageError: the file does not match its checksum, or is missing where there are segments.
         """
         try:
-            data = location.read(NAME)
+            data = location.read(STORE_FILE)
         except (FileNotFoundError, NotADirectoryError):
             if "segments" in location.names():
-                raise DamageError([Damage(NAME, None, "is missing")]) from None
-            raise UserError(f"{location} is no row store of hearonce (it has no {NAME}).") from None
-        found = unseal(data, NAME)
-        check_schema(found, f"{location}/{NAME}", "row store")
+                raise DamageError([Damage(STORE_FILE, None, "is missing")]) from None
+            raise UserError(f"{location} is no row store of hearonce (it has no {STORE_FILE}).") from None
+        found = unseal(data, STORE_FILE)
+        check_schema(found, f"{location}/{STORE_FILE}", "row store")
         identity = found.get("identity")
         try:
             check_tower(found.get("modality"), found.get("fingerprint"))
@@ -293,4 +293,4 @@ class StoreDescription:
                 raise UserError("It does not say what its rows look like, or what they were made of.")
             return cls(found["modality"], found["fingerprint"], RowFormat.from_json(found["format"]), identity)
         except UserError as error:
-            raise UserError(f"{location}/{NAME} is no description of a row store of hearonce: {error}") from None
+            raise UserError(f"{location}/{STORE_FILE} is no description of a row store of hearonce: {error}") from None

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.config.experiments import load_experiment
+from pipeline.config.experiments import ALL, load_experiment
 from pipeline.config.subsets import read_subset
 from stages.score.experiment import open_experiment
 from stages.score.graded import graded_scores
 from stages.score.metrics import mean_scored, retrieval_metrics
 from stages.score.ranking import ranks_of_best
 from stages.score.similarity import cosine
-
-WHOLE = "all"
 
 
 def score(queries: ArrayLike, gallery: ArrayLike, relevant: ArrayLike | None = None) -> dict[str, float]:
@@ -51,7 +49,7 @@ def score(queries: ArrayLike, gallery: ArrayLike, relevant: ArrayLike | None = N
     return {name: float(value) for name, value in values.items()}
 
 
-def score_experiment(name: str, subset: str = WHOLE) -> dict[str, dict[str, float]]:
+def score_experiment(name: str, subset: str = ALL) -> dict[str, dict[str, float]]:
     """Scores an experiment of `configs/experiments/` over the cached embeddings, as the `score` stage does.
 
     Args:
@@ -65,7 +63,7 @@ def score_experiment(name: str, subset: str = WHOLE) -> dict[str, dict[str, floa
         UserError: there is no such experiment or subset, or an embedding or table is missing.
     """
     config = load_experiment(name)
-    if subset == WHOLE:
+    if subset == ALL:
         scored = open_experiment(config).score()
     else:
         members = read_subset(config.corpus, subset)

@@ -139,13 +139,7 @@ def _check_embedding(
     where, corpus, encoder = f"embeddings.{name}", embedding.corpus, embedding.encoder
     training = training_of(encoder)
     if training is not None and training not in params.trainings:
-        shipped = next((CONFIGS / "trainings").glob(f"*/{training}.yaml"), None)
-        remedy = (
-            f"list {training!r} there, as `hearonce add {shipped.parent.name}` does."
-            if shipped
-            else did_you_mean(training, params.trainings)
-        )
-        raise UserError(f"{PARAMS}: {where}: {encoder} is made by no training of {PARAMS}: {remedy}")
+        raise UserError(f"{PARAMS}: {where}: {encoder} is made by no training of {PARAMS}: {_remedy(training, params)}")
     if is_avlnet(encoder):
         config = load_avlnet_config(corpus, encoder)
         _check_features(features_of(config), corpus, where, embedded)
@@ -217,8 +211,7 @@ def _check_there(needed: list[Path], params: Params, where: str, missing: list[L
             continue
         if training := layout.training_of(path):
             raise UserError(
-                f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}: "
-                f"{did_you_mean(training, params.trainings)}"
+                f"{PARAMS}: {where}: {path} is made by no training of {PARAMS}: {_remedy(training, params)}"
             )
         name = catalogued(path)
         if name is None:
@@ -227,6 +220,14 @@ def _check_there(needed: list[Path], params: Params, where: str, missing: list[L
                 "`hearonce checkpoints list` and docs/reproduce.md."
             )
         missing.append(Lacking(where.partition(".")[2], path, name))
+
+
+def _remedy(training: str, params: Params) -> str:
+    """What to do about a training that params.yaml lacks."""
+    shipped = next((CONFIGS / "trainings").glob(f"*/{training}.yaml"), None)
+    if shipped is None:
+        return did_you_mean(training, params.trainings)
+    return f"list {training!r} there, as `hearonce add {shipped.parent.name}` does."
 
 
 def _made_by_training(params: Params, path: Path) -> bool:

@@ -96,7 +96,7 @@ def write_training(name: str = "small", **options: object) -> None:
     given = {
         "corpus": CORPUS,
         "dim": 8,
-        "sound_widths": [8, 8, 8, 16, 16],
+        "audio_widths": [8, 8, 8, 16, 16],
         "max_frames": 96,
         "batch_size": 8,
         "epochs": 2,

@@ -7,8 +7,8 @@ import torch
 
 from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
+from stages.train.batches import Batch, share
 from stages.train.config import TrainingConfig
-from stages.train.features import Batch, share
 from stages.train.processes import Processes
 from stages.train.step import Stepper
 
@@ -25,7 +25,7 @@ def batch(rows: slice = slice(None)) -> Batch:
 
 def step(processes: Processes, parts: list[Batch], **options: object) -> dict:
     torch.manual_seed(0)
-    config = TrainingConfig(corpus="mine", variant="tri", words="word2vec", **{"mode": "train", **options})
+    config = TrainingConfig(corpus="mine", variant="tri", text="word2vec", **{"mode": "train", **options})
     net = AvlNet(SHAPE).train(config.mode == "train")
     stepper = Stepper(net, config, processes)
     loss = stepper.step(parts)

@@ -37,7 +37,7 @@ def main(families: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for family in families:
             encoder = import_module(f"filled.{family}").encoder(Path(folder))
-            for items in encoder.sides:
+            for items in encoder.towers:
                 print(f"| `{family}` | {items} | {_line(encoder, items)} |", flush=True)
     if not families or set(families) == set(FAMILIES):
         print(_spectrogram())

@@ -29,7 +29,7 @@ def filled_encoder(family: str, folder: Path, **options: object) -> Encoder:
 def families() -> list[str]:
     """Families that can be filled and embed clips."""
     names = [one.stem for one in (TESTS / "filled").glob("*.py") if "def encoder(" in one.read_text()]
-    return sorted(name for name in names if "clips" in _module(name).ENCODER.sides)
+    return sorted(name for name in names if "clips" in _module(name).ENCODER.towers)
 
 
 def _module(name: str) -> Any:

@@ -58,7 +58,7 @@ with tempfile.TemporaryDirectory(dir=media) as folder:
     if bench.listens:
         with part("from extracted audio", len(clips)):
             bench.from_files(store)
-if int(sentences) and "captions" in encoder.sides:
+if int(sentences) and "captions" in getattr(encoder, "towers", getattr(encoder, "sides", ())):
     words = "a person dog cuts an onion on the roof while rain and water run from a tap into the sink".split()
     texts = [" ".join(words[(i * k) % len(words)] for k in range(1, 4 + i % 12)) for i in range(int(sentences))]
     tower = load_tower(encoder, "captions", device)

@@ -12,7 +12,7 @@ from pipeline.media.containers import MediaError
 from stages.check import check
 from stages.embed import command
 from stages.embed.audio_reader import AudioReader
-from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, Modality
+from stages.embed.encoder import AudioInput, Encoder, EncoderConfig, ItemKind
 from stages.embed.towers import TowerLoader
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
@@ -45,9 +45,9 @@ class Trivial(Encoder[EncoderConfig]):
     dim = DIM
     clip_input = AudioInput(16_000)
 
-    def __init__(self, version: str, sides: tuple[Modality, ...]) -> None:
+    def __init__(self, version: str, towers: tuple[ItemKind, ...]) -> None:
         super().__init__(EncoderConfig(family="trivial"))
-        self._version, self.sides = version, sides  # type: ignore[misc]
+        self._version, self.towers = version, towers  # type: ignore[misc]
 
     def clip_identity(self) -> Mapping[str, str]:
         """The version."""
@@ -62,7 +62,7 @@ class Trivial(Encoder[EncoderConfig]):
     load_caption_tower = load_clip_tower
 
 
-def _embed(side: Modality, corpus: str, version: str = "1", plan_only: bool = False, broken: bool = False) -> None:
+def _embed(side: ItemKind, corpus: str, version: str = "1", plan_only: bool = False, broken: bool = False) -> None:
     """An embedding command; samples are not read, for that is decoding, unless `broken`, when none can be."""
     samples = np.zeros(16, np.float32)
 

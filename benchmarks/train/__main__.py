@@ -132,8 +132,9 @@ def _share(pid: int) -> int:
 
 
 def _ours(options: argparse.Namespace) -> dict[str, Any]:
+    from stages.train.batches import BatchReader, draws, order
     from stages.train.config import load_training
-    from stages.train.features import BatchReader, CachedFeatures, draws, order
+    from stages.train.features import CachedFeatures
 
     peak = _Peak()
     config = load_training("bench")
@@ -155,13 +156,13 @@ def _ours(options: argparse.Namespace) -> dict[str, Any]:
 def _net(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
+    from stages.train.batches import Batch
     from stages.train.config import load_training
-    from stages.train.features import Batch
 
     peak = _Peak()
     stepper, device = _stepper(options, load_training("bench"))
     batch = Batch(
-        torch.randn(options.batch, 2 * material.PICTURE_DIM),
+        torch.randn(options.batch, 2 * material.VIDEO_DIM),
         torch.randn(options.batch, options.max_frames, 40),
         torch.full((options.batch,), options.max_frames),
         None,
@@ -198,7 +199,7 @@ def _reference(options: argparse.Namespace) -> dict[str, Any]:
     data = Youcook_DataLoader("clips.pkl", None, num_frames_multiplier=options.max_frames // 1024)
     device = torch.device(options.device)
     torch.manual_seed(1)
-    net = Net(embd_dim=options.dim, video_dim=2 * material.PICTURE_DIM).to(device).train()
+    net = Net(embd_dim=options.dim, video_dim=2 * material.VIDEO_DIM).to(device).train()
     optimizer, loss_of = torch.optim.Adam(net.parameters(), LEARNING_RATE), MMS_loss()
 
     def batches() -> Iterable[Any]:

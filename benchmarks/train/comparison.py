@@ -188,10 +188,10 @@ def write_checkpoint(case: Case, size: Size) -> None:
 
     from pipeline.checkpoints.weights import save_weights
     from pipeline.networks.avlnet import AvlNet
-    from pipeline.networks.avlnet_shape import PICTURE_DIM, Shape
+    from pipeline.networks.avlnet_shape import VIDEO_DIM, Shape
 
     torch.manual_seed(1000 + case.seed)
-    net = AvlNet(Shape(case.variant, DIM, PICTURE_DIM, WORD_DIM, size.widths))
+    net = AvlNet(Shape(case.variant, DIM, VIDEO_DIM, WORD_DIM, size.widths))
     for name, values in net.state_dict().items():
         if name.endswith("running_mean"):
             values.normal_(0, 0.1)
@@ -225,11 +225,11 @@ def ours(case: Case, size: Size) -> Curve:
         "evaluation_count": 1000 if (case.style, case.mode) == ("msrvtt", "eval") else None,
         "variant": case.variant,
         "objective": OBJECTIVES[case.variant],
-        "words": None if case.variant == "bi" else "word2vec",
+        "text": None if case.variant == "bi" else "word2vec",
         "start": case.checkpoint if case.start == "checkpoint" else None,
         "mode": case.mode,
         "dim": DIM,
-        "sound_widths": list(size.widths),
+        "audio_widths": list(size.widths),
         "max_frames": size.max_frames(case.style),
         "batch_size": BATCH,
         "epochs": EPOCHS,

@@ -16,7 +16,7 @@ from cache.rows import RowFormat
 from pipeline.config import layout
 
 CORPUS = "made-up"
-PICTURE_DIM = 2048
+VIDEO_DIM = 2048
 
 
 def clips(n: int, frames: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
@@ -25,7 +25,7 @@ def clips(n: int, frames: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, np
     for i in range(n):
         length = int(random.uniform(0.3, 1.7) * frames)
         spectrogram = random.uniform(-80, 0, (length, 40)).astype(np.float32)
-        flat, moving = random.standard_normal((2, PICTURE_DIM)).astype(np.float32)
+        flat, moving = random.standard_normal((2, VIDEO_DIM)).astype(np.float32)
         yield f"v{i}", spectrogram, flat, moving
 
 
@@ -42,7 +42,7 @@ def write_pickle(path: Path, n: int, frames: int) -> None:
 
 def write_cache(n: int, frames: int, max_frames: int, options: dict[str, object]) -> None:
     """Our artifacts, the clips table and a training in the current folder."""
-    kinds = {"avlnet-spectrogram": (40, 1), "resnet152": (PICTURE_DIM, 2), "resnext101-3d": (PICTURE_DIM, 3)}
+    kinds = {"avlnet-spectrogram": (40, 1), "resnet152": (VIDEO_DIM, 2), "resnext101-3d": (VIDEO_DIM, 3)}
     ids = [f"v{i}" for i in range(n)]
     for encoder, (dim, place) in kinds.items():
         fingerprint = encoder.encode().hex()[:32].ljust(32, "0")

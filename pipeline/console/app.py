@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from cache.errors import OutOfFiles, UserError, is_out_of_files
 from pipeline.console.text import did_you_mean, visible, visible_streams
 from pipeline.monitor import signals
-from pipeline.monitor.problems import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
+from pipeline.monitor.problems import EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
 
 
 def lazy_group(commands: Mapping[str, str], renamed: Mapping[str, str] | None = None) -> type[TyperGroup]:
@@ -94,7 +94,7 @@ def run(app: typer.Typer) -> None:
             _print_error(error)
             sys.exit(exit_code_of(error))
         except (KeyboardInterrupt, SystemExit) as stop:
-            if isinstance(stop, SystemExit) and stop.code != EXIT_INTERRUPTED:
+            if isinstance(stop, SystemExit) and stop.code != signals.EXIT_INTERRUPTED:
                 raise
             _print_error("interrupted; everything that was committed is kept, the next run goes on from there.")
             sys.exit(signals.exit_code())

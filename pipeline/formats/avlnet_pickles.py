@@ -26,7 +26,7 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
 """Feature encoder -> the keys that may hold its features; of those that a clip has, the first is taken."""
 
 N_MELS = 40
-PICTURE_DIM = 2048
+VIDEO_DIM = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class PickledClip:
             raise UserError(f"{self.where} cannot be read ({error}): fetch the file again from {ORIGIN}.") from None
         sound = encoder == "avlnet-spectrogram"
         rows = values.T if sound else np.atleast_2d(values)
-        dim = N_MELS if sound else PICTURE_DIM
+        dim = N_MELS if sound else VIDEO_DIM
         if rows.ndim != 2 or rows.shape[1] != dim or values.dtype.kind != "f":
             wanted = f"({dim}, frames)" if sound else f"({dim},) or (frames, {dim})"
             raise UserError(f"{self.where} has {encoder} of shape {values.shape} ({values.dtype}), expected {wanted}.")

@@ -16,6 +16,12 @@ logger.addHandler(logging.NullHandler())
 counters: list[Callable[[], Mapping[str, Any]]] = []
 """Give what the end of the log says of the run, whatever the end will be."""
 
+SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+SHORTEST_SECRET = 8
+"""A shorter value would be found in many places where it is no secret."""
+_HTTP = re.compile(r"(https?://)(?:[^\s/'\"]*@)?([^\s?#'\"<>]*)[?#]?[^\s'\"<>)]*", re.IGNORECASE)
+_USER = re.compile(r"(?<=[A-Za-z0-9+.-])(://)[^\s/'\"]*@")  # matches letters that end a scheme, not all of it
+
 
 def event(name: str, level: int = logging.INFO, **facts: Any) -> None:
     """Logs an event.
@@ -26,14 +32,6 @@ def event(name: str, level: int = logging.INFO, **facts: Any) -> None:
         facts: what JSON can hold, or whatever has a text.
     """
     logger.log(level, name, extra={"facts": facts})
-
-
-SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
-SHORTEST_SECRET = 8
-"""A shorter value would be found in many places where it is no secret."""
-
-_HTTP = re.compile(r"(https?://)(?:[^\s/'\"]*@)?([^\s?#'\"<>]*)[?#]?[^\s'\"<>)]*", re.IGNORECASE)
-_USER = re.compile(r"(?<=[A-Za-z0-9+.-])(://)[^\s/'\"]*@")  # matches letters that end a scheme, not all of it
 
 
 def without_secrets(text: str) -> str:

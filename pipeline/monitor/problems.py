@@ -31,6 +31,11 @@ _OF_THE_RUN = {
 }
 """What the operating system says that applies to every other item, too."""
 
+EXIT_ERROR = 1
+EXIT_USER_ERROR = 2
+EXIT_PROBLEMS = 3
+EXIT_STRICT = 4
+
 
 class ItemError(Exception):
     """Why there is nothing of one item, in one sentence."""
@@ -145,13 +150,6 @@ class Problems:
         write_table(
             pl.DataFrame(columns, dict(PROBLEMS)).sort("id", "path", "reason", maintain_order=True), PROBLEMS, path
         )
-
-
-EXIT_ERROR = 1
-EXIT_USER_ERROR = 2
-EXIT_PROBLEMS = 3
-EXIT_STRICT = 4
-EXIT_INTERRUPTED = signals.EXIT_INTERRUPTED
 
 
 def exit_code_of(error: BaseException | None) -> int:

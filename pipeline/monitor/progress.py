@@ -13,6 +13,8 @@ from pipeline.monitor.events import event
 
 LOG_EVERY_S = 10.0
 
+MEGABYTE = 1_000_000
+
 
 class Advance(Protocol):
     """Called with the number of rows that are done."""
@@ -71,9 +73,6 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int, float], N
     with Progress(*columns, console=Console(stderr=True)) as bar, visible_streams():  # its streams obey colours
         task = bar.add_task(escape(visible(label)), total=total, rate="")
         yield lambda done, rate: bar.update(task, completed=done, rate=f"{rate:.1f} {unit}/s")
-
-
-MEGABYTE = 1_000_000
 
 
 class Meter:

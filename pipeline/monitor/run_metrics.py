@@ -22,7 +22,7 @@ from cache.durable import share
 from cache.errors import UserError
 from cache.location import Location
 
-NAME = "runs.jsonl"
+RUNS_FILE = "runs.jsonl"
 LAST = 5
 """Runs that an estimate is made from."""
 
@@ -118,10 +118,10 @@ def peak_rss_bytes() -> int:
 def keep(folder: Path, run: Run) -> None:
     """Appends a record, in one write, so that several processes may; a disk that refuses is no reason to fail."""
     with suppress(OSError):
-        descriptor = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(folder / RUNS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, json.dumps(asdict(run)).encode() + b"\n")
-            share(folder / NAME)
+            share(folder / RUNS_FILE)
         finally:
             os.close(descriptor)
 
@@ -129,7 +129,7 @@ def keep(folder: Path, run: Run) -> None:
 def runs(location: Location) -> list[Run]:
     """The records of a store, oldest first; lines that cannot be read are left out."""
     try:
-        lines = location.read(NAME).splitlines()
+        lines = location.read(RUNS_FILE).splitlines()
     except (OSError, UserError):
         return []
     return [run for line in lines if (run := _read(line)) is not None]

@@ -207,11 +207,11 @@ class AvlNet(nn.Module):
         self.shape = shape
         fused = shape.variant == "fused"
         half = shape.dim // 2
-        sound_dim = shape.sound_widths[-1]
-        self.DAVEnet = DaveNet(shape.sound_widths)
+        sound_dim = shape.audio_widths[-1]
+        self.DAVEnet = DaveNet(shape.audio_widths)
         self.DAVEnet_projection = nn.Linear(sound_dim, shape.dim)
         self.GU_audio = GatedUnit(sound_dim, sound_dim)  # in the published files of `fused`, too, which does not use it
-        self.GU_video = GatedUnit(shape.picture_dim, shape.dim)
+        self.GU_video = GatedUnit(shape.video_dim, shape.dim)
         if fused:  # after the projection above, as in the original: a seed gives the same initial weights
             self.DAVEnet_projection = nn.Linear(sound_dim, half)
         if shape.variant != "bi":
@@ -227,7 +227,7 @@ class AvlNet(nn.Module):
         """Embeds a batch: one (batch, dim) for each of `shape.sides`; none is normalised.
 
         Args:
-            features: (batch, picture_dim) of frames, 2D and 3D side by side.
+            features: (batch, video_dim) of frames, 2D and 3D side by side.
             spectrogram: (batch, 40, frames).
             n_frames: (batch,) frames before the padding, which count in eval mode alone.
             words: (batch, words, word_dim) of the variants with text.
@@ -242,7 +242,7 @@ class AvlNet(nn.Module):
         return (*sides, self.text(words))
 
     def pooled_audio(self, spectrogram: Tensor, n_frames: Tensor) -> Tensor:
-        """The mean over steps of the audio trunk, (batch, sound_widths[-1]).
+        """The mean over steps of the audio trunk, (batch, audio_widths[-1]).
 
         In training it is over all steps, padding included; in eval mode over the first max(1, n_frames // r), r being
         the frames of a step.
@@ -300,12 +300,12 @@ def shape_of(weights: Mapping[str, Tensor], path: Path) -> Shape:
         else "bi"
     )
     try:
-        dim, picture_dim = weights["GU_video.fc.weight"].shape
+        dim, video_dim = weights["GU_video.fc.weight"].shape
         words = weights.get("text_pooling_caption.fc.weight")
         widths = [len(weights["DAVEnet.conv1.weight"])]
         while (stage := f"DAVEnet.layer{len(widths)}.0.conv1.weight") in weights:
             widths.append(len(weights[stage]))
-        return Shape(variant, dim, picture_dim, Shape.word_dim if words is None else words.shape[1], tuple(widths))
+        return Shape(variant, dim, video_dim, Shape.word_dim if words is None else words.shape[1], tuple(widths))
     except (KeyError, ValueError):
         raise CheckpointError(
             f"{path} is no checkpoint of AVLnet (it has no GU_video or no DAVEnet): name another file"
@@ -330,8 +330,8 @@ def load_weights(net: AvlNet, path: Path) -> None:
 
 def _described(shape: Shape) -> str:
     return (
-        f"{NAMES[shape.variant]} of dimension {shape.dim} (pictures {shape.picture_dim}, words {shape.word_dim}, sound "
-        f"trunk {'-'.join(map(str, shape.sound_widths))})"
+        f"{NAMES[shape.variant]} of dimension {shape.dim} (pictures {shape.video_dim}, words {shape.word_dim}, sound "
+        f"trunk {'-'.join(map(str, shape.audio_widths))})"
     )
 
 

@@ -87,7 +87,7 @@ def padded_words(words: NDArray[Any], max_words: int) -> Floats:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a video.
+    """A segment of a video.
 
     Attributes:
         start_s: in whole seconds.
@@ -98,13 +98,13 @@ class Window:
     n_frames: int
 
     @property
-    def sound(self) -> tuple[int, int]:
+    def spectrogram_range(self) -> tuple[int, int]:
         """First frame of the spectrogram, and one past the last."""
         start = max(0, (self.start_s * 16_000 - 200) // 160)
         return start, start + self.n_frames
 
-    def picture(self, rate: float) -> tuple[int, int]:
-        """First picture feature, and one past the last."""
+    def feature_range(self, rate: float) -> tuple[int, int]:
+        """First video feature, and one past the last; `rate` per second."""
         stop_s = self.start_s + whole_seconds(self.n_frames)
         return int(self.start_s * rate), int(stop_s * rate) + 1
 
@@ -159,7 +159,7 @@ def clip_features(video: Sequence[Features], clip: str, window: Window | None = 
     parts = []
     for rows, rate in zip(video, (RATE_2D, RATE_3D), strict=True):
         if clip in rows:
-            parts.append(rows.part(clip, *(window.picture(rate) if window else (0, None))))
+            parts.append(rows.part(clip, *(window.feature_range(rate) if window else (0, None))))
         else:
             parts.append(np.zeros((0, rows.dim), np.float32))
     return pooled_features(*parts)

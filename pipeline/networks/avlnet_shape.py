@@ -9,10 +9,10 @@ Variant = Literal["bi", "tri", "fused"]
 Objective = Literal["pairs", "text-to-sum"]
 Mode = Literal["eval", "train"]
 
-PICTURE_DIM = 4096
+VIDEO_DIM = 4096
 WORD_DIM = 300
 MARGIN = 0.001
-SOUND_WIDTHS = (128, 128, 256, 512, 1024)
+AUDIO_WIDTHS = (128, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Shape:
         variant: `bi` (AVLnet: audio, video), `tri` (AVLnet-Text-Tri: and text apart) or `fused`
             (AVLnet-Text-Fused: audio and text together against the video).
         dim: of the space.
-        picture_dim: of a frame feature, 2D and 3D side by side.
+        video_dim: of a frame feature, 2D and 3D side by side.
         word_dim: of a word vector.
-        sound_widths: channels of the audio trunk, of its first convolution and its four stages.
+        audio_widths: channels of the audio trunk, of its first convolution and its four stages.
     """
 
     variant: Variant = "bi"
     dim: int = 4096
-    picture_dim: int = PICTURE_DIM
+    video_dim: int = VIDEO_DIM
     word_dim: int = WORD_DIM
-    sound_widths: tuple[int, ...] = SOUND_WIDTHS
+    audio_widths: tuple[int, ...] = AUDIO_WIDTHS
 
     @property
     def sides(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def reads_of(encoder: str) -> str:
     if is_avlnet(encoder):
         return "features"
     model = load_encoder(encoder)
-    if "clips" not in model.sides:
+    if "clips" not in model.towers:
         return "captions"
     return "audio" if isinstance(model.clip_input, AudioInput) else "frames"
 
@@ -121,6 +121,4 @@ def is_by_level(corpus: str, subset: str, settings: CorpusConfig) -> bool:
 def features_of(config: Any) -> list[str]:
     """Encoders whose cached rows an AVLnet or its training is given."""
     names = ("audio", "features_2d", "features_3d", "text")
-    if isinstance(config, TrainingConfig) and "sound" in TrainingConfig.model_fields:
-        names = ("sound", "flat", "moving", "words")
     return [one for name in names if (one := getattr(config, name)) is not None]

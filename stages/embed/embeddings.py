@@ -30,7 +30,7 @@ from pipeline.runner.plan import Plan
 from pipeline.runner.previous_outputs import may_be_had, warm
 from pipeline.runner.rows import WantedRows
 from pipeline.runner.run import Runner, compute_missing
-from stages.embed.encoder import Modality
+from stages.embed.encoder import ItemKind
 
 SAMPLE = 1000
 """Rows of a store by which the length of others is estimated."""
@@ -55,7 +55,7 @@ class Embeddings:
 
     corpus: str
     encoder: str
-    modality: Modality
+    modality: ItemKind
     fingerprint: str
     identity: Mapping[str, Any]
     format: RowFormat

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import polars as pl
 import typer
 
 from cache.durable import new_file
 from cache.errors import UserError
-from cache.keys import KeyIndex, caption_keys, unpack_keys
+from cache.keys import caption_key
 from cache.location import Store
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio_store import AudioStore
@@ -23,23 +22,18 @@ from pipeline.media.probe import probe
 from pipeline.media.unchanged import digest_memory, ingested
 from pipeline.monitor.device import pick_device
 from pipeline.monitor.problems import problem_of, written_out
-from pipeline.monitor.summary import Summary
-from pipeline.runner.local import LocalRunner
-from pipeline.runner.rows import WantedRows
-from pipeline.runner.run import Read
 from stages.embed.clips import Clip, Span
-from stages.embed.encoder import AudioInput, Encoder, Modality
-from stages.embed.inputs import CaptionReader, clip_reader
+from stages.embed.encoder import AudioInput, Encoder, ItemKind
+from stages.embed.inputs import clip_reader
 from stages.embed.registry import load_encoder
 from stages.embed.towers import LoadedTower, load_tower
 
-TEXTS_TOGETHER = 256
 Segment = tuple[str | Path, float, float]
 """A media file, and start and stop within it in seconds."""
 
 
 class OpenEncoder:
-    """An encoder ready to use on files and strings; prepares and encodes as the `embed` stage does.
+    """An encoder ready to use on files and strings.
 
     Args:
         encoder: from `load_encoder`.
@@ -49,14 +43,20 @@ class OpenEncoder:
     def __init__(self, encoder: Encoder, device: str | None = None) -> None:
         self.encoder = encoder
         self._device_name = device
-        self._towers: dict[Modality, LoadedTower] = {}
-        self._summary = Summary("encode")
+
+    @cached_property
+    def _clip_tower(self) -> LoadedTower:
+        return load_tower(self.encoder, "clips", pick_device(self._device_name))
+
+    @cached_property
+    def _caption_tower(self) -> LoadedTower:
+        return load_tower(self.encoder, "captions", pick_device(self._device_name))
 
     def clips(self, clips: Sequence[str | Path | Segment]) -> np.ndarray | list[np.ndarray]:
         """Embeds videos (files or folders of frames) or audio files, whole or in part.
 
         Args:
-            clips: files, or segments `(file, start, stop)` in seconds; a file is decoded once for all its segments.
+            clips: files, or segments `(file, start, stop)` in seconds.
 
         Returns:
             float32 array of shape (len(clips), dim); of an encoder with ragged rows a list of arrays (frames, dim).
@@ -66,12 +66,7 @@ class OpenEncoder:
                 than its segment; or the encoder has no tower for clips.
         """
         self._check_tower("clips")
-        kinds: dict[str, str] = {}
-        opened = [self._opened(clip, kinds) for clip in clips]
-        with tempfile.TemporaryDirectory() as scratch:
-            audio = AudioStore(Store(Path(scratch)), AudioSettings(), kinds)
-            reader = clip_reader(self.encoder.clip_input, opened, audio)
-            return self._encoded("clips", reader.rows, reader.read)
+        return self._stacked([self._clip(clip) for clip in clips], "clips")
 
     def captions(self, texts: Sequence[str]) -> np.ndarray | list[np.ndarray]:
         """Embeds texts: float32 (len(texts), dim), or a list of arrays (words, dim).
@@ -80,37 +75,20 @@ class OpenEncoder:
             UserError: the encoder has no tower for captions.
         """
         self._check_tower("captions")
-        names, keys = pl.Series(texts, dtype=pl.String), caption_keys(texts)
-        rows = WantedRows(names, keys, np.arange(len(names)) // TEXTS_TOGETHER, names)
-        return self._encoded("captions", rows, CaptionReader(keys, names).read)
+        tower = self._caption_tower if texts else None
+        rows = [tower.encode([tower.prepare(text, caption_key(text))])[0] for text in texts] if tower else []
+        return self._stacked(rows, "captions")
 
-    def _check_tower(self, items: Modality) -> None:
-        if items not in self.encoder.sides:
-            raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {items}.")
+    def _check_tower(self, modality: ItemKind) -> None:
+        if modality not in self.encoder.towers:
+            raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {modality}.")
 
-    def _encoded(self, items: Modality, rows: WantedRows, read: Read) -> np.ndarray | list[np.ndarray]:
-        ragged = self.encoder.row_format(items).ragged
-        if not len(rows):
-            return [] if ragged else np.zeros((0, self.encoder.dim), np.float32)
-        values: dict[bytes, np.ndarray] = {}
-        distinct = rows.part(np.flatnonzero(KeyIndex([rows.keys]).first_rows()))
-        runner = LocalRunner(read, lambda: (self._tower(items), {}))
-        with closing(runner.run(distinct, self._summary)) as batches:
-            for batch in batches:
-                for row, value in batch.results:
-                    if isinstance(value, Exception):
-                        raise UserError(f"{row.path}: {problem_of(value)}.") from None
-                    values[row.key] = value
-        found = [values[key] for key in unpack_keys(rows.keys)]
-        return found if ragged else np.stack(found)
+    def _stacked(self, rows: list[np.ndarray], modality: ItemKind) -> np.ndarray | list[np.ndarray]:
+        if self.encoder.row_format(modality).ragged:
+            return rows
+        return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
 
-    def _tower(self, items: Modality) -> LoadedTower:
-        if items not in self._towers:
-            self._towers[items] = load_tower(self.encoder, items, pick_device(self._device_name))
-        return self._towers[items]
-
-    def _opened(self, clip: str | Path | Segment, kinds: dict[str, str]) -> Clip:
-        """The clip of a file or segment; adds the kind of its medium to `kinds`, by digest."""
+    def _clip(self, clip: str | Path | Segment) -> np.ndarray:
         name, *segment = clip if isinstance(clip, tuple) else (clip,)
         file = Path(name)
         try:
@@ -124,12 +102,21 @@ class OpenEncoder:
                 raise MediaError("a folder of frames has no seconds: name the whole folder, without start and stop")
             if not 0 <= start_s < stop_s <= info.duration_s:
                 raise MediaError(f"no segment from {start_s} s to {stop_s} s: it lasts {info.duration_s:.3f} s")
+            with tempfile.TemporaryDirectory() as scratch:
+                store = Store(Path(scratch))
+                span = Span(file, medium.digest, start_s, stop_s, *(info.frames or (None, None)))
+                kinds = {span.digest: info.kind} if info.kind else {}
+                reader = clip_reader(
+                    self.encoder.clip_input,
+                    [Clip(str(file), (span,), str(file))],
+                    AudioStore(store, AudioSettings(), kinds),
+                )
+                row, item = next(iter(reader.read(reader.rows)))
+            if isinstance(item, Exception):
+                raise item
+            return self._clip_tower.encode([self._clip_tower.prepare(item, row.key)])[0]
         except Exception as error:
             raise UserError(f"{written_out(file)}: {problem_of(error)}.") from None
-        if info.kind:
-            kinds[medium.digest] = info.kind
-        span = Span(file, medium.digest, start_s, stop_s, *(info.frames or (None, None)))
-        return Clip(str(file), (span,), written_out(file))
 
 
 def open_encoder(name: str, device: str | None = None, **overrides: Any) -> OpenEncoder:

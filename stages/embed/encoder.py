@@ -80,7 +80,8 @@ class FrameRate:
 ClipInput = AudioInput | FrameInput | FrameRate
 """What a clip tower is given."""
 
-Modality = Literal["clips", "captions"]
+ItemKind = Literal["clips", "captions"]
+"""What is embedded."""
 
 
 class Tower(Protocol):
@@ -133,13 +134,13 @@ class Encoder(ABC, Generic[C]):
 
     Attributes:
         config_class: the family's options, from the subclass's type argument.
-        sides: what it has a tower for. The artifact of a side that it lacks is empty.
+        towers: the items that it embeds; of others there is no artifact.
         clip_input: what the clip tower is given.
         dim: length of an embedding, the same for clips and captions.
     """
 
     config_class: ClassVar[type[EncoderConfig]]
-    sides: ClassVar[tuple[Modality, ...]] = ("clips", "captions")
+    towers: ClassVar[tuple[ItemKind, ...]] = ("clips", "captions")
     clip_input: ClipInput
     dim: int
 
@@ -152,7 +153,7 @@ class Encoder(ABC, Generic[C]):
     def __init__(self, config: C) -> None:
         self.config = config
 
-    def row_format(self, modality: Modality) -> RowFormat:
+    def row_format(self, items: ItemKind) -> RowFormat:
         """How the rows of clips or captions are stored: float32 (dim,) unless a family says otherwise."""
         return RowFormat(self.dim)
 
@@ -181,7 +182,7 @@ class Encoder(ABC, Generic[C]):
 class ClipEncoder(Encoder[C]):
     """An encoder that has no tower for captions."""
 
-    sides = ("clips",)
+    towers = ("clips",)
 
     def caption_identity(self) -> Mapping[str, Any]:
         """Not asked for."""
@@ -195,7 +196,7 @@ class ClipEncoder(Encoder[C]):
 class CaptionEncoder(Encoder[C]):
     """An encoder that has no tower for clips, and no `clip_input`."""
 
-    sides = ("captions",)
+    towers = ("captions",)
 
     def clip_identity(self) -> Mapping[str, Any]:
         """Not asked for."""

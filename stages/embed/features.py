@@ -23,7 +23,7 @@ from pipeline.networks.avlnet_inputs import Floats, Spectrogram, caption_words, 
 from pipeline.runner.features import FeatureRows
 from pipeline.runner.rows import Row, WantedRows, pair_id
 from stages.embed.embeddings import Embeddings
-from stages.embed.encoder import Modality
+from stages.embed.encoder import ItemKind
 from stages.embed.encoders.avlnet import AvlNetConfig, Item, SideLoader, encoder_file, load_avlnet_config, network
 from stages.embed.inputs import Items
 
@@ -58,7 +58,7 @@ class FeatureSource:
         for side in shape.sides:
             made_from = self._reader(side).side_rows().made_from
             fingerprint, identity = fingerprint_of({**config.identity(side), "features": made_from})
-            modality: Modality = "captions" if side.endswith("text") else "clips"
+            modality: ItemKind = "captions" if side.endswith("text") else "clips"
             row_format = RowFormat(shape.dim)
             self.embeddings.append(Embeddings(corpus, name, modality, fingerprint, identity, row_format, side))
 

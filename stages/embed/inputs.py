@@ -35,7 +35,7 @@ CAPTIONS_TOGETHER = 1024
 """Captions that are read at a time, and that a worker of a cluster is given at least."""
 
 AUDIO, FRAMES = "sound", "picture"
-"""Modality of the rows of the spans table."""
+"""ItemKind of the rows of the spans table."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class MediaSource:
 
     def __init__(self, corpus: str, name: str, encoder: Encoder, remember: bool = True) -> None:
         self.corpus, self.encoder = corpus, encoder
-        self.folders = [corpus_place(corpus).media] if "clips" in encoder.sides else []
+        self.folders = [corpus_place(corpus).media] if "clips" in encoder.towers else []
         self.embeddings: list[Embeddings] = []
-        for modality in encoder.sides:
+        for modality in encoder.towers:
             fingerprint, identity = fingerprint_of(identity_of(encoder, modality), remember=remember)
             row_format = encoder.row_format(modality)
             self.embeddings.append(Embeddings(corpus, name, modality, fingerprint, identity, row_format))

@@ -12,7 +12,7 @@ from cache.errors import UserError
 from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.monitor.device import Precision, check_compiler, computing, describe, is_out_of_memory, pick_device
 from pipeline.runner.dask.worker import FilesDiffer
-from stages.embed.encoder import Encoder, Modality, Tower
+from stages.embed.encoder import Encoder, ItemKind, Tower
 
 if TYPE_CHECKING:
     import torch
@@ -39,14 +39,14 @@ class LoadedTower:
             return self._tower.encode(batch)
 
 
-def identity_of(encoder: Encoder, modality: Modality) -> dict[str, Any]:
+def identity_of(encoder: Encoder, modality: ItemKind) -> dict[str, Any]:
     """All that decides a row: what the encoder says, and the precision unless it is `fp32`."""
     identity: Mapping[str, Any] = encoder.clip_identity() if modality == "clips" else encoder.caption_identity()
     precision = encoder.config.precision
     return dict(identity) if precision == "fp32" else {**identity, "precision": precision}
 
 
-def load_tower(encoder: Encoder, modality: Modality, device: torch.device, compiled: bool = False) -> LoadedTower:
+def load_tower(encoder: Encoder, modality: ItemKind, device: torch.device, compiled: bool = False) -> LoadedTower:
     """Loads one tower of an encoder.
 
     Args:
@@ -92,7 +92,7 @@ class TowerLoader:
     """
 
     encoder: Encoder
-    modality: Modality
+    modality: ItemKind
     fingerprint: str
     device: str | None
     compiled: bool

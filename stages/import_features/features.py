@@ -14,7 +14,7 @@ from cache.artifact import artifact_writer
 from cache.errors import UserError
 from cache.keys import feature_key, fingerprint
 from cache.rows import RowFormat, Rows
-from pipeline.formats.avlnet_pickles import FEATURES, N_MELS, PICTURE_DIM, ClipPickles, PickledClip
+from pipeline.formats.avlnet_pickles import FEATURES, N_MELS, VIDEO_DIM, ClipPickles, PickledClip
 
 HALVES = ("resnet152", "resnext101-3d")
 """What the extractors save in half precision; stored so as long as that loses nothing."""
@@ -39,7 +39,7 @@ class Survey:
     def row_format(self, encoder: str) -> RowFormat:
         """How they are stored."""
         if encoder in HALVES:
-            return RowFormat(PICTURE_DIM, "float16" if self.exact else "float32", ragged=True)
+            return RowFormat(VIDEO_DIM, "float16" if self.exact else "float32", ragged=True)
         return RowFormat(N_MELS, "float32", ragged=True)
 
 

@@ -23,7 +23,7 @@ from pipeline.config.params import (
 from pipeline.config.records import CONFIGS, read_yaml
 from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted
-from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, encoder_name, moved_outputs
+from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, TRAINING_FILES_KEYS, encoder_name, moved_outputs
 from stages.migrate.params import avlnet_name, features_of, migrated
 
 MEDIA_OF = {"egovlp": "frames", "clip_like": "frames", "efficientnet_minilm": "frames", "word2vec": "captions"}
@@ -136,7 +136,10 @@ def _rename_keys(plan: Plan, features: frozenset[str]) -> None:
             if isinstance(value, str):
                 data[new] = encoder_name(value, features)
             plan.lines.append(f"{path}: `{old}` is renamed to `{new}`")
-        if found:
+        files = data.get("files")
+        found_files = _renamed(files, TRAINING_FILES_KEYS) if isinstance(files, Mapping) else []
+        plan.lines += [f"{path}: `files.{old}` is renamed to `files.{new}`" for old, new in found_files]
+        if found or found_files:
             plan.files[path] = data
     for path in sorted((CONFIGS / "corpora").glob("*.yaml")):
         data = read_round_trip(path)

@@ -9,8 +9,16 @@ from pipeline.config.experiments import RENAMED_ENCODERS
 
 FEATURE_ENCODERS = ("avlnet-spectrogram", "resnet152", "resnext101-3d", "word2vec")
 """Encoders whose YAMLs and outputs lie below `features/`, unless the project says more."""
-AVLNET_KEYS = {"sound": "audio", "flat": "features_2d", "moving": "features_3d", "words": "text"}
+AVLNET_KEYS = {
+    "sound": "audio",
+    "flat": "features_2d",
+    "moving": "features_3d",
+    "words": "text",
+    "sound_widths": "audio_widths",
+}
 """Keys of an AVLnet's YAML and of `configs/trainings/`."""
+TRAINING_FILES_KEYS = {"sounds": "audio"}
+"""Keys below `files` of `configs/trainings/CORPUS/NAME.yaml`."""
 CORPUS_KEYS = {"sound": "audio", "picture": "frames"}
 """Keys below `files` of `configs/corpora/NAME.yaml`."""
 

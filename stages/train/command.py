@@ -15,7 +15,7 @@ from cache.location import Store
 from pipeline.checkpoints.fingerprints import digest_of, fingerprint_of
 from pipeline.checkpoints.official import not_found
 from pipeline.config import layout
-from pipeline.config.params import FEATURES, write_round_trip
+from pipeline.config.params import write_round_trip
 from pipeline.config.records import named
 from pipeline.console.app import Workers
 from pipeline.monitor.device import processors
@@ -27,7 +27,7 @@ from stages.train.config import TrainingConfig, load_training
 if TYPE_CHECKING:
     from pipeline.networks.avlnet import AvlNet
     from stages.train.features import Features
-    from stages.train.run import Material
+    from stages.train.run import TrainingData
 
 VERSION = 2
 """To be raised when a change of the code changes what is trained: saved states of before then no longer serve."""
@@ -50,29 +50,30 @@ Seconds = Annotated[
 def train(
     name: Name, device: Device = None, workers: Workers = None, processes: Count = 1, save_every: Seconds = 600.0
 ) -> None:
-    """Train a network on cached features; a training that was interrupted goes on where it was."""
+    """Train a network on cached features; an interrupted training goes on where it was."""
     config = load_training(name)
     _check_start(name, config)
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         event("note", text="torchrun takes over; each of its processes has a log of its own")
         os.execv(sys.executable, [*torchrun, *sys.argv])
-    from stages.train.features import BatchReader, CachedFeatures
+    from stages.train.batches import BatchReader
+    from stages.train.features import CachedFeatures
     from stages.train.processes import Processes
-    from stages.train.run import Material
+    from stages.train.run import TrainingData
 
     together = Processes.join(device)
     try:
         summary = Summary(f"train {name}", unit="steps")
         with summary.timed("open"):
-            with together.first_alone():  # what the first imports into the store, the others find there
+            with together.first_alone():  # the others read what the first imports into the store
                 features = _features(config)
             evaluated = None if config.evaluate_on is None else CachedFeatures(config, config.evaluate_on)
             if evaluated is not None:
                 _check_alike(features, evaluated)
         reader = BatchReader(workers or min(8, processors()), pin=together.device.type == "cuda")
         with closing(reader):
-            _train(name, Material(config, features, evaluated, reader, together), summary, save_every)
+            _train(name, TrainingData(config, features, evaluated, reader, together), summary, save_every)
     finally:
         together.leave()
 
@@ -98,40 +99,40 @@ def _features(config: TrainingConfig) -> Features:
 
 
 def _check_alike(trained: Features, evaluated: Features) -> None:
-    for what, wanted, found in (
-        ("picture features", trained.picture_dim, evaluated.picture_dim),
+    for features, wanted, found in (
+        ("video features", trained.video_dim, evaluated.video_dim),
         ("word vectors", trained.word_dim, evaluated.word_dim),
     ):
         if found != wanted:
             raise UserError(
-                f"The clips to evaluate on have {what} of length {found}, those to train on of {wanted}: name encoders "
-                "that made the same features."
+                f"The clips to evaluate on have {features} of length {found}, those to train on of {wanted}: name "
+                "encoders that made the same features."
             )
 
 
-def _train(name: str, material: Material, summary: Summary, save_every_s: float) -> None:
+def _train(name: str, data: TrainingData, summary: Summary, save_every_s: float) -> None:
     from pipeline.checkpoints.weights import save_weights
     from stages.train.run import train as run
-    from stages.train.saved import KeptEpochs, LivePlots, SavedProgress, Silence
+    from stages.train.saved import KeptEpochs, LivePlots, NoPlots, SavedProgress
     from stages.train.step import Stepper
 
-    config, together = material.config, material.processes
-    summary.wanted = config.epochs * material.steps_per_epoch
-    net = _new_network(config, material.features).to(together.device)
+    config, together = data.config, data.processes
+    summary.wanted = config.epochs * data.steps_per_epoch
+    net = _new_network(config, data.features).to(together.device)
     stepper = Stepper(net, config, together)
-    state = Store.default().trainings / identity(config, material.features)
+    state = Store.default().trainings / identity(config, data.features)
     saved = SavedProgress(state, config.mode)
     progress = saved.load(net, stepper)
     together.wait()
     summary.found = len(progress.losses)
-    if material.features.left_out:
-        summary.add_note(f"{material.features.left_out} left out")
+    if data.features.left_out:
+        summary.add_note(f"{data.features.left_out} left out")
     folder = layout.training(name)
     kept = KeptEpochs(config.keep, state, folder / "epochs")
     if together.rank == 0 and (lost := kept.begin(progress)):
         summary.add_note(lost)
-    observer = LivePlots(folder / "live", material.steps_per_epoch, progress) if together.rank == 0 else Silence()
-    run(net, stepper, material, saved, kept, progress, observer, summary, save_every_s)
+    observer = LivePlots(folder / "live", data.steps_per_epoch, progress) if together.rank == 0 else NoPlots()
+    run(net, stepper, data, saved, kept, progress, observer, summary, save_every_s)
     if together.rank == 0:
         save_weights(net, folder / "model.pth")
         _write_encoder(name, config, folder)
@@ -141,8 +142,13 @@ def _train(name: str, material: Material, summary: Summary, save_every_s: float)
         saved.forget()
         for direction, values in progress.evaluations[-1].items():
             shown = ", ".join(f"{metric} {value:.4g}" for metric, value in values.items())
-            summary.add_note(f"{direction.replace('_', ' ')} {shown}")
+            summary.add_note(f"{_words(direction)} {shown}")
         print(summary.line(), flush=True)
+
+
+def _words(direction: str) -> str:
+    """`sound_to_picture` as a message names it."""
+    return direction.replace("sound", "audio").replace("picture", "video").replace("_", " ")
 
 
 def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
@@ -152,7 +158,7 @@ def _new_network(config: TrainingConfig, features: Features) -> AvlNet:
     from pipeline.networks.avlnet_shape import Shape
 
     torch.manual_seed(config.seed)
-    net = AvlNet(Shape(config.variant, config.dim, features.picture_dim, features.word_dim, config.sound_widths))
+    net = AvlNet(Shape(config.variant, config.dim, features.video_dim, features.word_dim, config.audio_widths))
     if config.start is not None:
         load_weights(net, config.start)
     return net
@@ -164,15 +170,15 @@ def _write_encoder(name: str, config: TrainingConfig, folder: Path) -> None:
     options: dict[str, Any] = {
         "family": "avlnet",
         "checkpoint": weights.as_posix(),
-        "audio": config.sound,
-        "features_2d": config.flat,
-        "features_3d": config.moving,
+        "audio": config.audio,
+        "features_2d": config.features_2d,
+        "features_3d": config.features_3d,
         "max_frames": config.max_frames,
         "max_words": config.max_words,
         "digest": digest_of(weights),
     }
-    if config.words is not None:
-        options["text"] = config.words
+    if config.text is not None:
+        options["text"] = config.text
     if config.embed_captions is not None:
         options["captions"] = config.embed_captions
     write_round_trip(options, folder / "encoder.yaml")
@@ -180,7 +186,5 @@ def _write_encoder(name: str, config: TrainingConfig, folder: Path) -> None:
 
 def identity(config: TrainingConfig, features: Features) -> str:
     """A name for all that decides what is trained but the mode, which the saved state records and compares."""
-    settings = {**config.model_dump(mode="json", exclude={"mode", "keep", "embed_captions"}), "start": config.start}
-    for feature in ("sound", "flat", "moving", "words"):
-        settings[feature] = settings[feature] and settings[feature].removeprefix(FEATURES)
-    return fingerprint_of({"version": VERSION, "training": settings, "features": features.identity()})[0]
+    identity = {"version": VERSION, "training": config.settings(), "features": features.identity()}
+    return fingerprint_of(identity)[0]

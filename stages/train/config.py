@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cache.errors import UserError
-from pipeline.config.params import PARAMS, load_params
-from pipeline.config.records import Settings, load, named
-from pipeline.networks.avlnet_shape import MARGIN, SOUND_WIDTHS, Mode, Objective, Variant
+from pipeline.config.params import FEATURES, PARAMS, load_params
+from pipeline.config.records import Settings, load, named, refuse_renamed
+from pipeline.networks.avlnet_shape import AUDIO_WIDTHS, MARGIN, Mode, Objective, Variant
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -23,13 +23,13 @@ def published_mode(given: dict[str, Any]) -> Mode:
 
 
 class Windows(Settings):
-    """Random stretches of long videos instead of whole clips, as AVLnet is trained on HowTo100M.
+    """Random segments of long videos instead of whole clips, as AVLnet is trained on HowTo100M.
 
     Attributes:
-        frames: of a stretch of the spectrogram; 1,000 are 10 seconds.
-        per_clip: stretches drawn from each clip of a batch.
-        least_s: for stretches around captions of `files`, each joined to its neighbours until it lasts so many seconds;
-            null for stretches that begin at random seconds.
+        frames: of a segment of the spectrogram; 1,000 are 10 seconds.
+        per_clip: segments drawn from each clip of a batch.
+        least_s: for segments around captions of `files`, each joined to its neighbours until it lasts so many seconds;
+            null for segments that begin at random seconds.
     """
 
     frames: Count
@@ -40,13 +40,23 @@ class Windows(Settings):
 CAPTION_FORMS = (".pickle", ".json")
 
 
+STORED_NAMES = {
+    "audio": "sound",
+    "features_2d": "flat",
+    "features_3d": "moving",
+    "text": "words",
+    "audio_widths": "sound_widths",
+}
+"""Keys of trainings by the names that they have in saved states, and had in YAML files of older versions."""
+
+
 class VideoFiles(Settings):
     """Feature files of whole videos as AVLnet's authors lay them out, in place of cached features.
 
     Attributes:
         paths: list of the videos, `HowTo100M_1166_videopaths.txt`.
         features: folder of `ID_2d.npz` and `ID_3d.npz`.
-        sounds: folder of `ID_spec.npz`; that of the picture features if null.
+        audio: folder of `ID_spec.npz`; that of the video features if null.
         captions: `caption.pickle` or `caption.json`, whichever is there, for the variants with text; imported into the
             store at its first use.
         vectors: of words, in word2vec's binary format, likewise.
@@ -54,9 +64,14 @@ class VideoFiles(Settings):
 
     paths: Path
     features: Path
-    sounds: Path | None = None
+    audio: Path | None = None
     captions: Path | None = None
     vectors: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys(cls, given: Any) -> Any:
+        return refuse_renamed(given, {"sounds": "audio"})
 
 
 class TrainingConfig(Settings):
@@ -64,26 +79,26 @@ class TrainingConfig(Settings):
 
     Attributes:
         corpus: whose clips are trained and evaluated on; with `files`, it is evaluated on alone.
-        sound: encoder whose rows are log-mel spectrograms.
-        flat: encoder of 2D picture features.
-        moving: encoder of 3D picture features.
-        words: encoder of word vectors; null for the variant without text, and with `files` that nothing is evaluated
+        audio: encoder whose rows are log-mel spectrograms.
+        features_2d: encoder of 2D video features.
+        features_3d: encoder of 3D video features.
+        text: encoder of word vectors; null for the variant without text, and with `files` that nothing is evaluated
             beside.
         embed_captions: caption sources whose texts the trained network embeds as an encoder; null for all.
         captions: caption source; a clip with several captions is trained on one drawn at random.
         train_on: subset (`configs/subsets/CORPUS/`) of the clips to train on; null for all.
         evaluate_on: subset whose retrieval is measured before each epoch and after the last; null for none.
         evaluation_count: number of queries that recall is a fraction of, where more than have come through count as
-            mistakes (MSR-VTT: 1000, of which 968 have sound); null for those that have come through.
+            mistakes (MSR-VTT: 1000, of which 968 have audio); null for those that have come through.
         variant: which AVLnet.
-        objective: which sides of a batch are compared, see `stages.train.step`.
+        objective: which embeddings of a batch are compared, see `stages.train.step`.
         start: weights to start from, as the authors publish them or as `model.pth` of another training; null to
             start from scratch.
         dim: of the space.
-        sound_widths: channels of the sound trunk: the published ones, or fewer for a small corpus or machine.
+        audio_widths: channels of the audio trunk: the published ones, or fewer for a small corpus or machine.
         max_frames: spectrograms are padded or cut to so many frames.
         max_words: texts are padded or cut to so many words.
-        windows: random stretches of each clip instead of the whole.
+        windows: random segments of each clip instead of the whole.
         files: feature files of whole videos to train on, HowTo100M, instead of the caches of the corpus.
         mode: of the network while it learns. In `eval`, batch normalisation applies the running statistics of `start`
             (from scratch: mean 0, variance 1), which stay as they are, and the embedding of audio is the mean over its
@@ -105,10 +120,10 @@ class TrainingConfig(Settings):
     """
 
     corpus: str
-    sound: str = "features/avlnet-spectrogram"
-    flat: str = "features/resnet152"
-    moving: str = "features/resnext101-3d"
-    words: str | None = None
+    audio: str = "features/avlnet-spectrogram"
+    features_2d: str = "features/resnet152"
+    features_3d: str = "features/resnext101-3d"
+    text: str | None = None
     captions: str = "given"
     embed_captions: list[str] | None = None
     train_on: str | None = None
@@ -118,7 +133,7 @@ class TrainingConfig(Settings):
     objective: Objective = "pairs"
     start: Path | None = None
     dim: Count = 4096
-    sound_widths: Annotated[tuple[Count, ...], Field(min_length=5, max_length=5)] = SOUND_WIDTHS
+    audio_widths: Annotated[tuple[Count, ...], Field(min_length=5, max_length=5)] = AUDIO_WIDTHS
     max_frames: Count = 5120
     max_words: Count = 20
     windows: Windows | None = None
@@ -134,22 +149,36 @@ class TrainingConfig(Settings):
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     seed: int = 1
 
+    def settings(self) -> dict[str, Any]:
+        """All that can change the weights but the mode, by the names that saved states know."""
+        values = self.model_dump(mode="json", exclude={"mode", "keep", "embed_captions"})
+        for name in ("audio", "features_2d", "features_3d", "text"):
+            values[name] = values[name] and values[name].removeprefix(FEATURES)
+        if values["files"] is not None:
+            values["files"]["sounds"] = values["files"].pop("audio")
+        return {STORED_NAMES.get(name, name): value for name, value in values.items()} | {"start": self.start}
+
     def reads(self) -> list[Path]:
         """Files and folders that must be there beside cached features."""
         files = {} if self.files is None else dict(self.files)
         return [path for path in (self.start, *files.values()) if path is not None]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keys(cls, given: Any) -> Any:
+        return refuse_renamed(given, {old: new for new, old in STORED_NAMES.items()})
+
     @model_validator(mode="after")
     def _fits(self) -> TrainingConfig:
         self._fits_files()
-        if self.files is None and (self.words is None) != (self.variant == "bi"):
-            raise ValueError(f"variant {self.variant} " + ("takes no words" if self.words else "needs words"))
+        if self.files is None and (self.text is None) != (self.variant == "bi"):
+            raise ValueError(f"variant {self.variant} " + ("takes no text" if self.text else "needs text"))
         if self.objective == "text-to-sum" and self.variant != "tri":
             raise ValueError("objective text-to-sum is of variant tri")
         if self.variant == "fused" and self.dim % 2:
             raise ValueError("dim of variant fused must be even")
-        if self.files is None and self.windows is not None and self.words is not None:
-            raise ValueError("random windows have no captions: leave out windows or words")
+        if self.files is None and self.windows is not None and self.text is not None:
+            raise ValueError("random windows have no captions: leave out windows or text")
         if self.keep == "best" and self.evaluate_on is None:
             raise ValueError("keep: best needs evaluate_on, which says what is best")
         if self.batch_size % self.accumulate:
@@ -164,10 +193,10 @@ class TrainingConfig(Settings):
             return
         if windows is None or self.train_on:
             raise ValueError("with files of whole videos, windows must be given and train_on left out")
-        if (self.words is not None) != (self.evaluate_on is not None and self.variant != "bi"):
+        if (self.text is not None) != (self.evaluate_on is not None and self.variant != "bi"):
             raise ValueError(
-                "with files of whole videos, files.vectors has the words to train on, and words names those of "
-                f"evaluate_on: {'leave out' if self.words else 'give'} words"
+                "with files of whole videos, files.vectors has the word vectors to train on, and text names those of "
+                f"evaluate_on: {'leave out' if self.text else 'give'} text"
             )
         for name, given in (
             ("files.captions", files.captions),

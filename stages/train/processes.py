@@ -33,7 +33,7 @@ class Processes:
 
     @classmethod
     def join(cls, device: str | None = None) -> Processes:
-        """Meets the others that torchrun has started, or stays alone.
+        """Joins the processes that torchrun has started, or stays alone.
 
         Args:
             device: as of `pick_device`; under torchrun each process takes a GPU of its own where there are.
@@ -49,7 +49,7 @@ class Processes:
         return cls(distributed.get_rank(), count, picked)
 
     def leave(self) -> None:
-        """Says goodbye."""
+        """Ends the process group."""
         if self.count > 1:
             distributed.destroy_process_group()
 
@@ -75,8 +75,8 @@ class Processes:
         distributed.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
-    def mine(self, rows: Tensor) -> Tensor:
-        """What came from this process of `gathered` rows."""
+    def own(self, rows: Tensor) -> Tensor:
+        """The rows of `gathered` that came from this process."""
         n = len(rows) // self.count
         return rows[self.rank * n : (self.rank + 1) * n]
 
@@ -84,8 +84,9 @@ class Processes:
         """Adds up the gradients of all processes in place, in one message."""
         if self.count == 1:
             return
-        gradients = [one.grad for one in parameters if one.grad is not None]
-        flat = torch.cat([one.flatten() for one in gradients])
-        distributed.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        joined = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(joined)
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, part in zip(gradients, joined.split(sizes), strict=True):
             gradient.copy_(part.view_as(gradient))

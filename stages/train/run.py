@@ -17,8 +17,9 @@ from pipeline.monitor.progress import progress as shown
 from pipeline.monitor.signals import deferred, stop_requested
 from pipeline.monitor.summary import Summary
 from pipeline.networks.avlnet import AvlNet
+from stages.train.batches import BatchReader, Item, draws, order, share
 from stages.train.config import TrainingConfig
-from stages.train.features import BatchReader, CachedFeatures, Features, Item, draws, order, share
+from stages.train.features import CachedFeatures, Features
 from stages.train.processes import Processes
 from stages.train.saved import Evaluation, KeptEpochs, Progress, SavedProgress
 from stages.train.step import Stepper, evaluate
@@ -28,7 +29,7 @@ LOSSES_AT_ONCE = 20
 
 
 class Observer(Protocol):
-    """Told how a training goes."""
+    """Called with losses and retrieval as they come."""
 
     def losses(self, losses: list[float]) -> None:
         """Losses of the next steps."""
@@ -38,8 +39,8 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a training works with.
+class TrainingData:
+    """The data of a training, and who reads it.
 
     Attributes:
         config: of the training.
@@ -60,13 +61,13 @@ class Material:
         """Full batches of an epoch.
 
         Raises:
-            UserError: there is none, or a batch cannot be shared out.
+            UserError: there is none, or a batch cannot be divided.
         """
         config, n = self.config, len(self.features)
         shares = config.accumulate * self.processes.count
         if config.batch_size % shares:
             raise UserError(
-                f"batch_size {config.batch_size} cannot be shared out to {shares} parts: change one of them."
+                f"batch_size {config.batch_size} cannot be divided into {shares} parts: change one of them."
             )
         if n < config.batch_size:
             clips = f"clips of {config.corpus!r} (subset {config.train_on or 'all'})"
@@ -80,7 +81,7 @@ class Material:
 def train(
     net: AvlNet,
     stepper: Stepper,
-    material: Material,
+    data: TrainingData,
     saved: SavedProgress,
     kept: KeptEpochs,
     progress: Progress,
@@ -93,30 +94,30 @@ def train(
     Args:
         net: the network, in the state of `progress`.
         stepper: likewise.
-        material: clips and settings.
+        data: clips and settings.
         saved: where the state is kept.
         kept: where the weights of epochs are kept.
         progress: what has been done; kept up to date.
-        observer: told of losses and retrieval.
+        observer: called with losses and retrieval.
         summary: counters and times.
         save_every_s: seconds after which the state is saved within an epoch.
     """
-    config, first = material.config, material.processes.rank == 0
+    config, first = data.config, data.processes.rank == 0
     net.train(config.mode == "train")
-    with shown(summary.label, config.epochs * material.steps_per_epoch, "steps") as advance:
+    with shown(summary.label, config.epochs * data.steps_per_epoch, "steps") as advance:
         advance(len(progress.losses))
         while progress.epoch < config.epochs:
             if len(progress.evaluations) == progress.epoch:
-                _evaluate(net, material, kept, progress, observer, summary)
+                _evaluate(net, data, kept, progress, observer, summary)
             last_save = time.monotonic()
-            with _between_steps(material.processes):
-                for losses in _steps(stepper, material, progress, summary):
+            with _between_steps(data.processes):
+                for losses in _steps(stepper, data, progress, summary):
                     progress.losses += losses
                     progress.step += len(losses)
                     observer.losses(losses)
                     summary.computed += len(losses)
                     advance(len(losses))
-                    due = progress.step < material.steps_per_epoch and time.monotonic() - last_save >= save_every_s
+                    due = progress.step < data.steps_per_epoch and time.monotonic() - last_save >= save_every_s
                     if first and (due or stop_requested()):
                         with summary.timed("save"):
                             saved.save(progress, net, stepper)
@@ -130,7 +131,7 @@ def train(
                     kept.epoch_done(progress.epoch, net)
                     saved.save(progress, net, stepper)
         if len(progress.evaluations) == config.epochs:
-            _evaluate(net, material, kept, progress, observer, summary)
+            _evaluate(net, data, kept, progress, observer, summary)
 
 
 def _between_steps(processes: Processes) -> AbstractContextManager[None]:
@@ -139,34 +140,34 @@ def _between_steps(processes: Processes) -> AbstractContextManager[None]:
 
 
 def _evaluate(
-    net: AvlNet, material: Material, kept: KeptEpochs, progress: Progress, observer: Observer, summary: Summary
+    net: AvlNet, data: TrainingData, kept: KeptEpochs, progress: Progress, observer: Observer, summary: Summary
 ) -> None:
     found: Evaluation = {}
-    if material.evaluated is not None and material.processes.rank == 0:
+    if data.evaluated is not None and data.processes.rank == 0:
         with summary.timed("evaluate"):
-            device = material.processes.device
-            found = evaluate(net, material.config, material.evaluated, material.reader, device)
-    material.processes.wait()
+            device = data.processes.device
+            found = evaluate(net, data.config, data.evaluated, data.reader, device)
+    data.processes.wait()
     progress.evaluations.append(found)
     if found:
         kept.evaluated(progress.evaluations, net)
     observer.evaluation(found)
 
 
-def _steps(stepper: Stepper, material: Material, progress: Progress, summary: Summary) -> Iterator[list[float]]:
+def _steps(stepper: Stepper, data: TrainingData, progress: Progress, summary: Summary) -> Iterator[list[float]]:
     """What is left of an epoch; yields the losses of some steps at a time."""
-    config, processes, epoch = material.config, material.processes, progress.epoch
-    clips = order(len(material.features), config.seed, epoch)
+    config, processes, epoch = data.config, data.processes, progress.epoch
+    clips = order(len(data.features), config.seed, epoch)
     batches = [
         clips[step * config.batch_size : (step + 1) * config.batch_size]
-        for step in range(progress.step, material.steps_per_epoch)
+        for step in range(progress.step, data.steps_per_epoch)
     ]
     parts = [part for batch in batches for part in share(batch, processes.rank, processes.count, config.accumulate)]
 
     def items_of(clip: int) -> Sequence[Item]:
-        return material.features.training_items(clip, draws(config.seed, epoch, clip))
+        return data.features.training_items(clip, draws(config.seed, epoch, clip))
 
-    read = material.reader.batches(parts, items_of)
+    read = data.reader.batches(parts, items_of)
     pending: list[Tensor] = []
     for i in range(len(batches)):
         with summary.timed("wait for data"):

@@ -112,8 +112,8 @@ def is_best(evaluations: Sequence[Evaluation], since: int = 1) -> bool:
         evaluations: before the first epoch, and after each.
         since: number of the first that counts.
     """
-    sums = [recall_sum(one) for one in evaluations[since:]]
-    return bool(sums) and all(sums[-1] > one for one in sums[:-1])
+    sums = [recall_sum(evaluation) for evaluation in evaluations[since:]]
+    return bool(sums) and all(sums[-1] > earlier for earlier in sums[:-1])
 
 
 class KeptEpochs:
@@ -122,27 +122,27 @@ class KeptEpochs:
     Args:
         keep: which.
         work: folder of the training's state.
-        shown: folder for the user.
+        published: folder for the user.
     """
 
-    def __init__(self, keep: Keep, work: Path, shown: Path) -> None:
-        self._keep, self._work, self._shown = keep, work / "epochs", shown
+    def __init__(self, keep: Keep, work: Path, published: Path) -> None:
+        self._keep, self._work, self._published = keep, work / "epochs", published
         self._since = 1
 
     def begin(self, progress: Progress) -> str:
-        """Shows what an interrupted run has kept, and nothing else.
+        """Publishes what an interrupted run has kept, and nothing else.
 
         Returns:
-            What was not kept, since `keep` was another then; empty if nothing.
+            What was not kept, since `keep` was different then; empty if nothing.
         """
         done = progress.epoch
         names = {"all": [f"e{epoch}.pth" for epoch in range(1, done + 1)], "last": [], "best": [BEST] if done else []}
-        shutil.rmtree(self._shown, ignore_errors=True)
-        self._shown.mkdir(parents=True)
+        shutil.rmtree(self._published, ignore_errors=True)
+        self._published.mkdir(parents=True)
         lost = [name for name in names[self._keep] if not (self._work / name).is_file()]
         for name in names[self._keep]:
             if name not in lost:
-                self._show(name)
+                self._publish(name)
         if self._keep == "best" and lost and len(progress.evaluations) > 1:
             self._since = len(progress.evaluations)
             return f"epochs up to {done} were not kept: {BEST} is the best of those after"
@@ -160,15 +160,15 @@ class KeptEpochs:
 
     def best_epoch(self, evaluations: Sequence[Evaluation]) -> int | None:
         """Which epoch (from 1) the best weights are of; None if the best are not kept."""
-        sums = [recall_sum(one) for one in evaluations[self._since :]]
+        sums = [recall_sum(evaluation) for evaluation in evaluations[self._since :]]
         return self._since + sums.index(max(sums)) if self._keep == "best" and sums else None
 
     def _add(self, name: str, net: AvlNet) -> None:
         save_weights(net, self._work / name)
-        self._show(name)
+        self._publish(name)
 
-    def _show(self, name: str) -> None:
-        with new_file(self._shown / name) as temporary:
+    def _publish(self, name: str) -> None:
+        with new_file(self._published / name) as temporary:
             try:
                 os.link(self._work / name, temporary)
             except OSError:  # another disk, or one without links
@@ -204,8 +204,8 @@ class LivePlots:
         self._losses: list[float] = []
         self._step = 0
         for epoch in range(progress.epoch + 1):
-            for one in progress.evaluations[epoch : epoch + 1]:
-                self.evaluation(one)
+            for evaluation in progress.evaluations[epoch : epoch + 1]:
+                self.evaluation(evaluation)
             self.losses(progress.losses[epoch * steps_per_epoch : (epoch + 1) * steps_per_epoch])
 
     def losses(self, losses: list[float]) -> None:
@@ -232,8 +232,8 @@ class LivePlots:
         self._live.end()
 
 
-class Silence:
-    """Writes nothing: processes other than the first."""
+class NoPlots:
+    """Plots of the other processes: none."""
 
     def losses(self, losses: list[float]) -> None:
         """Losses of the next steps."""

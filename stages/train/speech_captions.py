@@ -1,4 +1,4 @@
-"""Captions of HowTo100M, what is said in a video and when, as stretches of a video to train AVLnet-Text on."""
+"""Captions of HowTo100M (speech and its times) as segments of a video to train AVLnet-Text on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLE_RATE, HOP, HALF_WINDOW = 16_000, 160, 200
 
 @dataclass(frozen=True)
 class SpeechCaptions:
-    """What is said in one video, n texts in the order of time.
+    """The speech of one video, n texts in the order of time.
 
     Attributes:
         starts_s: in seconds.
@@ -41,8 +41,8 @@ class SpeechCaptions:
 
 
 @dataclass(frozen=True)
-class SpokenStretch:
-    """A stretch of a video and what is said in it.
+class SpeechSegment:
+    """A segment of a video and the words spoken in it.
 
     Attributes:
         start_s: in seconds.
@@ -54,23 +54,23 @@ class SpokenStretch:
     stop_s: float
     words: tuple[str, ...]
 
-    def sound(self, n_frames: int, as_reference: bool = False) -> tuple[int, int]:
+    def spectrogram_range(self, n_frames: int, as_reference: bool = False) -> tuple[int, int]:
         """First frame of the spectrogram, and one past the last.
 
         Args:
             n_frames: of the whole spectrogram.
-            as_reference: a stretch that begins within the first 12.5 ms has a negative first frame in the authors'
-                code, which numpy counts from the end: such a stretch is nearly always without sound there. Otherwise
-                it begins with the first frame.
+            as_reference: a segment that begins within the first 12.5 ms has a negative first frame in the authors'
+                code, which numpy counts from the end: such a segment is nearly always empty there. Otherwise it
+                begins with the first frame.
         """
-        start, stop = (frame_at(one) for one in (self.start_s, self.stop_s))
+        start, stop = map(frame_at, (self.start_s, self.stop_s))
         if as_reference:
             start, stop, _ = slice(start, stop).indices(n_frames)
             return start, max(start, stop)
         return max(0, start), max(0, stop)
 
-    def picture(self, rate: float) -> tuple[int, int]:
-        """First picture feature, and one past the last."""
+    def feature_range(self, rate: float) -> tuple[int, int]:
+        """First video feature, and one past the last; `rate` per second."""
         return int(self.start_s * rate), int(self.stop_s * rate) + 1
 
 
@@ -79,10 +79,10 @@ def frame_at(time_s: float) -> int:
     return (int(time_s * SAMPLE_RATE) - HALF_WINDOW) // HOP
 
 
-def spoken_stretch(captions: SpeechCaptions, chosen: int, least_s: float) -> SpokenStretch:
-    """A text, joined to its neighbours until the stretch is long enough or the video ends.
+def speech_segment(captions: SpeechCaptions, chosen: int, least_s: float) -> SpeechSegment:
+    """A text, joined to its neighbours until the segment is long enough or the video ends.
 
-    Of the neighbours before and after, the one is taken that makes the shorter stretch; the one before if both do.
+    Of the neighbours before and after, the one is taken that makes the shorter segment; the one before if both do.
 
     Args:
         captions: of the video.
@@ -101,8 +101,8 @@ def spoken_stretch(captions: SpeechCaptions, chosen: int, least_s: float) -> Spo
         else:
             last += 1
         order.append(first if backwards else last)
-    words = [word for one in order for word in words_of(captions.texts[one])]
-    return SpokenStretch(float(starts[first]), float(stops[last]), tuple(words))
+    words = [word for position in order for word in words_of(captions.texts[position])]
+    return SpeechSegment(float(starts[first]), float(stops[last]), tuple(words))
 
 
 VIDEOS_AT_ONCE = 1000
@@ -123,10 +123,8 @@ def open_captions(path: Path) -> CaptionFile:
     if path.suffix not in (*PICKLED, ".json"):
         return CaptionFile(path)
     if not path.is_file():
-        beside = next((one for one in map(path.with_suffix, (".json", *PICKLED)) if one.is_file()), None)
-        raise UserError(
-            f"{path} is missing: " + (f"name {beside} instead, which is there." if beside else f"{REMEDY}.")
-        )
+        other = next((path for path in map(path.with_suffix, (".json", *PICKLED)) if path.is_file()), None)
+        raise UserError(f"{path} is missing: " + (f"name {other} instead, which is there." if other else f"{REMEDY}."))
     digest = digest_of(path)
     imported = Store.default().captions / f"{digest}.h5"
     if not imported.exists():
@@ -159,11 +157,11 @@ def import_captions(source: Path, path: Path) -> int:
         ends = file.create_dataset("ends", (0, 2), "i8", maxshape=(None, 2), chunks=(8192, 2))
         at = np.zeros(2, np.int64)
         for batch in _batches(source):
-            encoded = [json.dumps(list(one.texts)).encode() for _, one in batch]
-            lengths = np.array([(len(one), len(text)) for (_, one), text in zip(batch, encoded, strict=True)], np.int64)
+            encoded = [json.dumps(list(captions.texts)).encode() for _, captions in batch]
+            lengths = np.array([(len(batch[i][1]), len(text)) for i, text in enumerate(encoded)], np.int64)
             _append(ids, [id for id, _ in batch])
             _append(ends, at + np.cumsum(lengths, axis=0))
-            _append(times, np.concatenate([np.stack([one.starts_s, one.stops_s], axis=1) for _, one in batch]))
+            _append(times, np.concatenate([np.stack([texts.starts_s, texts.stops_s], axis=1) for _, texts in batch]))
             _append(texts, np.frombuffer(b"".join(encoded), np.uint8))
             at += lengths.sum(axis=0)
             n += len(batch)
@@ -189,7 +187,7 @@ def _captions(entry: tuple[Any, Any], source: Path) -> SpeechCaptions:
         columns = [
             found[key].array() if isinstance(found[key], PickledArray) else found[key] for key in ("start", "end")
         ]
-        starts, stops = (np.asarray(one, np.float64).reshape(-1) for one in columns)
+        starts, stops = (np.asarray(column, np.float64).reshape(-1) for column in columns)
         texts = [str(text) for text in found["text"]]
         if not len(starts) == len(stops) == len(texts):
             raise ValueError(f"{len(starts)} starts, {len(stops)} ends and {len(texts)} texts")

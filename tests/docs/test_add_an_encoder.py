@@ -53,5 +53,14 @@ def test_the_page_gives_rows_and_scores(tree):
         assert len(rows) > 10 and rows.shape[1] == 32 and rows.dtype == np.float32, output
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
         assert len(np.unique(rows, axis=0)) > 1, output
-    (metrics,) = (tree.root / "data/results").rglob("metrics.json")
-    assert "R@1" in metrics.read_text() and json.loads(metrics.read_text())
+    metrics = json.loads((tree.root / "data/results/demo/all/metrics.json").read_text())
+    assert list(metrics) == ["my-model"] and "R@1" in json.dumps(metrics)
+
+
+def test_the_entry_of_params_is_one(tree):
+    """The line for `embeddings`: `hearonce check` finds nothing wrong with it."""
+    entry = re.search(r"```text\n(.*?)```", PAGE, re.S)[1]
+    params = tree.root / "params.yaml"
+    params.write_text(params.read_text().replace("\nembeddings:\n", f"\nembeddings:\n{entry}"))
+    assert "demo-my-model" in params.read_text()
+    tree.run("hearonce", "check")

@@ -18,7 +18,7 @@ from cache.row_store import RowStore
 from cache.rows import RowFormat, Rows
 from cache.upkeep.exchange import export, import_rows
 from cache.upkeep.repair import repair, verify
-from pipeline.monitor.run_metrics import NAME, Run, RunStats, keep, runs
+from pipeline.monitor.run_metrics import RUNS_FILE, Run, RunStats, keep, runs
 
 N = 60
 DESCRIPTION = {"modality": "captions", "encoder": "small", "fingerprint": FINGERPRINT}
@@ -41,8 +41,8 @@ def kind_of(file: str) -> str:
     """What a file of a store or artifact is, for the table."""
     if file.endswith("store.json"):
         return "store.json"
-    if file == NAME:
-        return NAME
+    if file == RUNS_FILE:
+        return RUNS_FILE
     parts = file.split("/")
     if parts[-1] == "zarr.json":
         grouped = len(parts) == 1 or parts[-2].endswith(".zarr")
@@ -66,7 +66,7 @@ def flip_stores(folder: Path, n: int, dice: random.Random, tally: Tally) -> None
 
 
 def _store_outcome(root: Path, row_format: RowFormat, file: str) -> list[str]:
-    if file == NAME:
+    if file == RUNS_FILE:
         assert isinstance(runs(LocalLocation(root)), list)
     right = _rows_are_right(root, row_format)
     found = verify(root)

@@ -10,7 +10,7 @@ COMMANDS = (
     ("ingest", "demo"),
     ("extract-audio", "demo"),
     ("embed", "demo", "yamnet-minilm", "--device", "cpu"),
-    ("score", "demo-audio"),
+    ("score", "demo"),
 )
 
 

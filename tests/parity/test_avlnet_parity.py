@@ -13,7 +13,7 @@ from pipeline.formats.word_vectors import open_vectors, words_of
 from pipeline.networks import avlnet_inputs as items
 from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
-from stages.train.loss import avlnet_loss, masked_margin_softmax
+from stages.train.step import avlnet_loss, masked_margin_softmax
 
 GOLDEN = Path(__file__).parent / "golden"
 FACTS = json.loads((GOLDEN / "avlnet.json").read_text())
@@ -34,7 +34,7 @@ def shape(name: str) -> Shape:
 def batch(of: Shape, seed: int) -> list[torch.Tensor]:
     """The recorded recipe: the sound is drawn before the text."""
     random = np.random.default_rng(seed)
-    picture = random.standard_normal((3, of.picture_dim))
+    picture = random.standard_normal((3, of.video_dim))
     sound = random.standard_normal((3, 40, 160)) * 10 - 30
     words = random.standard_normal((3, 20, of.word_dim))
     parts = [torch.from_numpy(one).float() for one in (picture, sound, words)]

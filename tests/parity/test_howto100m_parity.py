@@ -39,9 +39,9 @@ def videos(tmp_path_factory):
 
 def check(name, i, found):
     golden = {key: GOLDEN[f"{name}.{i}.{key}"] for key in ("video", "nframes", "audio_sum", "audio_frames")}
-    np.testing.assert_allclose(found.pictures, golden["video"], atol=1e-6)
+    np.testing.assert_allclose(found.video, golden["video"], atol=1e-6)
     np.testing.assert_array_equal(found.n_frames, golden["nframes"])
-    sounds = found.sounds.astype(np.float64)
+    sounds = found.audio.astype(np.float64)
     np.testing.assert_array_equal(sounds.sum(axis=2)[:, ::8], golden["audio_sum"])
     np.testing.assert_array_equal(sounds[..., ::10].sum(axis=2), golden["audio_frames"])
 
@@ -56,7 +56,7 @@ def test_random_windows(videos, i):
 @pytest.mark.parametrize("i", range(len(PATHS)))
 def test_speech_captions(videos, i, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = videos.spoken(i, 8, 900, 8.0, AuthorsDraws(7 + i), as_reference=True)
+    found = videos.speech_segments(i, 8, 900, 8.0, AuthorsDraws(7 + i), as_reference=True)
     check("spoken", i, found)
     numbers = np.arange(1, 1 + len(GOLDEN["vocabulary"]))[:, None]
     vectors = open_vectors(write_vectors(Path("v.bin"), words=GOLDEN["vocabulary"], rows=numbers))
@@ -65,8 +65,8 @@ def test_speech_captions(videos, i, tmp_path, monkeypatch):
 
 
 def test_a_stretch_from_the_very_start_has_its_sound_unless_the_authors_rule_is_asked_for(videos):
-    reference = videos.spoken(0, 8, 900, 8.0, AuthorsDraws(7), as_reference=True)
-    ours = videos.spoken(0, 8, 900, 8.0, AuthorsDraws(7))
+    reference = videos.speech_segments(0, 8, 900, 8.0, AuthorsDraws(7), as_reference=True)
+    ours = videos.speech_segments(0, 8, 900, 8.0, AuthorsDraws(7))
     lost = reference.n_frames == 0
     assert 0 < lost.sum() < 8
     np.testing.assert_array_equal(ours.n_frames[~lost], reference.n_frames[~lost])

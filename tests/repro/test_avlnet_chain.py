@@ -21,7 +21,7 @@ TRAINING = """corpus: mine
 moving: resnet152
 evaluate_on: videos
 dim: 32
-sound_widths: [8, 8, 16, 16, 32]
+audio_widths: [8, 8, 16, 16, 32]
 max_frames: 320
 batch_size: 4
 epochs: 3
@@ -89,7 +89,7 @@ def test_the_published_results_by_one_command(tmp_path):
     widths = (4, 4, 8, 8, 16)
     for variant, name in (("bi", "AVLnet"), ("tri", "AVLnet_Text_Tri"), ("fused", "AVLnet_Text_Fused")):
         torch.manual_seed(0)
-        save_weights(AvlNet(Shape(variant, 8, sound_widths=widths)), models / f"{name}_release.pth")
+        save_weights(AvlNet(Shape(variant, 8, audio_widths=widths)), models / f"{name}_release.pth")
     for folder, name in ((data, "AVLnet_release_data"), (models, "AVLnet_release_models")):
         with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as archive:
             archive.add(folder, folder.name)
@@ -97,7 +97,7 @@ def test_the_published_results_by_one_command(tmp_path):
     clone.write("params.yaml", "".join(f"{name}: {{}}\n" for name in Params.model_fields))
     for name in ("scratch", "finetuned"):
         path = clone.root / f"configs/trainings/youcook2/youcook2-{name}.yaml"
-        small = {"dim": 8, "sound_widths": list(widths), "batch_size": 2, "epochs": 1, "max_frames": 320}
+        small = {"dim": 8, "audio_widths": list(widths), "batch_size": 2, "epochs": 1, "max_frames": 320}
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **small}))
     said = clone.run("hearonce", "add", "youcook2", *[f"--experiments=youcook2-avlnet{one}" for one in ("", "-[fs]*")])
     assert "2 trainings, 3 experiments" in said.stdout

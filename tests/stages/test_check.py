@@ -5,9 +5,8 @@ import pytest
 import yaml
 
 from cache.errors import UserError
-from pipeline.config.params import load_params
-from stages.add.command import add
-from stages.check import WITH_DEFAULT, check
+from pipeline.config.params import embedding_entry
+from stages.check import check
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,11 +33,17 @@ def test_the_shipped_params_fit(demo, capsys):
             "no corpus 'dmo', did you mean 'demo'",
         ),
         (
-            "encoder: efficientnet-minilm}\n\n#",
-            "encoder: efficientnet-minlm}\n\n#",
+            "encoder: efficientnet-minilm, config",
+            "encoder: efficientnet-minlm, config",
             "did you mean 'efficientnet-minilm'",
         ),
-        ("demo-audio:", "demo-adio:", "No experiment 'demo-adio' .*did you mean 'demo-audio'"),
+        (
+            "reads: data/audio/demo.parquet",
+            "reads: data/audio",
+            r"does not name what .*audio/demo\.parquet",
+        ),
+        ("subset: effects", "subset: efects", r"subsets\.demo-effects: .* is missing, did you mean 'effects'"),
+        ("labels: {}", "labels: {x: {corpus: demo, label: sound, encoder: e}}", r"labels\.x\.label: .*found 'sound'"),
         ("descriptions: {}", "descriptions: {dmo: [qwen-here]}", "descriptions: no corpus 'dmo', did you mean 'demo'"),
         ("descriptions: {}", "descriptions: {demo: [qwen-her]}", "No description 'qwen-her' .*mean 'qwen-here'"),
         ("imports: {}\n", "", "lacks what dvc.yaml reads: add `imports: {}`"),
@@ -53,9 +58,9 @@ def test_the_shipped_params_fit(demo, capsys):
             "embed",
         ),
         (
-            "fusions:",
-            "fusions:\n  demo-audio: {corpus: demo, encoder: a, second: b}",
-            "both make experiment 'demo-audio'",
+            "labels: {}",
+            "labels: {a: {corpus: demo, label: speech, encoder: e}, b: {corpus: demo, label: speech, encoder: e}}",
+            r"labels\.a and labels\.b both label demo by speech",
         ),
         ("media: configs/corpora/demo/media", "media: nowhere", "names nowhere, which does not exist"),
     ],
@@ -68,46 +73,93 @@ def test_what_does_not_fit_is_named(demo, old, new, message):
         check()
 
 
-def test_an_experiment_needs_its_embedding(demo):
+def test_a_scored_corpus_needs_an_experiment_with_its_embeddings(demo):
     text = demo.read_text()
-    demo.write_text(text.replace("  demo-yamnet-minilm: {corpus: demo, encoder: yamnet-minilm}\n", ""))
-    with pytest.raises(UserError, match="'demo-audio' reads demo embedded by yamnet-minilm, which `embeddings` lacks"):
+    params = yaml.safe_load(text)
+    params["embeddings"] = {}
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=r"scores demo, but no experiment .*\('demo-audio' needs yamnet-minilm\)"):
         check()
 
 
 def test_a_described_source_needs_its_description(demo):
-    path = Path("configs/experiments/demo/demo-audio.yaml")
-    path.write_text(path.read_text().replace("given", "described-qwen-here"))
+    path = Path("configs/experiments/demo/described.yaml")
+    path.write_text("encoders: [yamnet-minilm]\ncaptions: described-qwen-here\n")
     with pytest.raises(UserError, match="which `descriptions` of demo does not make, known: none"):
         check()
     demo.write_text(demo.read_text().replace("descriptions: {}", "descriptions: {demo: [qwen-here]}"))
     check()
 
 
+FEATURES = ("avlnet-spectrogram", "resnet152", "resnext101-3d")
+
+
+def feature_entries():
+    """Embeddings of the demo by the encoders that AVLnet needs."""
+    given = {"avlnet-spectrogram": "audio", "resnet152": "frames", "resnext101-3d": "frames"}
+    return {one: embedding_entry("demo", f"features/{one}", given[one]) for one in FEATURES}
+
+
 def test_a_training_needs_what_it_reads_and_is_evaluated_on(demo, capsys):
-    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
-    config = Path("configs/trainings/demo/whole-videos.yaml")
+    config = Path("configs/trainings/demo/clips.yaml")
     config.parent.mkdir()
-    config.write_text(
-        "corpus: demo\nevaluate_on: scenes\nfiles: {paths: videos.csv, features: .}\nwindows: {frames: 9}\n"
-    )
+    config.write_text("corpus: demo\nevaluate_on: scenes\nstart: videos.pth\n")
     params = yaml.safe_load(demo.read_text())
-    params["trainings"]["whole-videos"] = {"corpus": "demo", **features}
+    params["trainings"]["clips"] = {"corpus": "demo", "reads": ["data/tables/demo", "data/embeddings/demo"]}
     demo.write_text(yaml.safe_dump(params))
-    with pytest.raises(UserError, match="whole-videos reads demo embedded by avlnet-spectrogram, which `embeddings`"):
+    with pytest.raises(UserError, match="clips reads demo embedded by features/avlnet-spectrogram, which `embeddings`"):
         check()
-    params["embeddings"] |= {encoder: {"corpus": "demo", "encoder": encoder} for encoder in features.values()}
+    params["embeddings"] |= feature_entries()
     demo.write_text(yaml.safe_dump(params))
-    with pytest.raises(UserError, match=r"trainings\.whole-videos: videos\.csv is missing"):
+    wanted = ["data/tables/demo", "data/embeddings/demo/features"]
+    with pytest.raises(UserError, match=r"clips does not name what it reads: write `reads: \[data/tables/demo, "):
         check()
-    Path("videos.csv").touch()
+    params["trainings"]["clips"]["reads"] = wanted
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=r"trainings\.clips: videos\.pth is missing"):
+        check()
+    Path("videos.pth").touch()
     subset = Path("configs/subsets/demo/scenes.yaml")
     subset.rename(subset.with_name("places.yaml"))
-    with pytest.raises(UserError, match=r"whole-videos: configs/subsets/demo/scenes\.yaml is missing, .*places"):
+    with pytest.raises(UserError, match=r"clips: configs/subsets/demo/scenes\.yaml is missing, .*places"):
         check()
     subset.with_name("places.yaml").rename(subset)
     check()
     assert "1 training," in capsys.readouterr().out
+
+
+def test_a_training_on_files_names_their_folder(demo):
+    config = Path("configs/trainings/demo/videos.yaml")
+    config.parent.mkdir()
+    config.write_text("corpus: demo\nfiles: {paths: videos.csv, features: .}\nwindows: {frames: 9}\n")
+    Path("videos.csv").touch()
+    params = yaml.safe_load(demo.read_text())
+    entry = {"corpus": "demo", "reads": ["videos.csv", "videos.csv"], "features": "nowhere"}
+    params["trainings"]["videos"] = entry
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=r"trainings\.videos names nowhere as `features`, which does not exist"):
+        check()
+    entry["features"] = "configs"
+    demo.write_text(yaml.safe_dump(params))
+    check()
+
+
+def test_an_avlnet_needs_its_features_and_its_training(demo):
+    params = yaml.safe_load(demo.read_text())
+    params["embeddings"]["mine"] = embedding_entry("demo", "avlnet@youcook2-scratch", "features")
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=r"youcook2-scratch is made by no training .*`hearonce add youcook2` does"):
+        check()
+    encoder = Path("configs/encoders/mine.yaml")
+    encoder.write_text("family: avlnet\ncheckpoint: data/trainings/first/model.pth\n")
+    params["embeddings"]["mine"] = embedding_entry("demo", "mine", "features")
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match="mine reads demo embedded by features/avlnet-spectrogram, which"):
+        check()
+    params["embeddings"] |= feature_entries()
+    demo.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match="made by training 'first': name the encoder `mine@first`, so that DVC watches"):
+        check()
 
 
 def test_a_typo_in_any_cluster_is_named(demo):
@@ -121,13 +173,13 @@ def test_a_typo_in_any_cluster_is_named(demo):
 
 
 def test_weights_of_an_epoch_are_made_by_its_training(demo):
-    features = {"sound": "avlnet-spectrogram", "flat": "resnet152", "moving": "resnext101-3d"}
     folder = Path("configs/trainings/demo")
     folder.mkdir()
     (folder / "first.yaml").write_text("corpus: demo\nkeep: all\n")
     params = yaml.safe_load(demo.read_text())
-    params["embeddings"] |= {encoder: {"corpus": "demo", "encoder": encoder} for encoder in features.values()}
-    params["trainings"] = {name: {"corpus": "demo", **features} for name in ("first", "second")}
+    params["embeddings"] |= feature_entries()
+    reads = ["data/tables/demo", "data/embeddings/demo/features"]
+    params["trainings"] = {name: {"corpus": "demo", "reads": reads} for name in ("first", "second")}
     demo.write_text(yaml.safe_dump(params))
     for made in ("data/trainings/first/epochs/e2.pth", "data/trainings/first/model.pth"):
         (folder / "second.yaml").write_text(f"corpus: demo\nstart: {made}\n")
@@ -140,45 +192,17 @@ def test_weights_of_an_epoch_are_made_by_its_training(demo):
         check()
 
 
-def test_params_of_an_older_version_are_completed_by_one_message(project):
-    """As commit 4d1951d wrote them: dvc.yaml has empty sections for those that came later."""
-    text = """corpora:
-  crosstask: {media: configs/corpora/crosstask.yaml, annotations: annotations/avlnet/AVLnet_release_data}
-embeddings: {}
-experiments: {}
-fusions: {}
-subsets: {crosstask-validation: {corpus: crosstask, subset: val}}
-descriptions: {}
-imports: {crosstask: {corpus: crosstask, annotations: annotations/avlnet/AVLnet_release_data}}
-speech: {}
-trainings: {}
-text_trainings: {}
-avlnets:
-  old: {corpus: crosstask, encoder: avlnet, sound: avlnet-spectrogram, flat: resnet152, moving: resnext101-3d,
-        checkpoint: checkpoints/AVLnet_release_models/AVLnet_release.pth}
-text_avlnets: {}
-avlnet_experiments: {}
-"""
-    params = Path("params.yaml")
-    params.write_text(text)
-    with pytest.raises(UserError, match=r"lacks what dvc.yaml reads: add `config: avlnet` to avlnets.old\."):
+def test_params_of_the_last_version_are_sent_to_migrate(project):
+    Path("params.yaml").write_text("corpora: {}\nembeddings: {}\nexperiments: {}\nfusions: {}\n")
+    with pytest.raises(UserError, match=r"params\.yaml is of an earlier version: run `hearonce migrate`"):
         check()
-    params.write_text(text.replace("  old: {", "  old: {config: avlnet, "))
-    check()
-    defaults = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"]
-    assert defaults == [{section: {} for section in WITH_DEFAULT}]
-    params.write_text(text)
-    add("crosstask")  # does the same, and what stands there under another name is not made a second time
-    check()
-    params = load_params()
-    assert list(params.subsets) == ["crosstask-validation", "crosstask-train"]
-    assert [name for name, one in params.avlnets.items() if one.encoder == "avlnet"] == ["old"]
 
 
 def test_a_subset_by_level_needs_the_levels(demo):
     Path("configs/subsets/demo/audible.yaml").write_text("annotated: audible\n")
     demo.write_text(demo.read_text().replace("subsets:\n", "subsets:\n  loud: {corpus: demo, subset: audible}\n"))
-    with pytest.raises(UserError, match=r"subsets\.loud needs the levels .*add `demo: {corpus: demo}` to `levels`"):
+    entry = "demo-levels: {corpus: demo, label: levels, encoder: audio-level}"
+    with pytest.raises(UserError, match=rf"subsets\.loud needs the levels .*add `{entry}` to `labels`"):
         check()
-    demo.write_text(demo.read_text().replace("levels: {}", "levels: {demo: {corpus: demo}}"))
+    demo.write_text(demo.read_text().replace("labels: {}", f"labels: {{{entry}}}"))
     check()

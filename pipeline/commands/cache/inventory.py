@@ -16,11 +16,14 @@ from cache.errors import Unreadable, UserError
 from cache.keys import caption_keys, clip_keys
 from cache.location import DIGESTS, LocalLocation, Location, Store, location_of
 from cache.row_store import RowStore
+from cache.segments import STORE_FILE
 from cache.tables import AUDIO, SPANS, read_table
 from pipeline.config import layout
 from pipeline.config.subsets import media_kinds, read_extended
 from pipeline.media.length import renditions
-from pipeline.monitor.run_metrics import NAME as RUNS
+from pipeline.monitor.run_metrics import RUNS_FILE
+
+PARTS = {"rows", "audio", "answers", "captions", "trainings", "logs", "staging", "word-indexes"}
 
 
 def is_store(path: Path | str) -> bool:
@@ -39,7 +42,6 @@ def store_paths(root: Path | str) -> list[str]:
     return []
 
 
-PARTS = {"rows", "audio", "answers", "captions", "trainings", "logs", "staging", "word-indexes"}
 PARTS |= {DIGESTS, f"{DIGESTS}{DAMAGED}"}
 """What lies in the folder that `$HEARONCE_STORE` names."""
 
@@ -59,7 +61,7 @@ def store_root(path: str) -> str:
         raise UserError(f"{path} is no folder of row stores: name one, or a new or empty folder.")
     if isinstance(location, LocalLocation):
         for above in location.path.resolve().parents:
-            if (above / "store.json").exists() or (above / "zarr.json").exists():
+            if (above / STORE_FILE).exists() or (above / "zarr.json").exists():
                 raise UserError(
                     f"{path} lies in {above}, which is a row store or an embedding cache: name a place outside."
                 )
@@ -79,12 +81,12 @@ def answer_paths(root: Path | str) -> list[Path]:
 
 
 def _holds_answers(path: Path) -> bool:
-    return any(file.name != RUNS for file in path.glob(f"*{SUFFIX}"))
+    return any(file.name != RUNS_FILE for file in path.glob(f"*{SUFFIX}"))
 
 
 def _holds_store(location: Location) -> bool:
     try:
-        return not {"store.json", "segments"}.isdisjoint(location.names())
+        return not {STORE_FILE, "segments"}.isdisjoint(location.names())
     except Unreadable:
         return True  # who opens it learns why it cannot be read
 

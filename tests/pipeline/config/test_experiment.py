@@ -1,38 +1,50 @@
-"""An experiment's YAML, by itself and beside `params.yaml`."""
+"""An experiment's YAML by itself, and which experiments are scored."""
 
 from pathlib import Path
 
 import pytest
 
 from cache.errors import UserError
-from pipeline.config.experiments import load_experiment
+from pipeline.config.experiments import experiments_of, load_experiment, runnable_experiments
 
-EXPERIMENT = "corpus: demo\nencoders: [yamnet-minilm]\n"
-PARAMS = """
-corpora: {demo: {media: m, annotations: a}}
-embeddings: {}
-experiments: {mine: {corpus: demo, encoder: yamnet-minilm}}
-fusions: {both: {corpus: demo, encoder: yamnet-minilm, second: efficientnet-minilm}}
-"""
+EXPERIMENT = "encoders: [yamnet-minilm]\n"
 
 
 def write(path: str, text: str) -> None:
     Path(path).write_text(text)
 
 
-def test_params_and_experiment_must_agree(project):
-    write("params.yaml", PARAMS)
+def test_experiments_are_scored_where_all_their_encoders_have_embedded_the_corpus(project):
+    names = [experiment.name for experiment in experiments_of("demo")]
+    assert names == ["demo-audio", "demo-visual", "demo-both"] and not runnable_experiments("demo")
+    Path("data/embeddings/demo/yamnet-minilm/clips.zarr").mkdir(parents=True)
+    assert [experiment.name for experiment in runnable_experiments("demo")] == ["demo-audio"]
+    Path("data/embeddings/demo/efficientnet-minilm/captions.zarr").mkdir(parents=True)
+    assert [experiment.name for experiment in runnable_experiments("demo")] == names
+
+
+def test_encoders_of_features_are_named_by_their_folder(project):
+    write("configs/experiments/demo/fusion.yaml", "encoders: [features/resnet152]\n")
+    Path("data/embeddings/demo/features/resnet152/clips.zarr").mkdir(parents=True)
+    assert [experiment.name for experiment in runnable_experiments("demo")] == ["fusion"]
+
+
+def test_an_edited_file_is_read_anew(project):
     write("configs/experiments/demo/mine.yaml", EXPERIMENT)
     assert load_experiment("mine").encoders == ["yamnet-minilm"]
-    write("configs/experiments/demo/mine.yaml", "corpus: demo\nencoders: [efficientnet-minilm]\n")
-    with pytest.raises(UserError, match=r"on demo with yamnet-minilm, but .* says demo with efficientnet-minilm"):
-        load_experiment("mine")
-    write("configs/experiments/demo/both.yaml", EXPERIMENT)
-    with pytest.raises(UserError, match=r"yamnet-minilm \+ efficientnet-minilm, but"):
-        load_experiment("both")
+    write("configs/experiments/demo/mine.yaml", "encoders: [efficientnet-minilm]\n")
+    assert load_experiment("mine").encoders == ["efficientnet-minilm"]
+    with pytest.raises(UserError, match="No experiment 'mien' in configs/experiments: did you mean 'mine'"):
+        load_experiment("mien")
 
 
 def test_weights_must_match_encoders(project):
     write("configs/experiments/demo/mine.yaml", EXPERIMENT + "weights: [1, 2]\n")
     with pytest.raises(UserError, match="2 weights for 1 encoder"):
         load_experiment("mine")
+
+
+def test_only_a_subset_has_another_query_count(project):
+    write("configs/experiments/demo/mine.yaml", EXPERIMENT + "query_count: 5\nsubset_query_counts: {few: 3}\n")
+    mine = load_experiment("mine")
+    assert [mine.on_subset(one).query_count for one in ("all", "few", "other")] == [5, 3, None]

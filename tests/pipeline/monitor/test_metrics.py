@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cache.location import LocalLocation
-from pipeline.monitor.run_metrics import NAME, Run, RunStats, comparable, keep, runs
+from pipeline.monitor.run_metrics import RUNS_FILE, Run, RunStats, comparable, keep, runs
 from pipeline.monitor.summary import Summary
 from pipeline.runner.plan import Plan
 
@@ -36,7 +36,7 @@ def test_a_run_that_made_something_leaves_a_record_however_it_ends(tmp_path):
 def test_what_cannot_be_read_or_written_does_not_matter(tmp_path):
     assert runs(LocalLocation(tmp_path)) == []
     keep(tmp_path, record())
-    with (tmp_path / NAME).open("ab") as file:
+    with (tmp_path / RUNS_FILE).open("ab") as file:
         file.write(b'{"half a li\n{"at": 3}\n\xff\n')
     keep(tmp_path, record(11))
     assert [one.made for one in runs(LocalLocation(tmp_path))] == [10, 11]

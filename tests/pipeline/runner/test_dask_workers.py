@@ -13,7 +13,7 @@ from cluster_material import ended, folder_with_clusters, read_media, rows_of, s
 from waiting import output_of, wait_until
 
 from cache.errors import UserError
-from pipeline.console.app import EXIT_INTERRUPTED
+from pipeline.monitor.signals import EXIT_INTERRUPTED
 from pipeline.runner.dask.cluster import Cluster
 from pipeline.runner.dask.workers import threads_environment, visible_gpus
 

@@ -5,9 +5,8 @@ import pytest
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.official import official_annotations
-from pipeline.config.experiments import load_experiment
-from pipeline.config.params import Params, load_params
-from pipeline.config.records import CONFIGS
+from pipeline.config.experiments import experiments_of, load_experiment
+from pipeline.config.params import Params, config_of, load_params
 from stages.add.command import add
 from stages.check import check
 from stages.train.config import load_training
@@ -17,11 +16,18 @@ corpora: {}
 
 # Embeddings of all kinds.
 embeddings: {}
-experiments: {}
-fusions: {}
+subsets: {}
 """
-WEIGHTS = "checkpoints/AVLnet_release_models/AVLnet_release.pth"
 CORPORA = ("epic-mir", "epic-sounds", "ego-mcq")
+
+
+def scored(corpus):
+    """Experiments that a `dvc repro` scores."""
+    params = load_params()
+    embedded = params.encoders_of(corpus)
+    if corpus in params.imports:
+        embedded |= {"features/avlnet-spectrogram", "features/resnet152", "features/resnext101-3d"}
+    return [one.name for one in experiments_of(corpus) if embedded.issuperset(one.encoders)]
 
 
 @pytest.fixture
@@ -46,30 +52,36 @@ def test_shipped_corpora_are_added_with_all_that_belongs_to_them(folders, capsys
     check()
     params = load_params()
     for corpus in CORPORA:
-        shipped = {path.stem for path in (CONFIGS / "experiments" / corpus).glob("*.yaml")}
-        assert set(params.experiments_of(corpus)) == shipped
+        assert scored(corpus) == [experiment.name for experiment in experiments_of(corpus)]
     assert {name for name in params.subsets if name.startswith("ego")} == {
-        f"ego-mcq-{one}" for one in ("low", "moderate", "high")
+        f"ego-mcq-{one}" for one in ("all", "low", "moderate", "high")
     }
     assert params.model_fields_set == set(Params.model_fields)  # dvc.yaml cannot do without any
     text = Path("params.yaml").read_text()
     assert text.startswith("# a remark that stays\n") and "# Embeddings of all kinds." in text
-    assert "  epic-mir-wavcaps: {corpus: epic-mir, encoder: wavcaps}\n" in text
+    assert (
+        "  epic-mir-wavcaps: {corpus: epic-mir, encoder: wavcaps, config: configs/encoders/wavcaps.yaml, "
+        "reads: data/audio/epic-mir.parquet}\n"
+    ) in text
+    assert params.embeddings["epic-mir-laion-clap-seed1"].config == Path("configs/encoders/laion-clap.yaml")
+    assert params.embeddings["epic-mir-egovlp-16f"].reads == Path("data/tables/epic-mir/media.parquet")
 
 
 def test_a_second_time_changes_nothing_and_more_experiments_are_added(folders, capsys):
     add("ego-mcq", **folders, experiments=["*clotho-gpt", "ego-mcq-egovlp"])
     text = Path("params.yaml").read_text()
-    assert load_params().experiments_of("ego-mcq") == [
-        "ego-mcq-egovlp",
+    assert scored("ego-mcq") == [
+        "ego-mcq-wavcaps-clotho-visual",
         "ego-mcq-wavcaps-clotho-gpt",
+        "ego-mcq-egovlp",
+        "ego-mcq-egovlp-wavcaps-clotho-visual",
         "ego-mcq-egovlp-wavcaps-clotho-gpt",
     ]
     add("ego-mcq", experiments=["ego-mcq-egovlp"])
     assert Path("params.yaml").read_text() == text
-    add("ego-mcq", experiments=["ego-mcq-wavcaps-clotho-visual"])
-    assert len(load_params().experiments_of("ego-mcq")) == 4
-    assert "1 experiment, 3 subsets in params.yaml (1 new entry)" in capsys.readouterr().out
+    add("ego-mcq", experiments=["ego-mcq-wavcaps-visual"])
+    assert len(scored("ego-mcq")) == 7
+    assert "1 experiment, 4 subsets in params.yaml (1 new entry)" in capsys.readouterr().out
 
 
 def test_a_corpus_that_has_moved_keeps_its_experiments(folders):
@@ -99,9 +111,9 @@ def test_what_needs_a_file_that_no_command_fetches_is_left_out(folders, capsys):
     encoder.write_text(encoder.read_text().replace("checkpoints/egovlp_mir.pth", "checkpoints/mine.pth"))
     add("epic-mir", **folders)
     assert "epic-mir-egovlp-finetuned is left out: checkpoints/mine.pth is missing" in capsys.readouterr().out
-    assert "epic-mir-egovlp-finetuned" not in load_params().experiments
+    assert "epic-mir-egovlp-finetuned" not in scored("epic-mir")
     add("epic-mir", experiments=["epic-mir-egovlp-finetuned"])
-    assert "epic-mir-egovlp-finetuned" in load_params().experiments
+    assert "epic-mir-egovlp-finetuned" in scored("epic-mir")
     Path("checkpoints").mkdir()
     Path("checkpoints/mine.pth").touch()
     add("epic-mir")
@@ -124,7 +136,10 @@ def test_mistakes_are_said_and_nothing_is_written(folders, corpus, more, message
 
 
 def test_a_name_taken_by_something_else_is_not_overwritten(folders):
-    taken = PARAMS.replace("embeddings: {}", "embeddings: {epic-mir-egovlp-16f: {corpus: epic-mir, encoder: wavcaps}}")
+    taken = PARAMS.replace(
+        "embeddings: {}",
+        "embeddings: {epic-mir-egovlp-16f: {corpus: epic-mir, encoder: wavcaps, config: c.yaml, reads: r}}",
+    )
     Path("params.yaml").write_text(taken)
     with pytest.raises(UserError, match=r"embeddings\.epic-mir-egovlp-16f is .*rename or remove it"):
         add("epic-mir", **folders, experiments=["epic-mir-egovlp"])
@@ -148,15 +163,18 @@ def test_a_corpus_of_avlnet_is_one_command_and_check_says_what_is_still_to_be_fe
     assert "youcook_train_audio.pkl" in said and said.count("checkpoints fetch") == 4
     params = load_params()
     for corpus, (experiments, trainings) in AVLNET.items():
-        assert len(params.experiments_of(corpus)) == experiments
-        assert sum(one.startswith(f"{corpus}-") for one in params.all_trainings()) == trainings
+        assert len(scored(corpus)) == experiments
+        assert sum(one.startswith(f"{corpus}-") for one in params.trainings) == trainings
         assert params.imports[corpus].annotations == params.corpora[corpus].annotations
-    tuned = params.text_avlnets["msrvtt-tri"]
-    assert (tuned.encoder, tuned.config) == ("avlnet-text-tri-msrvtt@msrvtt-tri", "avlnet-text-tri-msrvtt")
-    assert tuned.checkpoint == Path("data/trainings/msrvtt-tri/model.pth")
+    tuned = params.embeddings["msrvtt-tri"]
+    assert tuned.encoder == "avlnet-text-tri-msrvtt@msrvtt-tri"
+    assert tuned.config == Path("data/trainings/msrvtt-tri/encoder.yaml")
+    assert tuned.reads == Path("data/embeddings/msrvtt/features")
+    assert params.trainings["msrvtt-tri"].reads == [Path("data/tables/msrvtt"), tuned.reads]
     assert Path("params.yaml").read_text().startswith("# a remark that stays\n")
     used = load_catalogue()["AVLnet_release_models"].used_by
-    assert {one.options for one in params.all_avlnets().values()} <= set(used)
+    avlnets = {config_of(one.encoder) for one in params.embeddings.values() if one.encoder.startswith("avlnet")}
+    assert len(avlnets) == 6 and avlnets <= set(used)
     text = Path("params.yaml").read_text()
     add("msrvtt")
     assert Path("params.yaml").read_text() == text
@@ -187,7 +205,7 @@ def test_what_else_the_papers_evaluate_on(folders, corpus, fetched, experiments,
     assert f"{experiments} experiments" in said
     check()
     params = load_params()
-    assert set(params.levels) == ({"egomcq"} if corpus == "egomcq" else set())
+    assert set(params.labels) == ({"egomcq-levels"} if corpus == "egomcq" else set())
     assert "audible" in str(params.subsets) or corpus != "egomcq"
 
 
@@ -203,8 +221,7 @@ def test_one_experiment_brings_its_training_alone(project, capsys):
     Path("params.yaml").write_text(PARAMS)
     add("youcook2", experiments=["youcook2-avlnet-scratch"])
     params = load_params()
-    assert list(params.trainings) == list(params.avlnets) == ["youcook2-scratch"]
-    assert not params.text_trainings and not params.embeddings
+    assert list(params.trainings) == list(params.embeddings) == ["youcook2-scratch"]
     assert "AVLnet_release_models" not in capsys.readouterr().out
     check()
 
@@ -215,7 +232,7 @@ def test_howto100m_is_trained_on_files_where_the_user_has_them(project, capsys):
         add("howto100m")
     Path("features").mkdir()
     add("howto100m", media=Path("features"), experiments=["howto100m-avlnet"])
-    assert load_params().file_trainings["howto100m-avlnet"].features == Path("features")
+    assert load_params().trainings["howto100m-avlnet"].features == Path("features")
     assert load_training("howto100m-avlnet").files.features == Path("features")
     assert load_training("howto100m-tri").files.features == Path("howto100m")
     paths = load_training("howto100m-avlnet").files.paths
@@ -225,25 +242,11 @@ def test_howto100m_is_trained_on_files_where_the_user_has_them(project, capsys):
     assert "1 training" in capsys.readouterr().out
 
 
-def test_an_embedding_without_config_gets_it(project, capsys):
-    """As older versions listed it."""
-    features = "sound: avlnet-spectrogram, flat: resnet152, moving: resnext101-3d"
-    Path("params.yaml").write_text(
-        PARAMS
-        + f"avlnets:\n  mine: {{corpus: crosstask, encoder: avlnet, {features}, checkpoint: {WEIGHTS}}} # stays\n"
-    )
-    add("crosstask")
-    avlnets = load_params().avlnets
-    assert avlnets["mine"].config == "avlnet"
-    assert [one.encoder for one in avlnets.values()].count("avlnet") == 1  # it is not listed under a second name
-    assert "# stays" in Path("params.yaml").read_text()
-
-
-def test_the_former_name_answers_and_says_the_new_one(project, hearonce):
+def test_the_former_name_answers_the_new_one(project, hearonce):
     Path("params.yaml").write_text(PARAMS)
-    code, out, err = hearonce("adopt", "crosstask")
-    assert code == 0 and "3 experiments" in out
-    assert err.strip() == "hearonce: `adopt` is renamed to `add`, and answers under both names in this version."
+    code, _, err = hearonce("adopt", "crosstask")
+    assert code == 2 and err.strip() == "hearonce: `adopt` is renamed to `hearonce add`."
+    assert Path("params.yaml").read_text() == PARAMS
 
 
 def test_missing_folders_are_one_sentence(project):

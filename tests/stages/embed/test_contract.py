@@ -66,7 +66,7 @@ def _with(encoder, **options):
 
 @pytest.fixture(scope="module")
 def listens(encoder):
-    if "clips" not in encoder.sides:
+    if "clips" not in encoder.towers:
         pytest.skip("has no tower for clips")
     return isinstance(encoder.clip_input, AudioInput)
 
@@ -180,7 +180,7 @@ def test_a_clip_has_the_same_row_in_any_company_and_order(clip_tower, encoder, i
 
 
 def test_a_caption_has_the_same_row_in_any_company_and_order(encoder, tmp_path):
-    if "captions" not in encoder.sides:
+    if "captions" not in encoder.towers:
         pytest.skip("has no tower for captions")
     tower = load_tower(encoder, "captions", CPU)
     items = {text or "empty": text for text in TEXTS}
@@ -243,7 +243,7 @@ def test_draws_come_from_the_row_key_and_the_seed_and_for_long_clips_only(encode
         return
     reseeded = _with(encoder, seed=encoder.config.seed + 1)
     assert reseeded.clip_identity() != encoder.clip_identity()
-    if "captions" in encoder.sides:
+    if "captions" in encoder.towers:
         assert reseeded.caption_identity() == encoder.caption_identity()
     other = load_tower(reseeded, "clips", CPU)
     for name, item in items.items():
@@ -259,7 +259,7 @@ def test_the_fingerprint_has_all_files_and_the_precision_and_needs_no_torch(enco
         "def print_of(modality, precision):\n"
         "    encoder = module.ENCODER(module.Config(**{**config, 'precision': precision}))\n"
         "    return fingerprint_of(identity_of(encoder, modality), Store(Path(sys.argv[3])))[0]\n"
-        "made = [print_of(m, p) for m in module.ENCODER.sides for p in ('fp32', 'tf32', 'bf16', 'fp16')]\n"
+        "made = [print_of(m, p) for m in module.ENCODER.towers for p in ('fp32', 'tf32', 'bf16', 'fp16')]\n"
         "loaded = {'torch', 'transformers', 'timm', 'tokenizers', 'torchaudio'} & set(sys.modules)\n"
         "print(json.dumps([sorted(loaded), made]))"
     )
@@ -269,8 +269,8 @@ def test_the_fingerprint_has_all_files_and_the_precision_and_needs_no_torch(enco
     assert done.returncode == 0, done.stderr
     loaded, made = json.loads(done.stdout)
     assert loaded == []
-    assert len(set(made)) == 4 * len(encoder.sides)
-    for modality, fingerprint in zip(encoder.sides, made[::4], strict=True):
+    assert len(set(made)) == 4 * len(encoder.towers)
+    for modality, fingerprint in zip(encoder.towers, made[::4], strict=True):
         said = encoder.clip_identity() if modality == "clips" else encoder.caption_identity()
         assert isinstance(said["version"], int)
         assert fingerprint_of(said, Store(tmp_path))[0] == fingerprint  # fp32 is the precision that goes without saying
@@ -286,7 +286,7 @@ def test_a_checkpoint_cut_short_or_of_another_network_is_refused_in_one_sentence
         cut.write_bytes(whole.read(1 << 20))
     for path, words in ((other, "is not a checkpoint of"), (cut, "cut short or damaged")):
         broken = _with(encoder, checkpoint=path)
-        for modality in encoder.sides:
+        for modality in encoder.towers:
             with pytest.raises(UserError, match=words) as caught:
                 load_tower(broken, modality, CPU)
             first_line = str(caught.value).splitlines()[0]

@@ -16,7 +16,7 @@ def test_every_shipped_encoder_is_described(project):
     for name in shipped():
         encoder = load_encoder(name)
         assert encoder.dim > 0
-        assert "clips" not in encoder.sides or isinstance(encoder.clip_input, ClipInput)
+        assert "clips" not in encoder.towers or isinstance(encoder.clip_input, ClipInput)
 
 
 def test_every_family_has_an_encoder_class(project):

@@ -54,7 +54,7 @@ def test_captions_become_ragged_rows(tmp_path):
     rows = tower.encode([tower.prepare(text, bytes(16)) for text in ("The man's fridge opens", "xyz", "")])
     np.testing.assert_array_equal(rows[0], filled.vectors(300)[[1, 2, 4, 3]])
     assert [row.shape for row in rows[1:]] == [(0, 300), (0, 300)]
-    assert encoder.row_format("captions").ragged and encoder.sides == ("captions",)
+    assert encoder.row_format("captions").ragged and encoder.towers == ("captions",)
 
 
 def test_the_whole_file_is_read_once_only(tmp_path, store):

@@ -9,9 +9,10 @@ from media_samples import numbered_frames, tone, write_media
 
 from cache.errors import UserError
 from pipeline.config.corpus import load_corpus
-from pipeline.config.experiments import load_experiment
+from pipeline.config.experiments import experiments_of, load_experiment
 from pipeline.config.params import load_params
 from pipeline.media.location import MediaFolder
+from stages.check import check
 from stages.ingest.init import _find_captions, init
 
 PARAMS = "# a remark that stays\ncorpora: {}\nembeddings: {}\nsubsets: {}\n"
@@ -35,8 +36,10 @@ def test_a_folder_becomes_a_corpus_with_experiments(videos, capsys):
     start(videos)
     params = load_params()
     assert params.corpora["my-videos"].media == videos
-    assert set(params.experiments) == {"my-videos-audio", "my-videos-visual"}
-    assert set(params.fusions) == {"my-videos-both"}
+    names = {experiment.name for experiment in experiments_of("my-videos")}
+    assert names == {"my-videos-audio", "my-videos-visual", "my-videos-both"}
+    assert params.subsets_of("my-videos") == ["all"]
+    check()
     assert {one.encoder for one in params.embeddings.values()} == {"yamnet-minilm", "efficientnet-minilm"}
     assert load_corpus("my-videos").captions_from == "filename"
     for name in ("my-videos-audio", "my-videos-visual", "my-videos-both"):
@@ -81,8 +84,8 @@ def test_sound_alone_gets_no_visual_experiment(videos):
     (videos / "dog.mp4").unlink()
     start(videos)
     params = load_params()
-    assert set(params.experiments) == {"my-videos-audio"}
-    assert params.fusions == {}
+    assert [experiment.name for experiment in experiments_of("my-videos")] == ["my-videos-audio"]
+    assert params.encoders_of("my-videos") == {"yamnet-minilm"}
 
 
 def test_a_second_time_is_refused_and_nothing_is_overwritten(videos):

@@ -15,7 +15,7 @@ from stages.train.speech_captions import (
     import_captions,
     json_entries,
     open_captions,
-    spoken_stretch,
+    speech_segment,
 )
 
 SILENT = {"start": [], "end": [], "text": []}
@@ -53,7 +53,7 @@ def test_a_short_caption_is_joined_to_the_nearer_neighbour(chosen, least_s, star
         captions = SpeechCaptions([0.0, 0.5, 3.0, 4.0], [2.0, 3.0, 4.0, 5.0], ["a", "b", "c", "d"])
     if stop == 20.0:
         captions = SpeechCaptions([1.0, 2.0, 17.0, 18.0], [2.0, 3.0, 17.5, 20.0], ["a", "b", "c", "d"])
-    found = spoken_stretch(captions, chosen, least_s)
+    found = speech_segment(captions, chosen, least_s)
     assert (found.start_s, found.stop_s, " ".join(found.words)) == (start, stop, words)
 
 
@@ -94,7 +94,7 @@ def test_damaged_feature_files_are_named(root, tmp_path):
     videos = HowTo100M(read_paths(tmp_path / "paths.csv"), tmp_path / "features", tmp_path / "sounds")
     random = np.random.default_rng(0)
     with pytest.raises(UserError, match="Video aaa has no captions"):
-        videos.spoken(0, 2, 100, 5.0, random)
+        videos.speech_segments(0, 2, 100, 5.0, random)
     spectrogram = tmp_path / "sounds" / PATHS[0] / "aaa_spec.npz"
     spectrogram.write_bytes(spectrogram.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"aaa_spec\.npz holds no readable array `arr_0`"):

@@ -8,8 +8,9 @@ from avlnet_samples import evaluations, run, write_training
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.networks.avlnet import load_avlnet
+from stages.train.batches import BatchReader
 from stages.train.config import load_training
-from stages.train.features import BatchReader, CachedFeatures
+from stages.train.features import CachedFeatures
 from stages.train.saved import is_best
 from stages.train.step import evaluate
 

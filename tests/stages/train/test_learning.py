@@ -1,4 +1,4 @@
-"""Learning is real: a network from scratch on the sounds and pictures of the demo corpus finds its clips again."""
+"""Learning is real: a network from scratch on the audio and frames of the demo corpus finds its clips again."""
 
 import shutil
 from pathlib import Path
@@ -51,8 +51,8 @@ def test_retrieval_on_the_training_clips_rises_far_above_chance(demo):
     folder.mkdir(parents=True)
     Path("configs/subsets/demo/everything.yaml").write_text("where: duration_s > 0\n")
     (folder / "small.yaml").write_text(
-        "corpus: demo\nflat: pixels\nmoving: changes\nevaluate_on: everything\ndim: 128\n"
-        "sound_widths: [8, 8, 16, 32, 64]\nmax_frames: 160\nbatch_size: 29\nepochs: 60\nlr: 0.002\n"
+        "corpus: demo\nfeatures_2d: pixels\nfeatures_3d: changes\nevaluate_on: everything\ndim: 128\n"
+        "audio_widths: [8, 8, 16, 32, 64]\nmax_frames: 160\nbatch_size: 29\nepochs: 60\nlr: 0.002\n"
     )
     train("small", device="cpu", workers=2, processes=1, save_every=600.0)
     live = layout.training("small") / "live/plots/metrics"

@@ -16,11 +16,10 @@ from training_processes import start, start_together, train_until_killed
 
 from pipeline.config import layout
 from pipeline.networks.avlnet import AvlNet
+from stages.train.batches import share
 from stages.train.config import TrainingConfig
-from stages.train.features import share
-from stages.train.loss import avlnet_loss
 from stages.train.processes import Processes
-from stages.train.step import Stepper
+from stages.train.step import Stepper, avlnet_loss
 
 COMMAND = [str(Path(sys.executable).with_name("hearonce")), "train"]
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1", "HEARONCE_DEVICE": "cpu"}
@@ -111,7 +110,7 @@ def test_mixed_precision_stays_near(precision):
 def test_gradients_that_overflow_in_fp16_cost_a_step_and_lower_the_scale():
     net = AvlNet(worker.SHAPE).train()
     before = {name: value.clone() for name, value in net.named_parameters()}
-    config = TrainingConfig(corpus="mine", variant="tri", words="word2vec", precision="fp16", lr=0.1)
+    config = TrainingConfig(corpus="mine", variant="tri", text="word2vec", precision="fp16", lr=0.1)
     stepper = Stepper(net, config, ALONE)
     stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     stepper.step([worker.batch()])

@@ -9,13 +9,13 @@ from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.networks.avlnet import load_avlnet
 from stages.train.command import identity
-from stages.train.config import load_training
+from stages.train.config import TrainingConfig, load_training
 from stages.train.features import CachedFeatures
 
 
 @pytest.mark.parametrize(("variant", "mode"), [("bi", "eval"), ("tri", "train"), ("fused", "train")])
 def test_a_training_lowers_its_loss_and_leaves_weights_and_metrics(corpus, variant, mode):
-    text = {} if variant == "bi" else {"words": VECTORS}
+    text = {} if variant == "bi" else {"text": VECTORS}
     write_training(variant=variant, mode=mode, epochs=12, lr=1e-2, lr_decay=1.0, evaluate_on="few", **text)
     curve, metrics = run()
     assert len(curve) == 12 * 2 and sum(curve[-2:]) < 0.8 * sum(curve[:2])
@@ -57,10 +57,10 @@ def test_random_windows_and_parts(corpus):
     ("options", "sentence"),
     [
         ({"batch_size": 64}, "Of the clips of 'mine' (subset all) 23 can be trained on, fewer than batch_size 64"),
-        ({"words": "word2vec"}, "variant bi takes no words"),
+        ({"text": "word2vec"}, "variant bi takes no text"),
         ({"learning_rate": 1}, "unknown key 'learning_rate'"),
         ({"train_on": "fw"}, "did you mean 'few'"),
-        ({"sound": "avlnet"}, "data/embeddings/mine/avlnet/clips.zarr is missing"),
+        ({"audio": "avlnet"}, "data/embeddings/mine/avlnet/clips.zarr is missing"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(corpus, options, sentence):
@@ -90,10 +90,10 @@ def test_the_mode_is_as_published_unless_it_is_given(corpus):
 
 
 def test_weights_to_start_from_that_lack_are_told_before_anything_is_read(corpus):
-    write_training(start="data/trainings/first/model.pth", sound="not-there")
+    write_training(start="data/trainings/first/model.pth", audio="not-there")
     with pytest.raises(UserError, match=r"starts from data/trainings/first/model.pth, .*run `hearonce train first`"):
         run()
-    write_training(start="checkpoints/mine.pth", sound="not-there")
+    write_training(start="checkpoints/mine.pth", audio="not-there")
     with pytest.raises(UserError, match=r"checkpoints/mine.pth: correct the path in configs/trainings/mine/small.yaml"):
         run()
     write_training(start="checkpoints/AVLnet_release_models/AVLnet_release.pth")
@@ -136,3 +136,43 @@ def test_a_repository_without_a_commit_is_told(corpus):
     write_training()
     with pytest.raises(UserError, match="make a first commit"):
         run()
+
+
+class _Videos:
+    def identity(self):
+        return {"videos": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"features_2d": "r", "text": "word2vec", "variant": "tri", "audio_widths": (1, 2, 3, 4, 5)},
+            "38d0e14a722a3d476e5f6de257776f77",
+        ),
+        (
+            {"files": {"paths": "p.csv", "features": "f", "audio": "s"}, "windows": {"frames": 10}},
+            "30ac99ae16f77128e5484da23159020a",
+        ),
+    ],
+)
+def test_states_saved_before_keys_were_renamed_are_found(options, expected):
+    """The folders' names as version 2 of the trainings wrote them, with keys `sound`, `flat`, `moving`, `words`."""
+    assert identity(TrainingConfig(corpus="mine", **options), _Videos()) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "old", "new"),
+    [
+        ({"sound": "avlnet-spectrogram"}, "sound", "audio"),
+        ({"flat": "resnet152"}, "flat", "features_2d"),
+        ({"moving": "resnext101-3d"}, "moving", "features_3d"),
+        ({"words": "word2vec"}, "words", "text"),
+        ({"sound_widths": [1, 2, 3, 4, 5]}, "sound_widths", "audio_widths"),
+        ({"files": {"paths": "p", "features": "f", "sounds": "s"}}, "sounds", "audio"),
+    ],
+)
+def test_a_renamed_key_says_its_new_name(project, options, old, new):
+    write_training(**options)
+    with pytest.raises(UserError, match=f"`{old}` is renamed to `{new}`: run `hearonce migrate`"):
+        load_training("small")

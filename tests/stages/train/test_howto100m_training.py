@@ -12,9 +12,9 @@ from filled.word2vec import write_vectors
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.networks.avlnet import load_avlnet
+from stages.train.batches import draws
 from stages.train.command import identity
 from stages.train.config import load_training
-from stages.train.features import draws
 from stages.train.howto100m import HowTo100M, WindowedVideos
 from stages.train.speech_captions import SpeechCaptions
 
@@ -83,14 +83,14 @@ def test_items_are_those_of_the_reader_with_vectors_of_the_words(videos):
     captions = {id: SpeechCaptions(one["start"], one["end"], one["text"]) for id, one in videos.items()}
     reader = HowTo100M(VIDEOS, Path("features"), None, captions)
     for i in range(2):
-        expected = reader.spoken(i, 2, 96, 0.8, draws(1, 0, i))
+        expected = reader.speech_segments(i, 2, 96, 0.8, draws(1, 0, i))
         found = features.training_items(i, draws(1, 0, i))
-        np.testing.assert_array_equal([one.picture for one in found], expected.pictures)
-        np.testing.assert_array_equal([one.sound.frames for one in found], expected.sounds)
+        np.testing.assert_array_equal([item.video for item in found], expected.video)
+        np.testing.assert_array_equal([item.audio.frames for item in found], expected.audio)
         for item, words in zip(found, expected.words, strict=True):
             known = [VECTORS[WORDS.index(word)] for word in words if word in WORDS]
             assert known
-            np.testing.assert_array_equal(item.words, ([*known, np.zeros(11)] if len(known) == 1 else known)[:2])
+            np.testing.assert_array_equal(item.text, ([*known, np.zeros(11)] if len(known) == 1 else known)[:2])
 
 
 def test_captions_are_imported_once_and_decide_the_training(videos):
@@ -112,7 +112,7 @@ def test_evaluation_on_clips_of_a_corpus(videos, variant):
     subset = Path("configs/subsets") / CORPUS / "some.yaml"
     subset.parent.mkdir()
     subset.write_text(f"clips: {clips[4:16]}\n")
-    text = {} if variant == "bi" else {"variant": variant, "words": WORD_ENCODER}
+    text = {} if variant == "bi" else {"variant": variant, "text": WORD_ENCODER}
     files = {"files": FILES, "windows": WINDOWS} if variant == "bi" else {"files": TEXT_FILES, "windows": SPOKEN}
     write_training("videos", evaluate_on="some", batch_size=4, epochs=2, **text, **files)
     _, metrics = run("videos")
@@ -125,8 +125,8 @@ def test_evaluation_on_clips_of_a_corpus(videos, variant):
     write_training("videos", evaluate_on="sme", batch_size=4, **text, **files)
     with pytest.raises(UserError, match="did you mean 'some'"):
         run("videos")
-    write_training("videos", evaluate_on="some", moving="avlnet-spectrogram", batch_size=4, **text, **files)
-    with pytest.raises(UserError, match="picture features of length 2088, those to train on of 4096"):
+    write_training("videos", evaluate_on="some", features_3d="avlnet-spectrogram", batch_size=4, **text, **files)
+    with pytest.raises(UserError, match="video features of length 2088, those to train on of 4096"):
         run("videos")
 
 
@@ -138,9 +138,9 @@ def test_evaluation_on_clips_of_a_corpus(videos, variant):
         ({"files": TEXT_FILES, "variant": "fused", "windows": WINDOWS}, "variant fused needs windows.least_s"),
         ({"files": FILES, "windows": SPOKEN.replace("0.8", "0")}, "variant bi takes no windows.least_s"),
         ({"windows": SPOKEN}, "windows with least_s are of the captions of files: leave out least_s"),
-        ({"files": TEXT_FILES, "variant": "tri", "windows": SPOKEN, "words": "word2vec"}, "leave out words"),
+        ({"files": TEXT_FILES, "variant": "tri", "windows": SPOKEN, "text": "word2vec"}, "leave out text"),
         ({"files": FILES, "windows": WINDOWS, "train_on": "some"}, "train_on left out"),
-        ({"files": TEXT_FILES, "variant": "tri", "windows": SPOKEN, "evaluate_on": "some"}, "give words"),
+        ({"files": TEXT_FILES, "variant": "tri", "windows": SPOKEN, "evaluate_on": "some"}, "give text"),
         ({"files": TEXT_FILES}, "windows must be given"),
         (
             {"files": TEXT_FILES.replace("caption.p", "none.p"), "variant": "tri", "windows": SPOKEN},
