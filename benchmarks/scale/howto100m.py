@@ -1,4 +1,4 @@
-"""What the measurements come to at the size of HowTo100M, under the assumptions that stand here (benchmarks/README.md)."""
+"""What the measurements come to at the size of HowTo100M, under stated assumptions (benchmarks/README.md)."""
 
 from __future__ import annotations
 

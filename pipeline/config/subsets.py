@@ -48,13 +48,13 @@ class SubsetConfig(Settings):
         return self
 
 
-def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -> set[str]:
+def read_subset(corpus: str, name: str, note: Callable[[str], None] = print) -> set[str]:
     """Ids of the clips in a subset; also of the captions or questions that annotations which bring it count in.
 
     Args:
         corpus: whose subset.
         name: file name without suffix.
-        remark: told of ids that name no clip: a typo, or a medium that could not be read.
+        note: called with ids that name no clip: a typo, or a medium that could not be read.
 
     Raises:
         UserError: there is no such file, or nothing belongs to the subset.
@@ -68,7 +68,7 @@ def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -
         table = schemas.read_table(layout.table(corpus, "clips"), schemas.CLIPS)
         if config.clips == ALL:
             return set(table["clip_id"])
-        return _listed(config.clips, dict(table.select("clip_id", "media_id").iter_rows()), path, remark)
+        return _listed(config.clips, dict(table.select("clip_id", "media_id").iter_rows()), path, note)
     if config.annotated is not None:
         return _annotated(corpus, config.annotated, path)
     chosen = set(_where(corpus, config.where or "", path))
@@ -77,7 +77,7 @@ def read_subset(corpus: str, name: str, remark: Callable[[str], None] = print) -
     return chosen
 
 
-def _listed(wanted: Sequence[str], media_of: Mapping[str, str], path: Path, remark: Callable[[str], None]) -> set[str]:
+def _listed(wanted: Sequence[str], media_of: Mapping[str, str], path: Path, note: Callable[[str], None]) -> set[str]:
     """By clip, by medium, or by the video that begins the clip's id (a whole one of Ego4D has many media)."""
     of_media: dict[str, list[str]] = {}
     for clip_id, media_id in media_of.items():
@@ -85,17 +85,17 @@ def _listed(wanted: Sequence[str], media_of: Mapping[str, str], path: Path, rema
             of_media.setdefault(name, []).append(clip_id)
     known = media_of.keys()
     chosen: set[str] = set()
-    strangers: list[str] = []
+    unknown: list[str] = []
     for one in wanted:
         if one not in known and one not in of_media:
-            strangers.append(one)
+            unknown.append(one)
             continue
         chosen.update([one] if one in known else of_media[one])
-    said = [f"{one!r} names no clip ({did_you_mean(one, [*known, *of_media])})" for one in strangers[:3]]
+    messages = [f"{one!r} names no clip ({did_you_mean(one, [*known, *of_media])})" for one in unknown[:3]]
     if not chosen:
-        raise UserError(f"{path} names no clip{': ' if said else '.'}{'; '.join(said)}")
-    if said:
-        remark(f"{path}: {said[0]}" + (f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""))
+        raise UserError(f"{path} names no clip{': ' if messages else '.'}{'; '.join(messages)}")
+    if messages:
+        note(f"{path}: {messages[0]}" + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""))
     return chosen
 
 

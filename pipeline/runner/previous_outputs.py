@@ -33,7 +33,7 @@ def may_be_had() -> bool:
     return Path(".dvc").is_dir() and Path("dvc.lock").is_file()
 
 
-def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], None]) -> None:
+def warm(store: RowStore, out: Path, wanted: Lookup, note: Callable[[str], None]) -> None:
     """Copies rows that the store lacks from the last artifact at `out`.
 
     Nothing is fetched when the store lacks nothing, outside a DVC project, or when `dvc.lock` has no such output; of an
@@ -43,7 +43,7 @@ def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], Non
         store: the row store to fill.
         out: the stage's output, relative to the project.
         wanted: the keys of the stage's rows, looked up in the store.
-        remark: told how many rows were copied, or why none could be.
+        note: called with how many rows were copied, or why none could be.
     """
     missing = wanted.missing()
     if not len(missing) or not may_be_had():
@@ -54,10 +54,10 @@ def warm(store: RowStore, out: Path, wanted: Lookup, remark: Callable[[str], Non
         try:
             copied = _copy(store, out, wanted.keys[missing], Path(folder) / out.name)
         except Exception as error:  # DVC and its remotes raise many kinds; what cannot be had can be computed
-            remark(f"the artifact in dvc.lock cannot be had ({' '.join(str(error).split())})")
+            note(f"the artifact in dvc.lock cannot be had ({' '.join(str(error).split())})")
         else:
             if copied:
-                remark(f"{counted(copied, 'row')} from the artifact in dvc.lock")
+                note(f"{counted(copied, 'row')} from the artifact in dvc.lock")
 
 
 def _copy(store: RowStore, out: Path, missing: Keys, target: Path) -> int:
@@ -147,13 +147,13 @@ def _earlier_output(out: Path) -> tuple[str, Path] | None:
     return None
 
 
-def previous_table(out: Path, schema: schemas.Schema, remark: Callable[[str], None]) -> pl.DataFrame:
+def previous_table(out: Path, schema: schemas.Schema, note: Callable[[str], None]) -> pl.DataFrame:
     """The last version of a stage's output, from DVC's cache or its remote; empty if there is none to be had.
 
     Args:
         out: the output, relative to the project.
         schema: of the table.
-        remark: told why it could not be had.
+        note: called with why it could not be had.
     """
     nothing = schemas.table([], schema)
     lock = Path("dvc.lock")
@@ -166,5 +166,5 @@ def previous_table(out: Path, schema: schemas.Schema, remark: Callable[[str], No
             DVCFileSystem(".").get(out.as_posix(), str(Path(folder) / out.name))
             return schemas.read_table(Path(folder) / out.name, schema)
         except Exception as error:  # DVC and its remotes raise many kinds; what cannot be had can be asked again
-            remark(f"the table in dvc.lock cannot be had ({' '.join(str(error).split())})")
+            note(f"the table in dvc.lock cannot be had ({' '.join(str(error).split())})")
             return nothing

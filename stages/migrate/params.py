@@ -8,6 +8,7 @@ from typing import Any
 from cache.errors import UserError
 from pipeline.config.params import (
     FEATURES,
+    FORMER,
     LABELLERS,
     PARAMS,
     Params,
@@ -52,7 +53,7 @@ def migrated(data: Any, reads: Reads) -> list[str]:
     Raises:
         UserError: what stands there is of neither version.
     """
-    known = {*Params.model_fields, *FORMER_LISTS}
+    known = {*Params.model_fields, *FORMER}
     if unknown := [section for section in data if section not in known]:
         raise UserError(f"{PARAMS}: unknown key {unknown[0]!r}, {did_you_mean(unknown[0], known)}")
     lines: list[str] = []
@@ -70,7 +71,7 @@ def migrated(data: Any, reads: Reads) -> list[str]:
     wholes = {f"{corpus}-all": {"corpus": corpus, "subset": "all"} for corpus in corpora}
     wholes = {key: one for key, one in wholes.items() if one not in list(subsets.values())}
     lines += [f"subsets.{key}: the whole corpus, on which experiments were scored" for key in wholes]
-    for section in [*FORMER_LISTS, "labels", "trainings"]:
+    for section in [*FORMER, "labels", "trainings"]:
         data.pop(section, None)
     lines += ["experiments, fusions, avlnet_experiments: gone; configs/experiments/CORPUS/ says what is scored"] * bool(
         experiments
@@ -83,19 +84,6 @@ def migrated(data: Any, reads: Reads) -> list[str]:
     _replace(data, "subsets", {**wholes, **subsets})
     validate(data, Params, PARAMS)
     return lines
-
-
-FORMER_LISTS = (
-    "experiments",
-    "fusions",
-    "avlnet_experiments",
-    "avlnets",
-    "text_avlnets",
-    "text_trainings",
-    "file_trainings",
-    "speech",
-    "levels",
-)
 
 
 def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
