@@ -23,7 +23,7 @@ from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
 from stages.ingest.list_media import list_media
-from stages.report.problems import read_problems
+from stages.report.command import read_problems
 
 ENCODERS = ("efficientnet-minilm",)
 """Looks at pictures, which are read from the media; sound passes through the store, whose files are compared."""
