@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cache import tables as schemas
 from cache.errors import UserError
 from pipeline.config import layout
+from pipeline.config.experiments import experiments_of
 from pipeline.config.params import FEATURES, Params
 from pipeline.formats.avlnet_pickles import FEATURES as PUBLISHED
 from stages.report.tables import WHOLE, Intervals, Scores
@@ -112,7 +113,9 @@ def read_results(params: Params, snippet: Snippet, corpus: str = "") -> tuple[li
         if (whole := subsets.pop(WHOLE, None)) is None:
             continue
         encoders = params.encoders_of(one) | {f"{FEATURES}{feature}" for feature in PUBLISHED}
-        for name, details in whole.details.items():
+        order = {experiment.name: number for number, experiment in enumerate(experiments_of(one))}
+        for name in sorted(whole.details, key=lambda name: order.get(name, len(order))):
+            details = whole.details[name]
             if not encoders.issuperset(details["encoders"]):
                 continue
             if "nothing" in details:
