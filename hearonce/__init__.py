@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from hearonce.encoding import encoder
     from hearonce.reading import embeddings, results, table
     from hearonce.scoring import score, score_experiment
+    from hearonce.searching import search
 
-__all__ = ["Artifact", "UserError", "embeddings", "encoder", "results", "score", "score_experiment", "table"]
+__all__ = ["Artifact", "UserError", "embeddings", "encoder", "results", "score", "score_experiment", "search", "table"]
 
 _MODULES = {
     "Artifact": "cache.artifact",
@@ -26,6 +27,7 @@ _MODULES = {
     "results": "hearonce.reading",
     "score": "hearonce.scoring",
     "score_experiment": "hearonce.scoring",
+    "search": "hearonce.searching",
     "table": "hearonce.reading",
 }
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "agreement": "stages.report.descriptions:agreement_command",
     "problems": "stages.report.command:problems",
     "logs": "pipeline.commands.logs:logs",
+    "search": "hearonce.searching:search_command",
     "encode": "stages.embed.encode_files:encode",
     "checkpoints": "pipeline.commands.checkpoints:app",
     "cache": "pipeline.commands.cache.app:app",

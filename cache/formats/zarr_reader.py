@@ -43,6 +43,8 @@ class ShardedArray:
         self._location = location
         self._name = name
         self._checked: set[int] = set()
+        self._maps: dict[int, np.ndarray] = {}
+        self._mapped_checked: dict[int, np.ndarray] = {}
         self._lenient = lenient
         budget = _LOCAL_BYTES if isinstance(location, LocalLocation) else _REMOTE_BYTES
         self._slots = max(1, budget // spec.stride)
@@ -85,6 +87,51 @@ class ShardedArray:
             if first < last:
                 self._take_from(shard, numbers[first:last], order[first:last], out)
         return out
+
+    def read_float32(self, start: int, stop: int) -> np.ndarray:
+        """Rows start to stop of a float array as float32, converted straight out of the mapped files.
+
+        Each chunk is checked when it is first read, and not again: for galleries that are searched many times.
+
+        Raises:
+            DamageError: a chunk does not match its checksum, or a file is cut short.
+            FileNotFoundError: a shard is gone.
+        """
+        spec, out = self.spec, np.empty((stop - start, *self.shape[1:]), np.float32)
+        while start < stop:
+            shard, row = divmod(start, spec.shard_rows)
+            first, skip = divmod(row, spec.chunk_rows)
+            end = min(stop - start + row, spec.shard_rows)
+            last = -(-end // spec.chunk_rows)
+            framed = self._mapped(shard)[first:last]
+            if len(new := np.flatnonzero(~self._mapped_checked[shard][first:last])):
+                if (bad := new[_mismatches(framed[new])]).size:
+                    c = first + int(bad[0])
+                    raise DamageError([self._damage(shard, c, c + 1, "does not match its checksum")])
+                self._mapped_checked[shard][first:last] = True
+            strides = (spec.stride, spec.row_bytes, self.dtype.itemsize)
+            rows: np.ndarray = np.ndarray(
+                (last - first, spec.chunk_rows, *self.shape[1:]), self.dtype, framed, 0, strides
+            )
+            n, target = end - row, out[len(out) - (stop - start) :]
+            if not skip and n == (last - first) * spec.chunk_rows:
+                target[:n].reshape(rows.shape)[...] = rows
+            else:
+                target[:n] = rows.reshape(-1, *self.shape[1:])[skip : skip + n]
+            start += n
+        return out
+
+    def _mapped(self, shard: int) -> np.ndarray:
+        """The framed chunks of a shard, uint8 (chunks, stride), mapped into memory once."""
+        if shard not in self._maps:
+            assert isinstance(self._location, LocalLocation)
+            with self._open(shard):  # checks length and index
+                path = self._location.path / self.spec.shard_name(shard)
+                n = self.spec.n_chunks(shard)
+                mapped = np.memmap(path, np.uint8, "r", shape=(n * self.spec.stride,)).reshape(n, self.spec.stride)
+            self._mapped_checked[shard] = np.zeros(n, bool)
+            self._maps[shard] = mapped
+        return self._maps[shard]
 
     def damages(self, visit: Visit | None = None) -> list[Damage]:
         """Reads everything and lists what does not match its checksum, neighbouring chunks joined.

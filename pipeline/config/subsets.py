@@ -71,7 +71,7 @@ def read_subset(corpus: str, name: str, note: Callable[[str], None] = print) -> 
         return _listed(config.clips, dict(table.select("clip_id", "media_id").iter_rows()), path, note)
     if config.annotated is not None:
         return _annotated(corpus, config.annotated, path)
-    chosen = set(_where(corpus, config.where or "", path))
+    chosen = set(clips_where(corpus, config.where or "", str(path)))
     if not chosen:
         raise UserError(f"{path}: no clip of {corpus!r} fulfils `where: {config.where}`.")
     return chosen
@@ -121,7 +121,18 @@ def _annotated(corpus: str, name: str, path: Path) -> set[str]:
     return set(chosen)
 
 
-def _where(corpus: str, condition: str, path: Path) -> list[str]:
+def clips_where(corpus: str, condition: str, source: str) -> list[str]:
+    """Ids of the clips that fulfil a condition in SQL, see `SubsetConfig`; a clip may be named more than once.
+
+    Args:
+        corpus: whose clips.
+        condition: as behind `WHERE`.
+        source: what asks, for the error.
+
+    Raises:
+        UserError: the condition cannot be understood.
+    """
+
     def table(name: str, schema: schemas.Schema) -> pl.LazyFrame:
         return schemas.read_table(layout.table(corpus, name), schema).lazy()
 
@@ -140,7 +151,9 @@ def _where(corpus: str, condition: str, path: Path) -> list[str]:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0].partition("; valid columns")[0] if str(error) else type(error).__name__
         columns = ", ".join(clips.collect_schema().names())
-        raise UserError(f"{path}: `where: {condition}` cannot be understood ({reason}); columns: {columns}.") from None
+        raise UserError(
+            f"{source}: `where: {condition}` cannot be understood ({reason}); columns: {columns}."
+        ) from None
     return found["clip_id"].to_list()
 
 

@@ -1,0 +1,1 @@
+"""Search: the clips whose embeddings are most similar to a query, over everything that is cached."""

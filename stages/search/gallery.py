@@ -1,0 +1,159 @@
+"""Exact search: the clips of an embedding cache most similar to queries, a block of rows at a time.
+
+Rows stay in the file and are mapped into memory; only a block of them in each thread is ever float32. Similarity is the
+cosine, in float32: the fast relative of the float64 sums that scoring uses, for people who look at the first results.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.artifact import Artifact
+from cache.errors import UserError
+
+Floats = NDArray[np.float32]
+
+BLOCK_BYTES = 8 << 20
+"""Of a block of rows in float32, in each thread."""
+
+SMALLEST_NORM = 1e-8
+"""Shorter rows have no direction: their similarity to anything is 0."""
+
+
+class Gallery:
+    """The rows of one embedding cache as a gallery that queries are compared with.
+
+    Args:
+        artifact: rows of one length each.
+        threads: that multiply; one per processor by default.
+
+    Attributes:
+        ids: of the rows.
+
+    Raises:
+        UserError: the cache has many rows of each clip, or is damaged.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int | None = None) -> None:
+        if artifact.format.ragged:
+            raise UserError(f"{artifact.path} holds many rows of each clip: only one row of each can be searched.")
+        self.artifact, self.ids, self.dim = artifact, artifact.ids, artifact.format.dim
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._step = max(1, BLOCK_BYTES // (4 * self.dim))
+        self._inverse_norms: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def vectors(self, rows: Sequence[int]) -> Floats:
+        """Rows by number as queries, (rows, dim), of length 1."""
+        return unit(np.asarray(self.artifact[list(rows)], np.float32))
+
+    def similarities(self, queries: Floats) -> Floats:
+        """Cosine similarity of a few queries (q, dim) to all rows: float32 (q, rows).
+
+        Raises:
+            UserError: the embedding cache is damaged, or the queries are of another length.
+        """
+        result = np.empty((len(queries), len(self)), np.float32)
+
+        def keep(start: int, sims: Floats) -> None:
+            result[:, start : start + sims.shape[1]] = sims
+
+        self._each_block(queries, keep)
+        return result
+
+    def top(
+        self, queries: Floats, k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """The k most similar rows of each query, best first; of equal ones the earlier row.
+
+        Args:
+            queries: (q, dim).
+            k: at most so many; fewer where the gallery is smaller.
+            allowed: (rows,), False for rows that are left out.
+
+        Returns:
+            Similarities float32 (q, k), and row numbers (q, k).
+        """
+        k = min(k, len(self) if allowed is None else int(np.count_nonzero(allowed)))
+        found: list[tuple[Floats, NDArray[np.int64]]] = []
+
+        def keep(start: int, sims: Floats) -> None:
+            if allowed is not None:
+                sims[:, ~allowed[start : start + sims.shape[1]]] = -np.inf
+            found.append(best(sims, k, start))
+
+        self._each_block(queries, keep)
+        found.sort(key=lambda part: int(part[1].min(initial=0)))
+        sims, rows = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        order = np.lexsort((rows, -sims))[:, :k]
+        return np.take_along_axis(sims, order, 1), np.take_along_axis(rows, order, 1)
+
+    def _each_block(self, queries: Floats, keep: Callable[[int, Floats], None]) -> None:
+        """Hands similarities to `keep` a block at a time, from several threads."""
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise UserError(
+                f"{self.artifact.path} holds rows of {self.dim} numbers and the query has {queries.shape[-1]}: both "
+                "must come from one encoder."
+            )
+        queries = unit(queries)
+        norms = np.empty(len(self), np.float32) if self._inverse_norms is None else None
+
+        def work(start: int) -> None:
+            stop = min(len(self), start + self._step)
+            rows = self.artifact.read_float32(start, stop)
+            if norms is not None:
+                norms[start:stop] = inverse_norms(rows)
+            known = norms if norms is not None else self._inverse_norms
+            assert known is not None
+            sims = queries @ rows.T
+            sims *= known[start:stop]
+            keep(start, sims)
+
+        starts = range(0, len(self), self._step)
+        if len(starts) <= 1:
+            for start in starts:
+                work(start)
+        else:
+            with ThreadPoolExecutor(self._threads, "search") as pool:
+                for done in [pool.submit(work, start) for start in starts]:
+                    done.result()
+        if norms is not None:
+            self._inverse_norms = norms
+
+
+def best(sims: Floats, k: int, start: int = 0) -> tuple[Floats, NDArray[np.int64]]:
+    """The k largest of each row of similarities and their columns (plus `start`), in no order; of equal ones the first.
+
+    Example:
+        >>> best(np.array([[0.1, 0.9, 0.9, 0.3]], np.float32), 1)[1].tolist()
+        [[1]]
+    """
+    n = sims.shape[1]
+    if k >= n:
+        return sims, np.broadcast_to(np.arange(start, start + n), sims.shape)
+    limit = -np.partition(-sims, k - 1, axis=1)[:, k - 1 : k] if k else np.full((len(sims), 1), np.inf, np.float32)
+    columns = np.empty((len(sims), k), np.int64)
+    for row, (values, least) in enumerate(zip(sims, limit[:, 0], strict=True)):
+        above = np.flatnonzero(values > least)
+        level = np.flatnonzero(values == least)[: k - len(above)]
+        columns[row] = np.concatenate([above, level])
+    return np.take_along_axis(sims, columns, 1), columns + start
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors (n, dim) divided by their lengths, float32."""
+    wide = np.asarray(vectors, np.float64)
+    return (wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), SMALLEST_NORM)).astype(np.float32)
+
+
+def inverse_norms(rows: Floats) -> Floats:
+    """1 / length of each row (n, dim)."""
+    squares = np.einsum("nd,nd->n", rows, rows)
+    return (1 / np.maximum(np.sqrt(squares), SMALLEST_NORM)).astype(np.float32)
