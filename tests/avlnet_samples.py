@@ -18,13 +18,8 @@ from pipeline.config import layout
 CORPUS = "mine"
 N = 24
 HIDDEN, PICTURE, WORDS = 5, 6, 7
-<<<<<<< ours
-SOUND = "features/avlnet-spectrogram"
-FLAT, MOVING, VECTORS = "features/resnet152", "features/resnext101-3d", "features/word2vec"
-=======
 AUDIO = "features/avlnet-spectrogram"
 FEATURES_2D, FEATURES_3D, VECTORS = "features/resnet152", "features/resnext101-3d", "features/word2vec"
->>>>>>> theirs
 
 
 def write_features(

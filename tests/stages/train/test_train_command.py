@@ -71,21 +71,11 @@ def test_mistakes_are_told_in_one_sentence(corpus, options, sentence):
     assert sentence in str(error.value)
 
 
-<<<<<<< ours
 def test_params_name_the_corpus_of_a_training(corpus):
     write_training()
     params = "corpora: {}\nembeddings: {}\nsubsets: {}\n"
     Path("params.yaml").write_text(f"{params}trainings: {{small: {{corpus: other, reads: [a, b]}}}}\n")
     with pytest.raises(UserError, match=r"small is of corpus 'other', but .* of 'mine'"):
-=======
-def test_params_must_name_the_corpus_of_the_training(corpus):
-    write_training()
-    params = "corpora: {}\nembeddings: {}\nsubsets: {}\n"
-    Path("params.yaml").write_text(
-        f"{params}trainings: {{small: {{corpus: other, reads: [data/tables/other, data/embeddings/other/features]}}}}\n"
-    )
-    with pytest.raises(UserError, match="trainings.small is of corpus 'other', but .*small.yaml of 'mine'"):
->>>>>>> theirs
         run()
 
 
