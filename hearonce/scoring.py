@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.config.experiments import ALL, load_experiment
 from pipeline.config.subsets import read_subset
 from stages.score.experiment import open_experiment
-from stages.score.graded import graded_scores
-from stages.score.metrics import mean_scored, retrieval_metrics
-from stages.score.ranking import ranks_of_best
-from stages.score.similarity import cosine
+from stages.score.functional.graded import graded_scores
+from stages.score.functional.metrics import mean_scored, retrieval_metrics
+from stages.score.functional.ranking import ranks_of_best
+from stages.score.functional.similarity import cosine
 
 
 def score(queries: ArrayLike, gallery: ArrayLike, relevant: ArrayLike | None = None) -> dict[str, float]:

@@ -218,7 +218,7 @@ def _check_there(needed: list[Path], params: Params, where: str, missing: list[L
         if name is None:
             raise UserError(
                 f"{PARAMS}: {where}: {path} is missing, and no training makes it: see "
-                "`hearonce checkpoints list` and docs/avlnet-files.md."
+                "`hearonce checkpoints list` and docs/reproduce.md."
             )
         missing.append(Lacking(where.partition(".")[2], path, name))
 

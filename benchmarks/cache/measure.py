@@ -1,4 +1,4 @@
-"""What the benchmarks of the cache share: the rows, medians, cold files and a table that goes into docs/cache.md."""
+"""What the benchmarks of the cache share: the rows, medians, cold files and a table for the README."""
 
 from __future__ import annotations
 

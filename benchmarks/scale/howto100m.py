@@ -1,4 +1,4 @@
-"""What the measurements come to at the size of HowTo100M, under the assumptions that stand here (docs/scale.md)."""
+"""What the measurements come to at the size of HowTo100M, under stated assumptions (benchmarks/README.md)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CPU_CLIPS_PER_S = {
     "laion-clap": 13.9,
     "wavcaps": 16.9,
     "yamnet-minilm": 22.1 * 10 / CLIP_S,
-}  # 2 cores: docs/encoders.md
+}  # 2 cores: benchmarks/README.md
 
 
 def show_howto100m(growth: Mapping[str, tuple[str, Growth, Growth]]) -> None:

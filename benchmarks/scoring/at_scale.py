@@ -64,18 +64,18 @@ def measure(n_clips: int, n_captions: int, dim: int) -> dict[str, object]:
     limit = Limit(dim)
     limit.measure()
     started = time.perf_counter()
-    from stages.score.at_scale import counting
     from stages.score.command import score
+    from stages.score.retrieval import Retrieval
 
-    blocks_of = counting.blocks_of
+    blocks = Retrieval._blocks
 
-    def with_measurements(*arguments: object) -> Iterator[object]:
-        for number, block in enumerate(blocks_of(*arguments)):  # type: ignore[arg-type]
-            if number % 4 == 3:
+    def with_measurements(*arguments: Any) -> Iterator[tuple[int, Any]]:
+        for number, block in enumerate(blocks(*arguments)):
+            if number % 64 == 63:
                 limit.measure()
             yield block
 
-    counting.blocks_of = with_measurements  # type: ignore[assignment]
+    Retrieval._blocks = with_measurements  # type: ignore[method-assign]
     before = limit.seconds
     with contextlib.redirect_stdout(io.StringIO()):
         score(NAME, "all")

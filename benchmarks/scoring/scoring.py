@@ -136,7 +136,7 @@ def _reference_questions(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _bootstrap(options: argparse.Namespace) -> dict[str, Any]:
-    from stages.score.uncertainty import resampled
+    from stages.score.functional.uncertainty import resampled
 
     values = np.random.default_rng(0).random((options.clips, 12))
     seconds, _ = _timed(options.repeats, lambda: resampled(values, n_resamples=options.resamples))
@@ -144,7 +144,7 @@ def _bootstrap(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _test(options: argparse.Namespace) -> dict[str, Any]:
-    from stages.score.uncertainty import paired_permutation_test
+    from stages.score.functional.uncertainty import paired_permutation_test
 
     first, second = np.random.default_rng(0).random((2, options.clips))
     seconds, _ = _timed(options.repeats, lambda: paired_permutation_test(first, second))

@@ -61,7 +61,7 @@ class Plan:
         if not per_s:
             return f"no earlier run on {self.where} to estimate it by"
         seconds = (self.seconds if self.by_seconds else self.missing) / per_s + load_s
-        rate = f"{per_s:.1f} s of sound a second" if self.by_seconds else f"{per_s:.1f} {self.unit} a second"
+        rate = f"{per_s:.1f} s of audio a second" if self.by_seconds else f"{per_s:.1f} {self.unit} a second"
         last = self.runs[-1]
         begun = f", and {load_s:.1f} s to load the model" if load_s else ""
         runs = f"the last {len(self.runs)} runs" if len(self.runs) > 1 else "one run"

@@ -24,7 +24,7 @@ BLOCK_BYTES = 32 << 20
 
 @dataclass
 class Survey:
-    """What a first reading finds out about the features of one kind.
+    """What a first reading tells of the features of one kind.
 
     Attributes:
         ids: clips that have usable ones.
@@ -43,20 +43,20 @@ class Survey:
         return RowFormat(N_MELS, "float32", ragged=True)
 
 
-def survey(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dict[str, Survey]:
+def survey_features(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dict[str, Survey]:
     """Reads all features once.
 
     Args:
         clips: of the corpus.
-        fault: told of features that cannot be used; they are left out.
+        fault: takes a clip and why its features cannot be used; they are left out.
 
     Raises:
         UserError: no features of a kind have the shape that they should have.
     """
-    found = {encoder: Survey() for encoder in FEATURES}
+    surveys = {encoder: Survey() for encoder in FEATURES}
     wrong: dict[str, UserError] = {}
     for clip in _once(clips):
-        for encoder, one in found.items():
+        for encoder, survey in surveys.items():
             try:
                 values = clip.features(encoder)
             except UserError as error:
@@ -68,31 +68,31 @@ def survey(clips: ClipPickles, fault: Callable[[PickledClip, str], None]) -> dic
             elif not len(values) or not np.isfinite(values).all():
                 fault(clip, f"has {encoder} that {'are not finite' if len(values) else 'are empty'}")
             else:
-                one.ids.append(clip.id)
-                one.frames += len(values)
-                one.exact = one.exact and encoder in HALVES and _whole_in_half(values)
+                survey.ids.append(clip.id)
+                survey.frames += len(values)
+                survey.exact = survey.exact and encoder in HALVES and _whole_in_half(values)
     for encoder, first in wrong.items():
-        if not found[encoder].ids:  # it is the file, not a clip
+        if not surveys[encoder].ids:  # it is the file, not a clip
             raise first
-    return found
+    return surveys
 
 
-def write(clips: ClipPickles, found: Mapping[str, Survey], path_of: Callable[[str], Path]) -> None:
+def write(clips: ClipPickles, surveys: Mapping[str, Survey], path_of: Callable[[str], Path]) -> None:
     """Reads all features again and writes the artifact of each kind, whole or not at all.
 
     Args:
         clips: of the corpus.
-        found: by `survey`.
+        surveys: by `survey_features`.
         path_of: encoder -> where its artifact goes.
     """
     with ExitStack() as stack:
         blocks = {}
-        for encoder, one in found.items():
+        for encoder, survey in surveys.items():
             description = {"modality": "clips", "encoder": encoder, "fingerprint": _fingerprint(encoder)}
             append = stack.enter_context(
-                artifact_writer(path_of(encoder), one.row_format(encoder), one.ids, one.frames, description)
+                artifact_writer(path_of(encoder), survey.row_format(encoder), survey.ids, survey.frames, description)
             )
-            blocks[encoder] = _Block(one.row_format(encoder), append, iter(one.ids))
+            blocks[encoder] = _Block(survey.row_format(encoder), append, iter(survey.ids))
         for clip in _once(clips):
             for encoder, block in blocks.items():
                 if clip.id == block.wanted:

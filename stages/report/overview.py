@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.report import tables
-from stages.report.experiment_result import ExperimentResult
+from stages.report.results import ExperimentResult
 from stages.report.tables import WHOLE, Scores
 
 SHOWN = {

@@ -12,13 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.console.text import visible
-from stages.report import charts, heatmap, tables
-from stages.report.agreement import LEVELS
-from stages.report.audio_snippet import MIME_TYPE
-from stages.report.classes import MAX_CLASSES, class_table
-from stages.report.descriptions import CorpusDescriptions
-from stages.report.experiment_result import ExperimentResult
+from stages.report import charts, tables
+from stages.report import charts as heatmap
+from stages.report.audio import MIME_TYPE
+from stages.report.descriptions import LEVELS, CorpusDescriptions
 from stages.report.overview import Overview, overviews
+from stages.report.results import ExperimentResult
+from stages.report.tables import MAX_CLASSES, class_table
 
 MAX_PROBLEMS = 500
 MANY = 12

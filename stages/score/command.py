@@ -11,7 +11,7 @@ import typer
 
 from cache.errors import UserError
 from pipeline.config import layout
-from pipeline.config.experiments import ALL, runnable_experiments
+from pipeline.config.experiments import ALL, experiments_of, runnable_experiments
 from pipeline.config.params import PARAMS
 from pipeline.config.subsets import read_subset
 from pipeline.console.text import counted
@@ -37,6 +37,7 @@ def score(
             f"No experiment of configs/experiments/{corpus}/ has all its encoders embedded: list them under "
             f"`embeddings` of {PARAMS} and run `dvc repro`."
         )
+    embedded = {encoder for experiment in experiments for encoder in experiment.encoders}
     found: dict[str, results.Result] = {}
     for experiment in experiments:
         try:
@@ -49,6 +50,9 @@ def score(
         found[experiment.name] = results.Result(experiment, scored, scorer if members is None else None)
         if members is None:
             print(f"{experiment.name}: {headline(scored)}", flush=True)
+    if absent := sorted({one for other in experiments_of(corpus) for one in other.encoders} - embedded):
+        left = len(experiments_of(corpus)) - len(experiments)
+        notes.append(f"{counted(left, 'experiment')} without embeddings of {', '.join(absent)} left out")
     results.write_results(layout.results(corpus, subset), found)
     n_scored = sum(not one.nothing for one in found.values())
     n_queries = sum(scored.n_queries for one in found.values() for scored in one.directions.values())

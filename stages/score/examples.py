@@ -36,7 +36,7 @@ def best_and_worst(
         Records of caption, rank, expected clip and the clips on top; best ones first.
     """
     found = []
-    for kind, one in ends(ranks, _margin(sims[rows], paired[rows]), len(ranks)):
+    for kind, one in ends(ranks, margins(sims[rows], paired[rows])):
         row = rows[one]
         own = int(np.where(paired[row], sims[row], -np.inf).argmax())
         top = [
@@ -47,43 +47,17 @@ def best_and_worst(
     return found
 
 
-def ends(ranks: NDArray[np.float64], margins: NDArray[np.float64], n_queries: int) -> list[tuple[str, int]]:
+def ends(ranks: NDArray[np.float64], margins: NDArray[np.float64]) -> list[tuple[str, int]]:
     """Which queries are shown: `best` and `worst`, and their numbers.
 
     Args:
         ranks: (q,).
         margins: (q,) by how much the right answer is ahead of the best wrong one.
-        n_queries: how many there are, where only `contenders` are given.
     """
     # Among equally good queries the clearest win, among equally bad the widest miss.
     by_rank = np.lexsort((-margins, ranks)).tolist()
-    worst = by_rank[::-1][: max(0, min(N_WORST, n_queries - N_BEST))]
+    worst = by_rank[::-1][: max(0, min(N_WORST, len(ranks) - N_BEST))]
     return [("best", one) for one in by_rank[:N_BEST]] + [("worst", one) for one in worst]
-
-
-def contenders(
-    ranks: NDArray[np.float64], lowest: NDArray[np.float64], highest: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Queries that may be among the best or worst: of equal ranks those of clearest wins and widest misses.
-
-    Args:
-        ranks: (q,).
-        lowest: (q,) than which a query's margin is not smaller.
-        highest: (q,) than which it is not larger.
-
-    Returns:
-        Numbers, ascending.
-    """
-    chosen = np.zeros(len(ranks), bool)
-    for way, n, near, far in ((1, N_BEST, lowest, highest), (-1, N_WORST, -highest, -lowest)):
-        n = min(n, len(ranks))
-        last = np.partition(way * ranks, n - 1)[n - 1]
-        better, level = way * ranks < last, np.flatnonzero(way * ranks == last)
-        wanted = n - np.count_nonzero(better)
-        cut = np.partition(near[level], len(level) - wanted)[len(level) - wanted]
-        chosen |= better
-        chosen[level[far[level] >= cut]] = True
-    return np.flatnonzero(chosen)
 
 
 def record(
@@ -102,7 +76,8 @@ def record(
     }
 
 
-def _margin(sims: NDArray[np.float32], paired: NDArray[np.bool_]) -> NDArray[np.float64]:
+def margins(sims: NDArray[np.float32], paired: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(q,) by how much the best right answer is more similar than the best wrong one."""
     best = np.where(paired, sims, -np.inf).max(axis=1, initial=-np.inf)
     other = np.where(paired, -np.inf, sims).max(axis=1, initial=LEAST_SIMILAR)
     return (best - np.maximum(other, LEAST_SIMILAR)).astype(np.float64)

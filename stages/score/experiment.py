@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.config.experiments import ExperimentConfig
-from stages.score.protocols.choice import ChoiceScorer
-from stages.score.protocols.instances import InstanceScorer
-from stages.score.protocols.paired import PairedScorer
-from stages.score.protocols.sides import SideScorer
+from stages.score.avlnet_retrieval import AvlNetScorer
+from stages.score.multi_instance import InstanceScorer
+from stages.score.multiple_choice import ChoiceScorer
+from stages.score.paired_retrieval import PairedScorer
 from stages.score.scored import Scorer
 
 PROTOCOLS: dict[str, Callable[[ExperimentConfig], Scorer]] = {
     "paired-retrieval": PairedScorer,
     "multi-instance": InstanceScorer,
     "multiple-choice": ChoiceScorer,
-    "avlnet": SideScorer,
+    "avlnet": AvlNetScorer,
 }
 
 

@@ -16,8 +16,7 @@ from pipeline.config import layout
 from pipeline.config.experiments import ExperimentConfig
 from pipeline.config.subsets import read_extended
 from pipeline.console.text import did_you_mean
-from stages.score.pairs import Pairs
-from stages.score.stored_rows import StoredRows
+from stages.score.items import Pairs, StoredRows
 
 
 class NothingToScore(UserError):

@@ -2,91 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score import metrics
-from stages.score.at_scale.tally import Tally
-from stages.score.graded import GradedScores, graded_scores
-from stages.score.ranking import Array, ranks_of_best
-from stages.score.transforms import Directed
+from cache.errors import UserError
+from pipeline.config.experiments import ExperimentConfig
+from stages.score.functional import metrics
+from stages.score.inputs import NothingToScore, read_embedded, read_pairs
+from stages.score.items import Items, Measure, Pairs
+from stages.score.retrieval import Ranked, Retrieval
+from stages.score.scored import Queries, Scored, intervals
 
 METRICS = ("R@1", "R@5", "R@10", "MedR", "MeanR", "mAP", "nDCG")
 
 
-@dataclass(frozen=True)
-class DirectionResult:
-    """What one direction scored.
-
-    Attributes:
-        queries: (q,) numbers of the queries that have an answer.
-        ranks: (q,) 1-based rank of the best paired item; the mean of its places where similarities tie.
-        average_precision: (q,) fraction.
-        ndcg: (q,) fraction.
-        n_items: items ranked.
-        values: name of metric -> value; R@k in percent, mAP and nDCG as fractions.
-        chance: the same for a ranking drawn at random, exactly.
-    """
-
-    queries: NDArray[np.int64]
-    ranks: NDArray[np.float64]
-    average_precision: NDArray[np.float64]
-    ndcg: NDArray[np.float64]
-    n_items: int
-    values: dict[str, float]
-    chance: dict[str, float]
-
-
-def score(sims: Directed, paired: NDArray[np.bool_]) -> dict[str, DirectionResult]:
-    """Ranks clips for captions and captions for clips.
+class PairedScorer:
+    """Each caption is paired with one or more clips; both directions are ranked.
 
     Args:
-        sims: (captions, clips) similarities.
-        paired: (captions, clips), True where the caption describes the clip.
+        config: of the experiment.
 
-    Returns:
-        Results of `text_to_clip` and `clip_to_text`.
+    Raises:
+        NothingToScore: nothing is paired.
+        UserError: a table or an embedding cache cannot be read, or two caption sources are named.
     """
-    return {
-        "text_to_clip": _direction(sims.text_to_clip, paired),
-        "clip_to_text": _direction(np.ascontiguousarray(sims.clip_to_text.T), np.ascontiguousarray(paired.T)),
-    }
 
-
-def score_counted(text_to_clip: Tally, clip_to_text: Tally) -> dict[str, DirectionResult]:
-    """The same from counts of all pairs, where the matrix does not fit into memory."""
-    return {
-        direction: _result(
-            tally.queries(), tally.ranks("mean"), tally.graded(), np.bincount(tally.pairs.queries), tally.n_items
+    def __init__(self, config: ExperimentConfig) -> None:
+        if len(set(config.sources())) > 1:
+            raise UserError(
+                f"Protocol paired-retrieval ranks captions of one source, not of {' and '.join(config.sources())}: "
+                "name one in `captions:`, or use protocol multi-instance, which joins them by clip."
+            )
+        embedded = read_embedded(config)
+        captions = embedded.captions[config.sources()[0]]
+        pairs = read_pairs(config.corpus, captions.ids, embedded.clip_ids)
+        if not len(pairs):
+            raise NothingToScore(f"No caption of {config.corpus!r} is paired with an embedded clip.")
+        described, own = np.unique(pairs.queries, return_inverse=True)
+        self._pairs = Pairs(own, pairs.items)
+        self._clip_ids, self.n_clips_missing = embedded.clip_ids, embedded.n_clips_missing
+        self._caption_ids = [captions.ids[row] for row in described]
+        self._texts = [captions.texts[row] for row in described]
+        self._retrieval = Retrieval(
+            Items([[rows.only(described)] for rows in captions.rows]),
+            Items([[rows] for rows in embedded.clips]),
+            Measure(True, tuple(config.weights or [1.0] * len(captions.rows))),
+            self._pairs,
+            config.transform,
         )
-        for direction, tally in (("text_to_clip", text_to_clip), ("clip_to_text", clip_to_text))
-    }
+
+    def score(self, members: AbstractSet[str] | None = None) -> dict[str, Scored]:
+        """Scores the clips against the captions that are paired with any of them."""
+        clips = np.array([members is None or one in members for one in self._clip_ids])
+        captions = np.zeros(len(self._caption_ids), bool)
+        captions[self._pairs.queries[clips[self._pairs.items]]] = True
+        if not captions.any():
+            raise NothingToScore("no clip of the subset is embedded and paired with a caption")
+        ids = {
+            "text_to_clip": [self._caption_ids[row] for row in np.flatnonzero(captions)],
+            "clip_to_text": [self._clip_ids[column] for column in np.flatnonzero(clips)],
+        }
+        both = zip(ids, self._retrieval.ranked(captions, clips), strict=True)
+        return {direction: scored(ranked, ids[direction]) for direction, ranked in both}
+
+    def examples(self, directions: Mapping[str, Scored]) -> list[dict[str, Any]]:
+        """Captions that found their clip first, and last."""
+        ranks = directions["text_to_clip"].ranks()
+        return self._retrieval.best_and_worst(ranks, self._texts, self._clip_ids)
+
+    def heatmap(self) -> dict[str, NDArray[Any]]:
+        """A sample of the similarities, each caption on the row of its (first) clip."""
+        return self._retrieval.heatmap(self._texts, self._clip_ids)
 
 
-def _direction(sims: Array, paired: NDArray[np.bool_]) -> DirectionResult:
-    answered = paired.any(axis=1)
-    sims, paired = sims[answered], paired[answered]
-    graded = graded_scores(sims, paired.astype(np.float64))
-    return _result(np.flatnonzero(answered), ranks_of_best(sims, paired), graded, paired.sum(axis=1), sims.shape[1])
+def scored(ranked: Ranked, ids: list[str]) -> Scored:
+    """R@1, R@5, R@10 (percent), MedR, MeanR, mAP and nDCG (fractions) of one direction; ties count their mean place.
 
-
-def _result(
-    queries: NDArray[np.int64],
-    ranks: NDArray[np.float64],
-    graded: GradedScores,
-    n_answers: NDArray[np.int64],
-    n_items: int,
-) -> DirectionResult:
+    Args:
+        ranked: with average precision and nDCG.
+        ids: of all queries of the direction.
+    """
+    assert ranked.graded is not None
+    ranks, precision, ndcg = ranked.ranks("mean"), ranked.graded.average_precision, ranked.graded.ndcg
     values = metrics.retrieval_metrics(ranks)
-    values |= {"mAP": metrics.mean_scored(graded.average_precision), "nDCG": metrics.mean_scored(graded.ndcg)}
-    return DirectionResult(
-        queries,
-        ranks,
-        graded.average_precision,
-        graded.ndcg,
-        n_items,
-        {name: float(values[name]) for name in METRICS},
-        {name: float(value) for name, value in metrics.chance(n_answers[n_answers > 0], n_items).items()},
-    )
+    values |= {"mAP": metrics.mean_scored(precision), "nDCG": metrics.mean_scored(ndcg)}
+    values = {name: float(values[name]) for name in METRICS}
+    chance = {name: float(value) for name, value in metrics.chance(ranked.n_answers, ranked.n_items).items()}
+    queries = {"queries": Queries([ids[query] for query in ranked.queries], ranks, precision, ndcg)}
+    return Scored(queries, ranked.n_items, values, chance, intervals=intervals(values, queries))

@@ -14,7 +14,7 @@ import polars as pl
 from cache import tables as schemas
 from cache.durable import new_file
 from pipeline.config.experiments import ExperimentConfig
-from stages.score.metrics import recall_at
+from stages.score.functional.metrics import recall_at
 from stages.score.scored import Scored, Scorer
 
 Directions = Mapping[str, Scored]

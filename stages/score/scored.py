@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.score.metrics import hits_at
-from stages.score.uncertainty import interval, resampled
+from stages.score.functional.metrics import hits_at
+from stages.score.functional.uncertainty import interval, resampled
 
 Column = NDArray[np.float64]
 

@@ -103,7 +103,7 @@ class TrainingConfig(Settings):
         mode: of the network while it learns. In `eval`, batch normalisation applies the running statistics of `start`
             (from scratch: mean 0, variance 1), which stay as they are, and the embedding of audio is the mean over its
             real frames. In `train`, batch normalisation applies the statistics of the batch, and the mean is over
-            padding too. If not given: as published, `train` with `windows`, else `eval`; see docs/avlnet.md.
+            padding too. If not given: as published, `train` with `windows`, else `eval`; see docs/reproduce.md.
         keep: which epochs' weights stay in the folder `epochs` beside `model.pth`, which has those of the last:
             `all` (`e1.pth`, `e2.pth`, ...), `last` (none beside `model.pth`), or `best` (`best.pth`, of the highest
             sum of R@1, R@5 and R@10 in both directions; the earlier among equals).

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.networks.avlnet_retrieval import both_directions
-from stages.score.side_retrieval import score
+from stages.score.avlnet_retrieval import scored
+from stages.score.retrieval import rank_rows
 
 GOLDEN = Path(__file__).parent / "golden"
 RECORDED = json.loads((GOLDEN / "metrics.json").read_text())["avlnet"]
@@ -31,5 +32,6 @@ def test_metrics(similarities, case):
     both = both_directions(sims, "bi", count)
     assert both["picture_to_sound" if turned == "lang1" else "sound_to_picture"] == pytest.approx(recorded)
     turned_sims = np.ascontiguousarray(sims.T if turned == "lang1" else sims)
-    found = score(turned_sims, np.eye(len(sims), dtype=bool), "several-ranks", count)
+    ranked = rank_rows(turned_sims, np.eye(len(sims), dtype=bool), graded=False)
+    found = scored(ranked, [str(i) for i in range(len(sims))], "several-ranks", count)
     assert found.values == pytest.approx(recorded)

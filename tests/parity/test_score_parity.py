@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.score import metrics, ranking
-from stages.score.graded import graded_scores
+from stages.score.functional import metrics, ranking
+from stages.score.functional.graded import graded_scores
 
 GOLDEN = Path(__file__).parent / "golden"
 RANKED = json.loads((GOLDEN / "metrics.json").read_text())["egovlp_ret"]

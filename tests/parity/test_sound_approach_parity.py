@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.score import multiple_choice
-from stages.score.graded import graded_scores
+from stages.score.functional.graded import graded_scores
 from stages.score.multi_instance import build, score
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,7 +14,7 @@ from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
-from stages.report.problems import read_problems
+from stages.report.command import read_problems
 
 
 @pytest.fixture

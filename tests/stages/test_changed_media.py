@@ -27,7 +27,7 @@ from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
 from stages.ingest.media_files import MediaOpener
-from stages.report.problems import read_problems
+from stages.report.command import read_problems
 
 
 def rewrite(source: Path, target: Path) -> None:

@@ -41,7 +41,7 @@ def corpus(project):
 def outputs() -> dict[str, bytes]:
     """All files that the stages have written, but for what was ingested."""
     folders = [
-        layout.embeddings("mine", "avlnet-spectrogram", "clips"),
+        layout.embeddings("mine", "features/avlnet-spectrogram", "clips"),
         layout.problems("mine", "extract_audio").parent,
     ]
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -56,7 +56,7 @@ def test_sound_is_extracted_and_embedded_on_workers_as_here(corpus, scheduler, m
         (corpus / name).mkdir()
         monkeypatch.setenv("HEARONCE_STORE", str(corpus / name))
         extract_audio("mine", keep_going=True, cluster=cluster)
-        embed("mine", "avlnet-spectrogram", keep_going=True, device="cpu", cluster=cluster)
+        embed("mine", "features/avlnet-spectrogram", keep_going=True, device="cpu", cluster=cluster)
         made.append(outputs())
         sounds = {path.name: path.read_bytes() for path in (corpus / name / "audio").rglob("*.flac")}
         made[-1] |= sounds

@@ -14,6 +14,7 @@ from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline.config import layout
+from pipeline.config.experiments import experiments_of
 from pipeline.config.params import load_params
 from pipeline.remote import transfer
 from stages.check import check
@@ -22,7 +23,7 @@ from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
 from stages.ingest.init import init
 from stages.ingest.list_media import list_media
-from stages.report.problems import read_problems
+from stages.report.command import read_problems
 
 ENCODERS = ("efficientnet-minilm",)
 """Looks at pictures, which are read from the media; sound passes through the store, whose files are compared."""
@@ -30,11 +31,10 @@ ENCODERS = ("efficientnet-minilm",)
 PARAMS = """
 corpora: {{mine: {{media: {media}, annotations: captions.csv}}}}
 embeddings:
-  mine-seen:
-    corpus: mine
-    encoder: efficientnet-minilm
-    config: configs/encoders/efficientnet-minilm.yaml
+  mine-seen: {{
+    corpus: mine, encoder: efficientnet-minilm, config: configs/encoders/efficientnet-minilm.yaml,
     reads: data/tables/mine/media.parquet
+  }}
 subsets: {{}}
 descriptions: {{}}
 imports: {{}}
@@ -243,7 +243,7 @@ def test_init_makes_the_list(remote, source, capsys):
     assert place.media == Path("configs/corpora/kitchen.media.csv")
     n_media = len(pl.read_csv(place.media).filter(pl.col("etag").is_not_null()))
     assert n_media == (3 if source == "bucket" else 2)
-    assert load_params().encoders_of("kitchen") == {"yamnet-minilm", "efficientnet-minilm"}
+    assert {one.name for one in experiments_of("kitchen")} == {"kitchen-audio", "kitchen-visual", "kitchen-both"}
     check()
     ingest("kitchen")
     assert len(schemas.read_table(layout.table("kitchen", "media"), schemas.MEDIA)) == n_media

@@ -148,5 +148,5 @@ def test_no_other_place_opens_media_or_pictures():
     assert sorted(found) == [
         "pipeline/media/numbered_frames.py",
         "pipeline/media/opening.py",
-        "stages/report/audio_snippet.py",
+        "stages/report/audio.py",
     ], "the last one writes"

@@ -45,7 +45,7 @@ def test_a_dry_run_says_what_is_to_do_and_writes_nothing(corpus, hearonce):
     for flac in sorted(Path(".hearonce/audio").rglob("*.flac"))[:2]:
         flac.unlink()
     said = hearonce("extract-audio", "mine", "--dry-run")[1]
-    assert "5 media wanted, 3 present, 2 to compute" in said and "s of sound a second on this machine (one run" in said
+    assert "5 media wanted, 3 present, 2 to compute" in said and "s of audio a second on this machine (one run" in said
     assert {path for path in everything(Path()) if not path.endswith(".flac")} == {
         path for path in done if not path.endswith(".flac")
     }

@@ -61,6 +61,17 @@ def test_all_rows_are_embedded_whatever_the_batch(tmp_path, batch_size, workers)
     assert (summary.wanted, summary.found, summary.computed, summary.failed) == (12, 0, 12, 0)
 
 
+def test_the_log_keeps_rows_and_seconds_of_each_commit(tmp_path, monkeypatch):
+    commits = []
+    record = lambda name, level=0, **facts: commits.append(facts) if name == "commit" else None  # noqa: E731
+    monkeypatch.setattr("pipeline.runner.run.event", record)
+    run(tmp_path, make_rows(range(12)), batch_size=4)
+    assert [commit["committed"] for commit in commits] == [12] and commits[0]["rows"] == 12
+    assert {"load", "decode", "encode", "write"} <= set(commits[0]["seconds"])
+    run(tmp_path, make_rows(range(20)), batch_size=4)
+    assert commits[1]["rows"] == 6 and all(seconds >= 0 for seconds in commits[1]["seconds"].values())
+
+
 def test_only_what_is_missing_is_computed(tmp_path):
     run(tmp_path, make_rows(range(10)))
     _, tower, _, summary = run(tmp_path, make_rows(range(5, 12)))

@@ -229,8 +229,8 @@ def test_mistakes_are_told_in_one_sentence(corpus):
     Path("configs/encoders/mine.yaml").write_text("family: avlnet\ncheckpoint: net.pth\n")
     with pytest.raises(UserError, match=r"mine\.yaml: net\.pth is AVLnet-Text-Tri: name an encoder of word vectors"):
         embed()
-    with pytest.raises(UserError, match="'resnet152', not 'avlnet'"):
-        run_embed(CORPUS, "features/resnet152@training")
+    with pytest.raises(UserError, match="'yamnet-minilm', not 'avlnet'"):
+        run_embed(CORPUS, "yamnet-minilm@training")
 
 
 @pytest.mark.parametrize(

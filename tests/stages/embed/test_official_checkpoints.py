@@ -15,12 +15,16 @@ from pipeline.config.records import read_yaml
 from stages.embed.registry import AVLNET, load_encoder
 
 ROOT = Path(__file__).parents[3]
-FAMILY_OF = {path.stem: read_yaml(path)["family"] for path in sorted((ROOT / "configs" / "encoders").glob("*.yaml"))}
+CONFIGS = ROOT / "configs" / "encoders"
+FAMILY_OF = {
+    path.relative_to(CONFIGS).with_suffix("").as_posix(): read_yaml(path)["family"]
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+}
 ENCODERS = [name for name, family in FAMILY_OF.items() if family != AVLNET]
 IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm", "silero-vad")
-WITHOUT_WEIGHTS = ("avlnet-spectrogram", "audio-level")
-OF_ONE_SIDE = {"resnet152": "clips", "resnext101-3d": "clips", "word2vec": "captions"}
-OTHERS = {*IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_SIDE}
+WITHOUT_WEIGHTS = ("features/avlnet-spectrogram", "audio-level")
+OF_ONE_TOWER = {"features/resnet152": "clips", "features/resnext101-3d": "clips", "features/word2vec": "captions"}
+OTHERS = {*IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_TOWER}
 
 
 def named_by(identity) -> str:
@@ -34,10 +38,10 @@ def named_by(identity) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize(("name", "side"), OF_ONE_SIDE.items())
-def test_what_an_encoder_of_one_side_lacks_is_named_too(project, name, side):
+@pytest.mark.parametrize(("name", "items"), OF_ONE_TOWER.items())
+def test_what_an_encoder_of_one_tower_lacks_is_named_too(project, name, items):
     encoder = load_encoder(name)
-    weights = named_by(encoder.clip_identity if side == "clips" else encoder.caption_identity)
+    weights = named_by(encoder.clip_identity if items == "clips" else encoder.caption_identity)
     assert name in load_catalogue()[weights.removesuffix(" --unpack")].used_by
 
 

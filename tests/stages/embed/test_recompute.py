@@ -12,7 +12,10 @@ from cache.rows import Rows
 
 PARAMS = """\
 corpora: {mine: {media: videos, annotations: captions.csv}}
-embeddings: {mine-yamnet: {corpus: mine, encoder: yamnet-minilm, config: c.yaml, reads: r}}
+embeddings:
+  mine-yamnet:
+    {corpus: mine, encoder: yamnet-minilm, config: configs/encoders/yamnet-minilm.yaml, reads: data/audio/mine.parquet}
+subsets: {}
 """
 
 

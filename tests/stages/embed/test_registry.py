@@ -9,7 +9,9 @@ from stages.embed.registry import AVLNET, FAMILIES, load_encoder
 
 
 def shipped() -> list[str]:
-    return sorted(path.stem for path in Path("configs/encoders").glob("*.yaml") if read_yaml(path)["family"] != AVLNET)
+    folder = Path("configs/encoders")
+    files = [path for path in folder.rglob("*.yaml") if read_yaml(path)["family"] != AVLNET]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
 
 
 def test_every_shipped_encoder_is_described(project):

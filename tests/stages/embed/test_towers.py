@@ -111,7 +111,7 @@ def test_a_worker_whose_files_are_others_loads_no_tower(project):
     checkpoint.write_bytes(b"one")
     side = SideLoader(checkpoint, digest_of(checkpoint), "sound", "cpu")
     checkpoint.write_bytes(b"another")
-    tower = TowerLoader(load_encoder("avlnet-spectrogram"), "clips", "00" * 16, "cpu", compiled=False)
+    tower = TowerLoader(load_encoder("features/avlnet-spectrogram"), "clips", "00" * 16, "cpu", compiled=False)
     for load in (side, tower):
         with pytest.raises(UserError, match=r"The model's files on .* are not those that this run began with"):
             load()

@@ -64,7 +64,10 @@ def measured(project, threshold: str) -> dict[str, tuple[float, float, str]]:
 
 
 def test_levels_are_those_of_the_audio_and_the_threshold_divides_the_clips(own, capsys):
-    with pytest.raises(UserError, match=r"has no subset 'silent' \(add `own-levels: "):
+    with pytest.raises(
+        UserError,
+        match=r"has no subset 'silent' \(add `own-levels: \{corpus: own, label: levels, encoder: audio-level\}`",
+    ):
         read_subset("own", "silent")
     with pytest.raises(UserError, match=r"no labels `levels` of 'own': add `own-levels: \{corpus: own, label: levels"):
         label("own", "levels")

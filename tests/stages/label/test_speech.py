@@ -121,7 +121,10 @@ def test_clips_of_own_videos_are_speech_or_sounds(project, tmp_path):
         (project / f"configs/subsets/own/{name}.yaml").write_text(f"annotated: {name}\n")
     ingest("own")
     extract_audio("own")
-    with pytest.raises(UserError, match=r"has no subset 'sounds' \(add `own-speech: "):
+    with pytest.raises(
+        UserError,
+        match=r"has no subset 'sounds' \(add `own-speech: \{corpus: own, label: speech, encoder: silero-vad\}`",
+    ):
         read_subset("own", "sounds")
     with pytest.raises(UserError, match=r"no labels `speech` of 'own': add `own-speech: \{corpus: own, label: speech"):
         label("own", "speech")

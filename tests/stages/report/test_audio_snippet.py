@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from stages.report.audio_snippet import MP3_RATES, encode_snippet
+from stages.report.audio import MP3_RATES, encode_snippet
 
 
 def tone(seconds, rate, hertz=440):

@@ -1,7 +1,7 @@
 """The best and the worst classes."""
 
 from cache import tables
-from stages.report.classes import N_EXTREME, class_table
+from stages.report.tables import N_EXTREME, class_table
 
 
 def classes(values, direction="clip_to_text", metric="mAP"):

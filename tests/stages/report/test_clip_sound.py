@@ -8,7 +8,7 @@ import pytest
 from cache import tables
 from cache.digests import DigestMemory
 from pipeline.config import layout
-from stages.report.clip_sound import Sounds
+from stages.report.audio import Sounds
 
 RATE = 16000
 

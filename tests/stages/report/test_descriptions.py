@@ -9,8 +9,7 @@ import pytest
 from cache import tables
 from cache.errors import UserError
 from pipeline.config import layout
-from stages.report.agreement import LEVELS, agreement
-from stages.report.descriptions import agreement_command, judges, read_descriptions
+from stages.report.descriptions import LEVELS, agreement, agreement_command, judges, read_descriptions
 from stages.report.page import render
 
 EVIL = '<script>alert("x")</script>'

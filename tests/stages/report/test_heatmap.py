@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.report import heatmap
+from stages.report import charts as heatmap
 
 
 def pixels(picture):

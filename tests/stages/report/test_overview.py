@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from stages.report.experiment_result import ExperimentResult
 from stages.report.overview import overviews
+from stages.report.results import ExperimentResult
 
 
 def instances(name, value, **changes):

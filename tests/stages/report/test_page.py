@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cache import tables
-from stages.report.audio_snippet import encode_snippet
-from stages.report.experiment_result import ExperimentResult, Hit, QueryExample
+from stages.report.audio import encode_snippet
 from stages.report.page import MANY, MAX_PROBLEMS, render
+from stages.report.results import ExperimentResult, Hit, QueryExample
 
 EVIL = '<script>alert("x")</script>\'" onload=bad() & {{ 7 * 7 }}'
 SOUND = encode_snippet(np.sin(np.arange(4000) / 10).astype(np.float32), 16000)

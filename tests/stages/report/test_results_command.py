@@ -9,7 +9,7 @@ import pytest
 from cache import tables
 from cache.errors import UserError
 from pipeline.config import layout
-from stages.report.results_command import results
+from stages.report.command import results
 
 BOTH = ("text_to_clip", "clip_to_text")
 

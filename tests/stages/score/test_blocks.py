@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from waiting import FAR_OFF_S
 
-from stages.score import blocks
+from stages.score.functional import blocks
 
 
 def test_row_blocks_cover_every_row_once():
@@ -19,7 +19,7 @@ def test_row_blocks_cover_every_row_once():
 @pytest.mark.parametrize("cores", [1, 3])
 def test_every_block_is_worked_on_once_by_as_many_threads_as_cores(cores, monkeypatch):
     monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 6)
-    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+    monkeypatch.setattr(blocks, "cores", lambda: cores)
     together = threading.Barrier(cores)  # nobody passes before all threads have come
     done = []
 
@@ -34,7 +34,7 @@ def test_every_block_is_worked_on_once_by_as_many_threads_as_cores(cores, monkey
 @pytest.mark.parametrize("cores", [1, 2])
 def test_an_error_in_a_block_is_the_callers(cores, monkeypatch):
     monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 1)
-    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+    monkeypatch.setattr(blocks, "cores", lambda: cores)
 
     def work(rows):
         if rows.start == 3:

@@ -10,15 +10,16 @@ import pytest
 from cache import tables
 from cache.errors import UserError
 from pipeline.config import layout
-from stages.score.compare_command import compare
+from stages.score.compare import compare
 
 
-def write(name, ranks, corpus="mine", subset=None, protocol="paired-retrieval"):
-    folder = layout.results(corpus, subset or "all")
+def write(name, ranks, corpus="mine", subset="all", protocol="paired-retrieval"):
+    folder = layout.results(corpus, subset)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.json"
-    metrics = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**metrics, name: {"text_to_clip": {"R@1": 0.0, "MeanR": 0.0, "MedR": 0.0}}}))
+    metrics = json.loads(path.read_text()) if path.exists() else {}
+    metrics[name] = {"text_to_clip": {"R@1": 0.0, "MeanR": 0.0, "MedR": 0.0}}
+    path.write_text(json.dumps(metrics))
     queries = pl.DataFrame(
         [
             {"experiment": name, "direction": "text_to_clip", "kind": "queries", "query_id": one, "rank": float(rank)}
@@ -26,9 +27,9 @@ def write(name, ranks, corpus="mine", subset=None, protocol="paired-retrieval"):
         ],
         schema=dict(tables.QUERIES),
     )
-    path = folder / "queries.parquet"
-    earlier = [tables.read_table(path, tables.QUERIES)] if path.is_file() else []
-    tables.write_table(pl.concat([*earlier, queries]), tables.QUERIES, path)
+    if (path := folder / "queries.parquet").exists():
+        queries = pl.concat([tables.read_table(path, tables.QUERIES), queries])
+    tables.write_table(queries, tables.QUERIES, path)
     Path(f"configs/experiments/{corpus}").mkdir(exist_ok=True)
     Path(f"configs/experiments/{corpus}/{name}.yaml").write_text(
         f"corpus: {corpus}\nencoders: [e]\nprotocol: {protocol}\n"

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from cache import tables
-from stages.score.comparison import Numbers, compared, unmatched
-from stages.score.uncertainty import paired_permutation_test
+from stages.score.compare import Numbers, compared, unmatched
+from stages.score.functional.uncertainty import paired_permutation_test
 
 N_CLIPS, N_SENTENCES = 40, 25
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from stages.score import blocks, metrics, ranking
-from stages.score.graded import graded_scores
+from stages.score.functional import blocks, metrics, ranking
+from stages.score.functional.graded import graded_scores
 
 GRADES = st.sampled_from([0.0, 0.0, 0.0, 0.3, 0.5, 1.0])
 
@@ -211,7 +211,7 @@ def test_chance_refuses_more_answers_than_items():
 def test_scoring_imports_nothing_but_numpy():
     """Scoring stages are many and must start fast."""
     code = (
-        "import sys; from stages.score import metrics, multi_instance, multiple_choice, uncertainty; "
+        "import sys; from stages.score.functional import graded, metrics, transforms, uncertainty; "
         "print(*{'torch', 'polars', 'pandas', 'scipy', 'dask'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.score import blocks
-from stages.score.graded import graded_scores
+from stages.score.functional import blocks
+from stages.score.functional.graded import graded_scores
+from stages.score.functional.ranking import ranks_of_best
+from stages.score.functional.transforms import TRANSFORMS, Directed
 from stages.score.multi_instance import MultiInstance, build, distinct_rows, score
-from stages.score.ranking import ranks_of_best
-from stages.score.transforms import TRANSFORMS, Directed
 
 FIELDS = ("average_precision", "ndcg", "ranks")
 
@@ -109,7 +109,7 @@ def test_blocks_and_threads_give_the_same_bits(monkeypatch):
     corpus = rng.standard_normal((111, 8)), texts[sentence_of], np.arange(50), rng.choice([0, 0.5, 1], (111, 50))
     whole = score(task_of(corpus))
     monkeypatch.setattr(blocks, "CELLS_PER_BLOCK", 700)
-    monkeypatch.setattr(blocks, "_cores", lambda: 3)
+    monkeypatch.setattr(blocks, "cores", lambda: 3)
     assert_same(score(task_of(corpus)), whole)
 
 

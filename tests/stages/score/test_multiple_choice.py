@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stages.score import blocks, multiple_choice
+from stages.score import multiple_choice
+from stages.score.functional import blocks
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from stages.score import blocks, ranking
+from stages.score.functional import blocks, ranking
 
 FEW_VALUES = st.integers(-2, 2).map(float)
 """Few distinct similarities, so that ties are common."""

@@ -1,9 +1,9 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from avlnet_samples import CORPUS, N, write_corpus
-from scoring import details_of, metrics_of, scored
 
 from cache import tables
 from cache.artifact import write_artifact
@@ -17,6 +17,7 @@ from stages.report.command import report
 from stages.score.command import score
 
 DIM = 12
+RESULTS = layout.results(CORPUS, "all")
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ def corpus(project):
     (Path("configs/subsets") / CORPUS / "few.yaml").write_text(f"clips: {clips[3:7]}\n")
     Path(f"configs/corpora/{CORPUS}.yaml").write_text("reader: folder\n")
     Path("params.yaml").write_text(
-        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\n\n"
-        f"embeddings: {{one: {{corpus: {CORPUS}, encoder: net, config: c, reads: r}}}}\n"
-        f"subsets: {{all: {{corpus: {CORPUS}, subset: all}}, few: {{corpus: {CORPUS}, subset: few}}}}\n"
+        f"corpora: {{{CORPUS}: {{media: m, annotations: a}}}}\n"
+        f"embeddings: {{net: {{corpus: {CORPUS}, encoder: net, config: c, reads: r}}}}\n"
+        f"subsets: {{{CORPUS}-all: {{corpus: {CORPUS}, subset: all}}, few: {{corpus: {CORPUS}, subset: few}}}}\n"
     )
     return clips
 
@@ -67,7 +68,8 @@ def run(**options) -> dict:
     Path(f"configs/experiments/{CORPUS}/one.yaml").write_text(
         f"corpus: {CORPUS}\nencoders: [net]\nprotocol: avlnet\n{text}"
     )
-    return scored(CORPUS, "one")
+    score(CORPUS)
+    return json.loads((RESULTS / "metrics.json").read_text())["one"]
 
 
 @pytest.mark.parametrize(
@@ -84,12 +86,12 @@ def test_clips_that_lack_a_side_are_left_out(corpus, variant, directions):
     assert set(metrics) == directions
     n = N - 2  # one without sound, one without picture
     assert all(values["R@1"] == pytest.approx(100 * (n - 2) / n) for values in metrics.values())
-    details = details_of(CORPUS, "one")
+    details = json.loads((RESULTS / "details.json").read_text())["one"]
     assert all(one == {"n_queries": n, "n_items": n} for one in details["counts"].values())
-    queries = tables.read_table(layout.results(CORPUS, "all") / "queries.parquet", tables.QUERIES)
+    queries = tables.read_table(RESULTS / "queries.parquet", tables.QUERIES)
     assert len(queries) == 2 * n
-    curves = (layout.results(CORPUS, "all") / "recall.csv").read_text().splitlines()[1:]
-    assert {line.split(",")[1] for line in curves} == directions
+    curves = [line.split(",")[:2] for line in (RESULTS / "recall.csv").read_text().splitlines()[1:]]
+    assert {tuple(one) for one in curves} == {("one", one) for one in directions}
     report()
     assert "R@1" in (layout.REPORT / "index.html").read_text()
 
@@ -101,7 +103,7 @@ def test_missing_clips_count_as_mistakes_where_the_experiment_says_so(corpus):
         metrics = run(query_count=100, subset_query_counts=counts)["sound_to_picture"]
         assert metrics["R@1"] == N - 2 and metrics["MedR"] == 1.0
         score(CORPUS, "few")
-        few = metrics_of(CORPUS, "few")
+        few = json.loads((layout.results(CORPUS, "few") / "metrics.json").read_text())
         assert few["one"]["sound_to_picture"]["R@1"] == of_few
 
 
@@ -126,7 +128,7 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, variant, ti
     def files():
         run(ties=ties, query_count=2 * N)
         score(CORPUS, "few")
-        folders = layout.results(CORPUS, "all"), layout.results(CORPUS, "few")
+        folders = RESULTS, layout.results(CORPUS, "few")
         return {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
 
     whole = files()

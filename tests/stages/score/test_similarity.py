@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.score import blocks, similarity
+from stages.score.functional import blocks, similarity
 
 
 def embeddings(rows, dimensions=96, seed=0):

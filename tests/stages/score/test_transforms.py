@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.score import blocks, ranking, transforms
+from stages.score.functional import blocks, ranking, transforms
 
 COUNTS = np.array([3, 1, 2, 1, 4])
 

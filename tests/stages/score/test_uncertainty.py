@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from stages.score import blocks
-from stages.score.uncertainty import bootstrap, interval, paired_permutation_test, resampled
+from stages.score.functional import blocks
+from stages.score.functional.uncertainty import bootstrap, interval, paired_permutation_test, resampled
 
 VALUES = np.random.default_rng(0).exponential(size=401)
 
@@ -126,7 +126,7 @@ def test_very_many_queries_that_scored_the_same_are_drawn_together(monkeypatch, 
     values = np.floor(np.random.default_rng(0).exponential(4, 2_001)) + 1
     given = np.stack([values, 100.0 * (values == 1)], axis=1) if statistic == "mean" else values
     one_by_one = resampled(given, statistic, 4_000, seed=1)
-    monkeypatch.setattr("stages.score.uncertainty.MANY_QUERIES", 2_000)
+    monkeypatch.setattr("stages.score.functional.uncertainty.MANY_QUERIES", 2_000)
     together = resampled(given, statistic, 4_000, seed=1)
     assert together.shape == one_by_one.shape and not np.array_equal(together, one_by_one)
     spread = one_by_one.std(axis=0)
@@ -138,5 +138,5 @@ def test_very_many_queries_that_scored_the_same_are_drawn_together(monkeypatch, 
 def test_values_that_all_differ_are_drawn_one_by_one(monkeypatch):
     values = np.random.default_rng(0).random(500)
     before = resampled(values, n_resamples=5)
-    monkeypatch.setattr("stages.score.uncertainty.MANY_QUERIES", 2)
+    monkeypatch.setattr("stages.score.functional.uncertainty.MANY_QUERIES", 2)
     assert np.array_equal(resampled(values, n_resamples=5), before)

@@ -1,1 +1,0 @@
-"""Exact ranks and nearest items where the matrix of similarities is larger than memory."""

@@ -1,0 +1,1 @@
+"""Functions of arrays: similarity, ranking, metrics, transforms of similarities, uncertainty."""
