@@ -18,7 +18,7 @@ from pipeline.console.text import counted
 from pipeline.monitor.log import logged
 from stages.score import results
 from stages.score.experiment import open_experiment
-from stages.score.inputs import NothingToScore
+from stages.score.inputs import EmbeddingReader, NothingToScore
 from stages.score.scored import Scored
 
 
@@ -38,14 +38,18 @@ def score(
             f"`embeddings` of {PARAMS} and run `dvc repro`."
         )
     embedded = {encoder for experiment in experiments for encoder in experiment.encoders}
+    reader, broken = EmbeddingReader(), dict[str, UserError]()
     found: dict[str, results.Result] = {}
     for experiment in experiments:
         try:
-            scorer = open_experiment(experiment.on_subset(subset))
+            scorer = open_experiment(experiment.on_subset(subset), reader)
             scored = scorer.score() if members is None else scorer.score(members)
         except NothingToScore as reason:
             found[experiment.name] = results.Result(experiment, nothing=str(reason))
             notes.append(f"{experiment.name}: {reason}")
+            continue
+        except UserError as error:  # the others are scored all the same
+            broken[experiment.name] = error
             continue
         found[experiment.name] = results.Result(experiment, scored, scorer if members is None else None)
         if members is None:
@@ -58,6 +62,11 @@ def score(
     n_queries = sum(scored.n_queries for one in found.values() for scored in one.directions.values())
     line = f"score {corpus} {subset}: {n_scored} of {counted(len(found), 'experiment')} scored"
     print("; ".join([f"{line} ({n_queries:,} queries, {_since(started)})", *notes]), flush=True)
+    if len(broken) == 1:
+        raise next(iter(broken.values()))
+    if broken:
+        reasons = "; ".join(f"{name}: {error}" for name, error in broken.items())
+        raise UserError(f"{counted(len(broken), 'experiment')} cannot be scored: {reasons}")
 
 
 def headline(scored: Mapping[str, Scored]) -> str:

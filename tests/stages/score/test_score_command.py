@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cache import tables
-from cache.artifact import write_artifact
+from cache.artifact import Artifact, write_artifact
 from cache.errors import UserError
 from cache.keys import caption_key
 from cache.row_store import RowStore
@@ -257,3 +257,22 @@ def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
 def test_mistakes_are_named(corpus, text, message):
     with pytest.raises(UserError, match=message):
         run(text)
+
+
+def test_a_broken_experiment_does_not_keep_others_from_their_numbers(corpus):
+    run("corpus: mine\nencoders: [good]\n", "fine")
+    with pytest.raises(UserError, match="no caption source 'gpt'"):
+        run("corpus: mine\nencoders: [good]\ncaptions: gpt\n", "broken")
+    assert set(json.loads((RESULTS / "metrics.json").read_text())) == {"fine"}
+    with pytest.raises(UserError, match="2 experiments cannot be scored: broken: .*; worse: "):
+        run("corpus: mine\nencoders: [poor]\ncaptions: gpt\n", "worse")
+
+
+def test_each_embedding_is_read_once_however_many_experiments_there_are(corpus, monkeypatch):
+    read = []
+    numpy = Artifact.numpy
+    monkeypatch.setattr(Artifact, "numpy", lambda artifact: read.append(artifact.path) or numpy(artifact))
+    for name, encoders in (("a", "[good]"), ("b", "[good]"), ("c", "[good, poor]")):
+        Path(f"configs/experiments/mine/{name}.yaml").write_text(f"corpus: mine\nencoders: {encoders}\n")
+    score("mine")
+    assert len(read) == len(set(read)) == 4  # clips and captions of two encoders
