@@ -142,7 +142,8 @@ def _check_embedding(
         raise UserError(f"{PARAMS}: {where}: {encoder} is made by no training of {PARAMS}: {_remedy(training, params)}")
     if is_avlnet(encoder):
         config = load_avlnet_config(corpus, encoder)
-        _check_features(features_of(config), corpus, where, embedded)
+        given = config if training is None else load_training(training)
+        _check_features(features_of(given), corpus, where, embedded)
         if training is None:
             if (own := layout.training_of(config.checkpoint)) is not None:
                 raise UserError(

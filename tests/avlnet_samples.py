@@ -1,4 +1,4 @@
-"""A small corpus whose features are cached: sound, picture and words of a clip come from one hidden vector."""
+"""A small corpus whose features are cached: audio, video and text of a clip come from one hidden vector."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pipeline.config import layout
 CORPUS = "mine"
 N = 24
 HIDDEN, PICTURE, WORDS = 5, 6, 7
-SOUND = "features/avlnet-spectrogram"
-FLAT, MOVING, VECTORS = "features/resnet152", "features/resnext101-3d", "features/word2vec"
+AUDIO = "features/avlnet-spectrogram"
+FEATURES_2D, FEATURES_3D, VECTORS = "features/resnet152", "features/resnext101-3d", "features/word2vec"
 
 
 def write_features(
@@ -31,7 +31,11 @@ def write_features(
     keys = [hashlib.md5(f"{modality}{one}".encode() + row.tobytes()).digest() for one, row in rows.items()]
     with store.writer({}) as writer:
         writer.add(keys, list(rows.values()))
-    description = {"modality": modality, "encoder": encoder, "fingerprint": store.description.fingerprint}
+    description = {
+        "modality": modality,
+        "encoder": encoder.removeprefix("features/"),
+        "fingerprint": store.description.fingerprint,
+    }
     write_artifact(layout.embeddings(corpus, encoder, modality), list(rows), keys, store, description)
 
 
@@ -43,8 +47,8 @@ def write_corpus(
     Args:
         n: clips.
         seed: of all numbers.
-        silent: the last clips have no sound.
-        blind: the first clips have no picture.
+        silent: the last clips have no audio.
+        blind: the first clips have no video.
         picture: length of a 2D feature, and of a 3D one.
         words: length of a word vector.
 
@@ -73,14 +77,14 @@ def write_corpus(
     maps = {dim: random.standard_normal((HIDDEN, dim)) for dim in (40, picture, words)}
     seen = slice(blind, None)
     write_features(
-        SOUND,
+        AUDIO,
         "clips",
         {
             one: np.clip(8 * over_time(row, maps[40], int(random.integers(40, 200)), 1.0) - 40, -80, 0)
             for one, row in list(zip(clips, hidden, strict=True))[: n - silent]
         },
     )
-    for encoder in (FLAT, MOVING):
+    for encoder in (FEATURES_2D, FEATURES_3D):
         rows = {
             one: over_time(row, maps[picture], int(random.integers(2, 9)), 0.1)
             for one, row in list(zip(clips, hidden, strict=True))[seen]

@@ -44,12 +44,12 @@ def wired(
     features: list[str] = []
     trainings: Entries = {}
     for encoder in encoders:
-        if is_avlnet(encoder):
-            features += features_of(load_avlnet_config(corpus, encoder))
         if (training := training_of(encoder)) is not None:
             config = load_training(training)
             trainings[training] = training_entry(config, None)
-            features += features_of(config) if config.files is None else []
+            features += features_of(config)
+        elif is_avlnet(encoder):
+            features += features_of(load_avlnet_config(corpus, encoder))
     imports = {corpus: {"corpus": corpus, "annotations": place["annotations"]}} if published and features else {}
     imported = [f"{FEATURES}{one}" for one in PUBLISHED] if imports else []
     embedded = [one for one in dict.fromkeys([*features, *encoders]) if one not in imported]

@@ -9,7 +9,7 @@ import typer
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
-from pipeline.config.params import PARAMS, corpus_place, load_params
+from pipeline.config.params import FEATURES, PARAMS, corpus_place, load_params
 from pipeline.console.app import KeepGoing, Strict, finish
 from pipeline.formats.avlnet_pickles import ClipPickles, published_files
 from pipeline.monitor.log import logged
@@ -49,7 +49,7 @@ def import_features(
     if unreadable and not any(survey.ids for survey in surveys.values()):
         raise UserError(next(iter(unreadable.values())))
     with summary.timed("write"):
-        write(clips, surveys, lambda encoder: layout.embeddings(corpus, encoder, "clips"))
+        write(clips, surveys, lambda encoder: layout.embeddings(corpus, f"{FEATURES}{encoder}", "clips"))
         problems.write(layout.problems(corpus, "import_features"))
     summary.computed = sum(len(survey.ids) for survey in surveys.values())
     summary.failed = len(problems)

@@ -10,7 +10,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cache import tables as schemas
-from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.config.experiments import ExperimentConfig
@@ -18,7 +17,7 @@ from pipeline.networks.avlnet_retrieval import SIDES, direction, retrieval
 from pipeline.networks.avlnet_shape import Variant
 from pipeline.runner.rows import pair_ids
 from stages.score.functional import metrics
-from stages.score.inputs import NothingToScore, embedded_rows, matches
+from stages.score.inputs import EmbeddingReader, NothingToScore, embedded_rows, matches
 from stages.score.items import Items, Measure, Pairs, StoredRows
 from stages.score.retrieval import Ranked, Retrieval
 from stages.score.scored import Queries, Scored, intervals
@@ -36,16 +35,17 @@ class AvlNetScorer:
 
     Args:
         config: of the experiment.
+        reader: of embedding caches.
 
     Raises:
         NothingToScore: nothing is embedded.
         UserError: a table or an embedding cache cannot be read.
     """
 
-    def __init__(self, config: ExperimentConfig) -> None:
+    def __init__(self, config: ExperimentConfig, reader: EmbeddingReader) -> None:
         if len(config.encoders) != 1:
             raise UserError("Protocol avlnet takes one encoder.")
-        self._config = config
+        self._config, self._reader = config, reader
         self._variant = variant_of(
             {path.stem for path in layout.embeddings(config.corpus, config.encoders[0], "any").parent.glob("*.zarr")},
             f"data/embeddings/{config.corpus}/{config.encoders[0]}",
@@ -87,7 +87,9 @@ class AvlNetScorer:
 
     def _embedded(self, sides: tuple[str, ...]) -> tuple[pl.Series, list[StoredRows]]:
         """Ids that all these sides have embedded, in table order, and their rows of each."""
-        opened = [open_artifact(layout.embeddings(self._config.corpus, self._config.encoders[0], one)) for one in sides]
+        opened = [
+            self._reader.open(layout.embeddings(self._config.corpus, self._config.encoders[0], one)) for one in sides
+        ]
         return embedded_rows(opened, self._ids(sides[0]))
 
     def _ids(self, side: str) -> pl.Series:

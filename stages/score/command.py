@@ -17,8 +17,8 @@ from pipeline.config.subsets import read_subset
 from pipeline.console.text import counted
 from pipeline.monitor.log import logged
 from stages.score import results
-from stages.score.experiment import open_experiment
-from stages.score.inputs import NothingToScore
+from stages.score.cells import CellStore, compute
+from stages.score.inputs import EmbeddingReader
 from stages.score.scored import Scored
 
 
@@ -26,6 +26,7 @@ from stages.score.scored import Scored
 def score(
     corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
     subset: Annotated[str, typer.Argument(help="A subset of configs/subsets/CORPUS/; `all` has every clip.")] = ALL,
+    force: Annotated[bool, typer.Option("--force", help="Compute also what the store has kept.")] = False,
 ) -> None:
     """Score all experiments of a corpus on one of its subsets, over the cached embeddings."""
     started = time.monotonic()
@@ -38,26 +39,45 @@ def score(
             f"`embeddings` of {PARAMS} and run `dvc repro`."
         )
     embedded = {encoder for experiment in experiments for encoder in experiment.encoders}
+    reader, kept, n_kept = EmbeddingReader(), CellStore(corpus, members), 0
+    broken: dict[str, UserError] = {}
     found: dict[str, results.Result] = {}
     for experiment in experiments:
+        scored_as, cell = experiment.on_subset(subset), None
         try:
-            scorer = open_experiment(experiment.on_subset(subset))
-            scored = scorer.score() if members is None else scorer.score(members)
-        except NothingToScore as reason:
-            found[experiment.name] = results.Result(experiment, nothing=str(reason))
-            notes.append(f"{experiment.name}: {reason}")
+            key = kept.key(scored_as)
+            if not force:
+                try:
+                    cell = kept.read(key)
+                except UserError as error:
+                    notes.append(f"{experiment.name} is computed again: {error}")
+            if cell is None:
+                cell = compute(scored_as, members, reader)
+                kept.write(key, cell)
+            else:
+                n_kept += 1
+        except UserError as error:  # the others are scored all the same
+            broken[experiment.name] = error
             continue
-        found[experiment.name] = results.Result(experiment, scored, scorer if members is None else None)
-        if members is None:
-            print(f"{experiment.name}: {headline(scored)}", flush=True)
+        found[experiment.name] = results.Result(experiment, cell, members is None)
+        if cell.nothing:
+            notes.append(f"{experiment.name}: {cell.nothing}")
+        elif members is None:
+            print(f"{experiment.name}: {headline(cell.directions)}", flush=True)
     if absent := sorted({one for other in experiments_of(corpus) for one in other.encoders} - embedded):
         left = len(experiments_of(corpus)) - len(experiments)
         notes.append(f"{counted(left, 'experiment')} without embeddings of {', '.join(absent)} left out")
     results.write_results(layout.results(corpus, subset), found)
-    n_scored = sum(not one.nothing for one in found.values())
-    n_queries = sum(scored.n_queries for one in found.values() for scored in one.directions.values())
+    n_scored = sum(not one.cell.nothing for one in found.values())
+    n_queries = sum(scored.n_queries for one in found.values() for scored in one.cell.directions.values())
     line = f"score {corpus} {subset}: {n_scored} of {counted(len(found), 'experiment')} scored"
+    line += f", {n_kept} of them unchanged" if n_kept else ""
     print("; ".join([f"{line} ({n_queries:,} queries, {_since(started)})", *notes]), flush=True)
+    if len(broken) == 1:
+        raise next(iter(broken.values()))
+    if broken:
+        reasons = "; ".join(f"{name}: {error}" for name, error in broken.items())
+        raise UserError(f"{counted(len(broken), 'experiment')} cannot be scored: {reasons}")
 
 
 def headline(scored: Mapping[str, Scored]) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from pipeline.config.experiments import ExperimentConfig
 from stages.score.avlnet_retrieval import AvlNetScorer
+from stages.score.inputs import EmbeddingReader
 from stages.score.multi_instance import InstanceScorer
 from stages.score.multiple_choice import ChoiceScorer
 from stages.score.paired_retrieval import PairedScorer
 from stages.score.scored import Scorer
 
-PROTOCOLS: dict[str, Callable[[ExperimentConfig], Scorer]] = {
+PROTOCOLS: dict[str, Callable[[ExperimentConfig, EmbeddingReader], Scorer]] = {
     "paired-retrieval": PairedScorer,
     "multi-instance": InstanceScorer,
     "multiple-choice": ChoiceScorer,
@@ -19,11 +20,15 @@ PROTOCOLS: dict[str, Callable[[ExperimentConfig], Scorer]] = {
 }
 
 
-def open_experiment(config: ExperimentConfig) -> Scorer:
+def open_experiment(config: ExperimentConfig, reader: EmbeddingReader | None = None) -> Scorer:
     """Reads what the experiment's protocol needs.
+
+    Args:
+        config: of the experiment.
+        reader: of embedding caches, shared by the experiments of a run.
 
     Raises:
         NothingToScore: there is nothing to rank.
         UserError: a table or an embedding cache cannot be read.
     """
-    return PROTOCOLS[config.protocol](config)
+    return PROTOCOLS[config.protocol](config, reader or EmbeddingReader())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +20,58 @@ from pipeline.config import layout
 from pipeline.config.experiments import ExperimentConfig
 from pipeline.config.subsets import read_extended
 from pipeline.console.text import did_you_mean
+from stages.score.functional.ranking import Array
 from stages.score.items import Pairs, StoredRows
+from stages.score.retrieval import score_memory
 
 
 class NothingToScore(UserError):
     """No clip or caption has come through; the experiment has no numbers, others go on."""
+
+
+class EmbeddingReader:
+    """Embedding caches of a run: each is opened once, and read once while its rows fit into memory.
+
+    Args:
+        memory: bytes that kept rows may take up; a quarter of what scoring may take by default.
+    """
+
+    def __init__(self, memory: float | None = None) -> None:
+        self._left = score_memory() / 4 if memory is None else memory
+        self._opened: dict[Path, KeptRows] = {}
+
+    def open(self, path: Path) -> KeptRows:
+        """An embedding cache.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        if path not in self._opened:
+            artifact = open_artifact(path)
+            n_bytes = math.prod(artifact.shape) * artifact.format.storage.itemsize
+            kept = not artifact.format.ragged and n_bytes <= self._left
+            self._left -= n_bytes if kept else 0
+            self._opened[path] = KeptRows(artifact, kept)
+        return self._opened[path]
+
+
+class KeptRows:
+    """Rows of an artifact, all of them read at once when the first are asked for.
+
+    Args:
+        artifact: the embedding cache.
+        kept: whether the rows are kept, or read each time.
+    """
+
+    def __init__(self, artifact: Artifact, kept: bool) -> None:
+        self.artifact, self.shape, self._kept = artifact, artifact.shape, kept
+
+    @cached_property
+    def _rows(self) -> Array:
+        return self.artifact.numpy()
+
+    def __getitem__(self, numbers: Any) -> Any:
+        return self._rows[numbers] if self._kept else self.artifact[numbers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +110,7 @@ class Embedded:
     n_clips_missing: int
 
 
-def read_embedded(config: ExperimentConfig) -> Embedded:
+def read_embedded(config: ExperimentConfig, reader: EmbeddingReader) -> Embedded:
     """Reads tables and the ids of artifacts; their rows are read when they are asked for.
 
     Raises:
@@ -67,9 +118,9 @@ def read_embedded(config: ExperimentConfig) -> Embedded:
         UserError: a table or artifact is missing or damaged, or a caption source is unknown.
     """
     clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"]
-    clip_ids, clip_rows = _joined(config, "clips", clips)
+    clip_ids, clip_rows = _joined(config, "clips", clips, reader)
     table = read_extended(config.corpus, "captions")
-    captions = {source: _captions(config, source, table) for source in dict.fromkeys(config.sources())}
+    captions = {source: _captions(config, source, table, reader) for source in dict.fromkeys(config.sources())}
     for one in captions.values():
         _check_comparable(config, clip_rows, one.rows)
     n_captions = min(len(one.ids) for one in captions.values())
@@ -91,7 +142,7 @@ def _check_comparable(config: ExperimentConfig, clips: Sequence[StoredRows], cap
             )
 
 
-def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame) -> Captions:
+def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame, reader: EmbeddingReader) -> Captions:
     sources = table["source"].unique().to_list()
     if source not in sources:
         raise UserError(
@@ -99,29 +150,32 @@ def _captions(config: ExperimentConfig, source: str, table: pl.DataFrame) -> Cap
             f"files of it are missing), {did_you_mean(source, sources)}"
         )
     own = table.filter(pl.col("source") == source).unique("caption_id", keep="first", maintain_order=True)
-    ids, rows = _joined(config, "captions", own["caption_id"])
+    ids, rows = _joined(config, "captions", own["caption_id"], reader)
     texts = matches(ids, own["caption_id"])
     return Captions(ids.to_list(), own["text"].gather(texts).to_list(), rows)
 
 
-def _joined(config: ExperimentConfig, modality: str, ids: pl.Series) -> tuple[pl.Series, list[StoredRows]]:
+def _joined(
+    config: ExperimentConfig, items: str, ids: pl.Series, reader: EmbeddingReader
+) -> tuple[pl.Series, list[StoredRows]]:
     """Those of the ids that every encoder has embedded, and their rows per encoder."""
-    opened = [open_artifact(layout.embeddings(config.corpus, name, modality)) for name in config.encoders]
+    opened = [reader.open(layout.embeddings(config.corpus, name, items)) for name in config.encoders]
     return embedded_rows(opened, ids)
 
 
-def embedded_rows(artifacts: Sequence[Artifact], ids: pl.Series) -> tuple[pl.Series, list[StoredRows]]:
+def embedded_rows(opened: Sequence[KeptRows], ids: pl.Series) -> tuple[pl.Series, list[StoredRows]]:
     """Those of the ids that all artifacts have, in their order, and where their rows lie in each.
 
     Raises:
         UserError: an artifact has a row per frame, which nothing here compares.
     """
+    artifacts = [rows.artifact for rows in opened]
     for artifact in artifacts:
         if artifact.format.ragged:
             raise UserError(f"{artifact.path} holds many rows of each clip or caption: only one of each can be scored.")
     places = [matches(ids, pl.Series(artifact.ids, dtype=pl.String)) for artifact in artifacts]
     kept = np.all([place >= 0 for place in places], axis=0)
-    rows = [StoredRows(artifact, place[kept]) for artifact, place in zip(artifacts, places, strict=True)]
+    rows = [StoredRows(source, place[kept]) for source, place in zip(opened, places, strict=True)]
     return ids.filter(pl.Series(kept, dtype=pl.Boolean)), rows
 
 

@@ -27,7 +27,7 @@ from stages.score.functional.ranking import Array, without_nan
 from stages.score.functional.similarity import cosine, dot_product, fuse
 from stages.score.functional.transforms import Directed, Transform, transform_of
 from stages.score.functional.uncertainty import interval, resampled
-from stages.score.inputs import NothingToScore, read_embedded
+from stages.score.inputs import EmbeddingReader, NothingToScore, read_embedded
 from stages.score.scored import Queries, Scored, intervals
 
 RECALL_AT = (1, 5, 10, 50)
@@ -276,14 +276,15 @@ class InstanceScorer:
 
     Args:
         config: of the experiment.
+        reader: of embedding caches.
 
     Raises:
         NothingToScore: no clip takes part, or none is relevant to a sentence.
         UserError: a table or an embedding cache cannot be read, or the corpus has no relevancies.
     """
 
-    def __init__(self, config: ExperimentConfig) -> None:
-        embedded = read_embedded(config)
+    def __init__(self, config: ExperimentConfig, reader: EmbeddingReader) -> None:
+        embedded = read_embedded(config, reader)
         sources = config.sources()
         own = {source: _own_captions(config.corpus, embedded.captions[source].places()) for source in set(sources)}
         chosen = [row for row, clip in enumerate(embedded.clip_ids) if all(clip in one for one in own.values())]

@@ -19,7 +19,7 @@ from stages.score.examples import N_BEST, N_WORST
 from stages.score.functional.blocks import each_block
 from stages.score.functional.ranking import Array
 from stages.score.functional.similarity import SMALLEST_NORM
-from stages.score.inputs import NothingToScore, read_embedded
+from stages.score.inputs import EmbeddingReader, NothingToScore, read_embedded
 from stages.score.scored import Queries, Scored, intervals
 
 Norm = Literal["none", "max", "one"]
@@ -153,16 +153,17 @@ class ChoiceScorer:
 
     Args:
         config: of the experiment.
+        reader: of embedding caches.
 
     Raises:
         NothingToScore: no question takes part.
         UserError: a table or an embedding cache cannot be read, or the corpus has no questions.
     """
 
-    def __init__(self, config: ExperimentConfig) -> None:
+    def __init__(self, config: ExperimentConfig, reader: EmbeddingReader) -> None:
         if config.transform != "none":
             raise UserError(f"Protocol multiple-choice has no transform {config.transform!r}: remove `transform:`.")
-        embedded = read_embedded(config)
+        embedded = read_embedded(config, reader)
         table = read_extended(config.corpus, "questions")
         if table.is_empty():
             raise UserError(f"Corpus {config.corpus!r} has no questions, which protocol multiple-choice asks.")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cache.errors import UserError
 from pipeline.config.experiments import ExperimentConfig
 from stages.score.functional import metrics
-from stages.score.inputs import NothingToScore, read_embedded, read_pairs
+from stages.score.inputs import EmbeddingReader, NothingToScore, read_embedded, read_pairs
 from stages.score.items import Items, Measure, Pairs
 from stages.score.retrieval import Ranked, Retrieval
 from stages.score.scored import Queries, Scored, intervals
@@ -25,19 +25,20 @@ class PairedScorer:
 
     Args:
         config: of the experiment.
+        reader: of embedding caches.
 
     Raises:
         NothingToScore: nothing is paired.
         UserError: a table or an embedding cache cannot be read, or two caption sources are named.
     """
 
-    def __init__(self, config: ExperimentConfig) -> None:
+    def __init__(self, config: ExperimentConfig, reader: EmbeddingReader) -> None:
         if len(set(config.sources())) > 1:
             raise UserError(
                 f"Protocol paired-retrieval ranks captions of one source, not of {' and '.join(config.sources())}: "
                 "name one in `captions:`, or use protocol multi-instance, which joins them by clip."
             )
-        embedded = read_embedded(config)
+        embedded = read_embedded(config, reader)
         captions = embedded.captions[config.sources()[0]]
         pairs = read_pairs(config.corpus, captions.ids, embedded.clip_ids)
         if not len(pairs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import polars as pl
 from cache import tables as schemas
 from cache.durable import new_file
 from pipeline.config.experiments import ExperimentConfig
+from stages.score.cells import Cell
 from stages.score.functional.metrics import recall_at
-from stages.score.scored import Scored, Scorer
+from stages.score.scored import Scored
 
 Directions = Mapping[str, Scored]
 
@@ -26,15 +27,13 @@ class Result:
 
     Attributes:
         experiment: its options.
-        directions: numbers by direction; none if there was nothing to score.
-        scorer: on the whole corpus, for single examples and a picture of its similarities.
-        nothing: why there are no numbers.
+        cell: what it scored.
+        whole: whether on the whole corpus, of which there are examples and a sample of the similarities.
     """
 
     experiment: ExperimentConfig
-    directions: Directions = field(default_factory=dict)
-    scorer: Scorer | None = None
-    nothing: str = ""
+    cell: Cell
+    whole: bool
 
 
 def write_results(folder: Path, found: Mapping[str, Result]) -> None:
@@ -46,26 +45,24 @@ def write_results(folder: Path, found: Mapping[str, Result]) -> None:
         folder: of the results.
         found: by experiment.
     """
-    scored = {name: one.directions for name, one in found.items() if not one.nothing}
+    scored = {name: one.cell.directions for name, one in found.items() if not one.cell.nothing}
     _write_json(folder / "metrics.json", {name: _numbers(one, "values") for name, one in scored.items()})
     _write_json(folder / "details.json", {name: _details(name, one) for name, one in found.items()})
     _write_queries(folder / "queries.parquet", scored)
     _write_classes(folder / "classes.parquet", scored)
     _write_recall(folder / "recall.csv", scored)
-    scorers = {name: one.scorer for name, one in found.items() if one.scorer is not None}
-    arrays = {f"{name}/{kind}": values for name, one in scorers.items() for kind, values in one.heatmap().items()}
+    arrays = {f"{name}/{kind}": values for name, one in found.items() for kind, values in one.cell.heatmap.items()}
     _write_arrays(folder / "similarity.npz", arrays)
 
 
 def _details(name: str, one: Result) -> dict[str, Any]:
     details: dict[str, Any] = {"experiment": name, **one.experiment.model_dump()}
-    if one.nothing:
-        return {**details, "nothing": one.nothing}
-    if one.scorer is None:
-        return _beside(one.directions)
-    beside = _beside(one.directions)
-    examples = one.scorer.examples(one.directions)
-    return {**details, **beside, "n_clips_missing": one.scorer.n_clips_missing, "examples": examples}
+    if one.cell.nothing:
+        return {**details, "nothing": one.cell.nothing}
+    beside = _beside(one.cell.directions)
+    if not one.whole:
+        return beside
+    return {**details, **beside, "n_clips_missing": one.cell.n_clips_missing, "examples": one.cell.examples}
 
 
 def _beside(directions: Directions) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_the_page_gives_rows_and_scores(tree):
 
 def test_the_entry_of_params_is_one(tree):
     """The line for `embeddings`: `hearonce check` finds nothing wrong with it."""
-    entry = re.search(r"```text\n(.*?)```", PAGE, re.S)[1]
+    entry = re.search(r"```yaml\n# params.yaml\nembeddings:\n(.*?)```", PAGE, re.S)[1]
     params = tree.root / "params.yaml"
     params.write_text(params.read_text().replace("\nembeddings:\n", f"\nembeddings:\n{entry}"))
     assert "demo-my-model" in params.read_text()

@@ -17,7 +17,7 @@ from pipeline.networks.avlnet import AvlNet
 from pipeline.networks.avlnet_shape import Shape
 
 TRAINING = """corpus: mine
-moving: features/resnet152
+features_3d: features/resnet152
 evaluate_on: videos
 dim: 32
 audio_widths: [8, 8, 16, 16, 32]

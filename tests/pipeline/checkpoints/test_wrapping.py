@@ -42,7 +42,7 @@ def test_whatever_top_folder_an_archive_has_its_files_end_where_configs_look(pro
         archive = pack(tmp_path / f"{name}.tar.gz?dl=1", files, published if top == "as published" else top, junk)
         code, _, err = checkpoints("fetch", name, "--from", archive, "--unpack")
         assert code == 0, err
-    named = [read_yaml(path).get("checkpoint") for path in Path("configs/encoders").glob("*.yaml")]
+    named = [read_yaml(path).get("checkpoint") for path in Path("configs/encoders").rglob("*.yaml")]
     named += [read_yaml(path).get("start") for path in Path("configs/trainings").glob("*/*.yaml")]
     named = {one for one in named if one and "AVLnet_release_models" in one}
     assert {Path(one).name for one in named} == set(RELEASE)

@@ -46,7 +46,7 @@ class Corpora:
     def params(self) -> None:
         corpora = {corpus: {"media": "videos", "annotations": "captions.csv"} for corpus in self.described}
         descriptions = {corpus: names for corpus, names in self.described.items() if names}
-        data = {"corpora": corpora, "embeddings": {}, "experiments": {}, "descriptions": descriptions}
+        data = {"corpora": corpora, "embeddings": {}, "subsets": {}, "descriptions": descriptions}
         Path("params.yaml").write_text(yaml.safe_dump(data))
 
     def config(self, name: str = "fake", **changes) -> None:

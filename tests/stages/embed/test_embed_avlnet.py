@@ -4,7 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avlnet_samples import CORPUS, FLAT, MOVING, PICTURE, SOUND, VECTORS, WORDS, N, write_corpus, write_features
+from avlnet_samples import (
+    AUDIO,
+    CORPUS,
+    FEATURES_2D,
+    FEATURES_3D,
+    PICTURE,
+    VECTORS,
+    WORDS,
+    N,
+    write_corpus,
+    write_features,
+)
 
 from cache import tables
 from cache.artifact import open_artifact
@@ -61,9 +72,9 @@ def straightforward(variant: str, clip: str, caption: str) -> dict[str, np.ndarr
     def unit(row: np.ndarray) -> np.ndarray:
         return row / np.linalg.norm(row)
 
-    spectrogram = rows(SOUND, "clips", clip)
+    spectrogram = rows(AUDIO, "clips", clip)
     sound = np.pad(spectrogram.T, ((0, 0), (0, MAX_FRAMES - len(spectrogram))))
-    picture = np.concatenate([unit(rows(one, "clips", clip).max(axis=0)) for one in (FLAT, MOVING)])
+    picture = np.concatenate([unit(rows(one, "clips", clip).max(axis=0)) for one in (FEATURES_2D, FEATURES_3D)])
     words = rows(VECTORS, "captions", caption)
     words = np.pad(words, ((0, 20 - len(words)), (0, 0)))
     inputs = [torch.from_numpy(one[None]) for one in (picture, sound, words)]
@@ -202,7 +213,7 @@ def test_a_training_describes_its_weights_as_an_encoder(corpus):
     folder.mkdir(parents=True)
     shutil.move("net.pth", folder / "model.pth")
     (folder / "encoder.yaml").write_text(
-        f"family: avlnet\ncheckpoint: {folder}/model.pth\nmax_frames: {MAX_FRAMES}\naudio: {SOUND}\n"
+        f"family: avlnet\ncheckpoint: {folder}/model.pth\nmax_frames: {MAX_FRAMES}\naudio: {AUDIO}\n"
     )
     run_embed(CORPUS, "mine@e3", device="cpu")
     assert len(open_artifact(layout.embeddings(CORPUS, "mine@e3", "sound"))) == N - 1

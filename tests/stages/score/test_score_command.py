@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from cache import tables
-from cache.artifact import write_artifact
+from cache.artifact import Artifact, write_artifact
 from cache.errors import UserError
 from cache.keys import caption_key
+from cache.location import Store
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from pipeline.config import layout
 from stages.report.command import report
+from stages.score import cells
 from stages.score.command import headline, score
 from stages.score.retrieval import Retrieval
 from stages.score.scored import Scored
@@ -123,7 +125,7 @@ def test_each_run_ends_with_one_short_line(corpus, capsys):
     score("mine", "few")
     (line,) = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        r"score mine few: 2 of 2 experiments scored \(20 queries, .+ s\); "
+        r"score mine few: 2 of 2 experiments scored, 1 of them unchanged \(20 queries, .+ s\); "
         "1 experiment without embeddings of later left out",
         line,
     )
@@ -155,6 +157,7 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, text):
         tables.write_table(tables.table(rows, schema), schema, layout.table("mine", name))
 
     def files():
+        shutil.rmtree(Store.default().root / "scores", ignore_errors=True)
         run(text, "mine")
         run(text, "other")
         score("mine", "few")
@@ -167,7 +170,7 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, text):
     monkeypatch.setattr(Retrieval, "_counted", lambda *given: opened.append(given) or counted(*given))
     monkeypatch.setenv("HEARONCE_SCORE_MEMORY", "1e-7")
     assert files() == whole
-    assert len(opened) == 6  # two on all clips, scored once after each was written; and both on few of them
+    assert len(opened) == 2  # all clips and few of them: equal experiments of two names are one cell
 
 
 def test_what_cannot_be_done_block_by_block_says_why(corpus, monkeypatch):
@@ -257,3 +260,73 @@ def test_an_empty_corpus_has_no_numbers_and_stops_nobody(corpus, capsys):
 def test_mistakes_are_named(corpus, text, message):
     with pytest.raises(UserError, match=message):
         run(text)
+
+
+def test_a_broken_experiment_does_not_keep_others_from_their_numbers(corpus):
+    run("corpus: mine\nencoders: [good]\n", "fine")
+    with pytest.raises(UserError, match="no caption source 'gpt'"):
+        run("corpus: mine\nencoders: [good]\ncaptions: gpt\n", "broken")
+    assert set(json.loads((RESULTS / "metrics.json").read_text())) == {"fine"}
+    with pytest.raises(UserError, match=r"2 experiments cannot be scored: broken: .*; worse: "):
+        run("corpus: mine\nencoders: [poor]\ncaptions: gpt\n", "worse")
+
+
+def test_unchanged_cells_are_taken_from_the_store_and_give_the_same_bytes(corpus, monkeypatch, capsys):
+    computed = []
+    original = cells.compute
+    monkeypatch.setattr(
+        "stages.score.command.compute", lambda *given: computed.append(given[0].name) or original(*given)
+    )
+
+    def files():
+        return {path.name: path.read_bytes() for path in RESULTS.iterdir()}
+
+    for name, encoders in (("a", "[good]"), ("b", "[good, poor]")):
+        Path(f"configs/experiments/mine/{name}.yaml").write_text(f"corpus: mine\nencoders: {encoders}\n")
+    score("mine")
+    assert computed == ["a", "b"]
+    first = files()
+    shutil.rmtree(RESULTS)
+    score("mine")
+    assert computed == ["a", "b"] and files() == first
+    assert "2 of 2 experiments scored, 2 of them unchanged" in capsys.readouterr().out
+    Path("configs/experiments/mine/a.yaml").write_text("corpus: mine\nencoders: [good]\nnote: seen\n")
+    run("corpus: mine\nencoders: [good]\ntransform: csls\n", "c")
+    assert computed[2:] == ["c"]  # a note changes no number
+    score("mine", "few")
+    assert sorted(computed[3:]) == ["a", "b", "c"]
+    score("mine", force=True)
+    assert sorted(computed[6:]) == ["a", "b", "c"]
+    shutil.rmtree("store")
+    write_embeddings("poor", {"clips": corpus, "captions": [f"c{i}" for i in range(N)]}, {
+        name: np.eye(N, DIM, dtype=np.float32) for name in ("clips", "captions")
+    })  # fmt: skip
+    score("mine")
+    assert computed[9:] == ["b"]
+    table = layout.table("mine", "pairs")
+    tables.write_table(tables.read_table(table, tables.PAIRS)[:-1], tables.PAIRS, table)
+    score("mine")
+    assert sorted(computed[10:]) == ["a", "b", "c"]
+
+
+def test_a_damaged_cell_is_computed_again(corpus, capsys):
+    metrics = run("corpus: mine\nencoders: [poor]\n")
+    (path,) = (Store.default().root / "scores").iterdir()
+    good = path.read_bytes()
+    data = bytearray(good)
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    capsys.readouterr()
+    assert run("corpus: mine\nencoders: [poor]\n") == metrics
+    assert "one is computed again: " in capsys.readouterr().out
+    assert path.read_bytes() == good
+
+
+def test_each_embedding_is_read_once_however_many_experiments_there_are(corpus, monkeypatch):
+    read = []
+    numpy = Artifact.numpy
+    monkeypatch.setattr(Artifact, "numpy", lambda artifact: read.append(artifact.path) or numpy(artifact))
+    for name, encoders in (("a", "[good]"), ("b", "[good]"), ("c", "[good, poor]")):
+        Path(f"configs/experiments/mine/{name}.yaml").write_text(f"corpus: mine\nencoders: {encoders}\n")
+    score("mine")
+    assert len(read) == len(set(read)) == 4  # clips and captions of two encoders

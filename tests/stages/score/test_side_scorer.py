@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from cache import tables
 from cache.artifact import write_artifact
 from cache.errors import UserError
 from cache.keys import caption_key
+from cache.location import Store
 from cache.row_store import RowStore
 from cache.rows import RowFormat
 from pipeline.config import layout
@@ -126,6 +128,7 @@ def test_the_same_files_come_out_block_by_block(corpus, monkeypatch, variant, ti
     write_sides(corpus, variant)
 
     def files():
+        shutil.rmtree(Store.default().root / "scores", ignore_errors=True)
         run(ties=ties, query_count=2 * N)
         score(CORPUS, "few")
         folders = RESULTS, layout.results(CORPUS, "few")

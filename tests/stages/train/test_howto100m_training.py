@@ -125,7 +125,9 @@ def test_evaluation_on_clips_of_a_corpus(videos, variant):
     write_training("videos", evaluate_on="sme", batch_size=4, **text, **files)
     with pytest.raises(UserError, match="did you mean 'some'"):
         run("videos")
-    write_training("videos", evaluate_on="some", features_3d="avlnet-spectrogram", batch_size=4, **text, **files)
+    write_training(
+        "videos", evaluate_on="some", features_3d="features/avlnet-spectrogram", batch_size=4, **text, **files
+    )
     with pytest.raises(UserError, match="video features of length 2088, those to train on of 4096"):
         run("videos")
 

@@ -28,7 +28,7 @@ def demo(project):
     shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
     ingest("demo", keep_going=True)
     extract_audio("demo", keep_going=True)
-    embed("demo", "avlnet-spectrogram", keep_going=True, device="cpu", workers=2)
+    embed("demo", "features/avlnet-spectrogram", keep_going=True, device="cpu", workers=2)
     clips = tables.read_table(layout.table("demo", "clips"), tables.CLIPS).to_dicts()
     pictures = {one["clip_id"]: small_pictures(Path(media) / one["media_path"], one) for one in clips}
     write_features("pixels", "clips", pictures, corpus="demo")
