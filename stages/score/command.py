@@ -11,10 +11,10 @@ import typer
 
 from cache.errors import UserError
 from pipeline.config import layout
-from pipeline.config.experiments import ALL, experiments_of, runnable_experiments
-from pipeline.config.params import PARAMS
+from pipeline.config.experiments import ALL, FOLDER, experiments_of, load_experiment, runnable_experiments
+from pipeline.config.params import PARAMS, load_params
 from pipeline.config.subsets import read_subset
-from pipeline.console.text import counted
+from pipeline.console.text import counted, did_you_mean
 from pipeline.monitor.log import logged
 from stages.score import results
 from stages.score.cells import CellStore, compute
@@ -31,6 +31,7 @@ def score(
     """Score all experiments of a corpus on one of its subsets, over the cached embeddings."""
     started = time.monotonic()
     notes: list[str] = []
+    _check_corpus(corpus)
     members = None if subset == ALL else read_subset(corpus, subset, notes.append)
     experiments = runnable_experiments(corpus)
     if not experiments:
@@ -78,6 +79,21 @@ def score(
     if broken:
         reasons = "; ".join(f"{name}: {error}" for name, error in broken.items())
         raise UserError(f"{counted(len(broken), 'experiment')} cannot be scored: {reasons}")
+
+
+def _check_corpus(corpus: str) -> None:
+    """An experiment in place of a corpus was the argument of the last version."""
+    known = load_params().corpora
+    if corpus in known or (FOLDER / corpus).is_dir():
+        return
+    try:
+        experiment = load_experiment(corpus)
+    except UserError:
+        raise UserError(f"No corpus {corpus!r} in {PARAMS}: {did_you_mean(corpus, list(known))}") from None
+    raise UserError(
+        f"{corpus!r} is an experiment: `score` now takes a corpus and scores all its experiments: "
+        f"`hearonce score {experiment.corpus}`."
+    )
 
 
 def headline(scored: Mapping[str, Scored]) -> str:

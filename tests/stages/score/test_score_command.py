@@ -309,6 +309,14 @@ def test_unchanged_cells_are_taken_from_the_store_and_give_the_same_bytes(corpus
     assert sorted(computed[10:]) == ["a", "b", "c"]
 
 
+def test_a_name_that_is_no_corpus_is_said(corpus):
+    run("corpus: mine\nencoders: [good]\n", "mine-good")
+    with pytest.raises(UserError, match=r"'mine-good' is an experiment: .*`hearonce score mine`"):
+        score("mine-good")
+    with pytest.raises(UserError, match=r"No corpus 'mime' in params\.yaml: did you mean 'mine'"):
+        score("mime")
+
+
 def test_a_damaged_cell_is_computed_again(corpus, capsys):
     metrics = run("corpus: mine\nencoders: [poor]\n")
     (path,) = (Store.default().root / "scores").iterdir()
