@@ -24,7 +24,7 @@ from cache.tables import CLIPS, MEDIA, read_table
 from hearonce.query_encoders import QueryEncoders, Takes, takes
 from pipeline.config import layout
 from pipeline.config.params import FEATURES, Params, load_params
-from pipeline.config.subsets import FOLDER, clips_where, read_extended, read_subset
+from pipeline.config.subsets import FOLDER, LABELS, clips_where, read_extended, read_subset
 from pipeline.console.text import did_you_mean
 from stages.search.gallery import Floats, Gallery, best
 from stages.search.words import WordIndex, mixed
@@ -170,7 +170,7 @@ class Searcher:
             raise UserError(f"No corpus {name!r} in params.yaml: {did_you_mean(name, list(params.corpora))}")
         tables = [layout.table(name, one) for one in ("media", "clips", "captions", "pairs")]
         described = [layout.described(name, one) for one in ("captions", "pairs")]
-        return self._current(("corpus", name), [*tables, *described], lambda: _read_corpus(name))
+        return self.current(("corpus", name), [*tables, *described], lambda: _read_corpus(name))
 
     def gallery(self, corpus: str, encoder: str) -> tuple[Gallery, NDArray[np.int64]]:
         """The cached embeddings of a corpus's clips, and the row of each in `Corpus.table` (-1: no longer there).
@@ -191,14 +191,32 @@ class Searcher:
             return gallery, clips.rows_of(gallery.ids)
 
         files = [path / "zarr.json" if path.is_dir() else path, layout.table(corpus, "clips")]
-        return self._current(("gallery", corpus, encoder), files, opened)
+        return self.current(("gallery", corpus, encoder), files, opened)
 
     def takes(self, encoder: str) -> Takes:
         """See `query_encoders.takes`; read again when the encoder's YAML has changed."""
         from pipeline.config.params import config_of
         from pipeline.config.records import named
 
-        return self._current(("takes", encoder), [named("encoders", config_of(encoder))], lambda: takes(encoder))
+        return self.current(("takes", encoder), [named("encoders", config_of(encoder))], lambda: takes(encoder))
+
+    def subset(self, corpus: Corpus, path: Path) -> NDArray[np.bool_] | None:
+        """The clips of a subset as a mask, None if it cannot be read; read again when its file has changed.
+
+        Args:
+            corpus: whose clips.
+            path: of the subset's YAML.
+        """
+
+        def mask() -> tuple[Corpus, NDArray[np.bool_] | None]:
+            try:
+                return corpus, corpus.mask(read_subset(corpus.name, path.stem, note=lambda message: None))
+            except UserError:
+                return corpus, None
+
+        key = ("subset", corpus.name, path.stem)
+        tables = [layout.table(corpus.name, name) for name in ("clips", "subsets", *LABELS)]
+        return self.current(key, [path, *tables], mask)[1]
 
     def default_encoder(self, corpus: str, kind: Kind) -> str:
         """The corpus's only or best scored encoder that can embed a kind of query.
@@ -209,6 +227,9 @@ class Searcher:
         params = load_params()
         known = [name for name in sorted(params.encoders_of(corpus)) if not name.startswith(FEATURES)]
         able = [name for name in known if self.problem(corpus, name, kind) is None]
+        embedding = [name for name in known if layout.embeddings(corpus, name, "clips").exists()]
+        if not able and embedding and kind != "text":
+            raise UserError(self.problem(corpus, _best_scored(params, corpus, embedding), kind) or "")
         if not able:
             tower = "clips and captions" if kind == "text" else "clips"
             embedded = f" ({', '.join(known)} embed none, or have not been run)" if known else ""
@@ -247,6 +268,7 @@ class Searcher:
         """
         if query.kind == "text" and not query.value.strip():
             raise UserError("The query is empty: type a few words.")
+        self.corpus(query.corpus)
         names = query.encoders or (self.default_encoder(query.corpus, query.kind),)
         weights = query.weights
         if weights is not None and (len(weights) != len(names) or min(weights) < 0 or not 0 < sum(weights) < np.inf):
@@ -341,8 +363,14 @@ class Searcher:
     def _stamp_of_filter(self, query: Query) -> object:
         return None if query.subset is None else _stamp([FOLDER / query.corpus / f"{query.subset}.yaml"])
 
-    def _current(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
-        """What was made of files, made again when one of them has been replaced."""
+    def current(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
+        """What was made of files, made again when one of them has been replaced.
+
+        Args:
+            key: of what is made.
+            files: that it is made of.
+            make: makes it.
+        """
         stamp = _stamp(files)
         with self._lock:
             held = self._held.get(key)
