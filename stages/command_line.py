@@ -43,6 +43,7 @@ PANELS = {
     },
     "Embeddings": {
         "search": "hearonce.searching:search_command",
+        "serve": "hearonce.server.command:serve_command",
         "encode": "stages.embed.encode_files:encode",
         "cache": "pipeline.commands.cache.app:app",
     },
