@@ -35,6 +35,9 @@ PREFERRED = (("text_to_clip", "mAP"), ("text_to_clip", "R@1"))
 KEPT_RANKINGS = 16
 """Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 8 to 30 MB."""
 
+MOST_KEPT = 64
+"""Galleries, corpora, subsets, conditions: of each kind, the last ones made."""
+
 REPLACED_TRIES = 5
 
 T = TypeVar("T")
@@ -50,7 +53,7 @@ class Searcher:
     def __init__(self, device: str | None = None) -> None:
         self.encoders = QueryEncoders(device)
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, ...], tuple[object, object]] = {}
+        self._held: OrderedDict[tuple[str, ...], tuple[object, object]] = OrderedDict()
         self._rankings: OrderedDict[tuple[object, ...], Ranking] = OrderedDict()
 
     @property
@@ -64,9 +67,21 @@ class Searcher:
         Raises:
             UserError: there is no such corpus, or it has not been ingested.
         """
+        self._check_corpus(name)
+        return self.kept(("corpus", name), _tables(name), partial(read_corpus, name))
+
+    def encoders_of(self, corpus: str) -> list[str]:
+        """Encoders that `params.yaml` lists for a corpus, without those of features for other networks.
+
+        Raises:
+            UserError: there is no such corpus.
+        """
+        self._check_corpus(corpus)
+        return sorted(name for name in self.params.encoders_of(corpus) if not name.startswith(FEATURES))
+
+    def _check_corpus(self, name: str) -> None:
         if name not in self.params.corpora:
             raise UserError(f"No corpus {name!r} in params.yaml: {did_you_mean(name, list(self.params.corpora))}")
-        return self.kept(("corpus", name), _tables(name), partial(read_corpus, name))
 
     def gallery(self, corpus: str, encoder: str) -> tuple[Gallery, NDArray[np.int64]]:
         """The cached embeddings of a corpus's clips, and the row of each in `Corpus.table` (-1: no longer there).
@@ -110,12 +125,14 @@ class Searcher:
         Raises:
             UserError: there is none.
         """
-        known = [name for name in sorted(self.params.encoders_of(corpus)) if not name.startswith(FEATURES)]
+        known = self.encoders_of(corpus)
         able = [name for name in known if self.problem(corpus, name, kind) is None]
         if not able:
-            tower = "clips and captions" if kind == "text" else "clips"
-            embedded = f" ({', '.join(known)} embed none, or have not been run)" if known else ""
-            raise UserError(f"No encoder of {corpus!r} has embedded {tower}{embedded}: run `dvc repro`.")
+            embedded = [name for name in known if layout.embeddings(corpus, name, "clips").exists()]
+            if embedded:
+                raise UserError(self.problem(corpus, embedded[-1], kind) or "")
+            runs = f" ({', '.join(known)} have not been run)" if known else ""
+            raise UserError(f"No encoder of {corpus!r} has embedded its clips{runs}: run `dvc repro`.")
         return _best_scored(corpus, able) if len(able) > 1 else able[0]
 
     def problem(self, corpus: str, encoder: str, kind: Kind) -> str | None:
@@ -132,10 +149,10 @@ class Searcher:
         if kind == "text" and not able.text:
             with_one = [
                 name
-                for name in self.params.encoders_of(corpus)
-                if not name.startswith(FEATURES) and name != encoder and self.problem(corpus, name, "text") is None
+                for name in self.encoders_of(corpus)
+                if name != encoder and self.problem(corpus, name, "text") is None
             ]
-            others = f"these do: {', '.join(sorted(with_one))}" if with_one else "no encoder of the corpus does"
+            others = f"these do: {', '.join(with_one)}" if with_one else "no encoder of the corpus does"
             return f"Encoder {encoder!r} has no caption tower; {others}."
         if kind in ("audio", "video", "file") and (able.media is None or kind not in ("file", able.media)):
             given = f": give --{able.media}, or another --encoder" if able.media else ""
@@ -227,10 +244,16 @@ class Searcher:
         if query.subset is not None:
             allowed &= self.members(query.corpus, query.subset)
         if query.where is not None:
-            allowed &= corpus.mask(set(clips_where(query.corpus, query.where, "--where")))
+            allowed &= self._fulfilling(corpus, query.where)
         if query.kind == "clip":
             allowed[corpus.row(query.value)] = False
         return Ranking(corpus, names, similarities, words, np.where(allowed, scores, np.float32(-np.inf)))
+
+    def _fulfilling(self, corpus: Corpus, condition: str) -> NDArray[np.bool_]:
+        def found() -> NDArray[np.bool_]:
+            return corpus.mask(set(clips_where(corpus.name, condition, "--where")))
+
+        return self.kept(("condition", corpus.name, condition), _tables(corpus.name), found)
 
     def _vector(self, query: Query, name: str, gallery: Gallery, rows: NDArray[np.int64], corpus: Corpus) -> Floats:
         if query.kind == "text":
@@ -268,6 +291,10 @@ class Searcher:
                 if held is not None and held[0] == stamp:  # another thread was first
                     return held[1]  # type: ignore[return-value]
                 self._held[key] = stamp, made
+                self._held.move_to_end(key)
+                of_kind = [one for one in self._held if one[0] == key[0]]
+                for former in of_kind[:-MOST_KEPT]:
+                    del self._held[former]
         return made
 
 

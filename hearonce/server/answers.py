@@ -12,8 +12,8 @@ import numpy as np
 from cache.errors import UserError
 from hearonce.ranking import Corpus, Ranking, Rows
 from hearonce.searcher import Searcher
-from pipeline.config.params import FEATURES
 from pipeline.config.subsets import FOLDER
+from pipeline.console.text import did_you_mean
 from pipeline.media.containers import MediaError
 from pipeline.media.location import MediaPlace, Source, open_place
 
@@ -63,6 +63,20 @@ class Library:
             raise NotServed(f"Corpus {name!r} has no clip {clip[:200]!r}.")
         return corpus, corpus.row(clip)
 
+    def check(self, corpus: str, encoders: Sequence[str] = (), subset: str | None = None) -> None:
+        """Makes sure that names which become parts of paths are known ones.
+
+        Raises:
+            NotServed: a name is not.
+        """
+        self.corpus(corpus)
+        known, subsets = self.searcher.encoders_of(corpus), subset_names(corpus)
+        for encoder in encoders:
+            if encoder not in known:
+                raise NotServed(f"No encoder {encoder!r} of {corpus!r}: {did_you_mean(encoder, known)}")
+        if subset is not None and subset not in subsets:
+            raise NotServed(f"No subset {subset!r} of {corpus!r}: {did_you_mean(subset, subsets)}")
+
     def file(self, name: str, clip: str) -> Source:
         """The medium of a clip.
 
@@ -90,12 +104,12 @@ class Library:
             }
         except UserError as error:
             shape, problem = {"clips": 0, "duration_s": 0.0, "captions": False}, str(error)
-        known = sorted(one for one in self.searcher.params.encoders_of(name) if not one.startswith(FEATURES))
+        known, default = self.searcher.encoders_of(name), self._default(name)
         return {
             "name": name,
             **shape,
             "subsets": subset_names(name),
-            "encoders": [self._encoder(name, encoder, self._default(name)) for encoder in known],
+            "encoders": [self._encoder(name, encoder, default) for encoder in known],
             "maps": self._maps(name, known),
             "problem": problem,
         }

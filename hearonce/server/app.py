@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from cache.errors import UserError
 from hearonce.searcher import Searcher
 from hearonce.server.answers import Library, NotServed
+from hearonce.server.conditions import check_condition
 from hearonce.server.guard import Guard
 from hearonce.server.requests import SearchRequest, SubsetRequest
 
@@ -63,7 +64,9 @@ def _add_search(app: FastAPI, library: Library) -> None:
     def search(request: SearchRequest) -> dict[str, Any]:
         """Clips by a text, by a clip or by an uploaded file, best first."""
         start = time.perf_counter()
-        library.corpus(request.corpus)
+        library.check(request.corpus, request.encoders, request.subset or None)
+        if request.where:
+            check_condition(request.where)
         if request.clip is not None:
             library.clip(request.corpus, request.clip)
         file = None if request.upload is None else _upload(request.upload)
