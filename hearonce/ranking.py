@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -65,10 +65,11 @@ class Corpus:
     name: str
     table: pl.DataFrame
     duration_s: float = 0.0
-    _rows: dict[str, int] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._rows = {clip: row for row, clip in enumerate(self.table["clip_id"])}
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Row of each clip in the table."""
+        return {clip: row for row, clip in enumerate(self.table["clip_id"])}
 
     def row(self, clip: str) -> int:
         """Row of a clip.
@@ -76,16 +77,13 @@ class Corpus:
         Raises:
             UserError: there is none of that id.
         """
-        if clip not in self._rows:
-            raise UserError(f"Corpus {self.name!r} has no clip {clip!r}: {did_you_mean(clip, self._rows)}")
-        return self._rows[clip]
-
-    def __contains__(self, clip: str) -> bool:
-        return clip in self._rows
+        if clip not in self.rows:
+            raise UserError(f"Corpus {self.name!r} has no clip {clip!r}: {did_you_mean(clip, self.rows)}")
+        return self.rows[clip]
 
     def rows_of(self, clips: Sequence[str]) -> Rows:
         """Rows of clips by id, -1 for those that the tables do not have."""
-        return np.fromiter((self._rows.get(clip, -1) for clip in clips), np.int64, len(clips))
+        return np.fromiter((self.rows.get(clip, -1) for clip in clips), np.int64, len(clips))
 
     def mask(self, clips: set[str]) -> NDArray[np.bool_]:
         """True for the rows of some clips."""

@@ -59,7 +59,7 @@ class Searcher:
     @property
     def params(self) -> Params:
         """`params.yaml` as it is now."""
-        return self.kept(("params",), [PARAMS], load_params)
+        return self.current(("params",), [PARAMS], load_params)
 
     def corpus(self, name: str) -> Corpus:
         """The clips of a corpus; read again after its tables have been replaced.
@@ -68,7 +68,7 @@ class Searcher:
             UserError: there is no such corpus, or it has not been ingested.
         """
         self._check_corpus(name)
-        return self.kept(("corpus", name), _tables(name), partial(read_corpus, name))
+        return self.current(("corpus", name), _tables(name), partial(read_corpus, name))
 
     def encoders_of(self, corpus: str) -> list[str]:
         """Encoders that `params.yaml` lists for a corpus, without those of features for other networks.
@@ -102,22 +102,25 @@ class Searcher:
             return gallery, clips.rows_of(gallery.ids)
 
         files = [path, *(path / part for part in ("zarr.json", "ids", "keys", "values"))]
-        return self.kept(("gallery", corpus, encoder), [*files, layout.table(corpus, "clips")], opened)
+        return self.current(("gallery", corpus, encoder), [*files, layout.table(corpus, "clips")], opened)
 
     def takes(self, encoder: str) -> Takes:
         """See `query_encoders.takes`; read again when the encoder's YAML has changed."""
-        return self.kept(("takes", encoder), [_config(encoder)], partial(takes, encoder))
+        return self.current(("takes", encoder), [_config(encoder)], partial(takes, encoder))
 
-    def members(self, corpus: str, subset: str) -> NDArray[np.bool_]:
-        """True for the clips of `Corpus.table` that a subset has.
+    def members(self, corpus: Corpus, subset: str) -> NDArray[np.bool_]:
+        """True for the clips of `Corpus.table` that a subset has; read again when a file of it has changed.
 
         Raises:
             UserError: there is no such subset, or it is wrong.
         """
-        clips = self.corpus(corpus)
-        files = [FOLDER / corpus / f"{subset}.yaml", *_tables(corpus)]
-        note = partial(print, file=sys.stderr)
-        return self.kept(("subset", corpus, subset), files, lambda: clips.mask(read_subset(corpus, subset, note)))
+        files = [FOLDER / corpus.name / f"{subset}.yaml", *_tables(corpus.name)]
+
+        def found() -> tuple[Corpus, NDArray[np.bool_]]:
+            return corpus, corpus.mask(read_subset(corpus.name, subset, note=partial(print, file=sys.stderr)))
+
+        held = self.current(("subset", corpus.name, subset), files, found)
+        return held[1] if held[0] is corpus else found()[1]
 
     def default_encoder(self, corpus: str, kind: Kind) -> str:
         """The corpus's only or best scored encoder that can embed a kind of query.
@@ -242,7 +245,7 @@ class Searcher:
             scores = mixed(similarities, words, query.words)
         allowed = np.ones(len(scores), bool)
         if query.subset is not None:
-            allowed &= self.members(query.corpus, query.subset)
+            allowed &= self.members(corpus, query.subset)
         if query.where is not None:
             allowed &= self._fulfilling(corpus, query.where)
         if query.kind == "clip":
@@ -250,10 +253,11 @@ class Searcher:
         return Ranking(corpus, names, similarities, words, np.where(allowed, scores, np.float32(-np.inf)))
 
     def _fulfilling(self, corpus: Corpus, condition: str) -> NDArray[np.bool_]:
-        def found() -> NDArray[np.bool_]:
-            return corpus.mask(set(clips_where(corpus.name, condition, "--where")))
+        def found() -> tuple[Corpus, NDArray[np.bool_]]:
+            return corpus, corpus.mask(set(clips_where(corpus.name, condition, "--where")))
 
-        return self.kept(("condition", corpus.name, condition), _tables(corpus.name), found)
+        held = self.current(("condition", corpus.name, condition), _tables(corpus.name), found)
+        return held[1] if held[0] is corpus else found()[1]
 
     def _vector(self, query: Query, name: str, gallery: Gallery, rows: NDArray[np.int64], corpus: Corpus) -> Floats:
         if query.kind == "text":
@@ -277,8 +281,14 @@ class Searcher:
                 self._held[key] = held
         return held[1]  # type: ignore[return-value]
 
-    def kept(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
-        """What was made of files, made again when one of them has been replaced."""
+    def current(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
+        """What was made of files, made again when one of them has been replaced.
+
+        Args:
+            key: of what is made; of those with the same first part the last ones are kept.
+            files: that it is made of.
+            make: makes it.
+        """
         stamp = _stamp(files)
         with self._lock:
             held = self._held.get(key)

@@ -41,9 +41,10 @@ PANELS = {
         "problems": "stages.report.command:problems",
         "logs": "pipeline.commands.logs:logs",
     },
-    "Embeddings": {
+    "Search and embeddings": {
         "search": "hearonce.searching:search_command",
-        "serve": "hearonce.server.command:serve_command",
+        "serve": "hearonce.server.command:serve",
+        "map": "stages.search.map:map_command",
         "encode": "stages.embed.encode_files:encode",
         "cache": "pipeline.commands.cache.app:app",
     },

@@ -1,63 +1,69 @@
-"""`hearonce serve`: the search page and its JSON API, on this machine alone unless there is a token."""
+"""`hearonce serve`: the search page and its JSON API."""
 
 from __future__ import annotations
 
+import re
+import secrets
 import socket
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from cache.errors import UserError
+from pipeline.config.params import load_params
 from pipeline.console.text import did_you_mean
 
-SHORTEST_TOKEN = 12
+PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,200}")
 
 
-def serve_command(
-    corpora: Annotated[list[str] | None, typer.Argument(help="Corpora to show; all by default.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; another than this machine needs --token.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8383,
+def serve(
+    corpora: Annotated[list[str] | None, typer.Argument(help="Corpora to serve; all by default.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but a loopback one needs --token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8383,
     token: Annotated[
-        str | None, typer.Option(envvar="HEARONCE_TOKEN", help="Which every user must give, once in a browser.")
+        str | None, typer.Option(envvar="HEARONCE_TOKEN", help="Secret that every request needs; `new` makes one.")
     ] = None,
     device: Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...")] = None,
 ) -> None:
-    """Search in the browser: a page and a JSON API over everything that is embedded."""
-    from hearonce.searching import searcher
-    from hearonce.server.guard import hosts_of, is_loopback
+    """Open the search page: find clips by text, file, recording or another clip, in a browser."""
+    known = list(load_params().corpora)
+    for corpus in corpora or ():
+        if corpus not in known:
+            raise UserError(f"No corpus {corpus!r} in params.yaml: {did_you_mean(corpus, known)}")
+    if not known:
+        raise UserError("params.yaml lists no corpora: `hearonce init FOLDER` adds your own media.")
+    from hearonce.server.guard import is_loopback
 
-    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
-        raise UserError(f"--token: give at least {SHORTEST_TOKEN} characters, letters and digits.")
-    if token is None and not is_loopback(host):
-        raise UserError(f"--host {host} can be reached by others: give --token, which they will be asked for.")
-    own = searcher(device)
-    for name in corpora or ():
-        if name not in own.params.corpora:
-            raise UserError(f"No corpus {name!r} in params.yaml: {did_you_mean(name, list(own.params.corpora))}")
+    loopback = is_loopback(host)
+    if token == "new":
+        token = secrets.token_urlsafe(24)
+    if not loopback and not token:
+        raise UserError(
+            f"--host {host} can be reached by others: give --token SECRET (or --token new), or listen on 127.0.0.1."
+        )
+    if token is not None and not PLAIN_TOKEN.fullmatch(token):
+        raise UserError("--token: take 8 to 200 letters, digits, dashes and underscores, or `new`.")
     from hearonce.server.app import create_app
     from hearonce.server.running import run
 
-    app = create_app(own, corpora or (), hosts_of(host) if is_loopback(host) else None, token)
-    with _listening(host, port) as listening:
-        address = f"[{host}]" if ":" in host else host
-        query = "" if token is None else "?token=TOKEN"
-        print(f"Search page: http://{address}:{listening.getsockname()[1]}/{query} (Ctrl-C ends it)", flush=True)
-        run(app, listening)
+    listening = _listening(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}/"
+    print(f"Search page: {address}{f'?token={token}' if token else ''}\nStop it with Ctrl-C.", flush=True)
+    with suppress(KeyboardInterrupt):
+        run(create_app(corpora or known, token, device, loopback), listening)
 
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError:
-        raise UserError(f"--host {host}: no address of this machine.") from None
-    listening = socket.socket(family, kind, protocol)
-    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(256)
+        listening.listen(128)  # who comes before the first answer waits
     except OSError as error:
-        listening.close()
-        raise UserError(f"{host}:{port} cannot be listened at ({error.strerror}): choose another --port.") from None
+        raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): give another --port.") from None
     return listening

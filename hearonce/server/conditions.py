@@ -108,6 +108,8 @@ def check_condition(condition: str) -> None:
     try:
         expression = pl.sql_expr(condition)
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"The condition {condition[:200]!r} cannot be understood ({str(error).splitlines()[0]}).") from None
+        raise UserError(
+            f"The condition {condition[:200]!r} cannot be understood ({str(error).splitlines()[0]})."
+        ) from None
     if "subplan(" in str(expression).lower() and "subplan(" not in condition.lower():
         raise UserError("The condition compares columns, so it must not contain a query of its own.")

@@ -18,9 +18,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hearonce.server.uploads import MOST_BYTES
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
-    "connect-src 'self'; font-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'self'; "
+    "connect-src 'self'; font-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'none'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
 MEDIA_POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
@@ -38,11 +40,11 @@ HEADERS = {
 FILES = ("/media", "/preview", "/cut", "/image")
 
 STATE_HEADER = "x-hearonce"
-WITHOUT_HEADER = ("/api/search",)
-"""Posts that change nothing."""
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+"""What a form of another site can send."""
 
 LARGEST_BODY = 64 << 10
-LARGEST_BODIES = {"/api/uploads": 256 << 20, "/api/subsets": 32 << 20}
+LARGEST_BODIES = {"/api/uploads": MOST_BYTES, "/api/subsets": 32 << 20}
 """Bytes, by path."""
 
 BODY_S = 30.0
@@ -63,13 +65,12 @@ class Guard:
 
     Args:
         app: the application.
-        hosts: names and addresses by which the server may be called, without port; None for any, where a token is
-            asked for.
-        token: that requests must carry; None asks for none.
+        token: that every request needs, as `Authorization: Bearer`, as cookie, or once as `/?token=`; None for none.
+        loopback: whether the server listens at a loopback address, so that only such names call it.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, token: str | None = None) -> None:
-        self._app, self._hosts = app, hosts
+    def __init__(self, app: ASGIApp, token: str | None, loopback: bool) -> None:
+        self._app, self._loopback = app, loopback
         self._token = None if token is None else token.encode()
         self._cookie = None if token is None else hashlib.sha256(b"hearonce cookie " + token.encode()).hexdigest()
 
@@ -87,7 +88,7 @@ class Guard:
             location = self._check_token(scope, headers)
             if location is not None:
                 return await _redirect(guarded, location, f"{_cookie_name(scope)}={self._cookie}")
-            if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            if scope["method"] not in ("GET", "HEAD"):
                 _check_changing(scope["path"], headers)
             body = _Body(scope["path"], headers, receive)
         except Refused as refused:
@@ -98,9 +99,8 @@ class Guard:
         host = headers.getlist("host")
         if len(host) != 1 or not _name(host[0]):
             raise Refused(400, "The request names no host.")
-        if self._hosts is not None and _name(host[0]) not in self._hosts:
-            known = ", ".join(sorted(self._hosts))
-            raise Refused(403, f"This server is not called {_name(host[0])!r} but: {known}.")
+        if self._loopback and not is_loopback(_name(host[0])):
+            raise Refused(403, "This server answers to 127.0.0.1 and localhost only.")
 
     def _check_token(self, scope: Scope, headers: Headers) -> str | None:
         """None if the request may pass; where to go on, if a token was given in the address of the page."""
@@ -121,7 +121,9 @@ class Guard:
         by_cookie = hmac.compare_digest(cookie.encode("utf-8", "replace"), self._cookie.encode())
         if not (by_header or by_cookie):
             raise Refused(
-                401, "A token is asked for: open /?token=TOKEN once, or send the header `Authorization: Bearer TOKEN`."
+                401,
+                "Open the address with ?token=TOKEN that `hearonce serve` printed, or send "
+                "`Authorization: Bearer TOKEN`.",
             )
         return None
 
@@ -178,11 +180,6 @@ class _Body:
             await _refuse(send, self._refused, close=True)
 
 
-def hosts_of(host: str) -> frozenset[str]:
-    """Names by which a server that listens at an address of this machine itself is called."""
-    return frozenset({"localhost", "127.0.0.1", "::1", host.lower().strip("[]")})
-
-
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
     try:
@@ -211,11 +208,11 @@ def _check_origin(headers: Headers) -> None:
 
 
 def _check_changing(path: str, headers: Headers) -> None:
-    if path not in WITHOUT_HEADER and headers.get(STATE_HEADER) != "1":
-        raise Refused(403, "Requests that change something need the header `X-Hearonce: 1`.")
+    if headers.get(STATE_HEADER) != "1":
+        raise Refused(403, "Send the header `X-Hearonce: 1` with requests that are no GET.")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if path != "/api/uploads" and kind != "application/json":
-        raise Refused(415, "The body must be JSON, with the header `Content-Type: application/json`.")
+    if kind in FORMS or (path != "/api/uploads" and kind != "application/json"):
+        raise Refused(415, "Send JSON as application/json, or the bytes of a file as application/octet-stream.")
 
 
 def _cookie_name(scope: Scope) -> str:

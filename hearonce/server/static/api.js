@@ -1,76 +1,58 @@
-// The documentation of the API, made from openapi.json without anything from outside.
+// Requests to the server; what goes wrong is thrown as an Error whose message is for people.
 
-const element = (name, text, ...children) => {
+export function address(path, query) {
+  return `${path}?${new URLSearchParams(query)}`;
+}
+
+export async function get(path, query = {}, signal = undefined) {
+  return answer(await send(address(path, query), { signal }));
+}
+
+export async function post(path, body, signal = undefined) {
+  const headers = { "Content-Type": "application/json", "X-Hearonce": "1" };
+  return answer(await send(path, { method: "POST", headers, body: JSON.stringify(body), signal }));
+}
+
+export async function upload(file, name) {
+  const headers = { "Content-Type": "application/octet-stream", "X-Hearonce": "1" };
+  return answer(await send(address("/api/uploads", { name }), { method: "POST", headers, body: file }));
+}
+
+async function send(url, options) {
+  try {
+    return await fetch(url, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server does not answer: is `hearonce serve` still running?");
+  }
+}
+
+async function answer(response) {
+  let body;
+  try {
+    body = await response.json();
+  } catch {
+    throw new Error(`The server answered ${response.status}.`);
+  }
+  if (!response.ok) throw new Error(body.error || `The server answered ${response.status}.`);
+  return body;
+}
+
+export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
-  if (text) made.textContent = text;
-  made.append(...children);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
-};
+}
 
-const kindOf = (schema = {}) => {
-  if (schema.anyOf) return schema.anyOf.map(kindOf).join(" or ");
-  if (schema.type === "array") return `list of ${kindOf(schema.items)}`;
-  const bounds = [
-    schema.minimum !== undefined ? `≥ ${schema.minimum}` : "",
-    schema.maximum !== undefined ? `≤ ${schema.maximum}` : "",
-  ].filter(Boolean).join(", ");
-  return (schema.type ?? "any") + (bounds ? ` (${bounds})` : "");
-};
-
-const table = (rows) => {
-  const head = element("tr", "", ...["name", "type", "default", "what"].map((name) => {
-    const cell = element("th", name);
-    cell.scope = "col";
-    return cell;
-  }));
-  return element("table", "", element("thead", "", head), element("tbody", "", ...rows.map((cells) =>
-    element("tr", "", ...cells.map((cell) => element("td", cell))))));
-};
-
-const described = (name, schema, required, what) => [
-  name,
-  kindOf(schema),
-  required ? "required" : JSON.stringify(schema.default ?? null),
-  what ?? schema.description ?? "",
-];
-
-const fieldsOf = (spec, operation) => {
-  const rows = (operation.parameters ?? []).map((one) =>
-    described(one.name, one.schema, one.required, one.description));
-  const schema = operation.requestBody?.content?.["application/json"]?.schema;
-  const body = schema?.$ref ? spec.components.schemas[schema.$ref.split("/").pop()] : schema;
-  for (const [name, field] of Object.entries(body?.properties ?? {})) {
-    rows.push(described(name, field, body.required?.includes(name)));
-  }
-  return rows;
-};
-
-const example = (method, path, operation) => {
-  const origin = location.origin;
-  const required = (operation.parameters ?? []).filter((one) => one.required);
-  const query = required.map((one) => `${one.name}=…`).join("&");
-  const address = `'${origin}${path}${query ? "?" + query : ""}'`;
-  if (method === "get") return `curl ${address}`;
-  if (path === "/api/uploads") return `curl -H 'X-Hearonce: 1' --data-binary @file.wav '${origin}${path}?name=file.wav'`;
-  return `curl -H 'X-Hearonce: 1' --json '{…}' ${address}`;
-};
-
-const state = document.getElementById("state");
-try {
-  const answer = await fetch("/openapi.json");
-  if (!answer.ok) throw new Error((await answer.json()).error);
-  const spec = await answer.json();
-  for (const [path, operations] of Object.entries(spec.paths)) {
-    for (const [method, operation] of Object.entries(operations)) {
-      const rows = fieldsOf(spec, operation);
-      document.getElementById("routes").append(element("section", "",
-        element("h2", `${method.toUpperCase()} ${path}`),
-        element("p", operation.description ?? operation.summary),
-        element("pre", "", element("code", example(method, path, operation))),
-        ...(rows.length ? [table(rows)] : [])));
-    }
-  }
-  state.hidden = true;
-} catch (error) {
-  state.textContent = `The description cannot be read: ${error.message}`;
+export function clock(seconds) {
+  const tenths = Math.round(seconds * 10);
+  const minutes = Math.floor(tenths / 600);
+  const rest = (tenths % 600) / 10;
+  if (minutes < 60) return `${minutes}:${rest.toFixed(1).padStart(4, "0")}`;
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest.toFixed(1).padStart(4, "0")}`;
 }
