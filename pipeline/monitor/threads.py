@@ -43,6 +43,7 @@ def persist(
     hopeless: Callable[[Exception], bool],
     tries: int,
     pause_s: float,
+    asked_s: Callable[[Exception], float] = lambda error: 0.0,
 ) -> T:
     """Calls until it succeeds.
 
@@ -52,6 +53,7 @@ def persist(
         hopeless: whether there is no use in trying again after an error.
         tries: attempts in a row that get no further before it is given up.
         pause_s: after the first of those; twice as long after the second, and so on.
+        asked_s: the least pause after an error, such as a server asks for.
 
     Raises:
         Exception: the error of the last attempt.
@@ -68,7 +70,8 @@ def persist(
             furthest = max(furthest, now)
             if hopeless(error) or failures >= tries:
                 raise
-        pause(pause_s * failures)
+            least_s = asked_s(error)
+        pause(max(pause_s * failures, least_s))
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +17,15 @@ COMMANDS = (
     ("ingest", "demo"),
     ("extract-audio", "demo"),
     ("embed", "demo", "yamnet-minilm", "--device", "cpu"),
-    ("embed", "demo", "efficientnet-minilm", "--device", "cpu"),
     ("score", "demo"),
     ("map", "demo", "yamnet-minilm"),
+    ("embed", "demo", "efficientnet-minilm", "--device", "cpu"),
 )
 
 
 @pytest.fixture(scope="session")
 def made_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once; copy it to change it."""
+    """Made once; copy it to change it. Frames are embedded, too, but not scored."""
     root = tmp_path_factory.mktemp("demo") / "project"
     shutil.copytree(REPOSITORY / "configs", root / "configs")
     shutil.copy(REPOSITORY / "params.yaml", root)
@@ -46,6 +47,7 @@ def made_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(made_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     shutil.copytree(made_demo, root)
+    shutil.rmtree(root / "data/embeddings/demo/efficientnet-minilm")
     monkeypatch.chdir(root)
     return root
 
