@@ -10,6 +10,7 @@ from pipeline.config.records import Settings, load, named, refuse_renamed
 from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
+ClipsFrom = Literal["captions", "windows", "shots"]
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -140,7 +141,7 @@ class CorpusConfig(Settings):
 
     reader: str = "folder"
     files: OfficialFiles = OfficialFiles()
-    clips_from: Literal["captions", "windows", "shots"] = "captions"
+    clips_from: ClipsFrom = "captions"
     window_s: Annotated[float, Field(gt=0)] | None = 10.0
     hop_s: Annotated[float, Field(gt=0)] | None = None
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
