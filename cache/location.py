@@ -323,6 +323,11 @@ class Store:
         return self.root / "trainings"
 
     @property
+    def previews(self) -> Path:
+        """Images and previews that the search server has made, of this machine alone; may be deleted at any time."""
+        return (self.local or self.root) / "previews"
+
+    @property
     def logs(self) -> Path:
         """What runs on this machine have written down of themselves."""
         return (self.local or self.root) / "logs"

@@ -105,6 +105,9 @@ LEVELS: Schema = {
 }
 """How loud each clip with audio is (-inf: digital silence), and its subset, `audible` or `silent`."""
 
+MAP: Schema = {"clip_id": pl.String, "x": pl.Float32, "y": pl.Float32}
+"""Where each clip of an embedding cache stands in two dimensions."""
+
 AUDIO: Schema = {
     "media_id": pl.String,
     "digest": pl.String,

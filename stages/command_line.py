@@ -14,31 +14,42 @@ import typer
 from pipeline.commands.cache import verify as recomputing
 from pipeline.console.app import lazy_group, run
 
-COMMANDS = {
-    "init": "stages.ingest.init:init",
-    "list-media": "stages.ingest.list_media:list_media",
-    "add": "stages.add.command:add",
-    "check": "stages.check:check",
-    "migrate": "stages.migrate.command:migrate",
-    "ingest": "stages.ingest.command:ingest",
-    "extract-audio": "stages.extract_audio.command:extract_audio",
-    "describe": "stages.describe.command:describe",
-    "embed": "stages.embed.command:embed",
-    "import-features": "stages.import_features.command:import_features",
-    "label": "stages.label.command:label",
-    "train": "stages.train.command:train",
-    "score": "stages.score.command:score",
-    "report": "stages.report.command:report",
-    "results": "stages.report.command:results",
-    "compare": "stages.score.compare:compare",
-    "agreement": "stages.report.descriptions:agreement_command",
-    "problems": "stages.report.command:problems",
-    "logs": "pipeline.commands.logs:logs",
-    "search": "hearonce.searching:search_command",
-    "encode": "stages.embed.encode_files:encode",
-    "checkpoints": "pipeline.commands.checkpoints:app",
-    "cache": "pipeline.commands.cache.app:app",
+PANELS = {
+    "Set up": {
+        "init": "stages.ingest.init:init",
+        "add": "stages.add.command:add",
+        "list-media": "stages.ingest.list_media:list_media",
+        "check": "stages.check:check",
+        "migrate": "stages.migrate.command:migrate",
+        "checkpoints": "pipeline.commands.checkpoints:app",
+    },
+    "Stages, which `dvc repro` runs": {
+        "ingest": "stages.ingest.command:ingest",
+        "extract-audio": "stages.extract_audio.command:extract_audio",
+        "describe": "stages.describe.command:describe",
+        "import-features": "stages.import_features.command:import_features",
+        "label": "stages.label.command:label",
+        "train": "stages.train.command:train",
+        "embed": "stages.embed.command:embed",
+        "score": "stages.score.command:score",
+        "report": "stages.report.command:report",
+    },
+    "Results": {
+        "results": "stages.report.command:results",
+        "compare": "stages.score.compare:compare",
+        "agreement": "stages.report.descriptions:agreement_command",
+        "problems": "stages.report.command:problems",
+        "logs": "pipeline.commands.logs:logs",
+    },
+    "Search and embeddings": {
+        "search": "hearonce.searching:search_command",
+        "serve": "hearonce.server.command:serve",
+        "map": "stages.search.map:map_command",
+        "encode": "stages.embed.encode_files:encode",
+        "cache": "pipeline.commands.cache.app:app",
+    },
 }
+"""Commands as `hearonce --help` lists them."""
 
 RENAMED = {
     "adopt": "add",
@@ -55,8 +66,8 @@ recomputing.STAGE = "stages.embed.recompute:recompute"
 
 app = typer.Typer(
     name="hearonce",
-    help="Retrieval between sound, video and language: decode once, embed once, score everything.",
-    cls=lazy_group(COMMANDS, RENAMED),
+    help="Retrieval between audio, video and language: decode once, embed once, score everything.",
+    cls=lazy_group(PANELS, RENAMED),
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "gzip":
             headers["Content-Encoding"] = "gzip"
         if fault == "chunked":
-            return self.chunked(body, headers, number)
+            return self.chunked(status, body, headers, number)
         length = None if fault == "endless" else len(body) + (100 if fault == "long" else 0)
         if fault == "cut":
             body = body[:number]
@@ -124,8 +124,8 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:  # the reader has gone
             self.close_connection = True
 
-    def chunked(self, body: bytes, headers: dict, number: int) -> None:
-        self.send_response(200)
+    def chunked(self, status: int, body: bytes, headers: dict, number: int) -> None:
+        self.send_response(status)
         for name, value in {**headers, "Transfer-Encoding": "chunked"}.items():
             self.send_header(name, value)
         self.end_headers()

@@ -14,7 +14,8 @@ from cache.errors import UserError, writing
 from pipeline.checkpoints import drive, hub
 from pipeline.checkpoints.catalogue import Entry, Place, PlaceError, stand_in_at
 from pipeline.checkpoints.official import LOCK, Record, measured, record, recorded, same, scratch
-from pipeline.remote import http
+from pipeline.remote.download import TransferError
+from pipeline.remote.download import fetch as download
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,10 @@ class Fetching:
 
     def _download(self, name: str, place: Place, source: str, folder: Path) -> Path:
         if place.url is not None:
-            return http.fetch(source, folder, name)
+            try:
+                return download(source, folder, name, stand_in_at)
+            except TransferError as error:
+                raise PlaceError(str(error), error.absent) from None
         if place.hub is not None:
             return hub.fetch(place.hub, place.path or name, place.revision, folder, name)
         file_id = place.drive or drive.id_of(str(place.drive_folder), place.path or name)

@@ -30,6 +30,11 @@ def embeddings(corpus: str, encoder: str, items: str) -> Path:
     return DATA / "embeddings" / corpus / encoder / f"{items}.zarr"
 
 
+def map_of(corpus: str, encoder: str) -> Path:
+    """Where each clip of a corpus stands on the map of an encoder."""
+    return DATA / "maps" / corpus / f"{encoder}.parquet"
+
+
 def features(corpus: str) -> Path:
     """Artifacts of the encoders `features/...`, which AVLnet is given."""
     return DATA / "embeddings" / corpus / "features"

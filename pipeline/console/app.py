@@ -18,13 +18,17 @@ from pipeline.monitor import signals
 from pipeline.monitor.problems import EXIT_PROBLEMS, EXIT_USER_ERROR, exit_code_of
 
 
-def lazy_group(commands: Mapping[str, str], renamed: Mapping[str, str] | None = None) -> type[TyperGroup]:
+def lazy_group(panels: Mapping[str, Mapping[str, str]], renamed: Mapping[str, str] | None = None) -> type[TyperGroup]:
     """A group whose subcommands are imported when they are needed.
 
     Args:
-        commands: name -> `module:function`, or `module:app` of a typer app with subcommands of its own.
+        panels: heading in the help -> the commands below it, name -> `module:function`, or `module:app` of a typer app
+            with subcommands of its own.
         renamed: names of the last version -> what is said of each, the new name.
     """
+
+    commands = {name: target for panel in panels.values() for name, target in panel.items()}
+    panel_of = {name: heading for heading, panel in panels.items() for name in panel}
 
     class LazyGroup(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:
@@ -38,6 +42,7 @@ def lazy_group(commands: Mapping[str, str], renamed: Mapping[str, str] | None = 
             app = found if isinstance(found, typer.Typer) else _single(found)
             command = typer.main.get_command(app)
             command.name = cmd_name
+            command.rich_help_panel = panel_of[cmd_name]  # type: ignore[attr-defined]
             return command
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -57,11 +62,11 @@ def subcommands(help: str, commands: Mapping[str, str]) -> typer.Typer:
 
     Args:
         help: what they are for.
-        commands: as for `lazy_group`.
+        commands: name -> target, as for `lazy_group`.
     """
     app = typer.Typer(
         help=help,
-        cls=lazy_group(commands),
+        cls=lazy_group({"Commands": commands}),
         no_args_is_help=True,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,

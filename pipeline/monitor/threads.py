@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.monitor.device import processors
 from pipeline.monitor.signals import check, pause
@@ -43,6 +43,7 @@ def persist(
     hopeless: Callable[[Exception], bool],
     tries: int,
     pause_s: float,
+    asked_s: Callable[[Exception], float] = lambda error: 0.0,
 ) -> T:
     """Calls until it succeeds.
 
@@ -52,6 +53,7 @@ def persist(
         hopeless: whether there is no use in trying again after an error.
         tries: attempts in a row that get no further before it is given up.
         pause_s: after the first of those; twice as long after the second, and so on.
+        asked_s: the least pause after an error, such as a server asks for.
 
     Raises:
         Exception: the error of the last attempt.
@@ -68,4 +70,23 @@ def persist(
             furthest = max(furthest, now)
             if hopeless(error) or failures >= tries:
                 raise
-        pause(pause_s * failures)
+            least_s = asked_s(error)
+        pause(max(pause_s * failures, least_s))
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """The function in machine code by numba, while which other threads run.
+
+    Later processes find it beside the source, or in the user's cache folder, or in `$NUMBA_CACHE_DIR`. Where none of
+    these can be written (a container with a read-only installation and no home), each process compiles anew.
+
+    Args:
+        function: in the part of Python that numba compiles.
+        **options: of `numba.njit`.
+    """
+    from numba import njit
+
+    try:
+        return njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:  # there is no such folder
+        return njit(nogil=True, **options)(function)

@@ -12,27 +12,13 @@ for each bin a number per lane, all real parts before all imaginary ones. 10 s t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """The function in machine code, while which other threads run.
-
-    Later processes find it beside the source, or in the user's cache folder, or in `$NUMBA_CACHE_DIR`. Where none of
-    these can be written (a container with a read-only installation and no home), each process compiles anew.
-    """
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # there is no such folder
-        return njit(nogil=True)(function)
-
+from pipeline.monitor.threads import compiled
 
 SIZE, HOP = 400, 160
 LANES = 32

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from cache.errors import UserError
 from pipeline.monitor.events import without_secrets
@@ -34,6 +35,9 @@ _NO_CONNECTION = ("ClientConnectorError", "EndpointConnectionError", "ConnectTim
 _TRANSIENT = (408, 425, 429)
 _GONE = (404, 410)
 
+MOST_WAIT_S = 120.0
+"""A server that asks (by `Retry-After`) to come back later than this is given up."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -44,12 +48,16 @@ class Fault:
         more: the remedy, or nothing.
         hopeless: another attempt would end in the same way.
         for_all: it would for the other files of the same server or bucket, too.
+        absent: the server answers, but has no such file.
+        wait_s: how long the server asks to wait before the next attempt, 0 if it does not say.
     """
 
     what: str
     more: str = ""
     hopeless: bool = True
     for_all: bool = False
+    absent: bool = False
+    wait_s: float = 0.0
 
     def reason(self, url: str) -> str:
         """One sentence that names the URL without its query."""
@@ -58,6 +66,10 @@ class Fault:
 
 class CutError(Exception):
     """A transfer ended early or did not agree with what was announced; another attempt may go on."""
+
+
+class RefusedError(Exception):
+    """An answer that cannot be the file, or of which a cut could not be noticed; another one would be the same."""
 
 
 def fault_of(error: BaseException, url: str) -> Fault:
@@ -75,6 +87,14 @@ def fault_of(error: BaseException, url: str) -> Fault:
             return Fault(f"{one}, which only a listed address of that kind may lead to")
     if any(isinstance(one, ImportError) for one in chain):
         return Fault("a package is missing", f" ({missing_package(url, error)})", for_all=True)
+    if "NonHttpUrlRedirectClientError" in names:
+        return Fault("redirected to something other than a web address")
+    if "InvalidUrlRedirectClientError" in names:
+        return Fault("redirected to what is no address")
+    if any(isinstance(one, UnicodeError) for one in chain):
+        return Fault("the host, or that of a redirect, is no name", text)
+    if isinstance(error, RefusedError):
+        return Fault(str(error))
     if isinstance(error, CutError):
         return Fault(str(error), hopeless=False)
     if names & set(_NO_CREDENTIALS):
@@ -82,7 +102,7 @@ def fault_of(error: BaseException, url: str) -> Fault:
     if status in (401, 403) or any(isinstance(one, PermissionError) for one in chain) or _is_forbidden(error):
         return Fault("access denied", _remedy(url))
     if status in _GONE:
-        return Fault("not found")
+        return Fault("not found", absent=True)
     if any(isinstance(one, socket.gaierror) for one in chain) or "ClientConnectorDNSError" in names:
         return Fault("no such host", _endpoint(url), for_all=True)
     if names & {"ClientSSLError", "SSLError"}:
@@ -92,9 +112,12 @@ def fault_of(error: BaseException, url: str) -> Fault:
     if any(isinstance(one, TimeoutError) for one in chain) or "ReadTimeoutError" in names:
         return Fault("timed out", hopeless=False)
     if status is not None:
-        return Fault(f"HTTP {status}", hopeless=not (status >= 500 or status in _TRANSIENT))
+        wait_s = max(_retry_after_s(one) for one in chain)
+        if wait_s > MOST_WAIT_S:
+            return Fault(f"HTTP {status}", f" (try again in {wait_s:.0f} s, says the server)")
+        return Fault(f"HTTP {status}", hopeless=not (status >= 500 or status in _TRANSIENT), wait_s=wait_s)
     if isinstance(chain[-1], FileNotFoundError):  # fsspec wraps whatever fails over HTTP in one
-        return Fault("not found")
+        return Fault("not found", absent=True)
     return Fault("cannot be read", text, hopeless=isinstance(error, ValueError | NotImplementedError))
 
 
@@ -120,6 +143,20 @@ def _status(error: BaseException) -> int | None:
         return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
     value = getattr(error, "code" if type(error).__name__ == "HttpError" else "status", None)
     return value if isinstance(value, int) and 400 <= value < 600 else None
+
+
+def _retry_after_s(error: BaseException) -> float:
+    """Seconds that an answer asks to wait (RFC 9110, `Retry-After`: a number or a date); 0 if it does not."""
+    answer = getattr(error, "response", None)
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders") if isinstance(answer, dict) else None
+    headers = headers or getattr(error, "headers", None)
+    given = headers.get("retry-after") if isinstance(headers, Mapping) else None
+    try:
+        if not given or given.isdecimal():
+            return float(given or 0)
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _is_forbidden(error: BaseException) -> bool:

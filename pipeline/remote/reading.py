@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +18,12 @@ from urllib.parse import urlsplit
 
 from cache.errors import UserError
 from pipeline.console.text import did_you_mean
-from pipeline.media.containers import MediaError
 from pipeline.monitor import signals
 from pipeline.remote.address import allowed_by, check_address, check_host, is_http, scheme
-from pipeline.remote.faults import ANSWER_S, CutError, TooSlow, least_rate, missing_package, patience_s
+from pipeline.remote.faults import ANSWER_S, CutError, RefusedError, TooSlow, least_rate, missing_package, patience_s
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
+    from aiohttp import ClientResponse, ClientSession
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 BLOCK = 16 << 20
@@ -32,7 +33,9 @@ FIRST_BLOCK = 1 << 20
 FAST_S = 4.0
 """A store that takes no longer for the first block is asked for large ones."""
 
-_STREAM_BLOCK = 1 << 20
+_PIECES = 64
+"""Of an answer that may wait until they are written; each has up to 256 KiB."""
+
 _SECONDS = {"sock_connect": 30.0, "sock_read": 60.0}
 _VERSIONS = ("ETag", "etag", "generation", "LastModified", "Last-Modified", "mtime", "modify", "updated", "created")
 
@@ -157,25 +160,27 @@ def found_at(system: AbstractFileSystem, path: str) -> Found:
     return Found(size_of(info), version_of(info))
 
 
-def blocks(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:
-    """The bytes of a file from `start` on; a web server is asked once, an object store block by block."""
-    if is_http(path):
-        yield from _streamed(system, path, found, start)
-    elif found.size is None:
-        raise MediaError("the place does not say how long the file is, so that a cut could not be noticed")
-    else:
-        first, size = start, min(FIRST_BLOCK, BLOCK)
-        while first < found.size:
-            last, begun = min(first + size, found.size), time.monotonic()
-            try:
-                block = system.cat_file(path, start=first, end=last, **_within(patience_s(size), system))
-            except TimeoutError as error:
-                raise TooSlow(least_rate()) from error
-            yield block[: last - first]
-            if len(block) != last - first:
-                raise CutError(f"cut after {first + len(block)} of {found.size} bytes")
-            fast = time.monotonic() - begun < FAST_S * size / FIRST_BLOCK
-            first, size = last, BLOCK if fast else min(FIRST_BLOCK, BLOCK)
+def object_blocks(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:
+    """The bytes of a file of an object store from `start` on, block by block.
+
+    Raises:
+        CutError, TooSlow, RefusedError: see there.
+        Exception: of whatever library lies below fsspec.
+    """
+    if found.size is None:
+        raise RefusedError("the server does not say how long the file is, so that a cut could not be noticed")
+    first, size = start, min(FIRST_BLOCK, BLOCK)
+    while first < found.size:
+        last, begun = min(first + size, found.size), time.monotonic()
+        try:
+            block = system.cat_file(path, start=first, end=last, **_within(patience_s(size), system))
+        except TimeoutError as error:
+            raise TooSlow(least_rate()) from error
+        yield block[: last - first]
+        if len(block) != last - first:
+            raise CutError(f"cut after {first + len(block)} of {found.size} bytes")
+        fast = time.monotonic() - begun < FAST_S * size / FIRST_BLOCK
+        first, size = last, BLOCK if fast else min(FIRST_BLOCK, BLOCK)
 
 
 def _within(seconds: float | None, system: AbstractFileSystem) -> dict[str, float]:
@@ -183,24 +188,113 @@ def _within(seconds: float | None, system: AbstractFileSystem) -> dict[str, floa
     return {"timeout": seconds} if seconds and getattr(system, "async_impl", False) else {}
 
 
-def _streamed(system: AbstractFileSystem, path: str, found: Found, start: int) -> Iterator[bytes]:
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with system.open(path, "rb", block_size=0, size=found.size or -1, headers=headers) as stream:
-        answer = stream.r
+@dataclass(frozen=True)
+class Answer:
+    """What a web server sends.
+
+    Attributes:
+        start: where the bytes belong in the file.
+        found: size and version of the whole file.
+        validator: by which the server can tell later whether the file is still the same (RFC 9110): a strong ETag, or
+            else the date; None if it gives neither.
+        blocks: the bytes, as they come.
+    """
+
+    start: int
+    found: Found
+    validator: str | None
+    blocks: Iterator[bytes]
+
+
+@contextmanager
+def web_answer(system: AbstractFileSystem, path: str, start: int, validator: str | None) -> Iterator[Answer]:
+    """Asks a web server once for a file, from a byte on if it is still the one of a validator.
+
+    Raises:
+        CutError: the answer is another one than was asked for.
+        RangeError: the file has fewer bytes by now.
+        RefusedError: the answer cannot be the file, or a cut could not be noticed.
+        Exception: of fsspec or aiohttp.
+    """
+    headers = {"User-Agent": "hearonce", **system.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
+    if start and validator:
+        headers |= {"Range": f"bytes={start}-", "If-Range": validator}
+    with _received(system, path, headers) as (answer, blocks):
+        first, size = _extent(answer, start)
+        said = {name: answer.headers.get(name) for name in ("ETag", "Last-Modified")}
+        tag = said["ETag"]
+        strong = tag if tag and not tag.startswith("W/") else said["Last-Modified"]
+        if first and strong not in (None, validator):
+            raise RangeError("it keeps changing while it is fetched")
+        yield Answer(first, Found(size, version_of(said)), strong, blocks)
+
+
+@contextmanager
+def _received(
+    system: AbstractFileSystem, path: str, headers: dict[str, str]
+) -> Iterator[tuple[ClientResponse, Iterator[bytes]]]:
+    """An answer and the bytes of its body, which end early without an error where a cut shows in their number.
+
+    They are taken from aiohttp as they come, for it drops what lies in its buffer when a connection breaks.
+    """
+    from aiohttp import ClientPayloadError
+    from fsspec.asyn import sync  # type: ignore[import-untyped]
+
+    queue: asyncio.Queue[Any] = asyncio.Queue(_PIECES)
+
+    async def receive() -> None:
+        try:
+            session = await system.set_session()
+            async with session.get(system.encode_url(path), **{**system.kwargs, "headers": headers}) as answer:
+                await queue.put(answer)
+                try:
+                    async for piece in answer.content.iter_any():
+                        await queue.put(piece)
+                except ClientPayloadError:
+                    if answer.content_length is None:
+                        raise CutError("the connection was cut") from None
+            await queue.put(b"")
+        except Exception as error:
+            await queue.put(error)
+
+    async def start() -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(receive())
+
+    def take() -> Any:
+        item = sync(system.loop, queue.get)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    task = sync(system.loop, start)
+    try:
+        answer = take()
+        if answer.status == 416:
+            raise RangeError("the server has fewer bytes than it announced, or another file by now")
         answer.raise_for_status()
-        if answer.status not in (200, 206):
-            raise CutError(f"the server answers with status {answer.status}, not with the file")
-        version = version_of({name: answer.headers.get(name) for name in ("ETag", "Last-Modified")})
-        if version and found.version and version != found.version:
-            raise CutError("it keeps changing while it is fetched")
-        resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-        if answer.status == 206 and not resumed:
-            raise CutError("the server answers with another range than was asked for")
-        to_skip = 0 if resumed else start  # where a server knows no ranges, what has come before is passed over
-        while block := stream.read(_STREAM_BLOCK):
-            skipped = min(to_skip, len(block))
-            to_skip -= skipped
-            if len(block) > skipped:
-                yield block[skipped:]
+        yield answer, iter(take, b"")
+    finally:
+        system.loop.call_soon_threadsafe(task.cancel)
+
+
+class RangeError(CutError):
+    """What has come before is of no use: the file is another one by now."""
+
+
+def _extent(answer: ClientResponse, start: int) -> tuple[int, int | None]:
+    """Where the bytes of an answer belong, and how long the whole file is: None if a chunked answer does not say."""
+    if answer.status not in (200, 206):
+        raise CutError(f"the server answers with status {answer.status}, not with the file")
+    if answer.headers.get("Content-Encoding", "identity") not in ("identity", ""):
+        raise RefusedError("the server sends the file compressed, so that its length cannot be checked")
+    if answer.content_type == "text/html":
+        raise RefusedError("the server answers with a web page, not with the file")
+    if answer.status == 200:
+        if answer.content_length is None and "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
+            raise RefusedError("the server does not say how long the file is, so that a cut could not be noticed")
+        return 0, answer.content_length
+    given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+    first, last, size = (int(number) for number in given.groups()) if given else (-1, -1, -1)
+    if first != start or last != size - 1:
+        raise RangeError("the server answers with another range than was asked for")
+    return first, size

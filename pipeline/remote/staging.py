@@ -22,9 +22,9 @@ from pipeline.monitor.progress import progress
 from pipeline.monitor.threads import each_in_threads
 from pipeline.remote.address import RemoteFile, is_http, shown
 from pipeline.remote.bounded_folder import AT_ONCE, EXCLUSIVE, SHARED, UNFINISHED, Room, discard, is_at, locked, share
+from pipeline.remote.download import Download, OtherBytesError, TooLargeError, TransferError, look_up
 from pipeline.remote.faults import fault_of
 from pipeline.remote.reading import open_filesystem, size_of, version_of
-from pipeline.remote.transfer import Download, look_up
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "HEARONCE_STAGING", "HEARONCE_STAGING_GB"
 DEFAULT_GB = 20.0
@@ -148,33 +148,26 @@ class Staging:
 
     def _fetch(self, file: RemoteFile, digest: str | None, part: Path, descriptor: int) -> str:
         """Downloads into a file that is held exclusively; the digest of what has come."""
-        position = 0
-
-        def begin(size: int | None) -> None:
-            nonlocal position
-            position = 0
-            if size is not None and size > self.room.most_bytes:
-                raise MediaError(_too_large(size, self.room.most_bytes))
-            self.room.take(size or 0, part, descriptor)
-
-        def take(block: bytes) -> None:
-            nonlocal position
-            with writing(part):
-                written = 0
-                while written < len(block):
-                    written += os.pwrite(descriptor, block[written:], position + written)
-            position += len(block)
-            if position > self.room.most_bytes:
-                raise MediaError(_too_large(position, self.room.most_bytes))
-
-        received = Download(file, begin, take).run()
-        with writing(part):
-            os.ftruncate(descriptor, position)
-            os.fsync(descriptor)
+        most = self.room.most_bytes
+        download = Download(
+            file,
+            part,
+            descriptor,
+            reserve=lambda size: self.room.take(size, part, descriptor),
+            most_bytes=most,
+            digest=digest,
+        )
+        try:
+            received = download.run()
+        except TooLargeError as error:
+            allowed = f"staged media may take {most / 1e9:.3g} GB together"
+            raise MediaError(f"has {error.size / 1e9:.3g} GB or more, and {allowed}: raise {SIZE_VARIABLE}") from None
+        except OtherBytesError as error:
+            raise MediaError(f"changed since it was ingested: {error}: ingest the corpus again") from None
+        except TransferError as error:
+            raise MediaError(str(error)) from None
         if self._memory is not None and received.found.version:
             self._memory.remember(file.identity, received.found.size, received.found.version, received.digest)
-        if digest is not None and received.digest != digest:
-            raise MediaError(f"changed since it was ingested: {file} has other bytes: ingest the corpus again")
         return received.digest
 
 
@@ -186,13 +179,11 @@ def resolved(file: RemoteFile) -> RemoteFile:
     """
     if file.version and file.size is not None:
         return file
-    found = look_up(file)
+    try:
+        found = look_up(file)
+    except TransferError as error:
+        raise MediaError(str(error)) from None
     return RemoteFile(file.url, file.name, found.size, found.version)
-
-
-def _too_large(size: int, most: int) -> str:
-    allowed = f"staged media may take {most / 1e9:.3g} GB together"
-    return f"has {size / 1e9:.3g} GB or more, and {allowed}: raise {SIZE_VARIABLE}"
 
 
 ASKING = 32

@@ -68,15 +68,21 @@ class OpenEncoder:
         self._check_tower("clips")
         return self._stacked([self._clip(clip) for clip in clips], "clips")
 
-    def captions(self, texts: Sequence[str]) -> np.ndarray | list[np.ndarray]:
+    def captions(self, texts: Sequence[str], batch_size: int = 1) -> np.ndarray | list[np.ndarray]:
         """Embeds texts: float32 (len(texts), dim), or a list of arrays (words, dim).
+
+        Args:
+            texts: of any number.
+            batch_size: texts encoded at once; the others of a batch move a row by rounding only.
 
         Raises:
             UserError: the encoder has no tower for captions.
         """
         self._check_tower("captions")
-        tower = self._caption_tower if texts else None
-        rows = [tower.encode([tower.prepare(text, caption_key(text))])[0] for text in texts] if tower else []
+        rows: list[np.ndarray] = []
+        for start in range(0, len(texts), batch_size):
+            batch = [self._caption_tower.prepare(text, caption_key(text)) for text in texts[start : start + batch_size]]
+            rows.extend(self._caption_tower.encode(batch))
         return self._stacked(rows, "captions")
 
     def _check_tower(self, modality: ItemKind) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +22,7 @@ class Counts:
         n_items: N.
         all_answers: whether every right answer counts, as average precision and nDCG ask, or only the best of each
             query, which ranks are those of.
+        margins: whether `margins` will be asked for.
 
     Attributes:
         queries: (q,) numbers of the queries that have an answer.
@@ -33,7 +31,13 @@ class Counts:
     """
 
     def __init__(
-        self, pairs: Pairs, values: NDArray[np.float32], n_queries: int, n_items: int, all_answers: bool = True
+        self,
+        pairs: Pairs,
+        values: NDArray[np.float32],
+        n_queries: int,
+        n_items: int,
+        all_answers: bool = True,
+        margins: bool = True,
     ) -> None:
         starts = np.searchsorted(pairs.queries, np.arange(n_queries + 1))
         answered = np.diff(starts) > 0
@@ -47,7 +51,7 @@ class Counts:
         self._starts, self._all = starts, all_answers
         self._thresholds, self._items = values[order], pairs.items[order]
         self._below, self._level, self._earlier = (np.zeros(len(order), np.int64) for _ in range(3))
-        self._wrong = np.full(n_queries, LEAST_SIMILAR, np.float32)
+        self._wrong, self._margins = np.full(n_queries, LEAST_SIMILAR, np.float32), margins
 
     def add(
         self,
@@ -66,21 +70,21 @@ class Counts:
                 `first` on are some of the queries.
         """
         n = sims.shape[1 if columns else 0]
-        edges = np.linspace(0, n, min(n, cores()) + 1).astype(int)
-        kernel = _kernel()
+        n_parts = min(n, cores())
+        edges = np.linspace(0, n, n_parts + 1).astype(int)
+        from stages.score.functional import counting  # numba takes a second to import
+
+        kernel = counting.columns if columns else counting.rows
         right_starts = np.searchsorted(right[0], np.arange(len(sims) + 1))
 
         def work(part: int) -> None:
-            low, high = int(edges[part]), int(edges[part + 1])
-            lines = (0, len(sims), low, high) if columns else (low, high, 0, sims.shape[1])
             kernel(
-                sims, right_starts, right[1], first, columns, *lines,
-                self._starts, self._thresholds, self._items, self._below, self._level, self._earlier, self._wrong,
+                sims, right_starts, right[1], first, edges[part], edges[part + 1], self._starts, self._thresholds,
+                self._items, self._below, self._level, self._earlier, self._wrong, self._margins,
             )  # fmt: skip
 
-        work(0)  # compiled by the first call
-        with ThreadPoolExecutor(max(1, len(edges) - 2)) as pool:
-            for _ in pool.map(work, range(1, len(edges) - 1)):
+        with ThreadPoolExecutor(max(1, n_parts)) as pool:
+            for _ in pool.map(work, range(n_parts)):
                 pass
 
     def best(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -101,45 +105,3 @@ class Counts:
     def margins(self) -> NDArray[np.float64]:
         """(Q,) by how much the best right answer is more similar than the best wrong one."""
         return (self._best - np.maximum(self._wrong, np.float32(LEAST_SIMILAR))).astype(np.float64)
-
-
-@cache
-def _kernel() -> Callable[..., None]:
-    import numba
-
-    @numba.njit(nogil=True)  # type: ignore[misc]
-    def count(
-        sims: Any, right_starts: Any, right: Any, first: int, columns: bool, row0: int, row1: int, column0: int,
-        column1: int, starts: Any, thresholds: Any, items: Any, below: Any, level: Any, earlier: Any, wrong: Any,
-    ) -> None:  # fmt: skip
-        """`below[a]`: cells whose largest threshold below them is a."""
-        for row in range(row0, row1):
-            known, last = right_starts[row], right_starts[row + 1]
-            while known < last and right[known] < column0:
-                known += 1
-            for column in range(column0, column1):
-                value = sims[row, column]
-                query = column if columns else first + row
-                if known < last and right[known] == column:
-                    known += 1
-                elif value > wrong[query]:
-                    wrong[query] = value
-                start, stop = starts[query], starts[query + 1]
-                if start == stop or value < thresholds[start]:
-                    continue
-                low, high = start, stop
-                while low < high:
-                    middle = (low + high) // 2
-                    if thresholds[middle] < value:
-                        low = middle + 1
-                    else:
-                        high = middle
-                if low > start:
-                    below[low - 1] += 1
-                while low < stop and thresholds[low] == value:
-                    level[low] += 1
-                    if (first + row if columns else column) < items[low]:
-                        earlier[low] += 1
-                    low += 1
-
-    return count

@@ -28,8 +28,8 @@ from stages.score.functional.similarity import finite
 from stages.score.functional.transforms import Directed, transform_of
 from stages.score.items import Items, Measure, Pairs
 
-BLOCK_BYTES = 96 << 20
-"""Of a block where not all similarities fit into memory, with the rows that it is made of."""
+BLOCK_BYTES = 48 << 20
+"""Of a block where not all similarities fit into memory: malloc takes its float64 sums from the heap, not new pages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,17 +112,17 @@ class Retrieval:
         if turned:
             pairs = pairs.turned()
         values = finite(self._measure.of_pairs(rows, columns, pairs))
-        of_rows = Counts(pairs, values, len(rows), len(columns), graded)
-        of_columns = Counts(*pairs.turned_with(values), len(columns), len(rows), graded)
+        margins = bool(queries.all() and items.all())
+        of_rows = Counts(pairs, values, len(rows), len(columns), graded, margins and not turned)
+        of_columns = Counts(*pairs.turned_with(values), len(columns), len(rows), graded, margins and turned)
         for first, sims in self._blocks(rows, columns):
             some = slice(*np.searchsorted(pairs.queries, [first, first + len(sims)]))
             right = pairs.queries[some] - first, pairs.items[some]
             sims[right] = values[some]
             of_rows.add(sims, right, first)
             of_columns.add(sims, right, first, columns=True)
-        of_queries = of_columns if turned else of_rows
-        if queries.all() and items.all():
-            self._margins = of_queries.margins()
+        if margins:
+            self._margins = (of_columns if turned else of_rows).margins()
         both = _ranked(of_rows), _ranked(of_columns)
         return both[::-1] if turned else both
 

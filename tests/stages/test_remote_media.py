@@ -16,7 +16,7 @@ from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.config.experiments import experiments_of
 from pipeline.config.params import load_params
-from pipeline.remote import transfer
+from pipeline.remote import download
 from stages.check import check
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
@@ -72,8 +72,8 @@ def remote(project, objects, media, monkeypatch):
     """A project whose corpus `mine` is a folder, and the same media in the bucket `videos`."""
     for name, value in objects.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(transfer, "PAUSE_S", 0.01)
-    transfer._down.clear()
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    download._down.clear()
     s3fs.S3FileSystem.clear_instance_cache()
     files = [path for path in media.rglob("*") if path.is_file()]
     objects.put("videos", {f"kitchen/{path.relative_to(media)}": path.read_bytes() for path in files})

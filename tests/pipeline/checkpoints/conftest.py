@@ -8,13 +8,13 @@ import pytest
 import yaml
 from misbehaving_server import serving
 
-from pipeline.remote import http
+from pipeline.remote import download, reading
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(http, "PAUSE_S", 0.01)
-    monkeypatch.setattr(http, "TIMEOUT_S", 5.0)
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    monkeypatch.setattr(reading, "_SECONDS", {"sock_connect": 5.0, "sock_read": 5.0})
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from stages.embed.registry import AVLNET, FAMILIES
 
 ROOT = Path(__file__).parents[3]
 NETWORKS = sorted((ROOT / "pipeline/networks").glob("[a-z]*.py"))
-GROUND = ("pipeline.networks", "pipeline.checkpoints", "pipeline.formats")
+GROUND = ("pipeline.networks", "pipeline.checkpoints", "pipeline.formats", "pipeline.monitor.threads")
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)

@@ -4,17 +4,16 @@ from pathlib import Path
 import pytest
 from misbehaving_server import Site, serving
 
-from pipeline.remote import http, transfer
+from pipeline.remote import download, reading
 from pipeline.remote.staging import Staging
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short pauses, and no memory of what other tests have met."""
-    monkeypatch.setattr(transfer, "PAUSE_S", 0.01)
-    transfer._down.clear()
-    monkeypatch.setattr(http, "PAUSE_S", 0.01)
-    monkeypatch.setattr(http, "TIMEOUT_S", 5.0)
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    download._down.clear()
+    monkeypatch.setattr(reading, "_SECONDS", {"sock_connect": 5.0, "sock_read": 5.0})
 
 
 @pytest.fixture

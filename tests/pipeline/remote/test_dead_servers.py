@@ -11,8 +11,10 @@ import pytest
 CODE = """
 import gc, sys
 from pipeline.media.containers import MediaError
+from pipeline.remote import download
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging
+download.PAUSE_S = 0.01
 for url in sys.argv[1:]:
     try:
         with Staging.default().held(RemoteFile(url, 'a.mp4', 1000, 'v')):

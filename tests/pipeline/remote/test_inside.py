@@ -6,11 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline.checkpoints.catalogue import PlaceError
 from pipeline.media.containers import MediaError
 from pipeline.remote import address as inside
-from pipeline.remote import http, transfer
+from pipeline.remote import download
 from pipeline.remote.address import InsideError, RemoteFile, check_address, check_host, kind_of
+from pipeline.remote.download import TransferError, fetch
 
 PUBLIC, SECRET = "127.0.0.2", b"credentials of this machine" * 100
 
@@ -51,7 +51,7 @@ def public(monkeypatch):
     real = inside.kind_of
     monkeypatch.setattr(inside, "kind_of", lambda address: "" if address == PUBLIC else real(address))
     inside._allowed.clear()
-    transfer._down.clear()
+    download._down.clear()
     yield
     inside._allowed.clear()
 
@@ -103,17 +103,17 @@ def test_a_name_that_changes_its_address_is_refused_at_the_connection(staging, s
 
 def test_downloads_of_checkpoints_are_guarded_in_the_same_way(servers, tmp_path, monkeypatch):
     foreign, own = servers
-    monkeypatch.setattr(http, "PAUSE_S", 0.0)
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
     for name in "1234":
         (tmp_path / name).mkdir()
-    assert http.fetch(f"{foreign}/fine.mp4", tmp_path / "1", "a").read_bytes() == b"x" * 1000
-    assert http.fetch(f"{own}/a", tmp_path / "2", "a").read_bytes() == SECRET
-    with pytest.raises(PlaceError, match=r"redirected to 127\.0\.0\.1, a loopback address"):
-        http.fetch(f"{foreign}/moved.mp4", tmp_path / "3", "a")
+    assert fetch(f"{foreign}/fine.mp4", tmp_path / "1", "a").read_bytes() == b"x" * 1000
+    assert fetch(f"{own}/a", tmp_path / "2", "a").read_bytes() == SECRET
+    with pytest.raises(TransferError, match=r"redirected to 127\.0\.0\.1, a loopback address"):
+        fetch(f"{foreign}/moved.mp4", tmp_path / "3", "a")
     monkeypatch.setattr(inside, "addresses_of", lambda host: ["93.184.216.34"])
     inside._allowed.clear()
-    with pytest.raises(PlaceError, match="loopback address"):
-        http.fetch(f"{own}/a", tmp_path / "4", "a")
+    with pytest.raises(TransferError, match="loopback address"):
+        fetch(f"{own}/a", tmp_path / "4", "a")
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pytest
 from misbehaving_server import Handler, serving
 
 from cache.errors import UserError
-from pipeline.checkpoints.catalogue import PlaceError
 from pipeline.media.containers import MediaError
 from pipeline.remote import faults as least_rate
-from pipeline.remote import http, reading
+from pipeline.remote import reading
 from pipeline.remote.address import RemoteFile
+from pipeline.remote.download import TransferError, fetch
 from pipeline.remote.faults import TooSlow, fast_enough, patience_s
 
 
@@ -59,12 +59,12 @@ def test_a_server_that_drips_is_given_up_at_once(staging, dripping, impatient):
     dripping.files["/a.mp4"] = bytes(100_000)
     with pytest.raises(MediaError, match=r"too slow: fewer than 10000 bytes a second \(HEARONCE_LEAST_RATE\): http"):
         fetched(staging, dripping, "/a.mp4")
-    assert [one[0] for one in dripping.asked] == ["HEAD", "GET"], "another attempt would be as slow"
+    assert [one[0] for one in dripping.asked] == ["GET"], "another attempt would be as slow"
 
 
 def test_a_head_that_drips_is_given_up(staging, dripping, impatient, monkeypatch):
-    monkeypatch.setattr("pipeline.remote.transfer.PAUSE_S", 0.0)
-    monkeypatch.setattr("pipeline.remote.transfer.TRIES", 1)
+    monkeypatch.setattr("pipeline.remote.download.PAUSE_S", 0.0)
+    monkeypatch.setattr("pipeline.remote.download.TRIES", 1)
     dripping.files["/head.mp4"] = bytes(10)
     with pytest.raises(MediaError, match="timed out"):
         fetched(staging, dripping, "/head.mp4")
@@ -81,8 +81,8 @@ def test_the_least_rate_is_a_setting(staging, dripping, impatient, monkeypatch):
 
 def test_checkpoints_are_downloaded_under_the_same_rule(tmp_path, dripping, impatient):
     dripping.files["/a.pt"] = bytes(100_000)
-    with pytest.raises(PlaceError, match="too slow: fewer than 10000 bytes a second"):
-        http.fetch(f"{dripping.url}/a.pt", tmp_path, "a")
+    with pytest.raises(TransferError, match="too slow: fewer than 10000 bytes a second"):
+        fetch(f"{dripping.url}/a.pt", tmp_path, "a")
     assert len(dripping.asked) == 1
 
 
@@ -96,7 +96,7 @@ def test_an_object_store_that_drips_is_given_up(staging, monkeypatch):
 
     asked = []
     with pytest.raises(TooSlow):
-        next(reading.blocks(Store(), "bucket/a", reading.Found(50_000_000, "v"), 0))
+        next(reading.object_blocks(Store(), "bucket/a", reading.Found(50_000_000, "v"), 0))
     assert asked == [(0, reading.FIRST_BLOCK, patience_s(reading.FIRST_BLOCK))]
 
 

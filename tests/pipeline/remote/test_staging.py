@@ -102,7 +102,7 @@ def test_a_download_that_begins_anew_does_not_wait_for_one_who_waits_for_it(stag
     files = publish(site, 2, 5 * SIZE)
     site.pause_s = 0.05
     before = site.files["/0.mp4"]
-    site.faults["/0.mp4"] = Faults(["", "cut:300000", ""], site, {"/0.mp4": before[::-1]})
+    site.faults["/0.mp4"] = Faults(["cut:300000", ""], site, {"/0.mp4": before[::-1]})
     tight = Staging(staging.room.folder, 6 * SIZE)
 
     def fetch(number):

@@ -23,7 +23,13 @@ CHILD = """
 import json, re
 def peak():  # of this process alone; getrusage begins with that of the parent
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+import numpy as np
 from stages.score.command import score
+from stages.score.counts import Counts
+from stages.score.items import Pairs
+one = Counts(Pairs.of([0], [0]), np.ones(1, np.float32), 1, 1)
+for columns in (False, True):  # compiled once on a machine, which takes memory of its own
+    one.add(np.ones((1, 1), np.float32), (np.zeros(1, np.int64), np.zeros(1, np.int64)), 0, columns)
 before = peak()
 score("large", "all")
 print(json.dumps({"grown": peak() - before}))

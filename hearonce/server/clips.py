@@ -1,0 +1,223 @@
+"""Clips of served corpora as the server shows them: what a result says, and where its media are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cache import tables as schemas
+from cache.errors import UserError
+from cache.location import Store
+from hearonce.searcher import Corpus, Ranking, Searcher
+from hearonce.server.previews import Media, Span
+from hearonce.server.worker import Workers
+from pipeline.config import layout
+from pipeline.config.params import corpus_place
+from pipeline.config.subsets import FOLDER
+from pipeline.media.containers import MediaError
+from pipeline.media.location import MediaPlace, Source, open_place
+from stages.search.moments import moments
+
+MOST_PREVIEW_BYTES = 2 << 30
+SUFFIXES = {"frame": ".jpg", "waveform": ".png", "spectrogram": ".png", "preview": ".webm"}
+VERSION = 1
+"""Of what `previews` makes; part of the names of kept files."""
+
+_SPAN = ("media_path", "media_digest", "start_s", "stop_s", "start_frame", "stop_frame")
+
+
+class Clips:
+    """Results and media of clips.
+
+    Args:
+        searcher: that the server asks.
+        workers: that make images and previews.
+    """
+
+    def __init__(self, searcher: Searcher, workers: Workers) -> None:
+        self._searcher, self._workers = searcher, workers
+        self._making: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def page(self, ranking: Ranking, offset: int, limit: int, group: bool) -> tuple[list[dict[str, Any]], int]:
+        """Some results of a ranking, and how many there are in all (at least, where they are grouped).
+
+        Args:
+            ranking: of all clips.
+            offset: results before the first one.
+            limit: most results.
+            group: whether neighbouring clips of one file are one result, see `stages/search/moments.py`.
+        """
+        if not group:
+            rows = ranking.first(offset + limit)[offset:]
+            return [
+                self._result(ranking, offset + number, int(row), []) for number, row in enumerate(rows, 1)
+            ], ranking.total
+        table = ranking.corpus.table
+        wanted = 2 * (offset + limit)
+        while True:
+            order = ranking.first(wanted)
+            picked = table[order]
+            found = moments(
+                np.arange(len(order)),
+                picked["media_id"].to_list(),
+                picked["start_s"].to_numpy(),
+                picked["stop_s"].to_numpy(),
+            )
+            if len(found) > offset + limit or len(order) == ranking.total:
+                break
+            wanted *= 2
+        total = len(found) if len(order) == ranking.total else ranking.total
+        results = []
+        for number, moment in enumerate(found[offset : offset + limit], offset + 1):
+            rows_of = [int(order[place]) for place in moment.rows]
+            results.append(self._result(ranking, number, rows_of[0], rows_of[1:] and rows_of))
+        return results, total
+
+    def _result(self, ranking: Ranking, rank: int, row: int, together: list[int]) -> dict[str, Any]:
+        score = {
+            "rank": rank,
+            "score": _number(ranking.scores[row]),
+            "score_embedding": _number(ranking.similarities[row]),
+            "score_words": None if ranking.words is None else _number(ranking.words[row]),
+        }
+        table = ranking.corpus.table
+        windows = [
+            {
+                "clip_id": table["clip_id"][one],
+                "start_s": table["start_s"][one],
+                "stop_s": table["stop_s"][one],
+                "score": _number(ranking.scores[one]),
+            }
+            for one in sorted(together, key=lambda one: (table["start_s"][one], one))
+        ]
+        return {**score, **self.shown(ranking.corpus, row), "moments": windows}
+
+    def shown(self, corpus: Corpus, row: int) -> dict[str, Any]:
+        """What is shown of a clip, beside its score."""
+        clip = corpus.table.row(row, named=True)
+        return {
+            "clip_id": clip["clip_id"],
+            "file": clip["file"],
+            "start_s": clip["start_s"],
+            "stop_s": clip["stop_s"],
+            "captions": clip["captions"],
+            "subsets": [name for name, mask in self.subsets(corpus).items() if mask[row]],
+            "has_audio": bool(clip["has_audio"]),
+            "has_video": bool(clip["has_video"]),
+            "missing": self._missing(corpus, clip["file"]),
+        }
+
+    def _missing(self, corpus: Corpus, file: str) -> bool:
+        try:
+            source = self._source(corpus.name, file)
+        except (MediaError, UserError):
+            return True
+        return isinstance(source, Path) and not source.exists()
+
+    def subsets(self, corpus: Corpus) -> dict[str, np.ndarray]:
+        """The subsets of a corpus by name, each as a mask of its clips; those that cannot be read are left out."""
+        found = {}
+        for path in sorted((FOLDER / corpus.name).glob("*.yaml")):
+            if path.stem != "all":
+                mask = self._searcher.subset(corpus, path)
+                if mask is not None:
+                    found[path.stem] = mask
+        return found
+
+    def media(self, corpus: str, clip: str) -> Media:
+        """The audio and frames of a clip.
+
+        Raises:
+            UserError: there is no such clip.
+        """
+        known = self._searcher.corpus(corpus)
+        known.row(clip)
+        path = layout.table(corpus, "spans")
+        spans = schemas.read_table(path, schemas.SPANS, pl.col("clip_id") == clip)
+
+        def of(modality: str) -> tuple[Span, ...]:
+            rows = spans.filter((pl.col("modality") == modality) & (pl.col("media_path") != "")).select(_SPAN)
+            return tuple(Span(*row) for row in rows.iter_rows())
+
+        return Media(corpus, of("sound"), of("picture"))
+
+    def original(self, corpus: str, clip: str) -> Path:
+        """The file of a clip on this machine, for the browser to play.
+
+        Raises:
+            UserError: it is not on this machine, or no single file plays the clip.
+        """
+        media = self.media(corpus, clip)
+        files = {span.media_path for span in (*media.audio, *media.video)}
+        if len(files) != 1:
+            raise UserError("The clip is made of several files: play its preview.")
+        try:
+            source = self._source(corpus, files.pop())
+        except MediaError as error:
+            raise UserError(f"The file cannot be had: {error}.") from None
+        if not isinstance(source, Path) or source.is_dir():
+            raise UserError("The file is no file of this machine: play its preview.")
+        if not source.is_file():
+            raise UserError("File not found: it has been moved away since `ingest`.")
+        return source
+
+    def made(self, what: str, media: Media) -> Path:
+        """A kept image or preview of a clip, made if need be; two requests for one make it once.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        document = json.dumps([VERSION, what, media.json()], sort_keys=True)
+        name = hashlib.blake2b(document.encode(), digest_size=16).hexdigest() + SUFFIXES[what]
+        folder = Store.default().previews
+        path = folder / name
+        with self._lock:
+            making = self._making.setdefault(name, threading.Lock())
+        with making:
+            try:
+                os.utime(path)
+                return path
+            except OSError:
+                folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{name}.{os.getpid()}.part"
+            try:
+                self._workers.run({"what": what, "media": media.json(), "out": str(part)})
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+            _prune(folder)
+        with self._lock:
+            self._making.pop(name, None)
+        return path
+
+    def _source(self, corpus: str, path: str) -> Source:
+        media = corpus_place(corpus).media
+        place: MediaPlace = self._searcher.current(("media", corpus), [media], lambda: open_place(media))
+        return place.source(path)
+
+
+def _prune(folder: Path) -> None:
+    files = []
+    for path in folder.iterdir():
+        with suppress(OSError):
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    over = sum(size for _, size, _ in files) - MOST_PREVIEW_BYTES
+    for _, size, path in sorted(files):
+        if over <= 0:
+            return
+        path.unlink(missing_ok=True)
+        over -= size
+
+
+def _number(value: np.floating[Any]) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
