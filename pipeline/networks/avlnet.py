@@ -330,7 +330,7 @@ def load_weights(net: AvlNet, path: Path) -> None:
 
 def _described(shape: Shape) -> str:
     return (
-        f"{NAMES[shape.variant]} of dimension {shape.dim} (pictures {shape.video_dim}, words {shape.word_dim}, sound "
+        f"{NAMES[shape.variant]} of dimension {shape.dim} (frames {shape.video_dim}, text {shape.word_dim}, audio "
         f"trunk {'-'.join(map(str, shape.audio_widths))})"
     )
 

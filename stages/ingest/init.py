@@ -42,8 +42,8 @@ def init(
         str,
         typer.Argument(
             metavar="FOLDER",
-            help="Folder of videos and sounds, a URL of one (s3://bucket/prefix), or a file with URLs: a media list, "
-            "plain text, or captions.",
+            help="Folder of videos and audio files, a URL of one (s3://bucket/prefix), or a file with URLs: a media "
+            "list, plain text, or captions.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
@@ -70,7 +70,7 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     media = open_place(media_path)
     files = media.files()
     if not files:
-        why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.remarks())
+        why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.notes())
         raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
 
     origin, annotations = _find_captions(media, files, captions)
@@ -83,8 +83,8 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     if not found.segments:
         reasons = "; ".join(reason for _, _, reason in found.faults[:3])
         raise UserError(f"{place.annotations} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
-    sound, picture, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
-    encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
+    audio, video, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
+    encoders = [AUDIO_ENCODER] * audio + [VISUAL_ENCODER] * video
     if not encoders:
         raise UserError(f"None of the first media files of {media} can be opened ({reason}): nothing to set up.")
     used = {"audio": AUDIO_ENCODER, "visual": VISUAL_ENCODER, "both": [AUDIO_ENCODER, VISUAL_ENCODER]}
@@ -126,8 +126,8 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
     if unread:
         unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
         found.notes.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
-    for remark in found.notes:
-        print(visible(remark))
+    for note in found.notes:
+        print(visible(note))
     print(f"Wrote {config_path}, {counted(len(rows), 'experiment')} and params.yaml. Now: uv run dvc repro")
 
 
@@ -190,10 +190,10 @@ def _ignore_pattern(path: Path) -> str:
     return re.sub(r"[\ud800-\udfff]", NOT_A_LETTER, escaped)
 
 
-def _dump(data: dict[str, Any], path: Path, remark: str) -> None:
+def _dump(data: dict[str, Any], path: Path, comment: str) -> None:
     yaml = YAML()
     yaml.default_flow_style = None
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f"# {remark}\n")
+        file.write(f"# {comment}\n")
         yaml.dump(data, file)

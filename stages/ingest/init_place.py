@@ -74,8 +74,8 @@ def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterat
 
 
 def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -> tuple[bool, bool, str]:
-    """Whether any of the first few media has sound, and picture; and why the last one that fails cannot be opened."""
-    store, sound, picture, reason = Store.default(), False, False, ""
+    """Whether any of the first few media has audio, and video; and why the last one that fails cannot be opened."""
+    store, audio, video, reason = Store.default(), False, False, ""
     memory = DigestMemory(store.digests)  # what is fetched now is known when the corpus is ingested
     opener = MediaOpener(media, memory, AudioStore(store, AudioSettings()), frozenset(), limits)
     for file in files[: N_PROBED if media.folder else N_FETCHED]:
@@ -85,8 +85,8 @@ def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -
         except Exception as error:
             reason = problem_of(error)
             continue
-        sound, picture = sound or info.audio is not None, picture or info.video is not None
-        if sound and picture:
+        audio, video = audio or info.audio is not None, video or info.video is not None
+        if audio and video:
             break
     memory.close()
-    return sound, picture, reason
+    return audio, video, reason
