@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import hearonce.searcher as searching
 from cache.errors import UserError
@@ -94,7 +95,7 @@ def create_app(
         workers.close()
         scratch.cleanup()
 
-    app = FastAPI(title="hearonce", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="hearonce", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Guard, token=token, loopback=loopback)  # type: ignore[arg-type]
 
     def served(corpus: str) -> str:
@@ -269,6 +270,9 @@ def create_app(
                     await run_in_threadpool(file.write, part)
             if not size:
                 raise UserError("The file is empty.")
+        except ClientDisconnect:
+            raw.unlink(missing_ok=True)
+            raise UserError("The sender has left.") from None
         except BaseException:
             raw.unlink(missing_ok=True)
             raise

@@ -83,6 +83,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(128)  # who comes before the first answer waits
     except OSError as error:
         raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): give another --port.") from None
     return listening
