@@ -23,8 +23,16 @@ from pipeline.config.params import (
 from pipeline.config.records import CONFIGS, read_yaml
 from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted
-from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, TRAINING_FILES_KEYS, encoder_name, moved_outputs
-from stages.migrate.params import avlnet_name, features_of, migrated
+from stages.migrate.params import (
+    AVLNET_KEYS,
+    CORPUS_KEYS,
+    TRAINING_FILES_KEYS,
+    avlnet_name,
+    encoder_name,
+    features_of,
+    migrated,
+    moved_outputs,
+)
 
 MEDIA_OF = {"egovlp": "frames", "clip_like": "frames", "efficientnet_minilm": "frames", "word2vec": "captions"}
 """What encoders of a family are given, where it is not audio."""

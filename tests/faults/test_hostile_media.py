@@ -412,7 +412,7 @@ def every_kind(project):
 
 def test_ingest_goes_on(every_kind, monkeypatch):
     monkeypatch.setattr("stages.ingest.media_files.probe", raising(KINDS, probe))
-    monkeypatch.setattr("stages.ingest.init_place.probe", raising(KINDS, probe))
+    monkeypatch.setattr("stages.ingest.init.probe", raising(KINDS, probe))
     start(Path("videos"))
     ingest("mine", keep_going=True)
     assert set(problems_of("ingest")) == {f"{kind}.wav" for kind in KINDS}
