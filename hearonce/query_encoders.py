@@ -86,34 +86,31 @@ class QueryEncoders:
             self._waiting.setdefault(encoder, deque()).append((text, future))
             busy = self._busy.setdefault(encoder, threading.Lock())
         with busy:  # whoever comes first encodes what has come until then, also for those behind
-            if not future.done():
+            while not future.done():
                 self._encode_waiting(encoder)
         return future.result()
 
     def _encode_waiting(self, encoder: str) -> None:
-        while True:
-            with self._lock:
-                waiting = self._waiting[encoder]
-                batch = [waiting.popleft() for _ in range(min(len(waiting), MOST_TOGETHER))]
-            if not batch:
-                return
-            try:
-                opened = self._open(encoder)
-                texts = list(dict.fromkeys(text for text, _ in batch))
-                rows = dict(zip(texts, self._one_row_each(encoder, opened.captions(texts, len(texts))), strict=True))
-            except BaseException as error:
-                for _, future in batch:
-                    future.set_exception(error)
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            with self._lock:
-                for text, row in rows.items():
-                    self._remembered[encoder, text] = row
-                while len(self._remembered) > MOST_REMEMBERED:
-                    self._remembered.popitem(last=False)
-            for text, future in batch:
-                future.set_result(rows[text])
+        with self._lock:
+            waiting = self._waiting[encoder]
+            batch = [waiting.popleft() for _ in range(min(len(waiting), MOST_TOGETHER))]
+        try:
+            opened = self._open(encoder)
+            texts = list(dict.fromkeys(text for text, _ in batch))
+            rows = dict(zip(texts, self._one_row_each(encoder, opened.captions(texts, len(texts))), strict=True))
+        except BaseException as error:
+            for _, future in batch:
+                future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        with self._lock:
+            for text, row in rows.items():
+                self._remembered[encoder, text] = row
+            while len(self._remembered) > MOST_REMEMBERED:
+                self._remembered.popitem(last=False)
+        for text, future in batch:
+            future.set_result(rows[text])
 
     def media(self, encoder: str, file: str | Path) -> Floats:
         """The embedding (dim,) of the audio or the frames of a file.

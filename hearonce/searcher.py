@@ -6,144 +6,41 @@ The command, `hearonce.search` and the server all ask the same object.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
-from cache.tables import CLIPS, MEDIA, read_table
 from hearonce.query_encoders import QueryEncoders, Takes, takes
+from hearonce.ranking import Corpus, Kind, Query, Ranking, read_corpus
 from pipeline.config import layout
-from pipeline.config.params import FEATURES, Params, load_params
-from pipeline.config.subsets import FOLDER, LABELS, clips_where, read_extended, read_subset
+from pipeline.config.params import FEATURES, PARAMS, Params, config_of, load_params
+from pipeline.config.records import named
+from pipeline.config.subsets import EXTENDED, FOLDER, LABELS, clips_where, read_subset
 from pipeline.console.text import did_you_mean
-from stages.search.gallery import Floats, Gallery, best
+from stages.search.gallery import Floats, Gallery
 from stages.search.words import WordIndex, mixed
-
-Kind = Literal["text", "clip", "audio", "video", "file"]
 
 PREFERRED = (("text_to_clip", "mAP"), ("text_to_clip", "R@1"))
 """Direction and metric by which the default encoder is chosen, among experiments on one encoder."""
 
 KEPT_RANKINGS = 16
-"""Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 4 MB."""
+"""Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 8 to 30 MB."""
 
-SORTED_AT_FIRST = 2048
+MOST_KEPT = 64
+"""Galleries, corpora, subsets, conditions: of each kind, the last ones made."""
+
 REPLACED_TRIES = 5
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is searched for, and among which clips.
-
-    Attributes:
-        corpus: name in params.yaml.
-        kind: `text`; `clip`: clips like one of the corpus; `audio`, `video`: like the track of a file; `file`: like the
-            track of a file that the encoder takes.
-        value: the words, the clip's id, or the path of the file.
-        encoders: one or more whose similarities are averaged; none for the default.
-        weights: of each encoder; equal by default.
-        words: share in [0, 1] that full text of the captions has in the score, see `stages/search/words.py`.
-        subset: name of `configs/subsets/CORPUS/`: only its clips.
-        where: a condition in SQL as in a subset's YAML, likewise.
-    """
-
-    corpus: str
-    kind: Kind
-    value: str
-    encoders: tuple[str, ...] = ()
-    weights: tuple[float, ...] | None = None
-    words: float = 0.0
-    subset: str | None = None
-    where: str | None = None
-
-
-@dataclass(eq=False)
-class Corpus:
-    """The clips of a corpus with what is shown of them.
-
-    Attributes:
-        name: in params.yaml.
-        table: a row per clip: `clip_id`, `media_id`, `file`, `media_digest`, `start_s`, `stop_s`, `has_audio`,
-            `has_video`, `captions`.
-    """
-
-    name: str
-    table: pl.DataFrame
-    _cached: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Row of each clip in the table."""
-        return {clip: row for row, clip in enumerate(self.table["clip_id"])}
-
-    def row(self, clip: str) -> int:
-        """Row of a clip.
-
-        Raises:
-            UserError: there is none of that id.
-        """
-        if clip not in self.rows:
-            raise UserError(f"Corpus {self.name!r} has no clip {clip!r}: {did_you_mean(clip, self.rows)}")
-        return self.rows[clip]
-
-    def rows_of(self, clips: Sequence[str]) -> NDArray[np.int64]:
-        """Rows of clips by id, -1 for those that the tables do not have."""
-        return np.fromiter((self.rows.get(clip, -1) for clip in clips), np.int64, len(clips))
-
-    def mask(self, clips: set[str]) -> NDArray[np.bool_]:
-        """True for the rows of some clips."""
-        mask: NDArray[np.bool_] = self.table["clip_id"].is_in(list(clips)).to_numpy()
-        return mask
-
-
-class Ranking:
-    """All clips of a corpus by their score for a query; sorted only as far as pages ask for.
-
-    Attributes:
-        corpus: whose clips.
-        encoders: that were asked.
-        scores: float32 (clips,), -inf for clips that are left out.
-        similarities: float32 (clips,), the embeddings' part of the scores.
-        words: float32 (clips,), the words' part, or None.
-        total: clips that are ranked.
-    """
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        encoders: Sequence[str],
-        similarities: Floats,
-        words: Floats | None,
-        scores: Floats,
-    ) -> None:
-        self.corpus, self.encoders = corpus, tuple(encoders)
-        self.similarities, self.words, self.scores = similarities, words, scores
-        self.total = int(np.isfinite(scores).sum())
-        self._order: NDArray[np.int64] = np.empty(0, np.int64)
-
-    def first(self, n: int) -> NDArray[np.int64]:
-        """The rows of the n best clips, best first; of equal ones the earlier row."""
-        n = min(n, self.total)
-        if n > len(self._order):
-            wanted = min(self.total, max(SORTED_AT_FIRST, 2 * n))
-            sims, rows = best(self.scores[None], wanted)
-            rows = np.asarray(rows[0])
-            kept = np.isfinite(sims[0])
-            rows, values = rows[kept], sims[0][kept]
-            self._order = rows[np.lexsort((rows, -values))]
-        return self._order[:n]
 
 
 class Searcher:
@@ -156,8 +53,13 @@ class Searcher:
     def __init__(self, device: str | None = None) -> None:
         self.encoders = QueryEncoders(device)
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, ...], tuple[object, object]] = {}
+        self._held: OrderedDict[tuple[str, ...], tuple[object, object]] = OrderedDict()
         self._rankings: OrderedDict[tuple[object, ...], Ranking] = OrderedDict()
+
+    @property
+    def params(self) -> Params:
+        """`params.yaml` as it is now."""
+        return self.current(("params",), [PARAMS], load_params)
 
     def corpus(self, name: str) -> Corpus:
         """The clips of a corpus; read again after its tables have been replaced.
@@ -165,12 +67,21 @@ class Searcher:
         Raises:
             UserError: there is no such corpus, or it has not been ingested.
         """
-        params = load_params()
-        if name not in params.corpora:
-            raise UserError(f"No corpus {name!r} in params.yaml: {did_you_mean(name, list(params.corpora))}")
-        tables = [layout.table(name, one) for one in ("media", "clips", "captions", "pairs")]
-        described = [layout.described(name, one) for one in ("captions", "pairs")]
-        return self.current(("corpus", name), [*tables, *described], lambda: _read_corpus(name))
+        self._check_corpus(name)
+        return self.current(("corpus", name), _tables(name), partial(read_corpus, name))
+
+    def encoders_of(self, corpus: str) -> list[str]:
+        """Encoders that `params.yaml` lists for a corpus, without those of features for other networks.
+
+        Raises:
+            UserError: there is no such corpus.
+        """
+        self._check_corpus(corpus)
+        return sorted(name for name in self.params.encoders_of(corpus) if not name.startswith(FEATURES))
+
+    def _check_corpus(self, name: str) -> None:
+        if name not in self.params.corpora:
+            raise UserError(f"No corpus {name!r} in params.yaml: {did_you_mean(name, list(self.params.corpora))}")
 
     def gallery(self, corpus: str, encoder: str) -> tuple[Gallery, NDArray[np.int64]]:
         """The cached embeddings of a corpus's clips, and the row of each in `Corpus.table` (-1: no longer there).
@@ -190,33 +101,26 @@ class Searcher:
             gallery = Gallery(open_artifact(path))
             return gallery, clips.rows_of(gallery.ids)
 
-        files = [path / "zarr.json" if path.is_dir() else path, layout.table(corpus, "clips")]
-        return self.current(("gallery", corpus, encoder), files, opened)
+        files = [path, *(path / part for part in ("zarr.json", "ids", "keys", "values"))]
+        return self.current(("gallery", corpus, encoder), [*files, layout.table(corpus, "clips")], opened)
 
     def takes(self, encoder: str) -> Takes:
         """See `query_encoders.takes`; read again when the encoder's YAML has changed."""
-        from pipeline.config.params import config_of
-        from pipeline.config.records import named
+        return self.current(("takes", encoder), [_config(encoder)], partial(takes, encoder))
 
-        return self.current(("takes", encoder), [named("encoders", config_of(encoder))], lambda: takes(encoder))
+    def members(self, corpus: Corpus, subset: str) -> NDArray[np.bool_]:
+        """True for the clips of `Corpus.table` that a subset has; read again when a file of it has changed.
 
-    def subset(self, corpus: Corpus, path: Path) -> NDArray[np.bool_] | None:
-        """The clips of a subset as a mask, None if it cannot be read; read again when its file has changed.
-
-        Args:
-            corpus: whose clips.
-            path: of the subset's YAML.
+        Raises:
+            UserError: there is no such subset, or it is wrong.
         """
+        files = [FOLDER / corpus.name / f"{subset}.yaml", *_tables(corpus.name)]
 
-        def mask() -> tuple[Corpus, NDArray[np.bool_] | None]:
-            try:
-                return corpus, corpus.mask(read_subset(corpus.name, path.stem, note=lambda message: None))
-            except UserError:
-                return corpus, None
+        def found() -> tuple[Corpus, NDArray[np.bool_]]:
+            return corpus, corpus.mask(read_subset(corpus.name, subset, note=partial(print, file=sys.stderr)))
 
-        key = ("subset", corpus.name, path.stem)
-        tables = [layout.table(corpus.name, name) for name in ("clips", "subsets", *LABELS)]
-        return self.current(key, [path, *tables], mask)[1]
+        held = self.current(("subset", corpus.name, subset), files, found)
+        return held[1] if held[0] is corpus else found()[1]
 
     def default_encoder(self, corpus: str, kind: Kind) -> str:
         """The corpus's only or best scored encoder that can embed a kind of query.
@@ -224,17 +128,15 @@ class Searcher:
         Raises:
             UserError: there is none.
         """
-        params = load_params()
-        known = [name for name in sorted(params.encoders_of(corpus)) if not name.startswith(FEATURES)]
+        known = self.encoders_of(corpus)
         able = [name for name in known if self.problem(corpus, name, kind) is None]
-        embedding = [name for name in known if layout.embeddings(corpus, name, "clips").exists()]
-        if not able and embedding and kind != "text":
-            raise UserError(self.problem(corpus, _best_scored(params, corpus, embedding), kind) or "")
         if not able:
-            tower = "clips and captions" if kind == "text" else "clips"
-            embedded = f" ({', '.join(known)} embed none, or have not been run)" if known else ""
-            raise UserError(f"No encoder of {corpus!r} has embedded {tower}{embedded}: run `dvc repro`.")
-        return _best_scored(params, corpus, able) if len(able) > 1 else able[0]
+            embedded = [name for name in known if layout.embeddings(corpus, name, "clips").exists()]
+            if embedded:
+                raise UserError(self.problem(corpus, embedded[-1], kind) or "")
+            runs = f" ({', '.join(known)} have not been run)" if known else ""
+            raise UserError(f"No encoder of {corpus!r} has embedded its clips{runs}: run `dvc repro`.")
+        return _best_scored(corpus, able) if len(able) > 1 else able[0]
 
     def problem(self, corpus: str, encoder: str, kind: Kind) -> str | None:
         """Why an encoder cannot be asked for a kind of query on a corpus, in a sentence; None if it can."""
@@ -250,10 +152,10 @@ class Searcher:
         if kind == "text" and not able.text:
             with_one = [
                 name
-                for name in load_params().encoders_of(corpus)
-                if not name.startswith(FEATURES) and name != encoder and self.problem(corpus, name, "text") is None
+                for name in self.encoders_of(corpus)
+                if name != encoder and self.problem(corpus, name, "text") is None
             ]
-            others = f"these do: {', '.join(sorted(with_one))}" if with_one else "no encoder of the corpus does"
+            others = f"these do: {', '.join(with_one)}" if with_one else "no encoder of the corpus does"
             return f"Encoder {encoder!r} has no caption tower; {others}."
         if kind in ("audio", "video", "file") and (able.media is None or kind not in ("file", able.media)):
             given = f": give --{able.media}, or another --encoder" if able.media else ""
@@ -268,7 +170,6 @@ class Searcher:
         """
         if query.kind == "text" and not query.value.strip():
             raise UserError("The query is empty: type a few words.")
-        self.corpus(query.corpus)
         names = query.encoders or (self.default_encoder(query.corpus, query.kind),)
         weights = query.weights
         if weights is not None and (len(weights) != len(names) or min(weights) < 0 or not 0 < sum(weights) < np.inf):
@@ -286,23 +187,36 @@ class Searcher:
         for _ in range(REPLACED_TRIES):
             corpus = self.corpus(query.corpus)
             galleries = [self.gallery(query.corpus, name) for name in names]
-            key = (query, names, id(corpus), *(id(gallery) for gallery, _ in galleries), self._stamp_of_filter(query))
+            # objects, not their ids: while they are part of a key nothing else can have their ids
+            key = (query, names, corpus, *(gallery for gallery, _ in galleries), _stamp(_files(query, names)))
             with self._lock:
                 known = self._rankings.get(key)
                 if known is not None:
                     self._rankings.move_to_end(key)
                     return known
-            found = self._ranked(query, names, corpus, galleries)
-            if self.corpus(query.corpus) is corpus and all(
-                self.gallery(query.corpus, name)[0] is gallery
-                for name, (gallery, _) in zip(names, galleries, strict=True)
-            ):
+            try:
+                found = self._ranked(query, names, corpus, galleries)
+            except UserError:
+                if self._is_current(query.corpus, names, corpus, galleries):
+                    raise
+                continue
+            if self._is_current(query.corpus, names, corpus, galleries):
                 with self._lock:
+                    for former, ranking in list(self._rankings.items()):
+                        if ranking.corpus.name == corpus.name and ranking.corpus is not corpus:
+                            del self._rankings[former]
                     self._rankings[key] = found
                     while len(self._rankings) > KEPT_RANKINGS:
                         self._rankings.popitem(last=False)
                 return found
         raise UserError(f"The embedding caches of {query.corpus!r} are being replaced: search again in a moment.")
+
+    def _is_current(
+        self, name: str, encoders: Sequence[str], corpus: Corpus, galleries: Sequence[tuple[Gallery, NDArray[np.int64]]]
+    ) -> bool:
+        return self.corpus(name) is corpus and all(
+            self.gallery(name, encoder)[0] is gallery for encoder, (gallery, _) in zip(encoders, galleries, strict=True)
+        )
 
     def _ranked(
         self,
@@ -331,12 +245,19 @@ class Searcher:
             scores = mixed(similarities, words, query.words)
         allowed = np.ones(len(scores), bool)
         if query.subset is not None:
-            allowed &= corpus.mask(read_subset(query.corpus, query.subset))
+            allowed &= self.members(corpus, query.subset)
         if query.where is not None:
-            allowed &= corpus.mask(set(clips_where(query.corpus, query.where, "--where")))
+            allowed &= self._fulfilling(corpus, query.where)
         if query.kind == "clip":
             allowed[corpus.row(query.value)] = False
         return Ranking(corpus, names, similarities, words, np.where(allowed, scores, np.float32(-np.inf)))
+
+    def _fulfilling(self, corpus: Corpus, condition: str) -> NDArray[np.bool_]:
+        def found() -> tuple[Corpus, NDArray[np.bool_]]:
+            return corpus, corpus.mask(set(clips_where(corpus.name, condition, "--where")))
+
+        held = self.current(("condition", corpus.name, condition), _tables(corpus.name), found)
+        return held[1] if held[0] is corpus else found()[1]
 
     def _vector(self, query: Query, name: str, gallery: Gallery, rows: NDArray[np.int64], corpus: Corpus) -> Floats:
         if query.kind == "text":
@@ -360,14 +281,11 @@ class Searcher:
                 self._held[key] = held
         return held[1]  # type: ignore[return-value]
 
-    def _stamp_of_filter(self, query: Query) -> object:
-        return None if query.subset is None else _stamp([FOLDER / query.corpus / f"{query.subset}.yaml"])
-
     def current(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
         """What was made of files, made again when one of them has been replaced.
 
         Args:
-            key: of what is made.
+            key: of what is made; of those with the same first part the last ones are kept.
             files: that it is made of.
             make: makes it.
         """
@@ -383,7 +301,31 @@ class Searcher:
                 if held is not None and held[0] == stamp:  # another thread was first
                     return held[1]  # type: ignore[return-value]
                 self._held[key] = stamp, made
+                self._held.move_to_end(key)
+                of_kind = [one for one in self._held if one[0] == key[0]]
+                for former in of_kind[:-MOST_KEPT]:
+                    del self._held[former]
         return made
+
+
+def _tables(corpus: str) -> list[Path]:
+    """What clips, their captions and subsets are read from."""
+    own = [layout.table(corpus, name) for name in ("media", "clips", *EXTENDED, *LABELS)]
+    return [*own, *(layout.described(corpus, name) for name in EXTENDED)]
+
+
+def _config(encoder: str) -> Path:
+    return named("encoders", config_of(encoder))
+
+
+def _files(query: Query, encoders: Sequence[str]) -> list[Path]:
+    """Besides tables and embeddings, what the answer to a query depends on."""
+    files = [] if query.subset is None else [FOLDER / query.corpus / f"{query.subset}.yaml"]
+    if query.kind != "clip":
+        files += [_config(encoder) for encoder in encoders]
+    if query.kind in ("audio", "video", "file"):
+        files.append(Path(query.value))
+    return files
 
 
 def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int] | None, ...]:
@@ -398,24 +340,7 @@ def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int] | None, ...]:
     return tuple(stamps)
 
 
-def _read_corpus(name: str) -> Corpus:
-    clips = read_table(layout.table(name, "clips"), CLIPS).rename({"media_path": "file"})
-    media = read_table(layout.table(name, "media"), MEDIA).select("media_id", "has_audio", "has_video")
-    texts = (
-        read_extended(name, "pairs")
-        .join(read_extended(name, "captions"), on="caption_id")
-        .group_by("clip_id", maintain_order=True)
-        .agg(captions=pl.col("text").unique(maintain_order=True))
-    )
-    table = (
-        clips.join(media, on="media_id", how="left", maintain_order="left")
-        .join(texts, on="clip_id", how="left", maintain_order="left")
-        .with_columns(pl.col("captions").fill_null(pl.lit([], pl.List(pl.String))))
-    )
-    return Corpus(name, table)
-
-
-def _best_scored(params: Params, corpus: str, able: Sequence[str]) -> str:
+def _best_scored(corpus: str, able: Sequence[str]) -> str:
     """Of the encoders the one whose experiment has the best numbers; the first one if none has been scored."""
     folder = layout.results(corpus, "all")
     try:

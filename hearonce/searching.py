@@ -12,7 +12,8 @@ import polars as pl
 import typer
 
 from cache.errors import UserError
-from hearonce.searcher import Query, Ranking, Searcher
+from hearonce.ranking import Query, Ranking
+from hearonce.searcher import Searcher
 from pipeline.console.app import AsJson
 from pipeline.console.tables import print_json, print_table
 

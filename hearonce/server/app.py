@@ -20,16 +20,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-import hearonce.searcher as searching
 from cache.errors import UserError
+from hearonce.ranking import Kind
+from hearonce.ranking import Query as SearchQuery
 from hearonce.searcher import Searcher
 from hearonce.server.clips import Clips
+from hearonce.server.conditions import check_condition
 from hearonce.server.guard import Guard
 from hearonce.server.previews import LONGEST_CUT_S
-from hearonce.server.uploads import MOST_BYTES, Uploads
+from hearonce.server.uploads import Uploads
 from hearonce.server.worker import Workers
 from pipeline.config import layout
-from pipeline.config.params import FEATURES, load_params
+from pipeline.config.subsets import FOLDER
 from pipeline.console.text import did_you_mean
 
 STATIC = Path(__file__).parent / "static"
@@ -40,10 +42,10 @@ MIME_TYPES = {".webm": "video/webm", ".jpg": "image/jpeg", ".png": "image/png"}
 class SearchRequest(BaseModel):
     """A query; exactly one of `text`, `clip` and `upload`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     corpus: str
-    text: Annotated[str | None, Field(max_length=10_000)] = None
+    text: Annotated[str | None, Field(max_length=2_000)] = None
     clip: str | None = None
     upload: str | None = None
     encoders: Annotated[list[str], Field(max_length=8)] = []
@@ -140,7 +142,7 @@ def create_app(
             default = searcher.default_encoder(name, "text")
         except UserError:
             default = None
-        for encoder in _encoders(name):
+        for encoder in searcher.encoders_of(name):
             problem = searcher.problem(name, encoder, "clip")
             able: dict[str, bool] = {
                 kind: problem is None and searcher.problem(name, encoder, kind) is None for kind in _KINDS
@@ -159,32 +161,31 @@ def create_app(
             "captions": bool((table["captions"].list.len() > 0).any()),
             "subsets": list(clips.subsets(corpus)),
             "encoders": encoders,
-            "maps": [encoder for encoder in _encoders(name) if layout.map_of(name, encoder).is_file()],
+            "maps": [encoder for encoder in searcher.encoders_of(name) if layout.map_of(name, encoder).is_file()],
             "problem": None,
         }
-
-    def _encoders(corpus: str) -> list[str]:
-        return [name for name in sorted(load_params().encoders_of(corpus)) if not name.startswith(FEATURES)]
 
     def _search(request: SearchRequest) -> dict[str, Any]:
         started = time.perf_counter()
         served(request.corpus)
-        known = _encoders(request.corpus)
+        known = searcher.encoders_of(request.corpus)
         for encoder in request.encoders:
             if encoder not in known:
                 raise NotHere(f"Corpus {request.corpus!r} has no encoder {encoder!r}: {did_you_mean(encoder, known)}")
-        names = [path.stem for path in (searching.FOLDER / request.corpus).glob("*.yaml")]
+        names = [path.stem for path in (FOLDER / request.corpus).glob("*.yaml")]
         if request.subset is not None and request.subset not in names:
             raise NotHere(
                 f"Corpus {request.corpus!r} has no subset {request.subset!r}: {did_you_mean(request.subset, names)}"
             )
+        if request.where:
+            check_condition(request.where)
         given = [(kind, value) for kind in ("text", "clip", "upload") if (value := getattr(request, kind)) is not None]
         if len(given) != 1:
             raise UserError("Give one query: text, clip or upload.")
         kind, value = given[0]
         if kind == "upload":
             value = str(uploads.get(value).path)
-        query = searching.Query(
+        query = SearchQuery(
             request.corpus,
             "file" if kind == "upload" else kind,  # type: ignore[arg-type]
             value,
@@ -260,15 +261,11 @@ def create_app(
     @app.post("/api/uploads", summary="A file as a query: its bytes are the body")
     async def upload(request: Request) -> dict[str, Any]:
         raw = uploads.raw_path()
-        size = 0
         try:
             with raw.open("wb") as file:
                 async for part in request.stream():
-                    size += len(part)
-                    if size > MOST_BYTES:
-                        raise UserError(f"The file is larger than {MOST_BYTES >> 20} MiB.")
                     await run_in_threadpool(file.write, part)
-            if not size:
+            if not raw.stat().st_size:
                 raise UserError("The file is empty.")
         except ClientDisconnect:
             raw.unlink(missing_ok=True)
@@ -304,8 +301,9 @@ def create_app(
         from stages.search.map import read_map
 
         served(corpus)
-        if encoder not in _encoders(corpus):
-            raise NotHere(f"Corpus {corpus!r} has no encoder {encoder!r}: {did_you_mean(encoder, _encoders(corpus))}")
+        known = searcher.encoders_of(corpus)
+        if encoder not in known:
+            raise NotHere(f"Corpus {corpus!r} has no encoder {encoder!r}: {did_you_mean(encoder, known)}")
         try:
             return read_map(corpus, encoder)
         except UserError as error:
@@ -323,4 +321,4 @@ def create_app(
     return app
 
 
-_KINDS: tuple[searching.Kind, ...] = ("text", "audio", "video")
+_KINDS: tuple[Kind, ...] = ("text", "audio", "video")

@@ -16,7 +16,8 @@ import polars as pl
 from cache import tables as schemas
 from cache.errors import UserError
 from cache.location import Store
-from hearonce.searcher import Corpus, Ranking, Searcher
+from hearonce.ranking import Corpus, Ranking
+from hearonce.searcher import Searcher
 from hearonce.server.previews import Media, Span
 from hearonce.server.worker import Workers
 from pipeline.config import layout
@@ -24,7 +25,9 @@ from pipeline.config.params import corpus_place
 from pipeline.config.subsets import FOLDER
 from pipeline.media.containers import MediaError
 from pipeline.media.location import MediaPlace, Source, open_place
-from stages.search.moments import moments
+
+MOST_MOMENTS = 200
+"""Of one result, the best ones."""
 
 MOST_PREVIEW_BYTES = 2 << 30
 SUFFIXES = {"frame": ".jpg", "waveform": ".png", "spectrogram": ".png", "preview": ".webm"}
@@ -48,7 +51,7 @@ class Clips:
         self._lock = threading.Lock()
 
     def page(self, ranking: Ranking, offset: int, limit: int, group: bool) -> tuple[list[dict[str, Any]], int]:
-        """Some results of a ranking, and how many there are in all (at least, where they are grouped).
+        """Some results of a ranking, and how many there are in all.
 
         Args:
             ranking: of all clips.
@@ -56,50 +59,30 @@ class Clips:
             limit: most results.
             group: whether neighbouring clips of one file are one result, see `stages/search/moments.py`.
         """
-        if not group:
-            rows = ranking.first(offset + limit)[offset:]
-            return [
-                self._result(ranking, offset + number, int(row), []) for number, row in enumerate(rows, 1)
-            ], ranking.total
-        table = ranking.corpus.table
-        wanted = 2 * (offset + limit)
-        while True:
-            order = ranking.first(wanted)
-            picked = table[order]
-            found = moments(
-                np.arange(len(order)),
-                picked["media_id"].to_list(),
-                picked["start_s"].to_numpy(),
-                picked["stop_s"].to_numpy(),
-            )
-            if len(found) > offset + limit or len(order) == ranking.total:
-                break
-            wanted *= 2
-        total = len(found) if len(order) == ranking.total else ranking.total
+        listed = ranking.moments if group else ranking
         results = []
-        for number, moment in enumerate(found[offset : offset + limit], offset + 1):
-            rows_of = [int(order[place]) for place in moment.rows]
-            results.append(self._result(ranking, number, rows_of[0], rows_of[1:] and rows_of))
-        return results, total
-
-    def _result(self, ranking: Ranking, rank: int, row: int, together: list[int]) -> dict[str, Any]:
-        score = {
-            "rank": rank,
-            "score": _number(ranking.scores[row]),
-            "score_embedding": _number(ranking.similarities[row]),
-            "score_words": None if ranking.words is None else _number(ranking.words[row]),
-        }
-        table = ranking.corpus.table
-        windows = [
-            {
-                "clip_id": table["clip_id"][one],
-                "start_s": table["start_s"][one],
-                "stop_s": table["stop_s"][one],
-                "score": _number(ranking.scores[one]),
+        for rank, row in enumerate(listed.first(offset + limit)[offset:].tolist(), offset + 1):
+            result = {
+                "rank": rank,
+                "score": _number(ranking.scores[row]),
+                "score_embedding": _number(ranking.similarities[row]),
+                "score_words": None if ranking.words is None else _number(ranking.words[row]),
+                **self.shown(ranking.corpus, row),
+                "moments": self._moments(ranking, row) if group else [],
             }
-            for one in sorted(together, key=lambda one: (table["start_s"][one], one))
-        ]
-        return {**score, **self.shown(ranking.corpus, row), "moments": windows}
+            results.append(result)
+        return results, listed.total
+
+    @staticmethod
+    def _moments(ranking: Ranking, row: int) -> list[dict[str, Any]]:
+        rows = ranking.moments.rows(row)
+        if len(rows) == 1:
+            return []
+        best = rows[np.argsort(-ranking.scores[rows], kind="stable")[:MOST_MOMENTS]]
+        windows = ranking.corpus.table[best].select("clip_id", "start_s", "stop_s").to_dicts()
+        for window, score in zip(windows, ranking.scores[best], strict=True):
+            window["score"] = _number(score)
+        return sorted(windows, key=lambda window: (window["start_s"], window["stop_s"], window["clip_id"]))
 
     def shown(self, corpus: Corpus, row: int) -> dict[str, Any]:
         """What is shown of a clip, beside its score."""
@@ -128,9 +111,8 @@ class Clips:
         found = {}
         for path in sorted((FOLDER / corpus.name).glob("*.yaml")):
             if path.stem != "all":
-                mask = self._searcher.subset(corpus, path)
-                if mask is not None:
-                    found[path.stem] = mask
+                with suppress(UserError):
+                    found[path.stem] = self._searcher.members(corpus, path.stem)
         return found
 
     def media(self, corpus: str, clip: str) -> Media:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
 import socket
@@ -15,8 +14,6 @@ from cache.errors import UserError
 from pipeline.config.params import load_params
 from pipeline.console.text import did_you_mean
 
-MOST_CONNECTIONS = 256
-KEEP_ALIVE_S = 15
 PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-]{8,200}")
 
 
@@ -38,7 +35,9 @@ def serve(
             raise UserError(f"No corpus {corpus!r} in params.yaml: {did_you_mean(corpus, known)}")
     if not known:
         raise UserError("params.yaml lists no corpora: `hearonce init FOLDER` adds your own media.")
-    loopback = host == "localhost" or _is_loopback(host)
+    from hearonce.server.guard import is_loopback
+
+    loopback = is_loopback(host)
     if token == "new":
         token = secrets.token_urlsafe(24)
     if not loopback and not token:
@@ -47,34 +46,15 @@ def serve(
         )
     if token is not None and not PLAIN_TOKEN.fullmatch(token):
         raise UserError("--token: take 8 to 200 letters, digits, dashes and underscores, or `new`.")
-    import uvicorn
-
     from hearonce.server.app import create_app
+    from hearonce.server.running import run
 
     listening = _listening(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"
     print(f"Search page: {address}{f'?token={token}' if token else ''}\nStop it with Ctrl-C.", flush=True)
-    config = uvicorn.Config(
-        create_app(corpora or known, token, device, loopback),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=3,
-        h11_max_incomplete_event_size=64 << 10,
-    )
-    server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        run(create_app(corpora or known, token, device, loopback), listening)
 
 
 def _listening(host: str, port: int) -> socket.socket:

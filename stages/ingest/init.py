@@ -16,7 +16,7 @@ from cache.digests import DigestMemory
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
-from pipeline.config.corpus import AudioSettings, CorpusConfig
+from pipeline.config.corpus import AudioSettings, ClipsFrom, CorpusConfig
 from pipeline.config.experiments import ALL
 from pipeline.config.params import (
     CorpusPlace,
@@ -40,6 +40,7 @@ from stages.ingest import listing, subtitles
 from stages.ingest.list_media import files_of
 from stages.ingest.media_files import MediaOpener
 from stages.ingest.readers.folder import Beside, read
+from stages.ingest.shots import check_installed
 
 N_PROBED, N_FETCHED = 20, 4
 """Media that are looked into: in a folder, and if they have to be fetched."""
@@ -132,6 +133,16 @@ def init(
         Path | None, typer.Option(help="CSV, TSV or JSONL with columns file, caption and optionally start, stop.")
     ] = None,
     window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin a window every so many seconds, so that windows overlap; captions with times belong to the "
+            "windows that they overlap, instead of being clips of their own."
+        ),
+    ] = None,
+    shots: Annotated[
+        bool, typer.Option("--shots", help="Cut videos into shots, and shots longer than a window into windows.")
+    ] = False,
 ) -> None:
     """Write starter configs for your own media and add them to params.yaml."""
     if written_out(source) != str(source):
@@ -143,11 +154,24 @@ def init(
     config_path = CONFIGS / "corpora" / f"{corpus}.yaml"
     if corpus in params.corpora or config_path.exists():
         raise UserError(f"There is a corpus {corpus!r} already: choose another with --name, or edit {config_path}.")
+    if shots:
+        check_installed()
+    windows = {"window_s": window, "min_window_s": min(1.0, window / 10)}
+    if hop is not None:
+        windows["hop_s"] = hop
+    clips: ClipsFrom = "shots" if shots else "captions" if hop is None else "windows"
     with starting_place(source, captions, config_path.with_suffix(".media.csv")) as (media_path, captions):
-        _set_up(corpus, config_path, media_path, captions, window)
+        _set_up(corpus, config_path, media_path, captions, windows, clips)
 
 
-def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | None, window: float) -> None:
+def _set_up(
+    corpus: str,
+    config_path: Path,
+    media_path: Path,
+    captions: Path | None,
+    windows: dict[str, float],
+    clips: ClipsFrom,
+) -> None:
     media = open_place(media_path)
     files = media.files()
     if not files:
@@ -155,8 +179,9 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
         raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
 
     origin, annotations = _find_captions(media, files, captions)
-    shortest = min(1.0, window / 10)
-    settings = {"reader": "folder", "captions_from": origin, "window_s": window, "min_window_s": shortest}
+    settings = {"reader": "folder", "captions_from": origin, **windows}
+    if clips != "captions":
+        settings["clips_from"] = clips
     config = validate(settings, CorpusConfig, config_path)
     place = CorpusPlace(media=media_path, annotations=annotations or config_path)
     found = read(place, config)
