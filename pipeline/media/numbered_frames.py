@@ -40,7 +40,7 @@ def read_numbered(
     """Yields frames by number, as RGB uint8 (height, width, 3) in display orientation, in ascending order.
 
     Frame n of a video is the n-th that a decoder puts out from the start of the file, whatever the times and
-    however many pictures there are in a second: what `CAP_PROP_POS_FRAMES = n - 1` means. It is found by the
+    however many frames there are in a second: what `CAP_PROP_POS_FRAMES = n - 1` means. It is found by the
     timestamps of the packets, which are read without decoding, and then sought. Frame n of a folder is the file whose
     name ends in n. A number that does not exist is left out.
 
