@@ -209,7 +209,7 @@ def test_objects_that_vanish_between_two_stages_cost_their_own_clips_only(remote
     remote.remove("videos", "kitchen/more/cat.mp4")
     embed("mine", "efficientnet-minilm", device="cpu", keep_going=True)
     assert reasons() == {
-        "hiss.wav": "no picture",
+        "hiss.wav": "no video track",
         "more/cat.mp4": "not found: s3://videos/kitchen/more/cat.mp4",
     }
     assert len(open_artifact(layout.embeddings("mine", "efficientnet-minilm", "clips")).ids) == 2
