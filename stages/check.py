@@ -31,6 +31,7 @@ from stages.describe.config import load_description
 from stages.describe.questions import tasks_of
 from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.embed.registry import is_avlnet
+from stages.ingest.shots import check_installed
 from stages.train.config import load_training
 
 
@@ -45,7 +46,8 @@ def check() -> None:
     _check_made_once(params)
     missing: list[Lacking] = []
     for name, place in params.corpora.items():
-        load_corpus(name)
+        if load_corpus(name).clips_from == "shots":
+            check_installed()
         official = [folder for folder, _ in official_annotations(name).values()]
         for path in (place.media, place.annotations):
             if not path.exists() and path not in official:

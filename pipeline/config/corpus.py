@@ -10,6 +10,8 @@ from pipeline.config.records import Settings, load, named, refuse_renamed
 from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
+ClipsFrom = Literal["captions", "windows", "shots"]
+ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
 class OfficialFiles(BaseModel):
@@ -83,14 +85,53 @@ class SilenceSettings(Settings):
     below_dbfs: Annotated[float, Field(le=0)] = -60.0
 
 
+class ShotSettings(Settings):
+    """How PySceneDetect finds the boundaries of shots (`clips_from: shots`); what is not given is its own default.
+
+    Attributes:
+        detector: `content`, a change from one frame to the next, or `adaptive`, one that exceeds those around it,
+            which is calmer where the camera moves fast.
+        threshold: of `content`: the change of hue, saturation and brightness, 0 to 255, that is a boundary.
+        adaptive_threshold: of `adaptive`: how many times the mean change of its neighbours.
+        min_content_val: of `adaptive`: the least change that may be a boundary.
+        window_width: of `adaptive`: frames before and after that count as neighbours.
+        luma_only: compare brightness alone.
+    """
+
+    detector: Literal["content", "adaptive"] = "content"
+    threshold: Annotated[float, Field(gt=0, le=255)] | None = None
+    adaptive_threshold: Annotated[float, Field(gt=0)] | None = None
+    min_content_val: Annotated[float, Field(ge=0, le=255)] | None = None
+    window_width: Annotated[int, Field(ge=1)] | None = None
+    luma_only: bool = False
+
+    @model_validator(mode="after")
+    def _of_detector(self) -> ShotSettings:
+        others = {"content": ADAPTIVE, "adaptive": ("threshold",)}[self.detector]
+        if wrong := [name for name in others if getattr(self, name) is not None]:
+            raise ValueError(f"detector {self.detector} has no {' and no '.join(wrong)}: leave it out")
+        return self
+
+    def options(self) -> dict[str, float]:
+        """What is given, as the detector's arguments."""
+        return self.model_dump(exclude={"detector"}, exclude_none=True)
+
+
 class CorpusConfig(Settings):
     """`configs/corpora/NAME.yaml`.
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
         files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
-        window_s: media without clip times are cut into windows of this many seconds; null takes each whole.
-        min_window_s: a shorter remainder joins the window before it.
+        clips_from: what the clips of a `folder` are: the times of the `captions`, and windows of media without times;
+            or, whatever times captions have, `windows` or `shots` of every medium, to which timed captions are
+            relevant as `stages.ingest.windows` says.
+        window_s: length in seconds of the windows that media are cut into, and of the longest shot; null takes each
+            medium, or shot, whole.
+        hop_s: seconds from the start of a window to that of the next; less than `window_s`, and windows overlap.
+            By default `window_s`.
+        min_window_s: a shorter remainder joins the window before it, and a shorter shot the one before it.
+        shots: how shots are found, for `clips_from: shots`.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
             media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
         audio: how sound tracks are extracted.
@@ -100,12 +141,28 @@ class CorpusConfig(Settings):
 
     reader: str = "folder"
     files: OfficialFiles = OfficialFiles()
+    clips_from: ClipsFrom = "captions"
     window_s: Annotated[float, Field(gt=0)] | None = 10.0
+    hop_s: Annotated[float, Field(gt=0)] | None = None
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
     audio: AudioSettings = AudioSettings()
     limits: Limits = Limits()
+    shots: ShotSettings = ShotSettings()
     silence: SilenceSettings = SilenceSettings()
+
+    @model_validator(mode="after")
+    def _windows(self) -> CorpusConfig:
+        if self.hop_s is not None and self.window_s is None:
+            raise ValueError("hop_s is given and window_s is null: give the length of the windows, or leave out hop_s")
+        if self.hop_s is not None and self.window_s is not None and self.hop_s > self.window_s:
+            raise ValueError(
+                f"hop_s {self.hop_s:g} is longer than window_s {self.window_s:g}, which would leave gaps between "
+                "windows: give at most the length of a window"
+            )
+        if self.clips_from != "captions" and self.reader != "folder":
+            raise ValueError(f"clips_from: {self.clips_from} is for reader folder; {self.reader} has clips of its own")
+        return self
 
 
 def load_corpus(name: str) -> CorpusConfig:

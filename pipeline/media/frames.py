@@ -73,12 +73,32 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Picture:
     Raises:
         MediaError: there is no conversion to RGB for its pixel format or colour matrix.
     """
+    return turn_of(frame).apply(to_array(frame, reformatter))
+
+
+def to_array(
+    frame: av.VideoFrame, reformatter: VideoReformatter, order: str = "rgb24", size: tuple[int, int] | None = None
+) -> Picture:
+    """The stored picture, before any turn; colours by the frame's own matrix and range.
+
+    Args:
+        frame: decoded.
+        reformatter: that converts it.
+        order: of the channels, `rgb24` or `bgr24`.
+        size: width and height to scale to (bicubic); by default the frame's.
+
+    Raises:
+        MediaError: there is no conversion to RGB for its pixel format or colour matrix.
+    """
     matrix = Colorspace.ITU601 if frame.colorspace == RESERVED_MATRIX else None
+    width, height = size or (None, None)
     try:
-        converted = reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, threads=1)
+        converted = reformatter.reformat(
+            frame, width, height, format=order, src_colorspace=matrix, dst_colorspace=matrix, threads=1
+        )
     except av.error.FFmpegError as error:
         raise MediaError(f"no conversion to RGB from {frame.format.name} ({error.strerror})") from error
-    return turn_of(frame).apply(np.asarray(converted.to_ndarray(), np.uint8))
+    return np.asarray(converted.to_ndarray(), np.uint8)
 
 
 AHEAD_S = 2.5
@@ -152,6 +172,26 @@ def read_frames(
                 yield index, image.copy()
 
 
+def every_frame(
+    source: Path, threads: int = 1, max_pixels: int = DEFAULT.max_pixels, kind: str | None = None
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Yields every frame of a video that can be decoded, in one pass, and the time from which it is shown.
+
+    Times are those of `read_frames`: seconds from the earliest sound or picture of the file.
+
+    Args:
+        source: the video.
+        threads: of the decoder.
+        max_pixels: a frame with more of them counts as broken.
+        kind: of the file, as `pipeline.media.probe` finds it.
+
+    Raises:
+        MediaError: there is no picture.
+    """
+    with closing(_Pictures(source, threads, max_pixels, kind)) as pictures:
+        yield from pictures.rest()
+
+
 class _Pictures:
     """A forward reader of a picture track that seeks where that is shorter."""
 
@@ -203,6 +243,17 @@ class _Pictures:
         if self._following:
             return self._following[1]
         raise MediaError(f"no picture could be decoded ({self._fault or 'no data'})")
+
+    def rest(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Seconds and frames from the next one to the last that can be decoded.
+
+        Raises:
+            MediaError: there is none.
+        """
+        if self._following is None:
+            raise MediaError(f"no picture could be decoded ({self._fault or 'no data'})")
+        yield self._following
+        yield from self._frames
 
     @property
     def end_s(self) -> float:

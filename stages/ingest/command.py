@@ -30,6 +30,7 @@ from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
 from stages.ingest.media_files import MediaOpener
 from stages.ingest.readers import avlnet_pickle, ego_mcq, epic, folder
+from stages.ingest.shots import ShotFinder
 from stages.ingest.tables import Medium, build
 
 TABLES = {
@@ -42,6 +43,8 @@ TABLES = {
     "questions": schemas.QUESTIONS,
     "subsets": schemas.SUBSETS,
 }
+SHOTS = "shots"
+"""Note of the clips table: by what shots were found."""
 FETCHING = 8
 """Remote media that are fetched at the same time, or more where there are more processors."""
 
@@ -69,17 +72,19 @@ def ingest(
         annotations = _read(place, config)
     for id, path, reason in annotations.faults:
         problems.add(id, path, reason)
-    media = _open_media(annotations, place, config, problems, summary)
+    opener = _opener(annotations, place, config)
+    media, shots = _open_media(annotations, opener, problems, summary), opener.shots
     tables = build(annotations, media, config, problems)
     with summary.timed("write"):
-        kinds = kinds_note({medium.digest: medium.info.kind for medium in media.values()})
+        notes_of = {"media": kinds_note({medium.digest: medium.info.kind for medium in media.values()})}
+        if shots is not None:
+            notes_of["clips"] = {SHOTS: shots.method}
         for name, schema in TABLES.items():
-            notes = kinds if name == "media" else {}
-            schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name), notes)
+            schemas.write_table(getattr(tables, name), schema, layout.table(corpus, name), notes_of.get(name, {}))
         problems.write(layout.problems(corpus, "ingest"))
     summary.failed = len(problems)
     counts = f"{len(tables.clips)} clips, {len(tables.captions)} captions"
-    for note in (counts, *annotations.notes, *_joined_note(media)):
+    for note in (counts, *annotations.notes, *_joined_note(media), *_shots_notes(media, shots)):
         summary.add_note(note)
     if tables.clips.is_empty():
         why = "".join(f" {note}." for note in annotations.notes)
@@ -101,14 +106,35 @@ def _joined_note(media: Mapping[Path, Medium]) -> list[str]:
     return [f"{counted(count, 'medium', 'media')} of several recordings joined one after another"] if count else []
 
 
+def _shots_notes(media: Mapping[Path, Medium], shots: ShotFinder | None) -> list[str]:
+    """How shots were found, and how many media have no frames and so are cut into windows alone."""
+    if shots is None:
+        return []
+    count = counted(sum(len(one.boundaries_s) for one in media.values()), "shot boundary", "shot boundaries")
+    notes = [f"{count} by {shots.method}"]
+    if without := sum(one.info.video is None for one in media.values()):
+        notes.append(f"{counted(without, 'medium', 'media')} without frames cut into windows")
+    return notes
+
+
+def _opener(annotations: Annotations, place: CorpusPlace, config: CorpusConfig) -> MediaOpener:
+    store = Store.default()
+    memory = DigestMemory(store.digests)
+    return MediaOpener(
+        open_place(place.media),
+        memory,
+        AudioStore(store, config.audio),
+        annotations.media_with_audio(),
+        config.limits,
+        ShotFinder(config.shots, memory, config.limits.max_pixels) if config.clips_from == "shots" else None,
+    )
+
+
 def _open_media(
-    annotations: Annotations, place: CorpusPlace, config: CorpusConfig, problems: Problems, summary: Summary
+    annotations: Annotations, opener: MediaOpener, problems: Problems, summary: Summary
 ) -> dict[Path, Medium]:
     """Digests and probes each medium once, in parallel."""
-    store, paths = Store.default(), annotations.media()
-    memory = DigestMemory(store.digests)
-    media = open_place(place.media)
-    opener = MediaOpener(media, memory, AudioStore(store, config.audio), annotations.media_with_audio(), config.limits)
+    paths, media = annotations.media(), opener.location
     summary.wanted = len(paths)
     workers = max(os.cpu_count() or 1, 1 if media.folder else FETCHING)
     opened: dict[Path, Medium] = {}
@@ -131,6 +157,6 @@ def _open_media(
             else:
                 opened[path] = medium
             advance()
-    memory.close()
+    opener.memory.close()
     summary.computed = len(opened)
     return opened

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.config.corpus import CorpusConfig
+from pipeline.config.corpus import ClipsFrom, CorpusConfig
 from pipeline.config.experiments import ALL
 from pipeline.config.params import (
     CorpusPlace,
@@ -30,6 +30,7 @@ from pipeline.monitor.problems import written_out
 from stages.ingest import listing, subtitles
 from stages.ingest.init_place import name_of, starting_place, tracks
 from stages.ingest.readers.folder import Beside, read
+from stages.ingest.shots import check_installed
 
 NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
 """In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
@@ -51,6 +52,16 @@ def init(
         Path | None, typer.Option(help="CSV, TSV or JSONL with columns file, caption and optionally start, stop.")
     ] = None,
     window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin a window every so many seconds, so that windows overlap; captions with times belong to the "
+            "windows that they overlap, instead of being clips of their own."
+        ),
+    ] = None,
+    shots: Annotated[
+        bool, typer.Option("--shots", help="Cut videos into shots, and shots longer than a window into windows.")
+    ] = False,
 ) -> None:
     """Write starter configs for your own media and add them to params.yaml."""
     if written_out(source) != str(source):
@@ -62,11 +73,24 @@ def init(
     config_path = CONFIGS / "corpora" / f"{corpus}.yaml"
     if corpus in params.corpora or config_path.exists():
         raise UserError(f"There is a corpus {corpus!r} already: choose another with --name, or edit {config_path}.")
+    if shots:
+        check_installed()
+    windows = {"window_s": window, "min_window_s": min(1.0, window / 10)}
+    if hop is not None:
+        windows["hop_s"] = hop
+    clips: ClipsFrom = "shots" if shots else "captions" if hop is None else "windows"
     with starting_place(source, captions, config_path.with_suffix(".media.csv")) as (media_path, captions):
-        _set_up(corpus, config_path, media_path, captions, window)
+        _set_up(corpus, config_path, media_path, captions, windows, clips)
 
 
-def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | None, window: float) -> None:
+def _set_up(
+    corpus: str,
+    config_path: Path,
+    media_path: Path,
+    captions: Path | None,
+    windows: dict[str, float],
+    clips: ClipsFrom,
+) -> None:
     media = open_place(media_path)
     files = media.files()
     if not files:
@@ -74,8 +98,9 @@ def _set_up(corpus: str, config_path: Path, media_path: Path, captions: Path | N
         raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
 
     origin, annotations = _find_captions(media, files, captions)
-    shortest = min(1.0, window / 10)
-    settings = {"reader": "folder", "captions_from": origin, "window_s": window, "min_window_s": shortest}
+    settings = {"reader": "folder", "captions_from": origin, **windows}
+    if clips != "captions":
+        settings["clips_from"] = clips
     config = validate(settings, CorpusConfig, config_path)
     place = CorpusPlace(media=media_path, annotations=annotations or config_path)
     found = read(place, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,10 +18,11 @@ from pipeline.formats.text import fault_of_text
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import DEFAULT, SUFFIXES, Limits, MediaError
 from pipeline.media.location import MediaPlace
-from pipeline.media.probe import probe, recalled, remember, within
+from pipeline.media.probe import MediaInfo, probe, recalled, remember, within
 from pipeline.media.unchanged import ingested
 from pipeline.remote.address import RemoteFile, is_url, path_of
 from pipeline.remote.staging import Staging, resolved
+from stages.ingest.shots import ShotFinder
 from stages.ingest.tables import Medium
 
 
@@ -35,6 +36,7 @@ class MediaOpener:
         audio: store for the audio of a remote medium while it is staged, so that it need not be fetched again.
         with_audio: media whose audio belongs to a clip.
         limits: what a medium may claim to be.
+        shots: finds the boundaries of shots, of media that are to be cut at them.
     """
 
     location: MediaPlace
@@ -42,6 +44,7 @@ class MediaOpener:
     audio: AudioStore
     with_audio: Set[Path]
     limits: Limits = DEFAULT
+    shots: ShotFinder | None = None
 
     def open(self, path: Path) -> Medium:
         """Digest and headers of one medium. A remote one is fetched only if it is new or has changed.
@@ -61,14 +64,16 @@ class MediaOpener:
                 if info.frames and (first := medium.pictures(info.frames[:1], clamp=False)):
                     first.check(info.frames[0])
                 remember(self.memory, medium.digest, info)
-            return Medium(medium.digest, within(info, self.limits))
+            info = within(info, self.limits)
+            return Medium(medium.digest, info, self._boundaries(source, medium.digest, info, medium.check))
         return self._remote(resolved(source), path in self.with_audio)
 
     def _remote(self, source: RemoteFile, with_audio: bool) -> Medium:
         digest = self.memory.recall(source.identity, source.size, source.version) if source.version else None
         known = recalled(self.memory, digest) if digest else None
-        if digest and known:
-            return Medium(digest, within(known, self.limits))
+        if digest and known and (self.shots is None or self.shots.recalled(digest, known) is not None):
+            known = within(known, self.limits)
+            return Medium(digest, known, self._boundaries(None, digest, known))
         with Staging.default(self.memory).held(source) as staged:
             info = recalled(self.memory, staged.digest) or probe(staged.path, self.limits)
             remember(self.memory, staged.digest, info)
@@ -77,7 +82,28 @@ class MediaOpener:
                     self.audio.kinds[staged.digest] = info.kind
                 with suppress(MediaError):  # extract_audio reports it
                     self.audio.ensure(staged.digest, staged.path)
-            return Medium(staged.digest, info)
+            info = within(info, self.limits)
+            return Medium(staged.digest, info, self._boundaries(staged.path, staged.digest, info))
+
+    def _boundaries(
+        self, source: Path | None, digest: str, info: MediaInfo, check: Callable[[], None] = lambda: None
+    ) -> tuple[float, ...]:
+        """Where shots begin, found once: nowhere in media that are not cut at them.
+
+        Args:
+            source: the medium; None if it is known that nothing need be read.
+            digest: of its bytes.
+            info: what it holds.
+            check: makes sure that these bytes were read.
+        """
+        if self.shots is None:
+            return ()
+        known = self.shots.recalled(digest, info)
+        if known is None and source is not None:
+            known = self.shots.find(source, info)
+            check()
+            self.shots.remember(digest, known)
+        return known or ()
 
 
 FIELDS = ("participant", "video", "chunk")

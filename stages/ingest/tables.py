@@ -14,17 +14,24 @@ from cache.keys import caption_keys, unpack_keys
 from pipeline.config.corpus import CorpusConfig
 from pipeline.media.containers import MediaError
 from pipeline.media.probe import MediaInfo
-from pipeline.media.times import fixed_windows
 from pipeline.monitor.problems import Problems
-from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Segment, Span
+from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Span
+from stages.ingest.windows import Window, cut, relevant
 
 
 @dataclass(frozen=True)
 class Medium:
-    """A medium that could be opened: its digest and what its headers say."""
+    """A medium that could be opened.
+
+    Attributes:
+        digest: of its bytes.
+        info: what its headers say.
+        boundaries_s: where its shots begin, ascending; of media that are cut at them.
+    """
 
     digest: str
     info: MediaInfo
+    boundaries_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
         problems: collects clips that lie outside their media.
     """
     paths = [path for path in annotations.media() if path in media]
-    add_clips(annotations, {path: medium.info.duration_s for path, medium in media.items()}, config, problems)
+    add_clips(annotations, media, config, problems)
     annotations.segments = []
     names = {path: path.as_posix() for path in media}
     clips, audio, frames = (_Columns(schema) for schema in (schemas.CLIPS, schemas.SPANS, schemas.SPANS))
@@ -98,15 +105,13 @@ def build(annotations: Annotations, media: Mapping[Path, Medium], config: Corpus
     )
 
 
-def add_clips(
-    annotations: Annotations, durations: Mapping[Path, float], config: CorpusConfig, problems: Problems
-) -> None:
+def add_clips(annotations: Annotations, media: Mapping[Path, Medium], config: CorpusConfig, problems: Problems) -> None:
     """Adds the clips, captions and pairs of the segments to the annotations.
 
     Args:
         annotations: what the reader found; changed in place.
-        durations: seconds of the media that could be opened.
-        config: window lengths.
+        media: those that could be opened.
+        config: what clips are, and lengths of windows.
         problems: collects segments that lie outside their media.
     """
     clips: dict[str, AnnotatedClip] = {}
@@ -114,46 +119,59 @@ def add_clips(
     pairs: dict[tuple[str, str], None] = {}
     texts = list(dict.fromkeys(text for segment in annotations.segments for text in segment.captions))
     id_of = dict(zip(texts, (key.hex()[:16] for key in unpack_keys(caption_keys(texts))), strict=True))
+    by_captions = config.clips_from == "captions"
+    cuts: dict[Path, list[Window]] = {}  # of media of which every window is a clip, whatever captions there are
     for segment in annotations.segments:
         ids = [id_of[text] for text in segment.captions]
         for id, text in zip(ids, segment.captions, strict=True):
             captions.setdefault(id, Caption(id, text, annotations.source))
-        if segment.media not in durations:
+        if segment.media not in media:
             continue
-        duration_s = durations[segment.media]
-        if (segment.start_s or 0.0) >= duration_s:
+        medium = media[segment.media]
+        duration_s, timed = medium.info.duration_s, segment.start_s is not None or segment.stop_s is not None
+        if not by_captions and segment.media not in cuts:
+            cuts[segment.media] = _windows(segment.media, medium, config, problems)
+            made = (_clip(segment.media, window, window == (0.0, duration_s)) for window in cuts[segment.media])
+            clips.update((clip.id, clip) for clip in made)
+        start_s = segment.start_s or 0.0
+        stop_s = duration_s if segment.stop_s is None else min(segment.stop_s, duration_s)
+        if start_s >= duration_s:
             reason = f"the clip starts at {segment.start_s:g} s, the media ends at {duration_s:.3f} s"
             where = f"{segment.where}: " if segment.where else ""
-            problems.add(_clip_id(segment, segment.start_s, segment.stop_s), segment.media, where + reason)
+            problems.add(_clip_id(segment.media, segment.start_s, segment.stop_s), segment.media, where + reason)
             continue
-        try:
-            windows = _windows(segment, duration_s, config)
-        except MediaError as error:
-            problems.add(segment.media.as_posix(), segment.media, str(error))
-            continue
-        for start, stop in windows:
-            whole = segment.start_s is None and segment.stop_s is None and (start, stop) == (0.0, duration_s)
-            clip_id = segment.media.as_posix() if whole else _clip_id(segment, start, stop)
-            span = (Span(segment.media, start, stop),)
-            clips.setdefault(clip_id, AnnotatedClip(clip_id, audio=span, frames=span))
-            pairs.update(((clip_id, id), None) for id in ids)
+        if by_captions:
+            windows = [(start_s, stop_s)] if timed else _windows(segment.media, medium, config, problems)
+        else:
+            windows = cuts[segment.media]
+            if timed:
+                windows = [windows[number] for number in relevant(windows, start_s, stop_s)]
+        for window in windows:
+            clip = _clip(segment.media, window, not (by_captions and timed) and window == (0.0, duration_s))
+            clips.setdefault(clip.id, clip)
+            pairs.update(((clip.id, id), None) for id in ids)
     annotations.clips += clips.values()
     annotations.captions += captions.values()
     annotations.pairs += pairs
 
 
-def _windows(segment: Segment, duration_s: float, config: CorpusConfig) -> list[tuple[float, float]]:
-    if segment.start_s is not None or segment.stop_s is not None:
-        return [(segment.start_s or 0.0, min(duration_s if segment.stop_s is None else segment.stop_s, duration_s))]
-    if config.window_s is None or duration_s <= config.window_s:
-        return [(0.0, duration_s)]
-    config.limits.check_windows(duration_s, config.window_s)
-    return fixed_windows(duration_s, config.window_s, config.min_window_s)
+def _windows(path: Path, medium: Medium, config: CorpusConfig, problems: Problems) -> list[Window]:
+    try:
+        return cut(medium.info.duration_s, config, medium.boundaries_s)
+    except MediaError as error:
+        problems.add(path.as_posix(), path, str(error))
+        return []
 
 
-def _clip_id(segment: Segment, start_s: float | None, stop_s: float | None) -> str:
+def _clip(media: Path, window: Window, whole: bool) -> AnnotatedClip:
+    """The clip of a window: a medium that is one clip gives it its name."""
+    span = (Span(media, *window),)
+    return AnnotatedClip(media.as_posix() if whole else _clip_id(media, *window), audio=span, frames=span)
+
+
+def _clip_id(media: Path, start_s: float | None, stop_s: float | None) -> str:
     stop = "" if stop_s is None else f"{stop_s:.12g}"
-    return f"{segment.media.as_posix()}@{start_s or 0.0:.12g}-{stop}"
+    return f"{media.as_posix()}@{start_s or 0.0:.12g}-{stop}"
 
 
 class _Columns:

@@ -7,6 +7,7 @@ import { Column } from "./results.js";
 
 const FIELDS = { corpus: "", q: "", clip: "", upload: "", name: "", encoder: "", encoder2: "", subset: "", where: "", words: "0", group: "1", map: "" };
 const RECORDED_MS = 10000;
+const MARKED = 12;
 const by = (id) => document.getElementById(id);
 
 let corpora = [];
@@ -111,7 +112,7 @@ async function show() {
     by("status").textContent = `${among}, best first, in ${answer.seconds.toFixed(2)} s by ${answer.encoders.join(" and ")}`;
     by("save-button").disabled = !answer.total;
     if (!answer.total) by("empty").append(element("h2", {}, "No clip"), element("p", {}, "No clip passes the filters: take another subset or condition."));
-    map.mark(answer.results.map((one) => one.clip_id));
+    map.mark(answer.results.slice(0, MARKED).map((one) => one.clip_id));
   } catch (error) {
     if (error.name === "AbortError" || number !== searches) return;
     by("status").textContent = "";

@@ -116,8 +116,46 @@ def test_windows_by_example(duration_s, window_s, min_last_s, windows):
     )
 
 
+@given(st.floats(1e-3, 500), st.floats(1, 100), st.floats(0, 100), st.floats(0.02, 1))
+def test_overlapping_windows_cover_the_medium(duration_s, window_s, min_last_s, share):
+    hop_s = share * window_s
+    windows = fixed_windows(duration_s, window_s, min_last_s, hop_s)
+    assert windows[0][0] == 0
+    assert windows[-1][1] == duration_s
+    assert [start_s for start_s, _ in windows] == pytest.approx([hop_s * number for number in range(len(windows))])
+    assert all(stop_s - start_s == pytest.approx(window_s) for start_s, stop_s in windows[:-1])
+    for (start_s, stop_s), (next_start_s, next_stop_s) in pairwise(windows):
+        assert start_s < next_start_s <= stop_s < next_stop_s  # no gap, and none within another
+    if len(windows) > 1:
+        own_s = windows[-1][1] - windows[-2][1]
+        assert own_s >= min(min_last_s, hop_s) - 1e-6 * duration_s
+
+
+@given(st.floats(1e-3, 500), st.floats(1, 100), st.floats(0, 100))
+def test_a_hop_of_a_window_changes_no_bit(duration_s, window_s, min_last_s):
+    assert fixed_windows(duration_s, window_s, min_last_s, window_s) == fixed_windows(duration_s, window_s, min_last_s)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "windows"),
+    [
+        (3.0, [(0, 3.0)]),
+        (4.0, [(0, 4.0)]),
+        (4.5, [(0, 4.5)]),
+        (5.0, [(0, 4), (2, 5.0)]),
+        (8.0, [(0, 4), (2, 6), (4, 8.0)]),
+        (8.5, [(0, 4), (2, 6), (4, 8.5)]),
+        (9.5, [(0, 4), (2, 6), (4, 8), (6, 9.5)]),
+    ],
+)
+def test_overlapping_windows_by_example(duration_s, windows):
+    assert fixed_windows(duration_s, 4.0, 1.0, 2.0) == windows
+
+
 def test_windows_of_nothing_are_an_error():
     with pytest.raises(MediaError, match="zero duration"):
         fixed_windows(0.0, 10.0, 1.0)
     with pytest.raises(ValueError, match="window_s"):
         fixed_windows(10.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="hop_s"):
+        fixed_windows(10.0, 4.0, 1.0, 5.0)

@@ -29,7 +29,7 @@ def videos(project):
 
 
 def start(folder, **options):
-    init(folder, **{"name": None, "captions": None, "window": 10.0, **options})
+    init(folder, **{"name": None, "captions": None, "window": 10.0, "hop": None, "shots": False, **options})
 
 
 def test_a_folder_becomes_a_corpus_with_experiments(videos, capsys):
@@ -143,3 +143,26 @@ def test_captions_that_are_no_file_are_said(videos):
         start(videos, name="mine")
     with pytest.raises(UserError, match=r"captions\.csv is a pipe: give a regular file"):
         start(videos, name="mine", captions=videos / "captions.csv")
+
+
+def test_a_hop_and_shots_are_written_into_the_config(videos):
+    start(videos, name="plain")
+    assert "hop_s" not in Path("configs/corpora/plain.yaml").read_text()
+    assert "clips_from" not in Path("configs/corpora/plain.yaml").read_text()
+    start(videos, name="hopping", window=4.0, hop=2.0)
+    hopping = load_corpus("hopping")
+    assert (hopping.clips_from, hopping.window_s, hopping.hop_s, hopping.min_window_s) == ("windows", 4.0, 2.0, 0.4)
+    start(videos, name="cut", window=30.0, shots=True)
+    cut = load_corpus("cut")
+    assert (cut.clips_from, cut.window_s, cut.hop_s) == ("shots", 30.0, None)
+    check()
+
+
+def test_a_hop_longer_than_a_window_is_refused_and_nothing_written(videos):
+    with pytest.raises(UserError, match="hop_s 5 is longer than window_s 4"):
+        start(videos, name="mine", window=4.0, hop=5.0)
+    assert not Path("configs/corpora/mine.yaml").exists()
+    start(videos, name="mine", window=4.0, hop=4.0)
+    Path("configs/corpora/mine.yaml").write_text("window_s: null\nhop_s: 2\n")
+    with pytest.raises(UserError, match="hop_s is given and window_s is null"):
+        check()
