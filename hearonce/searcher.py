@@ -21,6 +21,7 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from hearonce.query_encoders import QueryEncoders, Takes, takes
 from hearonce.ranking import Corpus, Kind, Query, Ranking, read_corpus
+from hearonce.together import Together
 from pipeline.config import layout
 from pipeline.config.params import FEATURES, PARAMS, Params, config_of, load_params
 from pipeline.config.records import named
@@ -38,6 +39,9 @@ KEPT_RANKINGS = 16
 MOST_KEPT = 64
 """Galleries, corpora, subsets, conditions: of each kind, the last ones made."""
 
+MOST_TOGETHER = 16
+"""Queries compared with a gallery in one reading."""
+
 REPLACED_TRIES = 5
 
 T = TypeVar("T")
@@ -54,6 +58,8 @@ class Searcher:
         self.encoders = QueryEncoders(device)
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[str, ...], tuple[object, object]] = OrderedDict()
+        self._comparing: dict[tuple[str, str], tuple[Gallery, Together[Floats, Floats]]] = {}
+        self._making: dict[tuple[str, ...], threading.Lock] = {}
         self._rankings: OrderedDict[tuple[object, ...], Ranking] = OrderedDict()
 
     @property
@@ -231,8 +237,8 @@ class Searcher:
         ]
         shares = np.asarray(query.weights if query.weights is not None else [1.0] * len(names), np.float64)
         sims = np.zeros(len(corpus.table), np.float64 if len(names) > 1 else np.float32)
-        for share, vector, (gallery, rows) in zip(shares / shares.sum(), vectors, galleries, strict=True):
-            found = gallery.similarities(vector)[0]
+        for name, share, vector, (gallery, rows) in zip(names, shares / shares.sum(), vectors, galleries, strict=True):
+            found = self._similarities((query.corpus, name), gallery, vector)
             spread = np.full(len(sims), -np.inf, sims.dtype)
             known = rows >= 0
             spread[rows[known]] = found[known]
@@ -251,6 +257,18 @@ class Searcher:
         if query.kind == "clip":
             allowed[corpus.row(query.value)] = False
         return Ranking(corpus, names, similarities, words, np.where(allowed, scores, np.float32(-np.inf)))
+
+    def _similarities(self, key: tuple[str, str], gallery: Gallery, vector: Floats) -> Floats:
+        """Of one query (1, dim) to all rows; queries that come while the gallery is read are compared together."""
+
+        def compared(queries: Sequence[Floats]) -> list[Floats]:
+            return list(gallery.similarities(np.concatenate(queries)))
+
+        with self._lock:
+            held = self._comparing.get(key)
+            if held is None or held[0] is not gallery:
+                held = self._comparing[key] = gallery, Together(compared, MOST_TOGETHER)
+        return held[1](vector)
 
     def _fulfilling(self, corpus: Corpus, condition: str) -> NDArray[np.bool_]:
         def found() -> tuple[Corpus, NDArray[np.bool_]]:
@@ -272,14 +290,11 @@ class Searcher:
         return gallery.vectors([int(own[0])])
 
     def _word_index(self, corpus: Corpus) -> WordIndex:
-        key = ("words", corpus.name)
-        with self._lock:
-            held = self._held.get(key)
-        if held is None or held[0] is not corpus:
-            held = (corpus, WordIndex(corpus.table["captions"]))
-            with self._lock:
-                self._held[key] = held
-        return held[1]  # type: ignore[return-value]
+        def made() -> tuple[Corpus, WordIndex]:
+            return corpus, WordIndex(corpus.table["captions"])
+
+        held = self.current(("words", corpus.name), _tables(corpus.name), made)
+        return held[1] if held[0] is corpus else made()[1]
 
     def current(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
         """What was made of files, made again when one of them has been replaced.
@@ -289,23 +304,34 @@ class Searcher:
             files: that it is made of.
             make: makes it.
         """
-        stamp = _stamp(files)
         with self._lock:
             held = self._held.get(key)
-        if held is not None and held[0] == stamp:
+        if held is not None and held[0] == _stamp(files):
             return held[1]  # type: ignore[return-value]
-        made = make()
-        if _stamp(files) == stamp:
-            with self._lock:
-                held = self._held.get(key)
-                if held is not None and held[0] == stamp:  # another thread was first
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:  # several users of a server that has just been started make it once
+            stamp = _stamp(files)
+            try:
+                with self._lock:
+                    held = self._held.get(key)
+                if held is not None and held[0] == stamp:
                     return held[1]  # type: ignore[return-value]
-                self._held[key] = stamp, made
-                self._held.move_to_end(key)
-                of_kind = [one for one in self._held if one[0] == key[0]]
-                for former in of_kind[:-MOST_KEPT]:
-                    del self._held[former]
-        return made
+                made = make()
+                if _stamp(files) == stamp:
+                    self._keep(key, stamp, made)
+                return made
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+
+    def _keep(self, key: tuple[str, ...], stamp: object, made: object) -> None:
+        with self._lock:
+            self._held[key] = stamp, made
+            self._held.move_to_end(key)
+            of_kind = [one for one in self._held if one[0] == key[0]]
+            for former in of_kind[:-MOST_KEPT]:
+                del self._held[former]
 
 
 def _tables(corpus: str) -> list[Path]:

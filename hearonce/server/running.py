@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import Any
 
 import h11
@@ -20,6 +21,9 @@ STALLED_S = 120.0
 
 HEADER_BYTES = 32 << 10
 SHUTDOWN_S = 3
+
+SWITCH_S = 0.0005
+"""After which a thread that computes in Python lets another go on: a search leaves and enters Python per block."""
 
 
 class Impatient(H11Protocol):
@@ -93,4 +97,5 @@ def configured(app: Any) -> uvicorn.Config:
 
 def run(app: Any, listening: socket.socket) -> None:
     """Serves until a signal."""
+    sys.setswitchinterval(SWITCH_S)
     uvicorn.Server(configured(app)).run([listening])
