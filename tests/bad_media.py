@@ -47,13 +47,13 @@ def make_bad_media(folder: Path) -> dict[str, tuple[str | None, str | None]]:
         "truncated_faststart.mp4": ("truncated", "extract_audio"),
         "truncated.wav": ("truncated", "extract_audio"),
         "text.mp4": ("not a media file", "ingest"),
-        "no_sound_track.mp4": ("no sound track", "extract_audio"),
-        "no_picture.mp4": ("no picture", "embed"),
+        "no_sound_track.mp4": ("no audio track", "extract_audio"),
+        "no_picture.mp4": ("no video track", "embed"),
         "zero_duration.wav": ("zero duration", "ingest"),
-        "wrong_extension.mp4": ("no picture", "embed"),
+        "wrong_extension.mp4": ("no video track", "embed"),
         "odd_codec.mkv": (None, None),
         "silent.mp4": (None, None),
-        "one_sample.wav": ("no picture", "embed"),
+        "one_sample.wav": ("no video track", "embed"),
         "name with späces and 漢字 😀.mp4": (None, None),
     }
     write_media(folder / "unreadable.mp4", **both).chmod(0)

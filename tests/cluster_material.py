@@ -75,7 +75,7 @@ class Reader:
             time.sleep(20)
             del hoard
         for row in group:
-            yield row, MediaError("no picture in this clip") if trouble == "bad" else (row.id, trouble == "fail")
+            yield row, MediaError("no frame in this clip") if trouble == "bad" else (row.id, trouble == "fail")
 
 
 class Tower:

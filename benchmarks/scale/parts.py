@@ -68,7 +68,7 @@ def _embed(side: ItemKind, corpus: str, version: str = "1", plan_only: bool = Fa
 
     def read(reader: AudioReader, clip: object) -> np.ndarray:
         if broken:
-            raise MediaError("no sound in this clip")
+            raise MediaError("no audio in this clip")
         return samples
 
     def load(_: object) -> tuple[Tower, dict[str, str]]:

@@ -25,7 +25,7 @@ from pipeline.config.params import corpus_place
 from pipeline.config.subsets import media_kinds
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import MediaError
-from pipeline.media.frames import Picture, read_frames
+from pipeline.media.frames import RgbImage, read_frames
 from pipeline.media.location import Source, local, open_place
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.probe import probe
@@ -201,7 +201,7 @@ def _samples(media: Media, rate: int) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _frames(media: Media, count: int, height: int | None, seconds: float | None = None) -> Iterator[Picture]:
+def _frames(media: Media, count: int, height: int | None, seconds: float | None = None) -> Iterator[RgbImage]:
     """Frames in the middle of equal parts of the clip, RGB uint8 with an even width and height."""
     if not media.video:
         raise MediaError("no video track")
@@ -221,7 +221,7 @@ def _frames(media: Media, count: int, height: int | None, seconds: float | None 
                 yield _fitted(picture, height)
 
 
-def _read(path: Path, span: Span, inside: NDArray[np.float64], kind: str | None) -> Iterator[Picture]:
+def _read(path: Path, span: Span, inside: NDArray[np.float64], kind: str | None) -> Iterator[RgbImage]:
     if path.is_dir():
         first, last = span.start_frame or 1, span.stop_frame or span.start_frame or 1
         wanted = np.clip(first + inside * (last - first + 1), first, last).astype(int).tolist()
@@ -231,7 +231,7 @@ def _read(path: Path, span: Span, inside: NDArray[np.float64], kind: str | None)
     yield from (picture for _, picture in read_frames(path, times, kind=kind))
 
 
-def _fitted(picture: Picture, height: int | None) -> Picture:
+def _fitted(picture: RgbImage, height: int | None) -> RgbImage:
     rows, columns = picture.shape[:2]
     scale = 1.0 if height is None else min(1.0, height / rows)
     size = max(2, round(columns * scale) // 2 * 2), max(2, round(rows * scale) // 2 * 2)
@@ -245,7 +245,7 @@ def _write(
     form: str,
     video: tuple[str, dict[str, str], int],
     audio_codec: str,
-    frames: Iterator[Picture] | None,
+    frames: Iterator[RgbImage] | None,
     fps: Fraction,
     samples: NDArray[np.float32] | None,
 ) -> None:
@@ -274,7 +274,7 @@ def _write(
             container.mux(pictures.encode(None))
 
 
-def _and(first: Picture, rest: Iterator[Picture]) -> Iterator[Picture]:
+def _and(first: RgbImage, rest: Iterator[RgbImage]) -> Iterator[RgbImage]:
     yield first
     yield from rest
 

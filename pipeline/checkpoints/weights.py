@@ -305,8 +305,8 @@ def _prefixes(key: str) -> Iterator[str]:
     return accumulate(f"{part}." for part in key.split(".")[:-1])
 
 
-def _line(branch: str, keys: list[str], remarks: Mapping[str, str]) -> str:
-    first = f"{keys[0]}{remarks.get(keys[0], '')}"
+def _line(branch: str, keys: list[str], notes: Mapping[str, str]) -> str:
+    first = f"{keys[0]}{notes.get(keys[0], '')}"
     if branch == keys[0]:
         return first
-    return f"{branch} ({len(keys)} keys" + (f", such as {first})" if keys[0] in remarks else ")")
+    return f"{branch} ({len(keys)} keys" + (f", such as {first})" if keys[0] in notes else ")")

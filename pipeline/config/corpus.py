@@ -61,7 +61,7 @@ class OfficialFiles(BaseModel):
 
 
 class AudioSettings(Settings):
-    """How sound tracks are extracted.
+    """How audio tracks are extracted.
 
     Attributes:
         channels: `keep` all of them or mix them to `mono`.
@@ -134,7 +134,7 @@ class CorpusConfig(Settings):
         shots: how shots are found, for `clips_from: shots`.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
             media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
-        audio: how sound tracks are extracted.
+        audio: how audio tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
     """

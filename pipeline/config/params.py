@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -316,15 +317,22 @@ def read_round_trip(path: Path) -> Any:
         raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())[:500]}") from None
 
 
-def write_round_trip(data: Any, path: Path) -> None:
-    """Writes what `read_round_trip` has read and others have changed."""
+def write_round_trip(data: Any, path: Path, end: str = "") -> None:
+    """Writes what `read_round_trip` has read and others have changed, and a text below it."""
+    text = round_trip_text(data) + end
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def round_trip_text(data: Any) -> str:
+    """What `write_round_trip` writes."""
     from ruamel.yaml import YAML
 
-    yaml = YAML()
+    yaml, text = YAML(), StringIO()
     yaml.width = 1000  # an entry stays on its line
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yaml.dump(data, file)
+    yaml.dump(data, text)
+    return text.getvalue()
 
 
 def on_one_line(entry: Mapping[str, Any]) -> Any:

@@ -66,16 +66,16 @@ class PickledClip:
             values = values_of(found)
         except pickle.UnpicklingError as error:
             raise UserError(f"{self.where} cannot be read ({error}): fetch the file again from {ORIGIN}.") from None
-        sound = encoder == "avlnet-spectrogram"
-        rows = values.T if sound else np.atleast_2d(values)
-        dim = N_MELS if sound else VIDEO_DIM
+        spectrogram = encoder == "avlnet-spectrogram"
+        rows = values.T if spectrogram else np.atleast_2d(values)
+        dim = N_MELS if spectrogram else VIDEO_DIM
         if rows.ndim != 2 or rows.shape[1] != dim or values.dtype.kind != "f":
-            wanted = f"({dim}, frames)" if sound else f"({dim},) or (frames, {dim})"
+            wanted = f"({dim}, frames)" if spectrogram else f"({dim},) or (frames, {dim})"
             raise UserError(f"{self.where} has {encoder} of shape {values.shape} ({values.dtype}), expected {wanted}.")
         return rows
 
     def content(self) -> str:
-        """A digest of the pictures' features: the same clip in two files has the same."""
+        """A digest of the frames' features: the same clip in two files has the same."""
         digest = hashlib.blake2b(digest_size=16)
         for encoder in ("resnet152", "resnext101-3d"):
             features = self.features(encoder)
@@ -87,12 +87,12 @@ class ClipPickles:
     """The clips of a corpus, read one by one from one or more files.
 
     A clip that is in several files (those of a split, and those of a selection) is one clip: the same name and the same
-    picture features. A file may hold a clip twice, as the authors' loaders do; these are two.
+    frame features. A file may hold a clip twice, as the authors' loaders do; these are two.
 
     Args:
         files: subset -> file; a file may be larger than memory.
         layout: whose files these should be like, as `layout` of `OfficialFiles`; None takes all.
-        fault: is told of each item that is no clip, and why, which is then left out; None makes it an error.
+        fault: called for each item that is no clip, and why, which is then left out; None makes it an error.
 
     Raises:
         UserError: a file is damaged, of a corpus of the other layout, or holds anything else; also while iterating.
@@ -135,7 +135,7 @@ class ClipPickles:
 
 
 def published_files(config: CorpusConfig, annotations: Path) -> tuple[dict[str, Path], list[str]]:
-    """The files of `files: subsets:` in a corpus config that are there, and a remark for each that is not.
+    """The files of `files: subsets:` in a corpus config that are there, and a note for each that is not.
 
     Raises:
         UserError: none is there, or the config names none.

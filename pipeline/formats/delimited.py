@@ -77,8 +77,8 @@ def open_table(text: str, known: Callable[[Sequence[str]], int], prefer: str = "
     separators = [prefer, *(one for one in SEPARATORS if one != prefer)]
     for number, line in enumerate(lines, 1):
         bare = line.strip("\r\n")
-        if told := _SEP.fullmatch(bare):
-            separators = [told[1]]
+        if declared := _SEP.fullmatch(bare):
+            separators = [declared[1]]
             continue
         if not bare.strip():
             continue
@@ -91,13 +91,13 @@ def open_table(text: str, known: Callable[[Sequence[str]], int], prefer: str = "
 
 
 class Items(NamedTuple):
-    """Which rows name an item, by which rows are told from the rest of a row above.
+    """Which rows name an item, by which rows are distinguished from the rest of a row above.
 
     Attributes:
         column: position of the column with the name.
         is_name: whether a cell can be such a name.
-        by_form: whether names can be told by their form alone (by an ending), so that what does not look like one is
-            none.
+        by_form: whether names can be recognised by their form alone (by an ending), so that what does not look
+            like one is none.
     """
 
     column: int
@@ -112,8 +112,8 @@ class Items(NamedTuple):
 def records(table: Table, items: Items, comments: list[int] | None = None) -> Iterator[Record]:
     """The rows below the header; empty ones and comments are passed over.
 
-    A line that names no item and has too few cells, or any where names are told by their form, may be a part of the row
-    above or below, whose cell has a line break and no quotes: both are faults then.
+    A line that names no item and has too few cells, or any where names are recognised by their form, may be a part
+    of the row above or below, whose cell has a line break and no quotes: both are faults then.
 
     Args:
         table: from `open_table`.

@@ -1,1 +1,1 @@
-"""Media access: what a file holds, its sound as FLAC, its pictures at given times. Knows nothing of stages."""
+"""Media access: what a file holds, its audio as FLAC, its frames at given times. Knows nothing of stages."""

@@ -1,4 +1,4 @@
-"""Sound: from any media file to FLAC once, and from FLAC to the segment and rate an encoder wants."""
+"""Audio: from any media file to FLAC once, and from FLAC to the segment and rate an encoder wants."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Block:
     loose: bool = False
 
 
-class SoundDecoder:
-    """Decodes a sound track once, from start to end.
+class AudioDecoder:
+    """Decodes a audio track once, from start to end.
 
     What cannot be decoded is left out. Where the track changes its sample rate or channels on the way, the rest is
     converted to those of the first block.
@@ -83,7 +83,7 @@ class SoundDecoder:
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def blocks(self) -> Iterator[Block]:
-        """Yields the sound in the order of the file."""
+        """Yields the audio in the order of the file."""
         target: Kind | None = None
         resampler: av.AudioResampler | None = None
         resampled: Kind | None = None
@@ -175,7 +175,7 @@ MANY_FAR_BEYOND = 0.01
 
 @dataclass(frozen=True)
 class AudioFile:
-    """An extracted sound track.
+    """An extracted audio track.
 
     Attributes:
         sample_rate: of the FLAC file.
@@ -197,9 +197,9 @@ def extract_audio(
     bits: Literal[16, 24] = 16,
     clock: Clock | None = None,
 ) -> AudioFile:
-    """Decodes the sound track of a media file once and writes it as FLAC, with bounded memory.
+    """Decodes the audio track of a media file once and writes it as FLAC, with bounded memory.
 
-    Sample 0 of the FLAC file is time 0 of the medium (its earliest sound or picture). Holes of more than 0.1 s in the
+    Sample 0 of the FLAC file is time 0 of the medium (its earliest audio or video). Holes of more than 0.1 s in the
     timestamps are filled with silence, overlaps of more than 0.1 s dropped; where timestamps start again, another
     recording follows the one before (`pipeline.media.clock`). Samples beyond full scale are clipped, and the warning
     tells their share, unless they are few and of a lossy codec. The same file gives the same bytes.
@@ -212,7 +212,7 @@ def extract_audio(
         clock: what the packets of the file say of its time; they are read first if None.
 
     Raises:
-        MediaError: there is no sound that can be decoded, or its samples are numbers of another scale than 1: more than
+        MediaError: there is no audio that can be decoded, or its samples are numbers of another scale than 1: more than
             1 % of them are beyond 8 times full scale.
         WriteError: the target cannot be written.
     """
@@ -221,11 +221,11 @@ def extract_audio(
         clock = clock or read_clock(source)
         length = duration(container, source, clock)
         read_only(container, stream)
-        decoder = SoundDecoder(container, stream, clock)
+        decoder = AudioDecoder(container, stream, clock)
         blocks = decoder.blocks()
         first = next(blocks, None)
         if first is None:
-            raise MediaError(f"no sound could be decoded ({decoder.fault})" if decoder.fault else "zero duration")
+            raise MediaError(f"no audio could be decoded ({decoder.fault})" if decoder.fault else "zero duration")
         native = first.values.shape[1]
         too_many = channels == "keep" and native > MOST_CHANNELS
         limit = sample_position(length + 1, decoder.sample_rate)
@@ -273,7 +273,7 @@ def _clipped(writer: FlacWriter, n_values: int, lossless: bool) -> str:
 
 
 def _unread(
-    decoder: SoundDecoder, clock: Clock, decoded_s: Fraction, counted: bool, container: InputContainer, path: Path
+    decoder: AudioDecoder, clock: Clock, decoded_s: Fraction, counted: bool, container: InputContainer, path: Path
 ) -> str:
     """Says what clips will not reach: what FFmpeg does not read, or what timestamps count wrongly."""
     if decoder.ended and container.format.flags & TS_DISCONT:  # in others a header tells what is missing
@@ -301,7 +301,7 @@ def _count(number: int, noun: str, verb: str) -> str:
 
 
 def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_rate: int | None) -> NDArray[np.float32]:
-    """Reads a clip from an extracted sound track: one channel (the mean) at the sample rate asked for.
+    """Reads a clip from an extracted audio track: one channel (the mean) at the sample rate asked for.
 
     Args:
         flac: made by `extract_audio`; its path, or the open file.

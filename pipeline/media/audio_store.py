@@ -1,4 +1,4 @@
-"""Extracted sound tracks, addressed by the bytes they came from: each is made once for all corpora and runs.
+"""Extracted audio tracks, addressed by the bytes they came from: each is made once for all corpora and runs.
 
 What was written is what is read: a record beside each FLAC file has checksums of its blocks, and what does not fit is
 extracted again. A file of an older version, without checksums, is extracted again as well.
@@ -44,7 +44,7 @@ class NoRecord(Exception):
 
 @dataclass(frozen=True)
 class AudioRecord:
-    """An extracted sound track as it was written.
+    """An extracted audio track as it was written.
 
     Attributes:
         digest: of the medium it is of.
@@ -93,7 +93,7 @@ class AudioRecord:
 
 
 def read_record(path: Path, digest: str, recipe: str) -> AudioRecord:
-    """Reads the JSON file beside an extracted sound track.
+    """Reads the JSON file beside an extracted audio track.
 
     Args:
         path: of the JSON file.
@@ -145,7 +145,7 @@ _locks = [threading.Lock() for _ in range(64)]
 
 
 def recipe(settings: AudioSettings, kind: str = "") -> str:
-    """Names how sound tracks are extracted; part of the row keys of what listens to them.
+    """Names how audio tracks are extracted; part of the row keys of the encoders that read them.
 
     Args:
         settings: of the corpus.
@@ -172,7 +172,7 @@ class AudioStore:
 
     Args:
         store: whose `audio` folder is used.
-        settings: how sound tracks are extracted.
+        settings: how audio tracks are extracted.
         kinds: of the media that have one, by digest: `pipeline.config.subsets.media_kinds`.
 
     Attributes:
@@ -188,7 +188,7 @@ class AudioStore:
         self._cleaned: set[Path] = set()
 
     def recipe(self, digest: str) -> str:
-        """How the sound track of a source is extracted; see `recipe`."""
+        """How the audio track of a source is extracted; see `recipe`."""
         return recipe(self.settings, self.kinds.get(digest, ""))
 
     def path(self, digest: str) -> Path:
@@ -231,14 +231,14 @@ class AudioStore:
         return found if found is not None and self.intact(digest) else None
 
     def ensure(self, digest: str, source: Source) -> AudioFile:
-        """Extracts the sound track unless that has been done.
+        """Extracts the audio track unless that has been done.
 
         Args:
             digest: of the source's bytes.
             source: the media file; a remote one is fetched if need be.
 
         Raises:
-            MediaError: there is no sound track, it cannot be decoded or fetched, or the source has other bytes.
+            MediaError: there is no audio track, it cannot be decoded or fetched, or the source has other bytes.
         """
         return self.find(digest) or self._extract(digest, source)
 
@@ -253,7 +253,7 @@ class AudioStore:
     def read(
         self, digest: str, source: Source | Callable[[], Source], start_s: float, stop_s: float, sample_rate: int | None
     ) -> NDArray[np.float32]:
-        """Reads a clip as `read_audio` does; a sound track that is missing or damaged is extracted first.
+        """Reads a clip as `read_audio` does; a audio track that is missing or damaged is extracted first.
 
         Args:
             digest: of the source's bytes.
@@ -318,7 +318,7 @@ class AudioStore:
             return samples
 
     def _extract(self, digest: str, source: Source, damaged: tuple[int, int] | None = None) -> AudioFile:
-        """Extracts a sound track, unless another thread or process has done so since it was missing or damaged."""
+        """Extracts a audio track, unless another thread or process has done so since it was missing or damaged."""
         path = self.path(digest)
         with _locks[hash(path) % len(_locks)]:
             found = self.find(digest)
@@ -367,7 +367,7 @@ ROUNDING = 1 << 20
 
 
 def _same_audio(earlier: Path, made: Path, record: AudioRecord) -> bool:
-    """Whether two FLAC files hold the same sound; libraries of another version may round and pack it otherwise."""
+    """Whether two FLAC files hold the same audio; libraries of another version may round and pack it otherwise."""
     try:
         with CheckedFile(earlier, record.nbytes, record.crc32c) as file:
             if not file.check():

@@ -25,7 +25,7 @@ from pipeline.media.opening import open_media, time_zero, timed_streams
 from pipeline.monitor.signals import check
 
 REORDERED = 32
-"""No codec shows a picture this many packets earlier or later than its place in the file."""
+"""No codec shows a frame this many packets earlier or later than its place in the file."""
 
 TS_DISCONT = 0x0200
 """FFmpeg's mark of formats whose timestamps may jump (MPEG-TS, MPEG-PS, Ogg, ...): AVFMT_TS_DISCONT."""
@@ -116,7 +116,7 @@ class Shifter:
             self._last = stamp
         pts, dts, shift = packet.pts, packet.dts, self._shifts[self._run]
         ahead = pts is not None and dts is not None and pts - dts > self._longest
-        if shift or ahead:  # pictures that are decoded before the jump may be shown after it
+        if shift or ahead:  # frames that are decoded before the jump may be shown after it
             after = self._shifts[min(self._run + 1, len(self._shifts) - 1)] if ahead else shift
             packet.pts = None if pts is None else pts + after
             packet.dts = None if dts is None else dts + shift
@@ -241,7 +241,7 @@ class _Run:
             if skipped and self._end is not None and self.stream.codec_context:
                 self._end -= Fraction(skipped, self.stream.codec_context.sample_rate)
             self.packet_s = max(map(lasts, packets), default=Fraction(0))
-        else:  # what is written of a picture's length is of the order of decoding, so that the last one's is the last
+        else:  # what is written of a frame's length is of the order of decoding, so that the last one's is the last
             length = lasts(shown[-1])
             self._end = max((end for one in shown if (end := self._end_of(one, length)) is not None), default=None)
         if self.first is None and self.unstamped:

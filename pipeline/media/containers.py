@@ -14,7 +14,7 @@ from typing import ClassVar
 
 
 class MediaError(Exception):
-    """A file that cannot serve: missing, broken, or without the sound, picture or seconds asked for.
+    """A file that cannot serve: missing, broken, or without the audio, video or seconds asked for.
 
     Attributes:
         reason: a short sentence for the problems table. It names no path, so equal faults read alike.
@@ -68,7 +68,7 @@ _STILL = _names(
     bmp_pipe jpeg_pipe png_pipe tiff_pipe webp_pipe
     """
 )
-"""A still picture is a video of one frame; these read one file, not a sequence of files as `image2` does."""
+"""A still image is a video of one frame; these read one file, not a sequence of files as `image2` does."""
 
 FORMATS = _CONTAINERS | _AUDIO | _VIDEO | _GAMES | _STILL
 """Demuxers of FFmpeg that may be used, by name. Those that this build of FFmpeg lacks are simply never met."""
@@ -173,7 +173,7 @@ class Limits:
         max_channels: of its audio.
         min_sample_rate: of its audio, in hertz: one that is too low makes hours of a few bytes.
         max_sample_rate: likewise.
-        max_frames: pictures in a folder of frames.
+        max_frames: images in a folder of frames.
         max_windows: clips that one medium without times is cut into.
     """
 
@@ -203,7 +203,7 @@ class Limits:
             raise beyond(f"claims {seconds / 3600:.3g} hours", "max_hours", self.max_hours)
 
     def check_frame(self, width: int, height: int) -> None:
-        """Of a video or a picture, by its size in pixels: 0 where no frame could be decoded, which others say.
+        """Of a video or an image, by its size in pixels: 0 where no frame could be decoded, which others say.
 
         Raises:
             MediaError: it has too many, or is too narrow.

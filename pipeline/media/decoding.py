@@ -135,7 +135,7 @@ def _beginnings(
 
 
 def _needs_to(first: av.Packet) -> bool:
-    """Not where a recording goes on after a jump, in the midst of pictures that need those before."""
+    """Not where a recording goes on after a jump, in the midst of frames that need those before."""
     return first.is_keyframe and not first.has_sidedata("new_extradata")
 
 
@@ -158,7 +158,7 @@ LOOSE_TOLERANCE_S = 0.5
 """The same within a part of another rate, between whose packets FFmpeg counts on by the rate of the first part."""
 
 MOST_HOLES_S = 3600.0
-"""Holes may take up as much time as the sound before them and this. A jump ahead beyond it is a clock gone wild."""
+"""Holes may take up as much time as the audio before them and this. A jump ahead beyond it is a clock gone wild."""
 
 RESET_S = 10.0
 """A jump back further than this is no overlap but a clock that starts again; what follows is contiguous."""
@@ -170,7 +170,7 @@ class SampleClock:
     Args:
         time_base: seconds per tick.
         zero: time zero of the file, in seconds.
-        sample_rate: of the sound.
+        sample_rate: of the audio.
     """
 
     def __init__(self, time_base: Fraction, zero: Fraction, sample_rate: int) -> None:
@@ -189,7 +189,7 @@ class Timeline:
     """Places blocks of samples by their timestamps.
 
     Args:
-        sample_rate: of the sound.
+        sample_rate: of the audio.
         limit: the last believable position, in samples. A timestamp beyond it is ignored.
         counted: timestamps only count what was read, as in files without a header. They matter after a loss alone.
 

@@ -150,8 +150,8 @@ def to_floats(values: Samples) -> Samples:
     What is not a number becomes silence.
     """
     if values.dtype.kind == "f":
-        sound = np.isfinite(values.sum())  # false as well where finite ones are too many and too large
-        return values if sound else np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=-1.0)
+        finite = np.isfinite(values.sum())  # false as well where finite ones are too many and too large
+        return values if finite else np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=-1.0)
     floats: Samples = values.astype(np.float32 if values.dtype.itemsize < 4 else np.float64)
     if values.dtype == np.uint8:
         floats -= 128
@@ -235,7 +235,7 @@ class FlacWriter:
         if self.sample_rate != sample_rate:
             self._resampler = soxr.ResampleStream(sample_rate, self.sample_rate, self.channels, dtype="float64")
         self._sink = _Sink(file)
-        self._sound = soundfile.SoundFile(
+        self._writer = soundfile.SoundFile(
             self._sink, "w", self.sample_rate, self.channels, subtype=f"PCM_{bits}", format="FLAC"
         )
 
@@ -281,7 +281,7 @@ class FlacWriter:
             samples = samples.reshape(-1, self.channels)
         self.n_samples += len(samples)
         try:
-            self._sound.write(quantise(samples, self._bits))
+            self._writer.write(quantise(samples, self._bits))
         finally:
             self._sink.check()
 
@@ -291,14 +291,14 @@ class FlacWriter:
         if self._resampler is not None:
             self._write_floats(np.zeros((0, self.channels)), last=True)
         try:
-            self._sound.close()
+            self._writer.close()
         finally:
             self._sink.check()
 
     def abandon(self) -> None:
         """Lets go of the file after an error."""
         with suppress(soundfile.SoundFileError):
-            self._sound.close()
+            self._writer.close()
 
 
 class _Sink:

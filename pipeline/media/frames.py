@@ -1,4 +1,4 @@
-"""The pictures of a video at given times, in one forward pass."""
+"""The frames of a video at given times, in one forward pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.media.containers import DEFAULT, MediaError
 from pipeline.media.decoding import decoded, read_only
 from pipeline.media.opening import best_video, open_media
 
-Picture = NDArray[np.uint8]
+RgbImage = NDArray[np.uint8]
 """(height, width, 3), red, green, blue."""
 
 RESERVED_MATRIX = 3
@@ -44,12 +44,12 @@ class Turn:
 
     @property
     def degrees(self) -> int:
-        """The rotation, clockwise; of a mirrored picture, the one that is left when it is mirrored back."""
+        """The rotation, clockwise; of a mirrored image, the one that is left when it is mirrored back."""
         if self.transpose:
             return 270 if self.flip_y else 90
         return 180 if self.flip_y else 0
 
-    def apply(self, image: Picture) -> Picture:
+    def apply(self, image: RgbImage) -> RgbImage:
         """Turns an image (height, width, channels)."""
         turned = image.transpose(1, 0, 2) if self.transpose else image
         return np.ascontiguousarray(turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
@@ -67,8 +67,8 @@ def turn_of(frame: av.VideoFrame) -> Turn:
     return Turn(False, flip_x=across_x < 0, flip_y=down_y < 0)
 
 
-def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Picture:
-    """The displayed picture; colours by the frame's own matrix and range.
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> RgbImage:
+    """The displayed image; colours by the frame's own matrix and range.
 
     Raises:
         MediaError: there is no conversion to RGB for its pixel format or colour matrix.
@@ -78,8 +78,8 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> Picture:
 
 def to_array(
     frame: av.VideoFrame, reformatter: VideoReformatter, order: str = "rgb24", size: tuple[int, int] | None = None
-) -> Picture:
-    """The stored picture, before any turn; colours by the frame's own matrix and range.
+) -> RgbImage:
+    """The stored image, before any turn; colours by the frame's own matrix and range.
 
     Args:
         frame: decoded.
@@ -122,32 +122,32 @@ def read_frames(
     source: Path,
     times_s: Sequence[float],
     threads: int = 1,
-    picture: Callable[[av.VideoFrame], Picture] | None = None,
+    convert: Callable[[av.VideoFrame], RgbImage] | None = None,
     past_end: bool = True,
     max_pixels: int = DEFAULT.max_pixels,
     kind: str | None = None,
-) -> Iterator[tuple[int, Picture]]:
-    """Yields the picture shown at each time, as RGB uint8 (height, width, 3) in display orientation.
+) -> Iterator[tuple[int, RgbImage]]:
+    """Yields the frame shown at each time, as RGB uint8 (height, width, 3) in display orientation.
 
-    The picture shown at a time is the last one whose timestamp is not after it; the first one before that; the last
-    one that can be decoded past the end. Pictures come in the order of their times. The file is opened once and read
+    The frame shown at a time is the last one whose timestamp is not after it; the first one before that; the last
+    one that can be decoded past the end. Frames come in the order of their times. The file is opened once and read
     forwards, with jumps over stretches in which nothing is wanted; if it is several recordings one after another
     (`pipeline.media.clock`), without.
 
     Args:
         source: the video, or a still image.
-        times_s: seconds, in any order, from the earliest sound or picture of the file.
+        times_s: seconds, in any order, from the earliest audio or video of the file.
         threads: of the decoder; one is best where many files are read at once.
-        picture: makes the array of a frame, instead of RGB of its own size.
-        past_end: whether times after the last picture has been shown give that picture, rather than none.
+        convert: makes the array of a frame, instead of RGB of its own size.
+        past_end: whether times after the last frame has been shown give that frame, rather than none.
         max_pixels: a frame with more of them counts as broken.
         kind: of the file, as `pipeline.media.probe` finds it; see `quick_clock`.
 
     Yields:
-        (index into `times_s`, picture); every picture is an array of its own.
+        (index into `times_s`, image); every image is an array of its own.
 
     Raises:
-        MediaError: there is no picture.
+        MediaError: there is no video track.
         ValueError: a time is no finite number.
     """
     if not all(map(math.isfinite, times_s)):
@@ -155,18 +155,18 @@ def read_frames(
     order = sorted(range(len(times_s)), key=lambda index: times_s[index])
     if not order:
         return
-    with closing(_Pictures(source, threads, max_pixels, kind)) as pictures:
-        if picture is None:
+    with closing(_Reader(source, threads, max_pixels, kind)) as reader:
+        if convert is None:
             reformatter = VideoReformatter()
-            picture = lambda frame: to_rgb(frame, reformatter)  # noqa: E731
+            convert = lambda frame: to_rgb(frame, reformatter)  # noqa: E731
         shown: av.VideoFrame | None = None
         image = np.empty(0, np.uint8)
         for index in order:
-            frame = pictures.shown_at(times_s[index])
-            if not past_end and times_s[index] >= pictures.end_s:
+            frame = reader.shown_at(times_s[index])
+            if not past_end and times_s[index] >= reader.end_s:
                 return
             if frame is not shown:
-                shown, image = frame, picture(frame)
+                shown, image = frame, convert(frame)
                 yield index, image
             else:
                 yield index, image.copy()
@@ -177,7 +177,7 @@ def every_frame(
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """Yields every frame of a video that can be decoded, in one pass, and the time from which it is shown.
 
-    Times are those of `read_frames`: seconds from the earliest sound or picture of the file.
+    Times are those of `read_frames`: seconds from the earliest audio or video of the file.
 
     Args:
         source: the video.
@@ -186,14 +186,14 @@ def every_frame(
         kind: of the file, as `pipeline.media.probe` finds it.
 
     Raises:
-        MediaError: there is no picture.
+        MediaError: there is no video track.
     """
-    with closing(_Pictures(source, threads, max_pixels, kind)) as pictures:
-        yield from pictures.rest()
+    with closing(_Reader(source, threads, max_pixels, kind)) as reader:
+        yield from reader.rest()
 
 
-class _Pictures:
-    """A forward reader of a picture track that seeks where that is shorter."""
+class _Reader:
+    """A forward reader of a video track that seeks where that is shorter."""
 
     def __init__(self, source: Path, threads: int, max_pixels: int, kind: str | None) -> None:
         self._source, self._max_pixels = source, max_pixels
@@ -242,7 +242,7 @@ class _Pictures:
             return self._shown
         if self._following:
             return self._following[1]
-        raise MediaError(f"no picture could be decoded ({self._fault or 'no data'})")
+        raise MediaError(f"no frame could be decoded ({self._fault or 'no data'})")
 
     def rest(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Seconds and frames from the next one to the last that can be decoded.
@@ -251,13 +251,13 @@ class _Pictures:
             MediaError: there is none.
         """
         if self._following is None:
-            raise MediaError(f"no picture could be decoded ({self._fault or 'no data'})")
+            raise MediaError(f"no frame could be decoded ({self._fault or 'no data'})")
         yield self._following
         yield from self._frames
 
     @property
     def end_s(self) -> float:
-        """When the last picture has been shown; infinite while it has not been reached."""
+        """When the last frame has been shown; infinite while it has not been reached."""
         if self._following or self._shown is None:
             return math.inf
         duration_s = float((self._shown.duration or 0) * (self._shown.time_base or 0))
@@ -337,7 +337,7 @@ def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 class Scaling:
-    """Turns decoded frames into RGB pictures of a given short side, in display orientation.
+    """Turns decoded frames into RGB images of a given short side, in display orientation.
 
     Scaling (bicubic) and the conversion of colours are one step, as in a command line of FFmpeg. It keeps the filters
     that it has set up, so that an object serves one video after another, but one thread at a time.
@@ -353,8 +353,8 @@ class Scaling:
         self._made_for: tuple[object, ...] = ()
         self._graph: Graph | None = None
 
-    def __call__(self, frame: av.VideoFrame) -> Picture:
-        """The picture, uint8 (height, width, 3).
+    def __call__(self, frame: av.VideoFrame) -> RgbImage:
+        """The image, uint8 (height, width, 3).
 
         Raises:
             MediaError: there is no conversion to RGB for its pixel format or colour matrix.
@@ -373,11 +373,11 @@ class Scaling:
                 ]
                 self._graph, self._made_for = _graph(frame, filters), described
             self._graph.vpush(frame)
-            picture = self._graph.vpull().to_ndarray()
+            image = self._graph.vpull().to_ndarray()
         except av.error.FFmpegError as error:
             self._graph = None
             raise MediaError(f"no conversion to RGB from {frame.format.name} ({error.strerror})") from error
-        return np.asarray(picture, np.uint8)
+        return np.asarray(image, np.uint8)
 
     def _filters(self, width: int, height: int) -> list[tuple[str, str]]:
         wide, high = scaled_size(width, height, self._short_side)

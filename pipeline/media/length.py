@@ -41,9 +41,9 @@ def duration(container: InputContainer, path: Path, clock: Clock) -> Fraction:
     if container.duration is None or clock.parts > 1 or has_guessed_length(container, path):
         return clock.end
     whole = Fraction(container.duration, av.time_base)
-    for told in (_header_duration(container), whole - clock.zero):  # Matroska counts from 0, not from its start
-        if abs(told - clock.end) <= clock.tolerance:
-            return max(told, Fraction(0))
+    for length in (_header_duration(container), whole - clock.zero):  # Matroska counts from 0, not from its start
+        if abs(length - clock.end) <= clock.tolerance:
+            return max(length, Fraction(0))
     return clock.end
 
 
@@ -94,7 +94,7 @@ def _mp3_start(path: Path) -> bytes:
 
 
 SHORTFALL_S = 0.15
-"""Sound that ends this much before the promised end is missing some; codecs pad by less."""
+"""Audio that ends this much before the promised end is missing some; codecs pad by less."""
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 """With it begins a WMA or WMV file."""
@@ -107,7 +107,7 @@ STREAMED_RIFF = 0x7FFFF000
 
 
 def shortfall(container: InputContainer, stream: AudioStream, path: Path, decoded_s: Fraction, clock: Clock) -> str:
-    """Says how much sound is missing at the end of the file; empty where none is."""
+    """Says how much audio is missing at the end of the file; empty where none is."""
     if clock.parts > 1:  # headers speak of the first part, or of nothing
         return ""
     promised_s = _promised(container, stream, path, clock)
@@ -145,7 +145,7 @@ def recordings(path: Path) -> int:
 
 
 def _promised(container: InputContainer, stream: AudioStream, path: Path, clock: Clock) -> Fraction | None:
-    """Where the sound ends, in seconds from time zero, according to the headers; None if they do not say."""
+    """Where the audio ends, in seconds from time zero, according to the headers; None if they do not say."""
     if container.duration is None or has_guessed_length(container, path):
         return None
     if stream.duration is not None:

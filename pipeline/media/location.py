@@ -16,7 +16,7 @@ from typing import Protocol
 from cache.errors import UserError
 from pipeline.media.containers import MediaError
 from pipeline.media.media_list import SUFFIXES, read_media_list
-from pipeline.media.unchanged import Pictures, Unchanged, digest_memory
+from pipeline.media.unchanged import FolderFrames, Unchanged, digest_memory
 from pipeline.media.walk import Walk, walk
 from pipeline.remote.address import RemoteFile, scheme, url_of
 from pipeline.remote.reading import check_kinds
@@ -47,9 +47,9 @@ class Held:
         if self.original is not None:
             self.original.check()
 
-    def pictures(self, numbers: Iterable[int], clamp: bool) -> Pictures | None:
-        """See `Unchanged.pictures`."""
-        return None if self.original is None else self.original.pictures(numbers, clamp)
+    def folder_frames(self, numbers: Iterable[int], clamp: bool) -> FolderFrames | None:
+        """See `Unchanged.folder_frames`."""
+        return None if self.original is None else self.original.folder_frames(numbers, clamp)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def held(source: Source, digest: str | None = None) -> Iterator[Held]:
         except Exception:
             medium.check()  # what could not be decoded may have been half of another file
             raise
-        if not source.is_dir():  # of a folder each picture was checked
+        if not source.is_dir():  # of a folder each image was checked
             medium.check()
 
 
@@ -134,7 +134,7 @@ class MediaPlace(Sources, Protocol):
     def faults(self) -> list[tuple[Path, str]]:
         """(path, reason) of what looks like a medium and cannot be one."""
 
-    def remarks(self, known: Collection[str] = ()) -> list[str]:
+    def notes(self, known: Collection[str] = ()) -> list[str]:
         """What was passed over, in sentences.
 
         Args:
@@ -183,9 +183,9 @@ class MediaFolder:
         """What programs that read every file of the folder stop at."""
         return list(self._walk.unfit)
 
-    def remarks(self, known: Collection[str] = ()) -> list[str]:
+    def notes(self, known: Collection[str] = ()) -> list[str]:
         """What was passed over."""
-        return self._walk.remarks(known)
+        return self._walk.notes(known)
 
     def has(self, path: Path) -> bool:
         """Whether there is a file or folder of this path."""
@@ -231,7 +231,7 @@ class MediaList:
         """None: a list that cannot be read is refused as a whole."""
         return []
 
-    def remarks(self, known: Collection[str] = ()) -> list[str]:
+    def notes(self, known: Collection[str] = ()) -> list[str]:
         """None: a list has nothing but media."""
         return []
 

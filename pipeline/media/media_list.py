@@ -110,8 +110,8 @@ def _read_table(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
             guess = "; ".join(f"{shown_value(name)}: {did_you_mean(name, list(SCHEMA))}" for name in frame.columns[:5])
             raise UserError(f"{path} has no column `url`, as a media list has. {guess}".rstrip())
         if "size" in names:
-            told = frame["size"].cast(pl.Int64, strict=False)
-            wrong = (told.is_null() & frame["size"].is_not_null()).arg_true()
+            sizes = frame["size"].cast(pl.Int64, strict=False)
+            wrong = (sizes.is_null() & frame["size"].is_not_null()).arg_true()
             if len(wrong):
                 size = frame["size"][wrong[0]]
                 raise UserError(

@@ -1,4 +1,4 @@
-"""The pictures of a video, or of a folder of frames, by number: 1 is the first."""
+"""The frames of a video, or of a folder of images, by number: 1 is the first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.media.clock import quick_clock
 from pipeline.media.containers import DEFAULT, HEAD_BYTES, LARGEST_NUMBER, MediaError, beyond, what_instead
 from pipeline.media.decoding import decoded, packets, read_only
-from pipeline.media.frames import Picture, read_frames, to_rgb
+from pipeline.media.frames import RgbImage, read_frames, to_rgb
 from pipeline.media.opening import best_video, first_bytes, open_media
 
 REORDERED = 64
-"""No codec shows a picture this many packets earlier or later than its place in the file."""
+"""No codec shows a frame this many packets earlier or later than its place in the file."""
 
 WITH_HIDDEN_PACKETS = frozenset({"vp8"})
 """Codecs in which a packet may show nothing."""
@@ -36,52 +36,52 @@ def read_numbered(
     threads: int = 1,
     max_pixels: int = DEFAULT.max_pixels,
     kind: str | None = None,
-) -> Iterator[tuple[int, Picture]]:
-    """Yields pictures by number, as RGB uint8 (height, width, 3) in display orientation, in ascending order.
+) -> Iterator[tuple[int, RgbImage]]:
+    """Yields frames by number, as RGB uint8 (height, width, 3) in display orientation, in ascending order.
 
-    Picture n of a video is the n-th that a decoder puts out from the start of the file, whatever the times and
-    however many pictures there are in a second: what `CAP_PROP_POS_FRAMES = n - 1` means. It is found by the
-    timestamps of the packets, which are read without decoding, and then sought. Picture n of a folder is the file whose
+    Frame n of a video is the n-th that a decoder puts out from the start of the file, whatever the times and
+    however many frames there are in a second: what `CAP_PROP_POS_FRAMES = n - 1` means. It is found by the
+    timestamps of the packets, which are read without decoding, and then sought. Frame n of a folder is the file whose
     name ends in n. A number that does not exist is left out.
 
     Args:
-        source: a video, or a folder of numbered pictures.
+        source: a video, or a folder of numbered images.
         numbers: from 1, in any order.
-        clamp: a number before the first picture stands for the first, one after the last for the last.
+        clamp: a number before the first frame stands for the first, one after the last for the last.
         threads: of the decoder.
-        max_pixels: a picture with more of them is not decoded.
+        max_pixels: a frame with more of them is not decoded.
         kind: of the file, as `pipeline.media.probe` finds it; see `quick_clock`.
 
     Yields:
-        (index into `numbers`, picture); every picture is an array of its own.
+        (index into `numbers`, image); every image is an array of its own.
 
     Raises:
-        MediaError: there is no picture, or it cannot be decoded.
+        MediaError: there is no video track, or it cannot be decoded.
     """
     if not numbers:
         return
     if source.is_dir():
         yield from _read_folder(source, numbers, clamp, max_pixels)
         return
-    times = picture_times(source, max(numbers), kind)
+    times = frame_times(source, max(numbers), kind)
     if times is None:
         yield from _read_through(source, numbers, clamp, max_pixels)
         return
     chosen = {index: _within(number, 1, len(times), clamp) for index, number in enumerate(numbers)}
     indices = [index for index, number in chosen.items() if 1 <= number <= len(times)]
     wanted = [times[chosen[index] - 1] for index in indices]
-    for place, picture in read_frames(source, wanted, threads, max_pixels=max_pixels, kind=kind):
-        yield indices[place], picture
+    for index, image in read_frames(source, wanted, threads, max_pixels=max_pixels, kind=kind):
+        yield indices[index], image
 
 
-def picture_times(source: Path, count: int, kind: str | None = None) -> list[float] | None:
-    """When the first pictures of a video are shown: seconds, ascending, at least `count` unless there are fewer.
+def frame_times(source: Path, count: int, kind: str | None = None) -> list[float] | None:
+    """When the first frames of a video are shown: seconds, ascending, at least `count` unless there are fewer.
 
     Returns:
         None where the packets do not tell.
 
     Raises:
-        MediaError: there is no picture.
+        MediaError: there is no video track.
     """
     with open_media(source) as container:
         stream = best_video(container)
@@ -96,7 +96,7 @@ def picture_times(source: Path, count: int, kind: str | None = None) -> list[flo
 
 
 def _stamps(container: InputContainer, stream: VideoStream, count: int) -> list[int]:
-    """Timestamps of the first packets that show a picture, ascending; none if one of them has no timestamp."""
+    """Timestamps of the first packets that show a frame, ascending; none if one of them has no timestamp."""
     stamps: list[int] = []
     for packet, _ in packets(container, [stream]):
         if packet is None or len(stamps) == count:
@@ -109,35 +109,35 @@ def _stamps(container: InputContainer, stream: VideoStream, count: int) -> list[
     return sorted(stamps)
 
 
-def _read_through(source: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, Picture]]:
-    """Counts pictures while decoding from the start."""
+def _read_through(source: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, RgbImage]]:
+    """Counts frames while decoding from the start."""
     waiting = sorted(((number if not clamp else max(number, 1), index) for index, number in enumerate(numbers)))
     waiting = [(number, index) for number, index in waiting if number >= 1]
     reformatter, last = VideoReformatter(), None
     with open_media(source, max_pixels) as container:
         stream = best_video(container, max_pixels)
         read_only(container, stream)
-        for number, last in enumerate(_pictures(container, stream), 1):
+        for number, last in enumerate(_frames(container, stream), 1):
             while waiting and waiting[0][0] == number:
                 yield waiting.pop(0)[1], to_rgb(last, reformatter)
             if not waiting:
                 return
         if last is None:
-            raise MediaError("no picture could be decoded")
+            raise MediaError("no frame could be decoded")
         for _, index in waiting if clamp else []:
             yield index, to_rgb(last, reformatter)
 
 
-def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
     return (frame for frames, _ in decoded(container, stream) for frame in frames)
 
 
-def _read_folder(folder: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, Picture]]:
+def _read_folder(folder: Path, numbers: Sequence[int], clamp: bool, max_pixels: int) -> Iterator[tuple[int, RgbImage]]:
     files = numbered_files(folder)
     first, last = min(files), max(files)
     for number, index in sorted((_within(number, first, last, clamp), index) for index, number in enumerate(numbers)):
         if number in files:
-            yield index, load_picture(files[number], max_pixels)
+            yield index, load_image(files[number], max_pixels)
 
 
 def _within(number: int, first: int, last: int, clamp: bool) -> int:
@@ -149,12 +149,12 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 
 _ONE_OF = "JPEG, PNG or WebP"
 
-PICTURE_NAME = re.compile(r"(?:.*\D)?(\d+)\.(?:jpe?g|png|webp)", re.IGNORECASE)
-"""The number of a picture is what stands before the ending of its name."""
+IMAGE_NAME = re.compile(r"(?:.*\D)?(\d+)\.(?:jpe?g|png|webp)", re.IGNORECASE)
+"""The number of an image is what stands before the ending of its name."""
 
 
 def numbered_files(folder: Path) -> dict[int, Path]:
-    """The pictures of a folder by number, in ascending order; hidden files and other names are left out.
+    """The images of a folder by number, in ascending order; hidden files and other names are left out.
 
     Raises:
         MediaError: there is none, two have the same number, or the folder cannot be read.
@@ -165,22 +165,22 @@ def numbered_files(folder: Path) -> dict[int, Path]:
     except OSError as error:
         raise MediaError(f"cannot be read ({error.strerror})") from error
     for name in names:
-        match = PICTURE_NAME.fullmatch(name)
+        match = IMAGE_NAME.fullmatch(name)
         if match is None or name.startswith("."):
             continue
         number = int(match[1])
         if number > LARGEST_NUMBER:
-            raise MediaError(f"a picture has the number {number}, larger than {LARGEST_NUMBER}")
+            raise MediaError(f"an image has the number {number}, larger than {LARGEST_NUMBER}")
         if number in found:
-            raise MediaError(f"two pictures have the number {number}")
+            raise MediaError(f"two images have the number {number}")
         found[number] = folder / name
     if not found:
-        raise MediaError("is a directory without numbered pictures")
+        raise MediaError("is a directory without numbered images")
     return dict(sorted(found.items()))
 
 
-def load_picture(path: Path, max_pixels: int = DEFAULT.max_pixels) -> Picture:
-    """A still picture as RGB uint8 (height, width, 3), turned as its EXIF data ask for.
+def load_image(path: Path, max_pixels: int = DEFAULT.max_pixels) -> RgbImage:
+    """A still image as RGB uint8 (height, width, 3), turned as its EXIF data ask for.
 
     Whatever its name ends in, it must be of one of `FORMATS`: Pillow would hand PostScript to another program.
 
@@ -201,7 +201,7 @@ def load_picture(path: Path, max_pixels: int = DEFAULT.max_pixels) -> Picture:
     except UnidentifiedImageError as error:
         with open(path, "rb") as file:
             what = what_instead(file.read(HEAD_BYTES))
-        raise MediaError(f"{path.name} is {what or 'no picture'}, not {_ONE_OF}") from error
+        raise MediaError(f"{path.name} is {what or 'no image'}, not {_ONE_OF}") from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise beyond(f"{path.name} has more than {most} pixels", "max_pixels", max_pixels) from error

@@ -139,23 +139,23 @@ def id3_bytes(head: bytes) -> int:
 
 
 def best_audio(container: InputContainer) -> AudioStream:
-    """The sound track a player would choose.
+    """The audio track a player would choose.
 
     Raises:
         MediaError: there is none, or none that can be decoded.
     """
     if not container.streams.audio:
-        raise MediaError("no sound track")
+        raise MediaError("no audio track")
     best = container.streams.best("audio")
     decodable = [stream for stream in (best, *container.streams.audio) if stream is not None and stream.codec_context]
     if not decodable:
-        raise MediaError("no decoder for the sound track")
+        raise MediaError("no decoder for the audio track")
     assert isinstance(decodable[0], AudioStream)
     return decodable[0]
 
 
 def best_video(container: InputContainer, max_pixels: int = DEFAULT.max_pixels) -> VideoStream:
-    """The picture track a player would choose; cover art does not count.
+    """The video track a player would choose; cover art does not count.
 
     Args:
         container: the file.
@@ -164,12 +164,12 @@ def best_video(container: InputContainer, max_pixels: int = DEFAULT.max_pixels) 
     Raises:
         MediaError: there is none, or none that can be decoded.
     """
-    pictures = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not pictures:
-        raise MediaError("no picture")
-    decodable = [stream for stream in pictures if stream.codec_context]
+    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not videos:
+        raise MediaError("no video track")
+    decodable = [stream for stream in videos if stream.codec_context]
     if not decodable:
-        raise MediaError("no decoder for the picture")
+        raise MediaError("no decoder for the video track")
     best = container.streams.best("video")
     chosen = best if isinstance(best, VideoStream) and best in decodable else decodable[0]
     chosen.codec_context.options = {"max_pixels": str(max_pixels)}
@@ -177,7 +177,7 @@ def best_video(container: InputContainer, max_pixels: int = DEFAULT.max_pixels) 
 
 
 def timed_streams(container: InputContainer) -> list[Stream]:
-    """The streams that make up the clock: sound and moving picture."""
+    """The streams that make up the clock: audio and video."""
     return [
         stream
         for stream in container.streams
@@ -186,7 +186,7 @@ def timed_streams(container: InputContainer) -> list[Stream]:
 
 
 def time_zero(container: InputContainer) -> Fraction:
-    """The timestamp, in seconds, of the earliest sound or picture: second 0 for everyone who reads the file."""
+    """The timestamp, in seconds, of the earliest audio or video: second 0 for everyone who reads the file."""
     starts = [
         stream.start_time * stream.time_base
         for stream in timed_streams(container)

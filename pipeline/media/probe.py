@@ -21,7 +21,7 @@ from pipeline.media.clock import read_clock
 from pipeline.media.containers import DEFAULT, Limits, MediaError
 from pipeline.media.frames import turn_of
 from pipeline.media.length import duration, kind_of
-from pipeline.media.numbered_frames import load_picture, numbered_files
+from pipeline.media.numbered_frames import load_image, numbered_files
 from pipeline.media.opening import best_audio, best_video, open_media
 
 FACTS = "probe 3"
@@ -32,7 +32,7 @@ StreamT = TypeVar("StreamT", AudioStream, VideoStream)
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """The sound track.
+    """The audio track.
 
     Attributes:
         sample_rate: in hertz.
@@ -47,7 +47,7 @@ class AudioTrack:
 
 @dataclass(frozen=True)
 class VideoTrack:
-    """The picture track.
+    """The video track.
 
     Attributes:
         width: in pixels, as stored (before the rotation).
@@ -69,11 +69,11 @@ class MediaInfo:
     """What a media file holds.
 
     Attributes:
-        duration_s: from the earliest sound or picture to the end of the last; infinite for a folder of frames, which
+        duration_s: from the earliest audio or video to the end of the last; infinite for a folder of frames, which
             has no clock.
-        audio: the sound track, or None.
-        video: the picture track, or None. Cover art is none.
-        frames: numbers of the first and the last picture of a folder of frames; None for a file.
+        audio: the audio track, or None.
+        video: the video track, or None. Cover art is none.
+        frames: numbers of the first and the last image of a folder of frames; None for a file.
         kind: which of the kinds of `pipeline.media.length` it is of, which have versions of their own; mostly empty.
     """
 
@@ -87,7 +87,7 @@ class MediaInfo:
 def probe(path: Path, limits: Limits = DEFAULT) -> MediaInfo:
     """Reads the headers of a file, and all packets without decoding them: headers are often wrong about the length.
 
-    A folder of numbered pictures counts as a video without sound.
+    A folder of numbered images counts as a video without audio.
 
     Args:
         path: the file or folder.
@@ -99,23 +99,23 @@ def probe(path: Path, limits: Limits = DEFAULT) -> MediaInfo:
     if path.is_dir():
         return _probe_folder(path, limits)
     with open_media(path, limits.max_pixels) as container:
-        sound = _found(best_audio, container)
-        picture = _found(lambda file: best_video(file, limits.max_pixels), container)
-        if sound is None and picture is None:
-            raise MediaError("not a media file (no sound and no picture that can be decoded)")
-        rate, channels = _form(path, sound) if sound is not None else (0, 0)
-        if sound is not None:
+        audio_stream = _found(best_audio, container)
+        video_stream = _found(lambda file: best_video(file, limits.max_pixels), container)
+        if audio_stream is None and video_stream is None:
+            raise MediaError("not a media file (no audio and no video that can be decoded)")
+        rate, channels = _form(path, audio_stream) if audio_stream is not None else (0, 0)
+        if audio_stream is not None:
             limits.check_audio(rate, channels)
-        if picture is not None:
-            limits.check_frame(picture.width, picture.height)
+        if video_stream is not None:
+            limits.check_frame(video_stream.width, video_stream.height)
         clock = read_clock(path)
         seconds = float(duration(container, path, clock))
         if seconds <= 0:
             raise MediaError("zero duration")
         limits.check_length(seconds)
         kind = kind_of(container, path, clock)
-        audio = AudioTrack(rate, channels, _codec(sound)) if sound else None
-        video = _video_track(container, picture) if picture else None
+        audio = AudioTrack(rate, channels, _codec(audio_stream)) if audio_stream else None
+        video = _video_track(container, video_stream) if video_stream else None
         return MediaInfo(seconds, audio, video, kind=kind)
 
 
@@ -158,9 +158,9 @@ def recalled(memory: DigestMemory, digest: str) -> MediaInfo | None:
 def _probe_folder(path: Path, limits: Limits) -> MediaInfo:
     files = numbered_files(path)
     limits.check_frames(len(files))
-    height, width = load_picture(next(iter(files.values())), limits.max_pixels).shape[:2]
+    height, width = load_image(next(iter(files.values())), limits.max_pixels).shape[:2]
     limits.check_frame(width, height)
-    return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still pictures"), (min(files), max(files)))
+    return MediaInfo(math.inf, None, VideoTrack(width, height, 0.0, 0, "still images"), (min(files), max(files)))
 
 
 def _found(find: Callable[[InputContainer], StreamT], container: InputContainer) -> StreamT | None:

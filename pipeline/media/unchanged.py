@@ -10,7 +10,7 @@ from pathlib import Path
 from cache.digests import DigestMemory, FileState, Stamp, own_stamp, stamp_of, stamps_in
 from cache.location import Store
 from pipeline.media.containers import MediaError
-from pipeline.media.numbered_frames import PICTURE_NAME
+from pipeline.media.numbered_frames import IMAGE_NAME
 from pipeline.media.opening import first_bytes
 
 CHANGED = "has changed since it was ingested: run `dvc repro` again"
@@ -68,7 +68,7 @@ class Unchanged:
     def check(self) -> None:
         """Makes sure that all that was read so far were the bytes of the digest.
 
-        Of a folder only that it has the same files: what is in them is checked one by one, see `pictures`.
+        Of a folder only that it has the same files: what is in them is checked one by one, see `folder_frames`.
 
         Raises:
             MediaError: it has changed since.
@@ -80,27 +80,27 @@ class Unchanged:
         if not same:
             raise MediaError(CHANGING)
 
-    def pictures(self, numbers: Iterable[int], clamp: bool) -> Pictures | None:
-        """Watches pictures of a folder one by one, which costs a `stat` of each; None if the medium is no folder.
+    def folder_frames(self, numbers: Iterable[int], clamp: bool) -> FolderFrames | None:
+        """Watches images of a folder one by one, which costs a `stat` of each; None if the medium is no folder.
 
         Args:
-            numbers: of the pictures that will be read.
-            clamp: a number before the first picture stands for the first, one after the last for the last.
+            numbers: of the images that will be read.
+            clamp: a number before the first image stands for the first, one after the last for the last.
         """
         if not self._files:
             return None
-        names = {int(match[1]): name for name in self._files if (match := PICTURE_NAME.fullmatch(name))}
+        names = {int(match[1]): name for name in self._files if (match := IMAGE_NAME.fullmatch(name))}
         if not names:
             return None
         chosen = {number: min(max(number, min(names)), max(names)) if clamp else number for number in {*numbers}}
         wanted = {number: names[other] for number, other in chosen.items() if other in names}
         stamps = {number: (self.path / name, self._files[name]) for number, name in wanted.items()}
         self._files = {}
-        return Pictures(stamps)
+        return FolderFrames(stamps)
 
 
-class Pictures:
-    """Pictures of a folder that must not change while they are read.
+class FolderFrames:
+    """Images of a folder that must not change while they are read.
 
     Args:
         stamps: path and stamp of each, by number.
@@ -110,7 +110,7 @@ class Pictures:
         self._stamps = stamps
 
     def check(self, number: int) -> None:
-        """Makes sure that what was read of a picture were the bytes that went into the digest.
+        """Makes sure that what was read of an image were the bytes that went into the digest.
 
         Raises:
             MediaError: it has changed since.

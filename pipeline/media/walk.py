@@ -40,7 +40,7 @@ class Walk:
     again: int = 0
     unfit: list[Path] = field(default_factory=list)
 
-    def remarks(self, known: Collection[str] = ()) -> list[str]:
+    def notes(self, known: Collection[str] = ()) -> list[str]:
         """Sentences on what was passed over.
 
         Args:

@@ -35,7 +35,7 @@ class RunStats:
         seconds: from the first to the last, models being loaded included.
         device: that computes.
         cluster: it belongs to; empty for this machine.
-        amount: in what the time is estimated by, where things differ much: seconds of sound.
+        amount: in what the time is estimated by, where things differ much: seconds of audio.
         nbytes: written.
     """
 

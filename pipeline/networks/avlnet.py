@@ -17,7 +17,7 @@ from torch.nn.functional import glu
 
 from pipeline.checkpoints.weights import WRAPPERS as PLAIN_WRAPPERS
 from pipeline.checkpoints.weights import CheckpointError, load_strictly, read_state_dict
-from pipeline.networks.avlnet_shape import Shape, Variant
+from pipeline.networks.avlnet_shape import NAMES, Shape, Variant
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -283,8 +283,6 @@ class AvlNet(nn.Module):
 WRAPPERS = (*PLAIN_WRAPPERS, "net")
 """`net` is that of `amp_checkpoint.pt`, which the original saves beside the weights in mixed precision."""
 
-NAMES = {"bi": "AVLnet", "tri": "AVLnet-Text-Tri", "fused": "AVLnet-Text-Fused"}
-
 
 def shape_of(weights: Mapping[str, Tensor], path: Path) -> Shape:
     """Which AVLnet a state dict is of.
@@ -330,7 +328,7 @@ def load_weights(net: AvlNet, path: Path) -> None:
 
 def _described(shape: Shape) -> str:
     return (
-        f"{NAMES[shape.variant]} of dimension {shape.dim} (pictures {shape.video_dim}, words {shape.word_dim}, sound "
+        f"{NAMES[shape.variant]} of dimension {shape.dim} (frames {shape.video_dim}, text {shape.word_dim}, audio "
         f"trunk {'-'.join(map(str, shape.audio_widths))})"
     )
 

@@ -9,6 +9,8 @@ Variant = Literal["bi", "tri", "fused"]
 Objective = Literal["pairs", "text-to-sum"]
 Mode = Literal["eval", "train"]
 
+NAMES: dict[Variant, str] = {"bi": "AVLnet", "tri": "AVLnet-Text-Tri", "fused": "AVLnet-Text-Fused"}
+
 VIDEO_DIM = 4096
 WORD_DIM = 300
 MARGIN = 0.001

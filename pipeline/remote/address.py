@@ -1,4 +1,4 @@
-"""URLs of media: how they are shown without secrets, told apart and stood in for by a path."""
+"""URLs of media: how they are shown without secrets, distinguished and represented by a path."""
 
 from __future__ import annotations
 

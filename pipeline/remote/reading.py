@@ -101,7 +101,7 @@ def _loop(process: int) -> asyncio.AbstractEventLoop:
     Not fsspec's own, by which rows may be on their way to a store.
     """
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # whoever waits for a transfer is told; others would see a traceback
+    loop.set_exception_handler(lambda *_: None)  # who waits for a transfer gets the error; others would see a traceback
     threading.Thread(target=loop.run_forever, name="transfers", daemon=True).start()
 
     def give_up() -> None:

@@ -100,8 +100,8 @@ class OpenEncoder:
         try:
             medium = ingested(file, digest_memory())
             info = probe(file)
-            missing = "sound track" if isinstance(self.encoder.clip_input, AudioInput) else "picture"
-            if (info.audio if missing == "sound track" else info.video) is None:
+            missing = "audio track" if isinstance(self.encoder.clip_input, AudioInput) else "video track"
+            if (info.audio if missing == "audio track" else info.video) is None:
                 raise MediaError(f"no {missing}")
             start_s, stop_s = segment or (0.0, info.duration_s)
             if segment and info.frames:
@@ -139,7 +139,7 @@ def open_encoder(name: str, device: str | None = None, **overrides: Any) -> Open
 def encode(
     encoder: Annotated[str, typer.Option(help="An encoder of configs/encoders/.")],
     out: Annotated[Path, typer.Option(help="NPZ file to write.")],
-    audio: Annotated[list[Path] | None, typer.Option(help="A sound file; may be repeated.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option(help="An audio file; may be repeated.")] = None,
     video: Annotated[list[Path] | None, typer.Option(help="A video file; may be repeated.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="A caption; may be repeated.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Replaces the checkpoint of the YAML.")] = None,

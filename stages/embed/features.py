@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +14,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cache import tables as schemas
+from cache.artifact import open_artifact
 from cache.errors import UserError
 from cache.keys import combined_key, pack_keys
 from cache.rows import RowFormat
 from pipeline.checkpoints.fingerprints import digest_of, fingerprint_of
+from pipeline.checkpoints.official import existing
 from pipeline.config import layout
 from pipeline.monitor.problems import Problems
 from pipeline.networks.avlnet_inputs import Floats, Spectrogram, caption_words, clip_features, clip_spectrogram
+from pipeline.networks.avlnet_shape import NAMES, Shape
 from pipeline.runner.features import FeatureRows
 from pipeline.runner.rows import Row, WantedRows, pair_id
 from stages.embed.embeddings import Embeddings
@@ -46,21 +50,39 @@ class FeatureSource:
     folders: Sequence[Path] = ()
 
     def __init__(self, corpus: str, name: str) -> None:
-        from pipeline.networks.avlnet import NAMES
-
-        self._corpus, self._config = corpus, load_avlnet_config(corpus, name)
-        config, shape = self._config, network(self._config.checkpoint).shape
+        self._corpus, self._name, self._config = corpus, name, load_avlnet_config(corpus, name)
+        self._run, config = uuid4().hex, self._config
+        existing(config.checkpoint)
+        shape = self._embedded() or network(config.checkpoint).shape
         if (shape.variant == "bi") != (config.text is None):
             remedy = "leave out `text`" if config.text else "name an encoder of word vectors as `text`"
             raise UserError(f"{encoder_file(name)}: {config.checkpoint} is {NAMES[shape.variant]}: {remedy}.")
-        self._run, self._digest = uuid4().hex, digest_of(config.checkpoint)
-        self.embeddings: list[Embeddings] = []
-        for side in shape.sides:
-            made_from = self._reader(side).side_rows().made_from
-            fingerprint, identity = fingerprint_of({**config.identity(side), "features": made_from})
-            modality: ItemKind = "captions" if side.endswith("text") else "clips"
-            row_format = RowFormat(shape.dim)
-            self.embeddings.append(Embeddings(corpus, name, modality, fingerprint, identity, row_format, side))
+        self._digest = digest_of(config.checkpoint)
+        self.embeddings = [self._of_side(side, shape.dim) for side in shape.sides]
+
+    def _embedded(self) -> Shape | None:
+        """The variant and dimension of the network, by the artifacts that an earlier run made of this very checkpoint.
+
+        Thus a run that has nothing to do loads no network, only to ask it for its shape.
+        """
+        for variant in NAMES:
+            sides = Shape(variant).sides
+            paths = [layout.embeddings(self._corpus, self._name, side) for side in sides]
+            if (variant == "bi") != (self._config.text is None) or not all(path.exists() for path in paths):
+                continue
+            with suppress(UserError):  # such as a damaged one, which is made anew
+                artifacts = [open_artifact(path) for path in paths]
+                dim = artifacts[0].format.dim
+                wanted = [(self._of_side(side, dim).fingerprint, dim) for side in sides]
+                if [(one.description.get("fingerprint"), one.format.dim) for one in artifacts] == wanted:
+                    return Shape(variant, dim)
+        return None
+
+    def _of_side(self, side: str, dim: int) -> Embeddings:
+        made_from = self._reader(side).side_rows().made_from
+        fingerprint, identity = fingerprint_of({**self._config.identity(side), "features": made_from})
+        modality: ItemKind = "captions" if side.endswith("text") else "clips"
+        return Embeddings(self._corpus, self._name, modality, fingerprint, identity, RowFormat(dim), side)
 
     def items(self, embeddings: Embeddings, problems: Problems) -> Items:
         """See `Source`."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from cache.keys import KeyIndex, pack_keys
 from pipeline.media.containers import DEFAULT, MediaError
-from pipeline.media.frames import Picture, Scaling, read_frames
+from pipeline.media.frames import RgbImage, Scaling, read_frames
 from pipeline.media.length import renditions
 from pipeline.media.location import Source, held
 from pipeline.media.numbered_frames import read_numbered
@@ -65,7 +65,7 @@ class FrameStack:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._frames: list[Picture] = []
+        self._frames: list[RgbImage] = []
         self._shape: tuple[int, ...] | None = None
         self._count = 0
         self._file: IO[bytes] | None = None
@@ -73,7 +73,7 @@ class FrameStack:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, frame: Picture) -> None:
+    def add(self, frame: RgbImage) -> None:
         """Takes the next frame.
 
         Raises:
@@ -82,7 +82,7 @@ class FrameStack:
         if self._shape is None:
             self._shape = frame.shape
         elif frame.shape != self._shape:
-            raise MediaError("the pictures of this clip differ in size")
+            raise MediaError("the frames of this clip differ in size")
         self._count += 1
         self._frames.append(frame)
         if len(self._frames) * frame.nbytes > self._most_bytes:
@@ -114,7 +114,7 @@ class FrameStack:
 CLIPS_AT_A_TIME = 8
 """Clips whose frames are gathered at the same time; 8 clips of 8 frames in full HD take 400 MB."""
 
-Convert = Callable[[av.VideoFrame], Picture]
+Convert = Callable[[av.VideoFrame], RgbImage]
 
 
 class FrameReader:
@@ -188,13 +188,13 @@ class _Pending:
     row: Row
     clip: Clip
     sample: Sample
-    frames: dict[int, Picture] = field(default_factory=dict)
+    frames: dict[int, RgbImage] = field(default_factory=dict)
     stack: FrameStack = field(default_factory=FrameStack)
     last_slot: int = -1
     done: bool = False
     fault: Exception | None = None
 
-    def add(self, slot: int, frame: Picture) -> None:
+    def add(self, slot: int, frame: RgbImage) -> None:
         """Takes a frame. At a constant rate there can be many: they come in playing order and go onto the stack."""
         if not self.sample.until_end:
             self.frames[slot] = frame
@@ -225,7 +225,7 @@ class _Pending:
     def absence(self) -> MediaError:
         """Why a frame is missing though its file could be read."""
         if not self.sample.numbered:
-            return MediaError("no picture in this clip")
+            return MediaError("no frame in this clip")
         missing = [self.sample.positions[slot] for slot in range(len(self.sample.positions)) if slot not in self.frames]
         return MediaError(f"there is no frame {missing[0]}")
 
@@ -243,7 +243,7 @@ def _read(
         try:
             with held(source, digest) as medium:
                 numbers = [int(pending_row.sample.positions[slot]) for pending_row, slot in wanted]
-                in_folder = medium.pictures(numbers, wanted[0][0].sample.clamped)
+                in_folder = medium.folder_frames(numbers, wanted[0][0].sample.clamped)
                 kind = None if kinds is None else kinds.get(digest, "")
                 for index, frame in _frames(medium.path, wanted, convert, kind, max_pixels):
                     pending_row, slot = wanted[index]
@@ -266,11 +266,11 @@ def _read(
 
 def _frames(
     source: Path, wanted: list[tuple[_Pending, int]], convert: Convert | None, kind: str | None, max_pixels: int
-) -> Iterator[tuple[int, Picture]]:
+) -> Iterator[tuple[int, RgbImage]]:
     positions = [pending_row.sample.positions[slot] for pending_row, slot in wanted]
     first = wanted[0][0].sample
     if first.numbered:
         numbers = [int(number) for number in positions]
         return read_numbered(source, numbers, clamp=first.clamped, max_pixels=max_pixels, kind=kind)
     past_end = not first.until_end
-    return read_frames(source, positions, picture=convert, past_end=past_end, max_pixels=max_pixels, kind=kind)
+    return read_frames(source, positions, convert=convert, past_end=past_end, max_pixels=max_pixels, kind=kind)

@@ -116,7 +116,7 @@ class MediaSource:
             usable = media.filter("has_video")["media_id"]
             without_video = ~pl.col("has_video") & pl.col("media_id").is_in(spans["media_id"].implode())
             for medium in media.filter(without_video).iter_rows(named=True):
-                problems.add(medium["media_id"], medium["path"], "no picture")
+                problems.add(medium["media_id"], medium["path"], "no video track")
         left_out = spans.filter(~pl.col("media_id").is_in(usable.implode()))["clip_id"].unique()
         if len(left_out):
             spans = spans.filter(~pl.col("clip_id").is_in(left_out.implode()))

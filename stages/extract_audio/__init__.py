@@ -1,1 +1,1 @@
-"""Stage `extract_audio`: the sound track of each medium, once, as FLAC in the store."""
+"""Stage `extract_audio`: the audio track of each medium, once, as FLAC in the store."""

@@ -1,4 +1,4 @@
-"""`hearonce extract-audio CORPUS`: sound tracks into the store, their manifest as the stage's output."""
+"""`hearonce extract-audio CORPUS`: audio tracks into the store, their manifest as the stage's output."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def extract_audio(
     force: Force = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Extract the sound track of each medium of a corpus, once."""
+    """Extract the audio track of each medium of a corpus, once."""
     place, config = corpus_place(corpus), load_corpus(corpus)
     spans = schemas.read_table(layout.table(corpus, "spans"), schemas.SPANS)
-    heard = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
+    with_audio = spans.filter(pl.col("modality") == "sound")["media_id"].unique()
     media = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA)
-    media = media.filter(pl.col("media_id").is_in(heard.implode()))
+    media = media.filter(pl.col("media_id").is_in(with_audio.implode()))
     store = AudioStore(Store.default(), config.audio, media_kinds(corpus))
     sources = open_place(place.media)
     problems = Problems("extract_audio", strict)
@@ -95,7 +95,7 @@ def extract_audio(
         summary.add_note(f"{counted(again, 'damaged file')} extracted again")
     manifest = []
     for row in rows:
-        audio = present[row["digest"]] or made.get(row["digest"], "no sound track")
+        audio = present[row["digest"]] or made.get(row["digest"], "no audio track")
         if isinstance(audio, str):
             problems.add(row["media_id"], row["path"], audio)
             summary.failed += 1

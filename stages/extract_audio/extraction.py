@@ -1,4 +1,4 @@
-"""Sound tracks out of media: by threads of this process, or by the workers of a cluster."""
+"""Audio tracks out of media: by threads of this process, or by the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Extracted = AudioFile | str
 def extracted(
     media: Sequence[Medium], store: AudioStore, workers: int | None, cluster: Cluster | None, summary: Summary
 ) -> Generator[tuple[Medium, Extracted], None, None]:
-    """Extracts sound tracks into the store; yields each medium when it is done, in any order.
+    """Extracts audio tracks into the store; yields each medium when it is done, in any order.
 
     Args:
         media: of distinct digests.
@@ -128,7 +128,7 @@ def _in_threads(
 SAMPLE_RATE = 48_000
 CHANNELS = {"keep": 2, "mono": 1}
 COMPRESSED = 0.6
-"""What is assumed of sound as long as none has been extracted; FLAC makes speech smaller, noise hardly."""
+"""What is assumed of audio as long as none has been extracted; FLAC makes speech smaller, noise hardly."""
 
 
 def planned(summary: Summary, lengths: Mapping[str, float], store: AudioStore) -> Plan:
@@ -155,5 +155,5 @@ def planned(summary: Summary, lengths: Mapping[str, float], store: AudioStore) -
         seconds=seconds,
         runs=earlier,
         by_seconds=True,
-        needs=[Need("sound", store.folder, int(seconds * per_s))],
+        needs=[Need("audio", store.folder, int(seconds * per_s))],
     )

@@ -1,18 +1,22 @@
-"""`hearonce init FOLDER|URL|FILE`: starter configuration for one's own media."""
+"""`hearonce init FOLDER`: a corpus from the media of a folder or an address, and from captions if there are some."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from ruamel.yaml import YAML
 
+from cache.digests import DigestMemory
 from cache.durable import new_file
 from cache.errors import UserError
-from pipeline.config.corpus import ClipsFrom, CorpusConfig
+from cache.location import Store
+from pipeline.config.corpus import AudioSettings, ClipsFrom, CorpusConfig
 from pipeline.config.experiments import ALL
 from pipeline.config.params import (
     CorpusPlace,
@@ -25,12 +29,89 @@ from pipeline.config.params import (
 from pipeline.config.records import CONFIGS, validate
 from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted, visible
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import DEFAULT, Limits
 from pipeline.media.location import MediaFolder, MediaPlace, open_place
-from pipeline.monitor.problems import written_out
+from pipeline.media.media_list import SUFFIXES, write_media_list
+from pipeline.media.probe import probe
+from pipeline.monitor.problems import problem_of, written_out
+from pipeline.remote.address import is_url, location
 from stages.ingest import listing, subtitles
-from stages.ingest.init_place import name_of, starting_place, tracks
+from stages.ingest.list_media import files_of
+from stages.ingest.media_files import MediaOpener
 from stages.ingest.readers.folder import Beside, read
 from stages.ingest.shots import check_installed
+
+N_PROBED, N_FETCHED = 20, 4
+"""Media that are looked into: in a folder, and if they have to be fetched."""
+
+
+def name_of(source: str) -> str:
+    """What a corpus of these media may be called."""
+    return Path(location(source)).name if is_url(source) else _stem(Path(source))
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.is_file() else path.resolve().name
+
+
+@contextmanager
+def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterator[tuple[Path, Path | None]]:
+    """Yields what `media:` is to name, and the caption file if one is known.
+
+    A folder and a media list are named themselves; for a URL, or captions that name URLs, a list is made, which is
+    removed again if the block fails.
+
+    Args:
+        source: a folder, URL or file.
+        captions: the caption file that was given.
+        new_list: where a list is written if one has to be made.
+
+    Raises:
+        UserError: there are no media.
+    """
+    path = Path(source)
+    if not is_url(source):
+        if path.is_dir():
+            yield path, captions
+            return
+        if not path.is_file():
+            raise UserError(f"The folder {source} does not exist.")
+        if not listing.is_listing(path):
+            if path.suffix.lower() not in SUFFIXES:
+                raise UserError(f"{path} is no folder, media list or caption file ({', '.join(SUFFIXES)}).")
+            yield path, captions
+            return
+        if not listing.urls_in(path):
+            raise UserError(f"{path} names no URL: give the folder in which its media lie, and --captions {path}.")
+        captions = captions or path
+    files, _ = files_of(source)
+    write_media_list(new_list, files)
+    try:
+        yield new_list, captions
+    except BaseException:
+        new_list.unlink()
+        raise
+
+
+def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -> tuple[bool, bool, str]:
+    """Whether any of the first few media has audio, and video; and why the last one that fails cannot be opened."""
+    store, audio, video, reason = Store.default(), False, False, ""
+    memory = DigestMemory(store.digests)  # what is fetched now is known when the corpus is ingested
+    opener = MediaOpener(media, memory, AudioStore(store, AudioSettings()), frozenset(), limits)
+    for file in files[: N_PROBED if media.folder else N_FETCHED]:
+        try:
+            source = media.source(file.as_posix())
+            info = probe(source, limits) if isinstance(source, Path) else opener.open(file).info
+        except Exception as error:
+            reason = problem_of(error)
+            continue
+        audio, video = audio or info.audio is not None, video or info.video is not None
+        if audio and video:
+            break
+    memory.close()
+    return audio, video, reason
+
 
 NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
 """In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
@@ -43,8 +124,8 @@ def init(
         str,
         typer.Argument(
             metavar="FOLDER",
-            help="Folder of videos and sounds, a URL of one (s3://bucket/prefix), or a file with URLs: a media list, "
-            "plain text, or captions.",
+            help="Folder of videos and audio files, a URL of one (s3://bucket/prefix), or a file with URLs: a media "
+            "list, plain text, or captions.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
@@ -94,7 +175,7 @@ def _set_up(
     media = open_place(media_path)
     files = media.files()
     if not files:
-        why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.remarks())
+        why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.notes())
         raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
 
     origin, annotations = _find_captions(media, files, captions)
@@ -108,8 +189,8 @@ def _set_up(
     if not found.segments:
         reasons = "; ".join(reason for _, _, reason in found.faults[:3])
         raise UserError(f"{place.annotations} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
-    sound, picture, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
-    encoders = [AUDIO_ENCODER] * sound + [VISUAL_ENCODER] * picture
+    audio, video, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
+    encoders = [AUDIO_ENCODER] * audio + [VISUAL_ENCODER] * video
     if not encoders:
         raise UserError(f"None of the first media files of {media} can be opened ({reason}): nothing to set up.")
     used = {"audio": AUDIO_ENCODER, "visual": VISUAL_ENCODER, "both": [AUDIO_ENCODER, VISUAL_ENCODER]}
@@ -151,8 +232,8 @@ def _set_up(
     if unread:
         unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
         found.notes.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")
-    for remark in found.notes:
-        print(visible(remark))
+    for note in found.notes:
+        print(visible(note))
     print(f"Wrote {config_path}, {counted(len(rows), 'experiment')} and params.yaml. Now: uv run dvc repro")
 
 
@@ -215,10 +296,10 @@ def _ignore_pattern(path: Path) -> str:
     return re.sub(r"[\ud800-\udfff]", NOT_A_LETTER, escaped)
 
 
-def _dump(data: dict[str, Any], path: Path, remark: str) -> None:
+def _dump(data: dict[str, Any], path: Path, comment: str) -> None:
     yaml = YAML()
     yaml.default_flow_style = None
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f"# {remark}\n")
+        file.write(f"# {comment}\n")
         yaml.dump(data, file)

@@ -61,7 +61,7 @@ class MediaOpener:
             if info is None:
                 info = probe(source, self.limits)
                 medium.check()
-                if info.frames and (first := medium.pictures(info.frames[:1], clamp=False)):
+                if info.frames and (first := medium.folder_frames(info.frames[:1], clamp=False)):
                     first.check(info.frames[0])
                 remember(self.memory, medium.digest, info)
             info = within(info, self.limits)

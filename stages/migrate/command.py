@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +19,31 @@ from pipeline.config.params import (
     config_of,
     is_former,
     read_round_trip,
+    round_trip_text,
     training_of,
     write_round_trip,
 )
 from pipeline.config.records import CONFIGS, read_yaml
 from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted
-from stages.migrate.names import AVLNET_KEYS, CORPUS_KEYS, TRAINING_FILES_KEYS, encoder_name, moved_outputs
-from stages.migrate.params import avlnet_name, features_of, migrated
+from stages.migrate.params import (
+    AVLNET_KEYS,
+    CORPUS_KEYS,
+    TRAINING_FILES_KEYS,
+    avlnet_name,
+    encoder_name,
+    features_of,
+    migrated,
+    moved_outputs,
+)
 
 MEDIA_OF = {"egovlp": "frames", "clip_like": "frames", "efficientnet_minilm": "frames", "word2vec": "captions"}
 """What encoders of a family are given, where it is not audio."""
 FRAMES = ("resnet152", "resnext101_3d")
+
+
+KEPT = "# Comments of what this version has no more, kept by `hearonce migrate`:"
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*?(?=\s*$)", re.MULTILINE)
 
 
 @dataclass
@@ -39,12 +54,14 @@ class Plan:
         lines: for the user.
         files: new contents by path.
         moves: (old, new) paths.
+        comments: of what is gone, by path; they are kept at the end of the file.
         subsets: corpora that need `configs/subsets/CORPUS/all.yaml`.
     """
 
     lines: list[str] = field(default_factory=list)
     files: dict[Path, Any] = field(default_factory=dict)
     moves: list[tuple[Path, Path]] = field(default_factory=list)
+    comments: dict[Path, list[str]] = field(default_factory=dict)
     subsets: list[str] = field(default_factory=list)
 
 
@@ -68,7 +85,8 @@ def migrate(
         new.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(old, new)
     for path, data in plan.files.items():
-        write_round_trip(data, path)
+        lost = plan.comments.get(path, [])
+        write_round_trip(data, path, "\n".join(["", KEPT, *lost, ""]) if lost else "")
     for corpus in plan.subsets:
         write_all_subset(corpus)
     print(f"{counted(n_changes, 'file')} changed. Now: uv run hearonce check, then uv run dvc repro")
@@ -97,7 +115,23 @@ def _planned() -> Plan:
         if not new_path.exists():
             plan.moves.append((old_path, new_path))
             plan.lines.append(f"{old_path}: moves to {new_path}")
+    for path, data in plan.files.items():
+        if lost := lost_comments(path.read_text(encoding="utf-8"), round_trip_text(data)):
+            plan.comments[path] = lost
+            plan.lines.append(f"{path}: {counted(len(lost), 'comment')} of what is gone kept at the end of the file")
     return plan
+
+
+def lost_comments(before: str, after: str) -> list[str]:
+    """Comments of one text that another does not have, in their order; each as often as it is missing there."""
+    there = Counter(_COMMENT.findall(after))
+    lost = []
+    for comment in _COMMENT.findall(before):
+        if there[comment]:
+            there[comment] -= 1
+        else:
+            lost.append(comment)
+    return lost
 
 
 def _reads(encoder: str) -> str:

@@ -1,11 +1,13 @@
-"""`params.yaml` of the last version -> that of this one; comments are kept."""
+"""`params.yaml` of the last version -> that of this one, comments kept; former names of keys, encoders and outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from cache.errors import UserError
+from pipeline.config.experiments import RENAMED_ENCODERS
 from pipeline.config.params import (
     FEATURES,
     FORMER,
@@ -19,7 +21,43 @@ from pipeline.config.params import (
 )
 from pipeline.config.records import validate
 from pipeline.console.text import did_you_mean
-from stages.migrate.names import FEATURE_ENCODERS, encoder_name
+
+FEATURE_ENCODERS = ("avlnet-spectrogram", "resnet152", "resnext101-3d", "word2vec")
+"""Encoders whose YAMLs and outputs lie below `features/`, unless the project says more."""
+AVLNET_KEYS = {
+    "sound": "audio",
+    "flat": "features_2d",
+    "moving": "features_3d",
+    "words": "text",
+    "sound_widths": "audio_widths",
+}
+"""Keys of an AVLnet's YAML and of `configs/trainings/`."""
+TRAINING_FILES_KEYS = {"sounds": "audio"}
+"""Keys below `files` of `configs/trainings/CORPUS/NAME.yaml`."""
+CORPUS_KEYS = {"sound": "audio", "picture": "frames"}
+"""Keys below `files` of `configs/corpora/NAME.yaml`."""
+
+
+def encoder_name(name: str, features: frozenset[str]) -> str:
+    """The name of an encoder in this version.
+
+    Args:
+        name: in the last one.
+        features: encoders of features that networks of the project are given.
+    """
+    if name in features:
+        return f"features/{name}"
+    return RENAMED_ENCODERS.get(name, name)
+
+
+def moved_outputs(data: Path, features: frozenset[str]) -> Iterator[tuple[Path, Path]]:
+    """Outputs of the last version that have another path in this one: (old, new), both below `data`."""
+    for corpus in sorted(path for path in (data / "embeddings").glob("*") if path.is_dir()):
+        for path in sorted(path for path in corpus.iterdir() if path.is_dir()):
+            new = encoder_name(path.name, features)
+            if new != path.name:
+                yield path, corpus / new
+
 
 LISTS = {
     "labels": "\n# Clips labelled for subsets: by speech (`speech`, `sounds`) or by level (`audible`, `silent`).\n",

@@ -39,7 +39,7 @@ from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
 from pipeline.media.location import MediaFolder
 from pipeline.media.media_list import read_media_list
-from pipeline.media.numbered_frames import load_picture
+from pipeline.media.numbered_frames import load_image
 from pipeline.media.probe import probe
 from stages.ingest.listing import read_listing
 from stages.ingest.readers.ego_mcq import read_questions
@@ -199,7 +199,7 @@ def _video(folder: Path, container: str) -> Kind:
 def _picture(kind: str) -> Kind:
     buffer = io.BytesIO()
     Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3)).save(buffer, kind)
-    return Kind("frame_1.jpg", buffer.getvalue(), load_picture)
+    return Kind("frame_1.jpg", buffer.getvalue(), load_image)
 
 
 def _archive(ending: str) -> Kind:

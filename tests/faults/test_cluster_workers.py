@@ -66,7 +66,7 @@ def test_a_cluster_makes_the_rows_and_the_artifact_that_one_process_makes(cluste
     there, problems = run(rows, trouble=bad)
     here = LocalRunner(Reader(tmp_path / "own", trouble=bad).read, Loader(tmp_path / "own"), batch_size=BATCH)
     alone, same_problems = made(here, rows, store_in(tmp_path / "alone"))
-    assert problems == same_problems == {"m5": "no picture in this clip"}
+    assert problems == same_problems == {"m5": "no frame in this clip"}
     np.testing.assert_array_equal(there, alone)
     kept = [row for row in rows if row.path != "m5.mp4"]
     bytes_of = []

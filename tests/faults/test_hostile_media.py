@@ -30,7 +30,7 @@ from pipeline.media.audio import extract_audio
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import OPEN_OPTIONS, Limits, MediaError
 from pipeline.media.frames import Scaling, read_frames
-from pipeline.media.numbered_frames import load_picture, read_numbered
+from pipeline.media.numbered_frames import load_image, read_numbered
 from pipeline.media.probe import probe
 from pipeline.monitor.problems import Problems, StrictStop, problem_of
 from pipeline.monitor.signals import Stopped
@@ -107,14 +107,14 @@ def test_pictures_of_other_formats_are_refused(tmp_path, kind):
     path = tmp_path / "frame_1.jpg"
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(path, kind)
     with pytest.raises(MediaError, match=r"frame_1\.jpg is .*, not JPEG, PNG or WebP"):
-        load_picture(path)
+        load_image(path)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "MPO"])
 def test_pictures_are_read_whatever_the_ending(tmp_path, kind):
     path = tmp_path / "frame_1.png"
     Image.fromarray(np.full((16, 20, 3), 99, np.uint8)).save(path, kind)
-    assert load_picture(path).shape == (16, 20, 3)
+    assert load_image(path).shape == (16, 20, 3)
 
 
 @pytest.mark.parametrize("side", [9000, 65000])
@@ -132,7 +132,7 @@ def test_a_picture_that_is_a_pipe_is_not_waited_for(tmp_path):
 
 def test_frame_numbers_without_end(tmp_path):
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / f"frame_{10**40}.png")
-    with pytest.raises(MediaError, match=f"a picture has the number {10**40}, larger than"):
+    with pytest.raises(MediaError, match=f"an image has the number {10**40}, larger than"):
         probe(tmp_path)
 
 
@@ -186,9 +186,9 @@ def test_frames_are_bounded_wherever_in_the_file_they_come(tmp_path):
     path = write_media(tmp_path / "a.mp4", frames=large)
     with pytest.raises(MediaError, match="has frames of 384 x 128 pixels, and max_pixels is 20000"):
         probe(path, Limits(max_pixels=20_000))
-    with pytest.raises(MediaError, match="no picture could be decoded"):
+    with pytest.raises(MediaError, match="no frame could be decoded"):
         list(read_frames(path, [0.0], max_pixels=20_000))
-    with pytest.raises(MediaError, match="no picture could be decoded"):
+    with pytest.raises(MediaError, match="no frame could be decoded"):
         list(read_numbered(path, [1], max_pixels=20_000))
 
     options = {"container_format": "h264", "video_codec": "libx264"}
@@ -203,7 +203,7 @@ def test_frames_are_bounded_wherever_in_the_file_they_come(tmp_path):
 
 def test_a_small_file_of_huge_frames_takes_no_memory(tmp_path):
     path = hostile.huge_frames(tmp_path / "a.avi", 30_000)
-    with pytest.raises(MediaError, match="no picture could be decoded"):
+    with pytest.raises(MediaError, match="no frame could be decoded"):
         list(read_frames(path, [0.0]))
 
 
@@ -216,7 +216,7 @@ def test_narrow_frames_that_would_be_scaled_to_billions_of_pixels_are_refused(tm
         probe(path)
     assert probe(path, Limits(max_aspect=5000)).video.height == 8000
     with pytest.raises(MediaError, match="a frame of 2 x 8000 pixels would be scaled to 224 x 896000"):
-        list(read_frames(path, [0.0], picture=Scaling(224)))
+        list(read_frames(path, [0.0], convert=Scaling(224)))
     Image.fromarray(narrow).save(tmp_path / "frame_1.png")
     with pytest.raises(MediaError, match="max_aspect is 100"):
         probe(tmp_path)
@@ -327,7 +327,7 @@ def _undecodable():
 
 
 KINDS = {
-    "media": lambda: MediaError("no picture"),
+    "media": lambda: MediaError("no video track"),
     "value": lambda: ValueError("thirteen"),
     "key": lambda: KeyError("moov"),
     "index": lambda: IndexError("list index out of range"),
@@ -412,7 +412,7 @@ def every_kind(project):
 
 def test_ingest_goes_on(every_kind, monkeypatch):
     monkeypatch.setattr("stages.ingest.media_files.probe", raising(KINDS, probe))
-    monkeypatch.setattr("stages.ingest.init_place.probe", raising(KINDS, probe))
+    monkeypatch.setattr("stages.ingest.init.probe", raising(KINDS, probe))
     start(Path("videos"))
     ingest("mine", keep_going=True)
     assert set(problems_of("ingest")) == {f"{kind}.wav" for kind in KINDS}

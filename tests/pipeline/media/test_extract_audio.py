@@ -422,6 +422,6 @@ def test_time_zero_counts_the_picture_too(tmp_path):
 
 def test_no_sound_track(tmp_path):
     source = write_media(tmp_path / "a.mp4", frames=numbered_frames(10))
-    with pytest.raises(MediaError, match=r"^no sound track$"):
+    with pytest.raises(MediaError, match=r"^no audio track$"):
         extract_audio(source, tmp_path / "out.flac")
     assert not (tmp_path / "out.flac").exists()

@@ -77,7 +77,7 @@ def test_jumps_give_the_same_frames_as_reading_through(film, monkeypatch):
 
 
 def test_frames_by_number(film):
-    """Picture n is the n-th that decoding the whole file puts out."""
+    """RgbImage n is the n-th that decoding the whole file puts out."""
     wanted = [1, 2, 250, 251, 497, 499, 500]
     found = {index: frame_number(image) for index, image in read_numbered(film, [*wanted, 0, 501])}
     assert found == {index: number - 1 for index, number in enumerate(wanted)}
@@ -288,7 +288,7 @@ def test_a_raw_stream_without_timestamps(tmp_path):
 
 def test_no_picture(tmp_path):
     path = write_media(tmp_path / "a.mp4", samples=noise(1, 48000))
-    with pytest.raises(MediaError, match=r"^no picture$"):
+    with pytest.raises(MediaError, match=r"^no video track$"):
         list(read_frames(path, [0.0]))
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.media.containers import MediaError
 from pipeline.media.frames import read_frames
-from pipeline.media.numbered_frames import picture_times, read_numbered
+from pipeline.media.numbered_frames import frame_times, read_numbered
 from pipeline.media.probe import VideoTrack, probe
 
 
@@ -37,14 +37,14 @@ def test_ntsc_rate_and_sound_that_starts_earlier(tmp_path):
 
 def test_only_the_packets_that_matter_are_read(tmp_path):
     path = write_media(tmp_path / "a.mp4", frames=numbered_frames(500, 96, 32))
-    assert len(picture_times(path, 10)) == 74
-    assert len(picture_times(path, 500)) == len(picture_times(path, 9999)) == 500
+    assert len(frame_times(path, 10)) == 74
+    assert len(frame_times(path, 500)) == len(frame_times(path, 9999)) == 500
 
 
 def test_a_damaged_end_repeats_the_last_picture_only_if_asked(tmp_path):
     path = write_media(tmp_path / "a.ts", frames=numbered_frames(100, 96, 32), video_codec="libx264", b_frames=0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    last = len(picture_times(path, 999))
+    last = len(frame_times(path, 999))
     assert 20 < last < 80
     assert numbers(path, [last, last + 1]) == {0: last - 1}
     assert numbers(path, [last + 50], clamp=True) == {0: last - 1}
@@ -78,7 +78,7 @@ def test_a_folder_of_frames_is_the_video_it_was_made_from(folder_and_film):
 def test_what_a_folder_of_frames_holds(folder_and_film):
     info = probe(folder_and_film[0])
     assert info.audio is None
-    assert info.video == VideoTrack(192, 64, 0.0, 0, "still pictures")
+    assert info.video == VideoTrack(192, 64, 0.0, 0, "still images")
     assert (info.frames, info.duration_s) == ((1, 40), math.inf)
     assert probe(folder_and_film[1]).frames is None
 
@@ -104,5 +104,5 @@ def test_a_broken_frame_is_named(tmp_path):
 def test_two_pictures_with_one_number(tmp_path):
     for name in ("frame_1.jpg", "frame_01.jpg"):
         Image.fromarray(numbered_frames(1)[0]).save(tmp_path / name)
-    with pytest.raises(MediaError, match="two pictures have the number 1"):
+    with pytest.raises(MediaError, match="two images have the number 1"):
         probe(tmp_path)

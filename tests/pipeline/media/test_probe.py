@@ -175,5 +175,5 @@ def test_tags_that_are_no_utf8_do_not_matter(tmp_path):
 
 
 def test_errors_travel_between_processes():
-    error = pickle.loads(pickle.dumps(MediaError("no picture")))
-    assert (error.reason, str(error)) == ("no picture", "no picture")
+    error = pickle.loads(pickle.dumps(MediaError("no video track")))
+    assert (error.reason, str(error)) == ("no video track", "no video track")

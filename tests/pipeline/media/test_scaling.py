@@ -30,8 +30,8 @@ def noise_film(path, count=50, rate=25, width=96, height=64, **options):
 def test_sizes_and_crops_of_the_original(tmp_path, width, height, side, size, corner):
     assert scaled_size(width, height, side) == size
     path = noise_film(tmp_path / "a.mp4", 1, width=width, height=height)
-    ((_, whole),) = read_frames(path, [0.0], picture=Scaling(side))
-    ((_, square),) = read_frames(path, [0.0], picture=Scaling(side, crop=True))
+    ((_, whole),) = read_frames(path, [0.0], convert=Scaling(side))
+    ((_, square),) = read_frames(path, [0.0], convert=Scaling(side, crop=True))
     x, y = corner
     assert whole.shape == (size[1], size[0], 3)
     np.testing.assert_array_equal(square, whole[y : y + side, x : x + side])
@@ -40,7 +40,7 @@ def test_sizes_and_crops_of_the_original(tmp_path, width, height, side, size, co
 @pytest.mark.parametrize("options", [{}, {"pixel_format": "yuv444p"}, {"b_frames": 2}], ids=str)
 def test_the_pixels_are_those_of_ffmpeg(tmp_path, options):
     path = noise_film(tmp_path / "a.mp4", 8, **options)
-    ours = [picture for _, picture in read_frames(path, np.arange(8) / 25, picture=Scaling(48, crop=True))]
+    ours = [picture for _, picture in read_frames(path, np.arange(8) / 25, convert=Scaling(48, crop=True))]
     for one, other in zip(ours, filtered(path, ("scale", "72:48"), ("crop", "48:48:12:0")), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -49,7 +49,7 @@ def test_a_turned_video_is_shown_upright(tmp_path):
     path = write_media(
         tmp_path / "a.mp4", frames=[np.ascontiguousarray(np.rot90(corner_frame(96, 64), -1))] * 3, rotation=90
     )
-    ((_, picture),) = read_frames(path, [0.0], picture=Scaling(32))
+    ((_, picture),) = read_frames(path, [0.0], convert=Scaling(32))
     assert picture.shape == (32, 48, 3)
     assert corners(picture) == corners(corner_frame(96, 64))
 

@@ -24,14 +24,14 @@ def test_media_by_suffix_sorted_and_the_rest_counted_by_kind(tmp_path):
     touch(tmp_path, "b.WAV", "a/c.m2ts", "a/b.caf", "x.foo", "y.foo", "z.bar", "README", ".hidden.wav", ".git/a.wav")
     found = walk(tmp_path)
     assert [path.as_posix() for path in found.files] == ["a/b.caf", "a/c.m2ts", "b.WAV"]
-    assert found.remarks() == ["4 files left out: 2 .foo, 1 .bar, 1 without an ending"]
-    assert found.remarks(known=[".foo"]) == ["2 files left out: 1 .bar, 1 without an ending"]
+    assert found.notes() == ["4 files left out: 2 .foo, 1 .bar, 1 without an ending"]
+    assert found.notes(known=[".foo"]) == ["2 files left out: 1 .bar, 1 without an ending"]
     assert not found.faults and not found.unfit
 
 
 def test_many_kinds_are_named_up_to_a_number(tmp_path):
     touch(tmp_path, *(f"a.k{number}" for number in range(9)), "b.k8")
-    assert walk(tmp_path).remarks() == ["10 files left out: 2 .k8, 1 .k0, 1 .k1, 1 .k2, 1 .k3, 1 .k4, 3 of other kinds"]
+    assert walk(tmp_path).notes() == ["10 files left out: 2 .k8, 1 .k0, 1 .k1, 1 .k2, 1 .k3, 1 .k4, 3 of other kinds"]
 
 
 def test_a_folder_that_links_to_itself_is_walked_once(tmp_path):
@@ -39,7 +39,7 @@ def test_a_folder_that_links_to_itself_is_walked_once(tmp_path):
     (tmp_path / "sub" / "up").symlink_to("..")
     (tmp_path / "sub" / "same").symlink_to(".")
     assert names(tmp_path) == ["sub/x.wav"]
-    assert walk(tmp_path).remarks() == ["2 links to media or folders that are there already left out"]
+    assert walk(tmp_path).notes() == ["2 links to media or folders that are there already left out"]
 
 
 def test_two_folders_that_link_to_each_other(tmp_path):
@@ -84,7 +84,7 @@ def test_what_leads_nowhere_and_what_is_no_file(tmp_path):
     found = walk(tmp_path)
     assert [path.as_posix() for path in found.files] == ["lost.mp4", "ok.wav"], "opening it says that it is not there"
     assert found.faults == [(Path(name), "a link to itself") for name in ("one", "self.wav", "two")]
-    assert found.remarks() == ["3 files left out: 3 pipes, sockets or devices"]
+    assert found.notes() == ["3 files left out: 3 pipes, sockets or devices"]
     assert {path.name for path in found.unfit} == {
         "one", "two", "self.wav", "lost.mp4", "pipe.wav", "socket.wav", "device.wav",
     }  # fmt: skip
@@ -96,7 +96,7 @@ def test_names_that_are_not_utf8_are_faults_and_others_go_on(tmp_path):
     assert [path.as_posix() for path in found.files] == ["ok.wav"]
     assert sorted(os.fsencode(path) for path, _ in found.faults) == [b"caf\xe9.wav", b"d\xfcr"]
     assert {reason for _, reason in found.faults} == {NOT_UTF8}
-    assert found.remarks() == ["1 file left out: 1 .txt"]
+    assert found.notes() == ["1 file left out: 1 .txt"]
     assert len(found.unfit) == 3
 
 

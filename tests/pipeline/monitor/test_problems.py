@@ -5,7 +5,11 @@ from pipeline.monitor.problems import Problems, StrictStop
 
 
 def test_the_same_problems_in_any_order_give_the_same_bytes(tmp_path):
-    entries = [("b", "b.mp4", "no sound track"), ("a", "a.mp4", "empty file (0 bytes)"), ("a", "a.mp4", "no picture")]
+    entries = [
+        ("b", "b.mp4", "no audio track"),
+        ("a", "a.mp4", "empty file (0 bytes)"),
+        ("a", "a.mp4", "no video track"),
+    ]
     for name, order in (("1", entries), ("2", entries[::-1])):
         problems = Problems("extract_audio")
         for entry in order:
@@ -18,5 +22,5 @@ def test_the_same_problems_in_any_order_give_the_same_bytes(tmp_path):
 
 
 def test_strict_stops_at_the_first():
-    with pytest.raises(StrictStop, match=r"a\.mp4: no sound track \(strict run\)"):
-        Problems("extract_audio", strict=True).add("a", "a.mp4", "no sound track")
+    with pytest.raises(StrictStop, match=r"a\.mp4: no audio track \(strict run\)"):
+        Problems("extract_audio", strict=True).add("a", "a.mp4", "no audio track")

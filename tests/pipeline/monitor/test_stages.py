@@ -37,7 +37,7 @@ def test_a_dry_run_says_what_is_to_do_and_writes_nothing(corpus, hearonce):
     assert said.splitlines()[0] == (
         "extract_audio mine: 5 media wanted, 0 present, 5 to compute, from 5 media with 5.0 s of them to go through"
     )
-    assert "no earlier run on this machine" in said and "of sound in .hearonce/audio" in said
+    assert "no earlier run on this machine" in said and "of audio in .hearonce/audio" in said
     assert everything(Path()) == corpus
     assert hearonce("extract-audio", "mine")[0] == 0
     done = everything(Path())

@@ -118,12 +118,12 @@ def test_one_bad_row_and_one_bad_file_stop_nothing(tmp_path):
             number = int(row.id.removeprefix("clip"))
             if number == 8:
                 raise OSError("disk trouble")
-            yield row, MediaError("no picture in this clip") if number == 2 else number
+            yield row, MediaError("no frame in this clip") if number == 2 else number
 
     store, _, problems, summary = run(tmp_path, make_rows(range(20)), read, workers=2)
     reasons = {problem.id: problem.reason for problem in problems.found}
     assert reasons == {
-        "clip2": "no picture in this clip",
+        "clip2": "no frame in this clip",
         "clip8": "OSError: disk trouble",
         "clip9": "OSError: disk trouble",
         "clip13": "ValueError: thirteen",

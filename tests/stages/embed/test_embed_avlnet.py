@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,29 @@ def test_a_second_run_computes_nothing(corpus, capsys):
     second = embed()
     assert capsys.readouterr().out.count(", 0 computed") == 2
     assert all(np.array_equal(first[side][id], row) for side, rows in second.items() for id, row in rows.items())
+
+
+@pytest.mark.parametrize("variant", ["bi", "tri", "fused"])
+def test_a_run_with_nothing_to_do_loads_no_network(corpus, variant):
+    write_encoder(variant)
+    embed()
+    code = (
+        "import sys\nfrom stages.embed.command import embed\n"
+        f"embed({CORPUS!r}, 'mine', device='cpu')\nprint('torch' in sys.modules)"
+    )
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert again.stdout.count(", 0 computed") == len(Shape(variant).sides)
+    assert again.stdout.endswith("False\n")
+
+
+def test_other_weights_are_not_taken_for_those_that_were_embedded(corpus, capsys):
+    write_encoder("bi")
+    first = embed()
+    write_encoder("bi", seed=1)
+    capsys.readouterr()
+    second = embed()
+    assert ", 0 computed" not in capsys.readouterr().out
+    assert not any(np.array_equal(first[side][id], row) for side, rows in second.items() for id, row in rows.items())
 
 
 def write_more_captions(n: int) -> None:

@@ -88,9 +88,9 @@ def test_mistakes_are_named(videos):
         encode("yamnet-minilm", Path("emb.npz"), text=["x"], checkpoint=Path("x.pt"))
     write_media(videos / "mute.mp4", frames=numbered_frames(10))
     write_media(videos / "blind.wav", samples=tone(1, 16000), sample_rate=16000)
-    with pytest.raises(UserError, match=r"mute\.mp4: no sound track\."):
+    with pytest.raises(UserError, match=r"mute\.mp4: no audio track\."):
         encode("yamnet-minilm", Path("emb.npz"), video=[videos / "mute.mp4"], device="cpu")
-    with pytest.raises(UserError, match=r"blind\.wav: no picture\."):
+    with pytest.raises(UserError, match=r"blind\.wav: no video track\."):
         encode("efficientnet-minilm", Path("emb.npz"), audio=[videos / "blind.wav"], device="cpu")
     with pytest.raises(UserError, match=r"none\.wav: file not found"):
         encode("yamnet-minilm", Path("emb.npz"), audio=[videos / "none.wav"], device="cpu")

@@ -110,10 +110,10 @@ def test_what_cannot_be_read_says_why(span):
         "past the end": "there is no frame 34",
         "before the start": "there is no frame 0",
         "no numbers": "a clip in a folder of frames needs frame numbers, and the corpus's reader gave none",
-        "sound": "no picture",
+        "sound": "no video track",
     }
     sizes = read(FrameInput(2), clip("a", span("small.mp4", 0.0, 2.0), span("0.mp4", 0.0, 2.0)))["a"]
-    assert str(sizes) == "the pictures of this clip differ in size"
+    assert str(sizes) == "the frames of this clip differ in size"
 
 
 def test_egomcq_past_the_end_repeats_the_last_frame(span):

@@ -15,8 +15,7 @@ from pipeline.config.subsets import read_subset
 from stages.embed.command import embed
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
-from stages.label.command import label
-from stages.label.labels import dbfs, label_levels, level_counts
+from stages.label.command import dbfs, label, label_levels, level_counts
 
 PARAMS = "corpora: {{own: {{media: {media}, annotations: {media}/captions.csv}}}}\nembeddings: {{}}\nsubsets: {{}}\n"
 CAPTIONS = """file,caption,start,stop

@@ -22,8 +22,7 @@ from stages.embed.command import embed
 from stages.embed.encoders.silero_vad import speech_seconds
 from stages.extract_audio.command import extract_audio
 from stages.ingest.command import ingest
-from stages.label.command import label
-from stages.label.labels import label_speech
+from stages.label.command import label, label_speech
 
 MEDIA = REPOSITORY / "configs/corpora/demo/media"
 SAID, NOT_SAID = "amazed-voice", ("crow", "small-bell", "breaking-glass")
