@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
+from hearonce.made_of_files import MadeOfFiles, stamp_of
 from hearonce.query_encoders import QueryEncoders, Takes, takes
 from hearonce.ranking import Corpus, Kind, Query, Ranking, read_corpus
 from hearonce.together import Together
@@ -36,15 +37,11 @@ PREFERRED = (("text_to_clip", "mAP"), ("text_to_clip", "R@1"))
 KEPT_RANKINGS = 16
 """Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 8 to 30 MB."""
 
-MOST_KEPT = 64
-"""Galleries, corpora, subsets, conditions: of each kind, the last ones made."""
-
 MOST_TOGETHER = 16
 """Queries compared with a gallery in one reading."""
 
-REPLACED_TRIES = 5
-
-T = TypeVar("T")
+PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.2)
+"""Between attempts while embeddings are being replaced, which are gone for a moment."""
 
 
 class Searcher:
@@ -57,9 +54,9 @@ class Searcher:
     def __init__(self, device: str | None = None) -> None:
         self.encoders = QueryEncoders(device)
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[str, ...], tuple[object, object]] = OrderedDict()
+        self._made = MadeOfFiles()
+        self.current = self._made.current
         self._comparing: dict[tuple[str, str], tuple[Gallery, Together[Floats, Floats]]] = {}
-        self._making: dict[tuple[str, ...], threading.Lock] = {}
         self._rankings: OrderedDict[tuple[object, ...], Ranking] = OrderedDict()
 
     @property
@@ -107,8 +104,7 @@ class Searcher:
             gallery = Gallery(open_artifact(path))
             return gallery, clips.rows_of(gallery.ids)
 
-        files = [path, *(path / part for part in ("zarr.json", "ids", "keys", "values"))]
-        return self.current(("gallery", corpus, encoder), [*files, layout.table(corpus, "clips")], opened)
+        return self.current(("gallery", corpus, encoder), _files_of_gallery(corpus, encoder), opened)
 
     def takes(self, encoder: str) -> Takes:
         """See `query_encoders.takes`; read again when the encoder's YAML has changed."""
@@ -176,46 +172,66 @@ class Searcher:
         """
         if query.kind == "text" and not query.value.strip():
             raise UserError("The query is empty: type a few words.")
+        if not 0 <= query.words <= 1:
+            raise UserError(f"Share of words {query.words}: give one from 0 (embedding alone) to 1 (words alone).")
+        if query.words and query.kind != "text":
+            raise UserError("Words are compared with a text only: set their share to 0.")
+        for pause in PAUSES_S:
+            try:
+                found = self._of_one_version(query)
+            except UserError:
+                if not self._being_replaced(query.corpus):
+                    raise
+                found = None
+            if found is not None:
+                return found
+            time.sleep(pause)
+        raise UserError(f"The embedding caches of {query.corpus!r} are being replaced: search again in a moment.")
+
+    def _of_one_version(self, query: Query) -> Ranking | None:
+        """A ranking, None if tables or embeddings were replaced meanwhile."""
+        names = self._names(query)
+        corpus = self.corpus(query.corpus)
+        galleries = [self.gallery(query.corpus, name) for name in names]
+        # objects, not their ids: while they are part of a key nothing else can have their ids
+        key = (query, names, corpus, *(gallery for gallery, _ in galleries), stamp_of(_files(query, names)))
+        with self._lock:
+            known = self._rankings.get(key)
+            if known is not None:
+                self._rankings.move_to_end(key)
+                return known
+        found = self._ranked(query, names, corpus, galleries)
+        if not self._is_current(query.corpus, names, corpus, galleries):
+            return None
+        with self._lock:
+            for former, ranking in list(self._rankings.items()):
+                if ranking.corpus.name == corpus.name and ranking.corpus is not corpus:
+                    del self._rankings[former]
+            self._rankings[key] = found
+            while len(self._rankings) > KEPT_RANKINGS:
+                self._rankings.popitem(last=False)
+        return found
+
+    def _names(self, query: Query) -> tuple[str, ...]:
+        """Encoders of a query, which can embed it."""
         names = query.encoders or (self.default_encoder(query.corpus, query.kind),)
         weights = query.weights
         if weights is not None and (len(weights) != len(names) or min(weights) < 0 or not 0 < sum(weights) < np.inf):
             raise UserError(
                 f"{len(names)} encoders take as many weights of at least 0, one of them above: got {list(weights)}."
             )
-        if not 0 <= query.words <= 1:
-            raise UserError(f"Share of words {query.words}: give one from 0 (embedding alone) to 1 (words alone).")
-        if query.words and query.kind != "text":
-            raise UserError("Words are compared with a text only: set their share to 0.")
         for name in names:
             problem = self.problem(query.corpus, name, query.kind)
             if problem is not None and layout.embeddings(query.corpus, name, "clips").exists():
                 raise UserError(problem)
-        for _ in range(REPLACED_TRIES):
-            corpus = self.corpus(query.corpus)
-            galleries = [self.gallery(query.corpus, name) for name in names]
-            # objects, not their ids: while they are part of a key nothing else can have their ids
-            key = (query, names, corpus, *(gallery for gallery, _ in galleries), _stamp(_files(query, names)))
-            with self._lock:
-                known = self._rankings.get(key)
-                if known is not None:
-                    self._rankings.move_to_end(key)
-                    return known
-            try:
-                found = self._ranked(query, names, corpus, galleries)
-            except UserError:
-                if self._is_current(query.corpus, names, corpus, galleries):
-                    raise
-                continue
-            if self._is_current(query.corpus, names, corpus, galleries):
-                with self._lock:
-                    for former, ranking in list(self._rankings.items()):
-                        if ranking.corpus.name == corpus.name and ranking.corpus is not corpus:
-                            del self._rankings[former]
-                    self._rankings[key] = found
-                    while len(self._rankings) > KEPT_RANKINGS:
-                        self._rankings.popitem(last=False)
-                return found
-        raise UserError(f"The embedding caches of {query.corpus!r} are being replaced: search again in a moment.")
+            if problem is not None:
+                _config(name)  # a name that is wrong is said to be, rather than that it has embedded nothing
+        return names
+
+    def _being_replaced(self, corpus: str) -> bool:
+        """Whether embeddings that this process has searched are no longer those in their place."""
+        searched = self._made.keys(("gallery", corpus))
+        return any(not self._made.is_current(key, _files_of_gallery(key[1], key[2])) for key in searched)
 
     def _is_current(
         self, name: str, encoders: Sequence[str], corpus: Corpus, galleries: Sequence[tuple[Gallery, NDArray[np.int64]]]
@@ -242,7 +258,10 @@ class Searcher:
             spread = np.full(len(sims), -np.inf, sims.dtype)
             known = rows >= 0
             spread[rows[known]] = found[known]
-            sims = spread if len(names) == 1 else sims + share * spread
+            if len(names) > 1:  # what one of them has not embedded is left out, whatever its share
+                with np.errstate(invalid="ignore"):
+                    spread = sims + np.where(np.isfinite(spread), share * spread, -np.inf)
+            sims = spread
         similarities = sims.astype(np.float32)
         words = None
         scores = similarities
@@ -296,48 +315,16 @@ class Searcher:
         held = self.current(("words", corpus.name), _tables(corpus.name), made)
         return held[1] if held[0] is corpus else made()[1]
 
-    def current(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
-        """What was made of files, made again when one of them has been replaced.
-
-        Args:
-            key: of what is made; of those with the same first part the last ones are kept.
-            files: that it is made of.
-            make: makes it.
-        """
-        with self._lock:
-            held = self._held.get(key)
-        if held is not None and held[0] == _stamp(files):
-            return held[1]  # type: ignore[return-value]
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:  # several users of a server that has just been started make it once
-            stamp = _stamp(files)
-            try:
-                with self._lock:
-                    held = self._held.get(key)
-                if held is not None and held[0] == stamp:
-                    return held[1]  # type: ignore[return-value]
-                made = make()
-                if _stamp(files) == stamp:
-                    self._keep(key, stamp, made)
-                return made
-            finally:
-                with self._lock:
-                    self._making.pop(key, None)
-
-    def _keep(self, key: tuple[str, ...], stamp: object, made: object) -> None:
-        with self._lock:
-            self._held[key] = stamp, made
-            self._held.move_to_end(key)
-            of_kind = [one for one in self._held if one[0] == key[0]]
-            for former in of_kind[:-MOST_KEPT]:
-                del self._held[former]
-
 
 def _tables(corpus: str) -> list[Path]:
     """What clips, their captions and subsets are read from."""
     own = [layout.table(corpus, name) for name in ("media", "clips", *EXTENDED, *LABELS)]
     return [*own, *(layout.described(corpus, name) for name in EXTENDED)]
+
+
+def _files_of_gallery(corpus: str, encoder: str) -> list[Path]:
+    path = layout.embeddings(corpus, encoder, "clips")
+    return [path, *(path / part for part in ("zarr.json", "ids", "keys", "values")), layout.table(corpus, "clips")]
 
 
 def _config(encoder: str) -> Path:
@@ -352,18 +339,6 @@ def _files(query: Query, encoders: Sequence[str]) -> list[Path]:
     if query.kind in ("audio", "video", "file"):
         files.append(Path(query.value))
     return files
-
-
-def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int] | None, ...]:
-    stamps: list[tuple[int, int, int] | None] = []
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            stamps.append(None)
-        else:
-            stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
-    return tuple(stamps)
 
 
 def _best_scored(corpus: str, able: Sequence[str]) -> str:
