@@ -6,6 +6,7 @@ cosine, in float32: the fast relative of the float64 sums that scoring uses, for
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,12 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def identity(self) -> str:
+        """What tells whether an embedding cache has other rows: a hash of its keys and its fingerprint."""
+        digest = hashlib.blake2b(str(self.artifact.description.get("fingerprint")).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.artifact.keys).tobytes())
+        return digest.hexdigest()
 
     def vectors(self, rows: Sequence[int]) -> Floats:
         """Rows by number as queries, (rows, dim), of length 1."""
