@@ -21,7 +21,7 @@ from cache.artifact import open_artifact
 from cache.errors import UserError
 from hearonce.made_of_files import MadeOfFiles, stamp_of
 from hearonce.query_encoders import QueryEncoders, Takes, takes
-from hearonce.ranking import Corpus, Kind, Query, Ranking, read_corpus
+from hearonce.ranking import Corpus, Kind, Query, Ranking, Rows, read_corpus
 from hearonce.together import Together
 from pipeline.config import layout
 from pipeline.config.params import FEATURES, PARAMS, Params, config_of, load_params
@@ -34,8 +34,8 @@ from stages.search.words import WordIndex, mixed
 PREFERRED = (("text_to_clip", "mAP"), ("text_to_clip", "R@1"))
 """Direction and metric by which the default encoder is chosen, among experiments on one encoder."""
 
-KEPT_RANKINGS = 16
-"""Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 8 to 30 MB."""
+KEPT_RANKINGS, KEPT_BYTES = 16, 128 << 20
+"""Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 16 MB."""
 
 MOST_TOGETHER = 16
 """Queries compared with a gallery in one reading."""
@@ -86,7 +86,7 @@ class Searcher:
         if name not in self.params.corpora:
             raise UserError(f"No corpus {name!r} in params.yaml: {did_you_mean(name, list(self.params.corpora))}")
 
-    def gallery(self, corpus: str, encoder: str) -> tuple[Gallery, NDArray[np.int64]]:
+    def gallery(self, corpus: str, encoder: str) -> tuple[Gallery, Rows]:
         """The cached embeddings of a corpus's clips, and the row of each in `Corpus.table` (-1: no longer there).
 
         Raises:
@@ -95,7 +95,7 @@ class Searcher:
         clips = self.corpus(corpus)
         path = layout.embeddings(corpus, encoder, "clips")
 
-        def opened() -> tuple[Gallery, NDArray[np.int64]]:
+        def opened() -> tuple[Gallery, Rows]:
             if not path.exists():
                 raise UserError(
                     f"{path} is missing: list encoder {encoder!r} under `embeddings` of params.yaml and run "
@@ -208,8 +208,9 @@ class Searcher:
                 if ranking.corpus.name == corpus.name and ranking.corpus is not corpus:
                     del self._rankings[former]
             self._rankings[key] = found
-            while len(self._rankings) > KEPT_RANKINGS:
-                self._rankings.popitem(last=False)
+            size = sum(ranking.size for ranking in self._rankings.values())
+            while len(self._rankings) > KEPT_RANKINGS or (size > KEPT_BYTES and len(self._rankings) > 1):
+                size -= self._rankings.popitem(last=False)[1].size
         return found
 
     def _names(self, query: Query) -> tuple[str, ...]:
@@ -234,7 +235,7 @@ class Searcher:
         return any(not self._made.is_current(key, _files_of_gallery(key[1], key[2])) for key in searched)
 
     def _is_current(
-        self, name: str, encoders: Sequence[str], corpus: Corpus, galleries: Sequence[tuple[Gallery, NDArray[np.int64]]]
+        self, name: str, encoders: Sequence[str], corpus: Corpus, galleries: Sequence[tuple[Gallery, Rows]]
     ) -> bool:
         return self.corpus(name) is corpus and all(
             self.gallery(name, encoder)[0] is gallery for encoder, (gallery, _) in zip(encoders, galleries, strict=True)
@@ -245,7 +246,7 @@ class Searcher:
         query: Query,
         names: Sequence[str],
         corpus: Corpus,
-        galleries: Sequence[tuple[Gallery, NDArray[np.int64]]],
+        galleries: Sequence[tuple[Gallery, Rows]],
     ) -> Ranking:
         vectors = [
             self._vector(query, name, gallery, rows, corpus)
@@ -275,7 +276,9 @@ class Searcher:
             allowed &= self._fulfilling(corpus, query.where)
         if query.kind == "clip":
             allowed[corpus.row(query.value)] = False
-        return Ranking(corpus, names, similarities, words, np.where(allowed, scores, np.float32(-np.inf)))
+        if not allowed.all():
+            scores = np.where(allowed, scores, np.float32(-np.inf))
+        return Ranking(corpus, names, similarities, words, scores)
 
     def _similarities(self, key: tuple[str, str], gallery: Gallery, vector: Floats) -> Floats:
         """Of one query (1, dim) to all rows; queries that come while the gallery is read are compared together."""
@@ -296,7 +299,7 @@ class Searcher:
         held = self.current(("condition", corpus.name, condition), _tables(corpus.name), found)
         return held[1] if held[0] is corpus else found()[1]
 
-    def _vector(self, query: Query, name: str, gallery: Gallery, rows: NDArray[np.int64], corpus: Corpus) -> Floats:
+    def _vector(self, query: Query, name: str, gallery: Gallery, rows: Rows, corpus: Corpus) -> Floats:
         if query.kind == "text":
             return self.encoders.text(name, query.value)[None]
         if query.kind != "clip":
