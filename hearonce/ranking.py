@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from stages.search.gallery import Floats, best
 from stages.search.moments import Neighbours
 
 Kind = Literal["text", "clip", "audio", "video", "file"]
-Rows = NDArray[np.int64]
+Rows = NDArray[np.integer[Any]]
 
 SORTED_AT_FIRST = 2048
 
@@ -124,6 +124,11 @@ class Ranking:
         self._clips = _Sorted(scores)
         self.total = self._clips.total
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes at most."""
+        return (5 if self.words is not None else 4) * self.scores.nbytes
+
     def first(self, n: int) -> Rows:
         """The rows of the n best clips, best first; of equal ones the earlier row."""
         return self._clips.first(n)
@@ -142,7 +147,8 @@ class Moments:
     """
 
     def __init__(self, ranking: Ranking) -> None:
-        self._joined = ranking.corpus.neighbours.joined(ranking.scores)
+        self._neighbours = ranking.corpus.neighbours
+        self._joined = self._neighbours.joined(ranking.scores)
         own = self._joined == np.arange(len(self._joined))
         self._results = _Sorted(np.where(own, ranking.scores, np.float32(-np.inf)))
         self.total = self._results.total
@@ -152,14 +158,9 @@ class Moments:
         return self._results.first(n)
 
     def rows(self, result: int) -> Rows:
-        """The clips of a result, by its best clip, in the order of the table."""
-        start, stop = np.searchsorted(self._by_result[0], [result, result + 1])
-        return self._by_result[1][start:stop]
-
-    @cached_property
-    def _by_result(self) -> tuple[Rows, Rows]:
-        order = np.argsort(self._joined, kind="stable")
-        return self._joined[order], order
+        """The clips of a result, by its best clip, in the order of their times."""
+        of_file = self._neighbours.of_file(result)
+        return of_file[self._joined[of_file] == result]
 
 
 class _Sorted:
