@@ -16,7 +16,7 @@ setup: $(UV)
 demo: setup
 	$(UV) run --no-sync hearonce check
 	$(UV) run --no-sync dvc repro
-	@echo "The report is in data/report/index.html"
+	@echo "The report is in data/report/index.html; \`uv run hearonce serve\` opens the search page"
 
 test: setup
 	$(UV) run --no-sync pytest

@@ -200,10 +200,15 @@ class Artifact:
                     return self._group.rows(start, max(start, stop))
             return self._group.take(np.arange(len(self))[selection])
 
-    def read_float32(self, start: int, stop: int) -> np.ndarray:
+    def read_float32(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Rows start to stop as float32, (stop - start, dim); of a local Zarr cache converted out of the mapped files.
 
         Checksums are verified at the first read of a chunk. For galleries that are searched many times.
+
+        Args:
+            start: the first row.
+            stop: the row behind the last one.
+            out: float32 (stop - start, dim) that is filled and given back, where the rows are converted.
 
         Raises:
             UserError: a chunk does not match its checksum.
@@ -215,7 +220,7 @@ class Artifact:
                 and hasattr(values, "read_float32")
                 and self.format.dtype != "bfloat16"
             ):
-                return values.read_float32(start, stop)
+                return values.read_float32(start, stop, out)
             return np.asarray(self.format.decode(values.read(start, stop)), np.float32)
 
     def blocks(self, rows: int | None = None) -> Iterator[Rows]:

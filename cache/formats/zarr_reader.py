@@ -88,16 +88,23 @@ class ShardedArray:
                 self._take_from(shard, numbers[first:last], order[first:last], out)
         return out
 
-    def read_float32(self, start: int, stop: int) -> np.ndarray:
+    def read_float32(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Rows start to stop of a float array as float32, converted straight out of the mapped files.
 
         Each chunk is checked when it is first read, and not again: for galleries that are searched many times.
+
+        Args:
+            start: the first row.
+            stop: the row behind the last one.
+            out: float32 (stop - start, ...) to be filled, as fresh memory costs as much as the conversion.
 
         Raises:
             DamageError: a chunk does not match its checksum, or a file is cut short.
             FileNotFoundError: a shard is gone.
         """
-        spec, out = self.spec, np.empty((stop - start, *self.shape[1:]), np.float32)
+        spec = self.spec
+        if out is None:
+            out = np.empty((stop - start, *self.shape[1:]), np.float32)
         while start < stop:
             shard, row = divmod(start, spec.shard_rows)
             first, skip = divmod(row, spec.chunk_rows)
@@ -114,10 +121,15 @@ class ShardedArray:
                 (last - first, spec.chunk_rows, *self.shape[1:]), self.dtype, framed, 0, strides
             )
             n, target = end - row, out[len(out) - (stop - start) :]
-            if not skip and n == (last - first) * spec.chunk_rows:
-                target[:n].reshape(rows.shape)[...] = rows
-            else:
-                target[:n] = rows.reshape(-1, *self.shape[1:])[skip : skip + n]
+            head = min(n, spec.chunk_rows - skip) if skip else 0  # of a chunk that begins before them
+            whole, tail = divmod(n - head, spec.chunk_rows)
+            if head:
+                target[:head] = rows[0, skip : skip + head]
+                rows = rows[1:]
+            between = target[head : n - tail]
+            between.reshape(whole, spec.chunk_rows, *self.shape[1:])[...] = rows[:whole]
+            if tail:
+                target[n - tail : n] = rows[whole, :tail]
             start += n
         return out
 

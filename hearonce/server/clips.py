@@ -16,12 +16,11 @@ import polars as pl
 from cache import tables as schemas
 from cache.errors import UserError
 from cache.location import Store
-from hearonce.ranking import Corpus, Ranking
+from hearonce.ranking import Corpus, Ranking, Rows
 from hearonce.searcher import Searcher
 from hearonce.server.previews import Media, Span
 from hearonce.server.worker import Workers
 from pipeline.config import layout
-from pipeline.config.params import corpus_place
 from pipeline.config.subsets import FOLDER
 from pipeline.media.containers import MediaError
 from pipeline.media.location import MediaPlace, Source, open_place
@@ -34,6 +33,7 @@ SUFFIXES = {"frame": ".jpg", "waveform": ".png", "spectrogram": ".png", "preview
 VERSION = 1
 """Of what `previews` makes; part of the names of kept files."""
 
+_SHOWN = ("clip_id", "file", "start_s", "stop_s", "captions", "has_audio", "has_video")
 _SPAN = ("media_path", "media_digest", "start_s", "stop_s", "start_frame", "stop_frame")
 
 
@@ -60,51 +60,40 @@ class Clips:
             group: whether neighbouring clips of one file are one result, see `stages/search/moments.py`.
         """
         listed = ranking.moments if group else ranking
-        results = []
-        for rank, row in enumerate(listed.first(offset + limit)[offset:].tolist(), offset + 1):
-            result = {
+        rows = listed.first(offset + limit)[offset:]
+        windows = _windows(ranking, rows) if group else [[]] * len(rows)
+        results = [
+            {
                 "rank": rank,
                 "score": _number(ranking.scores[row]),
                 "score_embedding": _number(ranking.similarities[row]),
                 "score_words": None if ranking.words is None else _number(ranking.words[row]),
-                **self.shown(ranking.corpus, row),
-                "moments": self._moments(ranking, row) if group else [],
+                **clip,
+                "moments": together,
             }
-            results.append(result)
+            for rank, (row, clip, together) in enumerate(
+                zip(rows, self._shown(ranking.corpus, rows), windows, strict=True), offset + 1
+            )
+        ]
         return results, listed.total
-
-    @staticmethod
-    def _moments(ranking: Ranking, row: int) -> list[dict[str, Any]]:
-        rows = ranking.moments.rows(row)
-        if len(rows) == 1:
-            return []
-        best = rows[np.argsort(-ranking.scores[rows], kind="stable")[:MOST_MOMENTS]]
-        windows = ranking.corpus.table[best].select("clip_id", "start_s", "stop_s").to_dicts()
-        for window, score in zip(windows, ranking.scores[best], strict=True):
-            window["score"] = _number(score)
-        return sorted(windows, key=lambda window: (window["start_s"], window["stop_s"], window["clip_id"]))
 
     def shown(self, corpus: Corpus, row: int) -> dict[str, Any]:
         """What is shown of a clip, beside its score."""
-        clip = corpus.table.row(row, named=True)
-        return {
-            "clip_id": clip["clip_id"],
-            "file": clip["file"],
-            "start_s": clip["start_s"],
-            "stop_s": clip["stop_s"],
-            "captions": clip["captions"],
-            "subsets": [name for name, mask in self.subsets(corpus).items() if mask[row]],
-            "has_audio": bool(clip["has_audio"]),
-            "has_video": bool(clip["has_video"]),
-            "missing": self._missing(corpus, clip["file"]),
-        }
+        return self._shown(corpus, np.array([row]))[0]
 
-    def _missing(self, corpus: Corpus, file: str) -> bool:
-        try:
-            source = self._source(corpus.name, file)
-        except (MediaError, UserError):
-            return True
-        return isinstance(source, Path) and not source.exists()
+    def _shown(self, corpus: Corpus, rows: Rows) -> list[dict[str, Any]]:
+        """What is shown of clips; all of a page together, since every look at the table has its price."""
+        clips = corpus.table[rows].select(_SHOWN).to_dicts()
+        place = self._place(corpus.name)
+        of_subset = {name: mask[rows] for name, mask in self.subsets(corpus).items()}
+        for number, clip in enumerate(clips):
+            clip |= {
+                "subsets": [name for name, mask in of_subset.items() if mask[number]],
+                "has_audio": bool(clip["has_audio"]),
+                "has_video": bool(clip["has_video"]),
+                "missing": _missing(place, clip["file"]),
+            }
+        return clips
 
     def subsets(self, corpus: Corpus) -> dict[str, np.ndarray]:
         """The subsets of a corpus by name, each as a mask of its clips; those that cannot be read are left out."""
@@ -182,9 +171,37 @@ class Clips:
         return path
 
     def _source(self, corpus: str, path: str) -> Source:
-        media = corpus_place(corpus).media
-        place: MediaPlace = self._searcher.current(("media", corpus), [media], lambda: open_place(media))
-        return place.source(path)
+        return self._place(corpus).source(path)
+
+    def _place(self, corpus: str) -> MediaPlace:
+        media = self._searcher.params.corpora[corpus].media
+        return self._searcher.current(("media", corpus), [media], lambda: open_place(media))
+
+
+def _missing(place: MediaPlace, file: str) -> bool:
+    try:
+        source = place.source(file)
+    except MediaError:
+        return True
+    return isinstance(source, Path) and not source.exists()
+
+
+def _windows(ranking: Ranking, rows: Rows) -> list[list[dict[str, Any]]]:
+    """The clips of each result in the order of their times; none of a result that is one clip."""
+    of_results = [ranking.moments.rows(row) for row in rows.tolist()]
+    best = [own[np.argsort(-ranking.scores[own], kind="stable")[:MOST_MOMENTS]] for own in of_results if len(own) > 1]
+    if not best:
+        return [[] for _ in of_results]
+    together = np.concatenate(best)
+    windows = ranking.corpus.table[together].select("clip_id", "start_s", "stop_s").to_dicts()
+    for window, score in zip(windows, ranking.scores[together], strict=True):
+        window["score"] = _number(score)
+    lists, start = [], 0
+    for own in of_results:
+        stop = start + (min(len(own), MOST_MOMENTS) if len(own) > 1 else 0)
+        lists.append(sorted(windows[start:stop], key=lambda one: (one["start_s"], one["stop_s"], one["clip_id"])))
+        start = stop
+    return lists
 
 
 def _prune(folder: Path) -> None:

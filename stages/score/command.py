@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Annotated
 
 import numpy as np
@@ -12,7 +12,7 @@ import typer
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.config.experiments import ALL, FOLDER, experiments_of, load_experiment, runnable_experiments
-from pipeline.config.params import PARAMS, load_params
+from pipeline.config.params import FEATURES, PARAMS, load_params
 from pipeline.config.subsets import read_subset
 from pipeline.console.text import counted, did_you_mean
 from pipeline.monitor.log import logged
@@ -68,6 +68,11 @@ def score(
     if absent := sorted({one for other in experiments_of(corpus) for one in other.encoders} - embedded):
         left = len(experiments_of(corpus)) - len(experiments)
         notes.append(f"{counted(left, 'experiment')} without embeddings of {', '.join(absent)} left out")
+    if unlisted := _unlisted(corpus, embedded):
+        notes.append(
+            f"{', '.join(unlisted)} scored though `embeddings` of {PARAMS} does not list {corpus} for it: delete "
+            f"{layout.DATA}/embeddings/{corpus}/{unlisted[0]} if it is no longer wanted"
+        )
     results.write_results(layout.results(corpus, subset), found)
     n_scored = sum(not one.cell.nothing for one in found.values())
     n_queries = sum(scored.n_queries for one in found.values() for scored in one.cell.directions.values())
@@ -94,6 +99,14 @@ def _check_corpus(corpus: str) -> None:
         f"{corpus!r} is an experiment: `score` now takes a corpus and scores all its experiments: "
         f"`hearonce score {experiment.corpus}`."
     )
+
+
+def _unlisted(corpus: str, encoders: Set[str]) -> list[str]:
+    """Encoders of which embeddings lie there that a configured corpus does not list, such as one that was removed."""
+    params = load_params()
+    if corpus not in params.corpora:
+        return []
+    return sorted(one for one in encoders - params.encoders_of(corpus) if not one.startswith(FEATURES))
 
 
 def headline(scored: Mapping[str, Scored]) -> str:

@@ -21,6 +21,9 @@ Floats = NDArray[np.float32]
 BLOCK_BYTES = 8 << 20
 """Of a block of rows in float32, in each thread."""
 
+FEW, FEW_BYTES = 8, 1 << 20
+"""For so few queries: what a processor's cache holds between conversion and product."""
+
 SMALLEST_NORM = 1e-8
 """Shorter rows have no direction: their similarity to anything is 0."""
 
@@ -44,7 +47,6 @@ class Gallery:
             raise UserError(f"{artifact.path} holds many rows of each clip: only one row of each can be searched.")
         self.artifact, self.ids, self.dim = artifact, artifact.ids, artifact.format.dim
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._step = max(1, BLOCK_BYTES // (4 * self.dim))
         self._inverse_norms: Floats | None = None
 
     def __len__(self) -> int:
@@ -105,24 +107,28 @@ class Gallery:
         queries = unit(queries)
         norms = np.empty(len(self), np.float32) if self._inverse_norms is None else None
 
-        def work(start: int) -> None:
-            stop = min(len(self), start + self._step)
-            rows = self.artifact.read_float32(start, stop)
-            if norms is not None:
-                norms[start:stop] = inverse_norms(rows)
-            known = norms if norms is not None else self._inverse_norms
-            assert known is not None
-            sims = queries @ rows.T
-            sims *= known[start:stop]
-            keep(start, sims)
+        step = max(1, (FEW_BYTES if len(queries) <= FEW else BLOCK_BYTES) // (4 * self.dim))
+        starts = iter(range(0, len(self), step))  # shared: each thread takes the next block
 
-        starts = range(0, len(self), self._step)
-        if len(starts) <= 1:
+        def work() -> None:
+            memory = np.empty((step, self.dim), np.float32)
             for start in starts:
-                work(start)
+                stop = min(len(self), start + step)
+                rows = self.artifact.read_float32(start, stop, memory[: stop - start])
+                if norms is not None:
+                    norms[start:stop] = inverse_norms(rows)
+                known = norms if norms is not None else self._inverse_norms
+                assert known is not None
+                sims = queries @ rows.T
+                sims *= known[start:stop]
+                keep(start, sims)
+
+        threads = min(self._threads, -(-len(self) // step))
+        if threads <= 1:
+            work()
         else:
-            with ThreadPoolExecutor(self._threads, "search") as pool:
-                for done in [pool.submit(work, start) for start in starts]:
+            with ThreadPoolExecutor(threads, "search") as pool:
+                for done in [pool.submit(work) for _ in range(threads)]:
                     done.result()
         if norms is not None:
             self._inverse_norms = norms

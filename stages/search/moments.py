@@ -38,21 +38,16 @@ class Neighbours:
         stop_s: NDArray[np.float64],
         gap_s: float = LARGEST_GAP_S,
     ) -> None:
-        self._n = len(media)
         files = np.unique(media, return_inverse=True)[1]
-        order = np.lexsort((stop_s, start_s, files))
-        files, starts, stops = files[order], start_s[order], stop_s[order]
-        pairs: list[tuple[Rows, Rows]] = []
-        earlier = np.arange(self._n)
-        for ahead in range(1, MOST_AHEAD + 1):
-            earlier = earlier[earlier + ahead < self._n]
-            later = earlier + ahead
-            touches = (files[earlier] == files[later]) & (starts[later] <= stops[earlier] + gap_s)
-            earlier = earlier[touches]  # sorted by start: what does not touch this one touches none after it
-            if not len(earlier):
+        self._order = np.lexsort((stop_s, start_s, files))
+        files, starts, stops = files[self._order], start_s[self._order], stop_s[self._order]
+        self._touches: list[NDArray[np.bool_]] = []
+        """Whether a clip and the first, second, ... one after it touch."""
+        for ahead in range(1, min(MOST_AHEAD, len(files) - 1) + 1):
+            touches = (files[:-ahead] == files[ahead:]) & (starts[ahead:] <= stops[:-ahead] + gap_s)
+            if not touches.any():  # sorted by start: later ones touch even less
                 break
-            pairs.append((order[earlier], order[earlier + ahead]))
-        self._pairs = pairs
+            self._touches.append(touches)
 
     def joined(self, scores: NDArray[np.float32]) -> Rows:
         """For each clip the best clip of its result, itself where it is that.
@@ -66,15 +61,23 @@ class Neighbours:
             >>> neighbours.joined(np.array([0.2, 0.1, 0.9, 0.3], np.float32)).tolist()
             [2, 1, 2, 2]
         """
-        above = np.arange(self._n)
-        most = scores.copy()
-        for first, second in self._pairs:
-            for low, high in ((first, second), (second, first)):
-                rises = (scores[high] > most[low]) | ((scores[high] == most[low]) & (high < above[low]))
-                rises &= np.isfinite(scores[low])
-                above[low[rises]], most[low[rises]] = high[rises], scores[high[rises]]
+        n, sorted_scores = len(scores), scores[self._order]
+        ranked = np.isfinite(sorted_scores)
+        most, above, place = sorted_scores.copy(), np.arange(n), np.arange(n)
+        for ahead, touches in enumerate(self._touches, 1):
+            first, second = slice(0, n - ahead), slice(ahead, n)
+            both = touches & ranked[first] & ranked[second]
+            rises = both & (sorted_scores[second] > most[first])
+            np.copyto(above[first], place[second], where=rises)
+            np.copyto(most[first], sorted_scores[second], where=rises)
+            rises = both & (sorted_scores[first] >= most[second])  # of equal ones the earlier is the better
+            np.copyto(above[second], place[first], where=rises)
+            np.copyto(most[second], sorted_scores[first], where=rises)
         while True:
             further = above[above]
             if np.array_equal(further, above):
-                return above
+                break
             above = further
+        result = np.empty(n, np.int64)
+        result[self._order] = self._order[above]
+        return result

@@ -131,6 +131,21 @@ def test_the_rows_are_those_of_a_folder_and_each_object_is_fetched_once(remote, 
     assert outputs() == wanted
 
 
+def test_shots_of_remote_media_are_found_while_they_are_staged(remote):
+    list_media("s3://videos/kitchen", Path("media.csv"))
+    Path("configs/corpora/mine.yaml").write_text("clips_from: shots\n")
+    use("media.csv")
+    ingest("mine")
+    pairs = schemas.read_table(layout.table("mine", "pairs"), schemas.PAIRS)
+    shutil.rmtree(".hearonce/staging")
+    ingest("mine")  # boundaries are remembered
+    assert fetches(remote) == {"a%20dog.mp4": 1, "more/cat.mp4": 1, "hiss.wav": 1}
+    Path("configs/corpora/mine.yaml").write_text("clips_from: shots\nshots: {threshold: 255}\n")
+    ingest("mine")  # another question, for which the videos are fetched again
+    assert fetches(remote) == {"a%20dog.mp4": 2, "more/cat.mp4": 2, "hiss.wav": 1}
+    assert len(pairs) >= 4 and len(schemas.read_table(layout.table("mine", "clips"), schemas.CLIPS)) == 3
+
+
 def test_sound_passes_the_network_once_though_nothing_stays_staged(remote, monkeypatch, media):
     largest = max(path.stat().st_size for path in media.rglob("*"))
     monkeypatch.setenv("HEARONCE_STAGING_GB", str((largest + 1) / 1e9))

@@ -30,6 +30,12 @@ PACKAGES = {
     p.name: p
     for p in (
         Package(
+            "debian",
+            "openclipart-png",
+            "1:0.18+dfsg-19",
+            "f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02",
+        ),
+        Package(
             "debian", "openttd-opensfx", "1.0.3-2", "2898b4677a3caccc4abc08fb4cf83319047b5a04729291deb5c77a8cd713c006"
         ),
         Package(

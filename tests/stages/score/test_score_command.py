@@ -338,3 +338,12 @@ def test_each_embedding_is_read_once_however_many_experiments_there_are(corpus, 
         Path(f"configs/experiments/mine/{name}.yaml").write_text(f"corpus: mine\nencoders: {encoders}\n")
     score("mine")
     assert len(read) == len(set(read)) == 4  # clips and captions of two encoders
+
+
+def test_an_encoder_that_was_removed_from_params_is_named(corpus, capsys):
+    run("corpus: mine\nencoders: [good]\n")
+    assert "does not list" not in capsys.readouterr().out
+    run("corpus: mine\nencoders: [poor]\n", "two")
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "poor scored though `embeddings` of params.yaml does not list mine for it" in line
+    assert "delete data/embeddings/mine/poor" in line and "good" not in line

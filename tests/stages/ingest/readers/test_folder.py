@@ -115,3 +115,11 @@ def test_a_listing_chooses_the_media(folder):
 def test_no_listing_is_said(folder):
     with pytest.raises(UserError, match=r"config\.yaml is no caption listing .*captions_from"):
         read_folder(folder)
+
+
+def test_a_hop_that_plays_no_part_for_timed_captions_is_said(folder):
+    (folder / "captions.csv").write_text("file,caption,start,stop\nb dog.mp4,a dog,0,1\na.WAV,an a,,\n")
+    note = "hop_s plays no part for 1 segment with times"
+    assert any(note in one for one in read_folder(folder, "captions.csv", hop_s=5).notes)
+    for config in ({}, {"hop_s": 5, "clips_from": "windows"}):
+        assert not any("hop_s" in one for one in read_folder(folder, "captions.csv", **config).notes)
