@@ -227,6 +227,7 @@ def create_app(
         known = searcher.corpus(served(corpus))
         return clips.shown(known, known.row(clip))
 
+    @app.head("/media", include_in_schema=False)
     @app.get("/media", summary="The file of a clip, in ranges", response_class=FileResponse)
     def media(corpus: str, clip: str) -> FileResponse:
         try:
