@@ -42,6 +42,7 @@ class Query:
         words: share in [0, 1] that full text of the captions has in the score, see `stages/search/words.py`.
         subset: name of `configs/subsets/CORPUS/`: only its clips.
         where: a condition in SQL as in a subset's YAML, likewise.
+        exact: whether all clips are compared, also where there is an index.
     """
 
     corpus: str
@@ -52,6 +53,7 @@ class Query:
     words: float = 0.0
     subset: str | None = None
     where: str | None = None
+    exact: bool = False
 
 
 @dataclass(eq=False)
@@ -113,6 +115,7 @@ class Ranking:
         scores: float32 (clips,), -inf for clips that are left out.
         similarities: float32 (clips,), the embeddings' part of the scores.
         words: float32 (clips,), the words' part, or None.
+        approximate: whether an index has found them: the nearest ones, but for a few that it may have missed.
         total: clips that are ranked.
     """
 
@@ -123,7 +126,9 @@ class Ranking:
         similarities: Floats,
         words: Floats | None,
         scores: Floats,
+        approximate: bool = False,
     ) -> None:
+        self.approximate = approximate
         self.corpus, self.encoders = corpus, tuple(encoders)
         self.similarities, self.words, self.scores = similarities, words, scores
         self._clips = _Sorted(scores)

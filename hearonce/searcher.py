@@ -29,7 +29,11 @@ from pipeline.config.records import named
 from pipeline.config.subsets import EXTENDED, FOLDER, LABELS, clips_where, read_subset
 from pipeline.console.text import did_you_mean
 from stages.search.gallery import Floats, Gallery
+from stages.search.index import FILE, NOTE, SMALLEST, Index
 from stages.search.words import WordIndex, mixed
+
+MOST_BY_INDEX = 1000
+"""Clips that a search through an index gives, the nearest ones."""
 
 PREFERRED = (("text_to_clip", "mAP"), ("text_to_clip", "R@1"))
 """Direction and metric by which the default encoder is chosen, among experiments on one encoder."""
@@ -255,8 +259,14 @@ class Searcher:
         shares = np.asarray(query.weights if query.weights is not None else [1.0] * len(names), np.float64)
         sims = np.zeros(len(corpus.table), np.float64 if len(names) > 1 else np.float32)
         for name, share, vector, (gallery, rows) in zip(names, shares / shares.sum(), vectors, galleries, strict=True):
-            found = self._similarities((query.corpus, name), gallery, vector)
+            index = self._index(query, name, gallery) if len(names) == 1 else None
             spread = np.full(len(sims), -np.inf, sims.dtype)
+            if index is not None:
+                found, numbers = (part[0] for part in index.top(vector, MOST_BY_INDEX))
+                numbers, found = numbers[numbers >= 0], found[numbers >= 0]
+                rows = rows[numbers]
+            else:
+                found = self._similarities((query.corpus, name), gallery, vector)
             known = rows >= 0
             spread[rows[known]] = found[known]
             if len(names) > 1:  # what one of them has not embedded is left out, whatever its share
@@ -278,7 +288,7 @@ class Searcher:
             allowed[corpus.row(query.value)] = False
         if not allowed.all():
             scores = np.where(allowed, scores, np.float32(-np.inf))
-        return Ranking(corpus, names, similarities, words, scores)
+        return Ranking(corpus, names, similarities, words, scores, approximate=index is not None)
 
     def _similarities(self, key: tuple[str, str], gallery: Gallery, vector: Floats) -> Floats:
         """Of one query (1, dim) to all rows; queries that come while the gallery is read are compared together."""
@@ -291,6 +301,24 @@ class Searcher:
             if held is None or held[0] is not gallery:
                 held = self._comparing[key] = gallery, Together(compared, MOST_TOGETHER)
         return held[1](vector)
+
+    def _index(self, query: Query, encoder: str, gallery: Gallery) -> Index | None:
+        """The index of a large gallery; None where there is none, it is of no use, or a filter asks for all scores."""
+        corpus, folder = query.corpus, layout.searching(query.corpus, encoder, "index")
+        if query.exact or query.words or query.subset or query.where:
+            return None
+        if len(gallery) < SMALLEST or not (folder / NOTE).is_file():
+            return None
+
+        def opened() -> Index | None:
+            try:
+                return Index(gallery, folder)
+            except UserError as error:
+                print(f"hearonce: {error} Until then all clips are compared.", file=sys.stderr)
+                return None
+
+        files = [folder / NOTE, folder / FILE, *_files_of_gallery(corpus, encoder)]
+        return self.current(("index", corpus, encoder), files, opened)
 
     def _fulfilling(self, corpus: Corpus, condition: str) -> NDArray[np.bool_]:
         def found() -> tuple[Corpus, NDArray[np.bool_]]:

@@ -59,7 +59,7 @@ def main() -> None:
         print(f"| exact, mapped rows | – | – | {1000 * exact:.1f} | 1.0 | 1.000 |", flush=True)
 
         started = time.perf_counter()
-        note = build(gallery, Path(folder) / "index", gallery.identity())
+        note = build(gallery, Path(folder) / "index")
         built = time.perf_counter() - started
         size = (Path(folder) / "index/index.faiss").stat().st_size
         index = Index(gallery, Path(folder) / "index")

@@ -209,6 +209,7 @@ def create_app(
             "query": {"kind": kind, "value": given[0][1]},
             "encoders": list(ranking.encoders),
             "total": total,
+            "approximate": ranking.approximate,
             "offset": request.offset,
             "seconds": round(time.perf_counter() - started, 4),
             "results": results,

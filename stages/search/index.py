@@ -3,7 +3,8 @@
 Rows are assigned to the nearest of about 2 sqrt(n) centroids (H. Jégou et al., Product Quantization for Nearest
 Neighbor Search, 2011) and kept in one byte a number; a query is compared with the rows of the centroids nearest to it,
 and the best of these are compared exactly, with the rows of the embedding cache. How many centroids are visited is
-measured when the index is built: the fewest that find `RECALL` of the true ten nearest rows of a sample.
+measured when the index is built: the fewest that find `RECALL` of the true ten nearest rows of a sample of queries,
+which are captions of the corpus where the encoder has embedded them, for texts often lie elsewhere than clips.
 
 The package `faiss-cpu` is optional (`uv sync --extra index`). Clustering is seeded and runs in one thread.
 """
@@ -31,7 +32,7 @@ SMALLEST = 100_000
 
 RECALL, K = 0.97, 10
 SAMPLES = 200
-"""Rows, moved a little, that the number of centroids to visit is measured with."""
+"""Queries that the number of centroids to visit is measured with: captions, or else rows moved a little."""
 
 PER_CENTROID = 48
 """Rows for each centroid that the clustering is trained on."""
@@ -60,9 +61,7 @@ class Index:
         faiss = _faiss()
         note = _note(folder)
         if note.get("embeddings") != gallery.identity():
-            raise UserError(
-                f"{folder} is of other embeddings than {gallery.artifact.path}: run `hearonce index` again."
-            )
+            raise UserError(f"{folder} is older than {gallery.artifact.path}: run `hearonce index` again.")
         data = (folder / FILE).read_bytes()
         if hashlib.blake2b(data, digest_size=16).hexdigest() != note.get("digest"):
             raise UserError(f"{folder / FILE} is damaged: run `hearonce index` again.")
@@ -93,13 +92,13 @@ class Index:
         return sims, rows
 
 
-def build(gallery: Gallery, folder: Path, embeddings: str) -> dict[str, Any]:
+def build(gallery: Gallery, folder: Path, captions: Gallery | None = None) -> dict[str, Any]:
     """Builds an index and writes it as a folder, whole or not at all.
 
     Args:
         gallery: rows of one length.
         folder: `index.faiss` and `index.json`, replaced if it exists.
-        embeddings: what tells these rows from others.
+        captions: of the same encoder, as sample queries.
 
     Returns:
         What `index.json` says: centroids, how many are visited, the measured recall, ...
@@ -119,13 +118,13 @@ def build(gallery: Gallery, folder: Path, embeddings: str) -> dict[str, Any]:
         index.train(gallery.vectors(sample.tolist()))
         for start in range(0, n, BLOCK_ROWS):
             index.add(unit(gallery.artifact.read_float32(start, min(n, start + BLOCK_ROWS))))
-        recall, visited = _measured(index, gallery, generator)
+        recall, visited = _measured(index, gallery, _samples(captions or gallery, captions is None, generator))
         data = faiss.serialize_index(index)
     finally:
         faiss.omp_set_num_threads(before)
     note = {
         "version": VERSION,
-        "embeddings": embeddings,
+        "embeddings": gallery.identity(),
         "digest": hashlib.blake2b(data.tobytes(), digest_size=16).hexdigest(),
         "rows": n,
         "centroids": centroids,
@@ -140,12 +139,14 @@ def build(gallery: Gallery, folder: Path, embeddings: str) -> dict[str, Any]:
     return note
 
 
-def _measured(index: Any, gallery: Gallery, generator: np.random.Generator) -> tuple[float, int]:
+def _samples(source: Gallery, moved: bool, generator: np.random.Generator) -> Floats:
+    rows = np.sort(generator.choice(len(source), min(len(source), SAMPLES), replace=False))
+    queries = source.vectors(rows.tolist())
+    return unit(queries + 0.5 * unit(generator.standard_normal(queries.shape).astype(np.float32))) if moved else queries
+
+
+def _measured(index: Any, gallery: Gallery, queries: Floats) -> tuple[float, int]:
     """Recall of the ten nearest rows, and centroids visited, at the fewest that reach `RECALL`."""
-    rows = np.sort(generator.choice(len(gallery), min(len(gallery), SAMPLES), replace=False))
-    queries = gallery.vectors(rows.tolist())
-    noise = generator.standard_normal(queries.shape).astype(np.float32)
-    queries = unit(queries + 0.5 * unit(noise))
     k = min(K, len(gallery))
     _, true = gallery.top(queries, k)
     visited = 1
@@ -189,7 +190,9 @@ def index_command(
     if not len(gallery):
         raise UserError(f"{path} holds no rows: there is nothing to index.")
     folder = layout.searching(corpus, encoder, "index")
-    note = build(gallery, folder, gallery.identity())
+    texts = layout.embeddings(corpus, encoder, "captions")
+    captions = Gallery(open_artifact(texts)) if texts.exists() else None
+    note = build(gallery, folder, captions if captions is not None and len(captions) else None)
     print(
         f"{folder}: {note['rows']} clips, {note['visited']} of {note['centroids']} centroids visited, recall@{K} "
         f"{note['recall']:.3f}; {time.perf_counter() - started:.1f} s"

@@ -117,3 +117,22 @@ def test_neighbouring_windows_are_one_result_and_pages_have_each_clip_once(twins
         own = ranking.moments.rows(row)
         assert ranking.scores[own].max() == ranking.scores[row]
         assert ranking.corpus.table["media_id"].gather(own).n_unique() == 1
+
+
+def test_an_index_is_used_where_no_filter_asks_for_all_scores(twins, monkeypatch, hearonce, capsys):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("hearonce.searcher.SMALLEST", N)
+    monkeypatch.setattr("hearonce.searcher.MOST_BY_INDEX", 20)
+    assert hearonce("index", CORPUS, ENCODER)[0] == 0
+    searcher = Searcher("cpu")
+    by_index = searcher.ranking(Query(CORPUS, "clip", twins[7]))
+    assert by_index.approximate and by_index.total == 19
+    exact = searcher.ranking(Query(CORPUS, "clip", twins[7], exact=True))
+    assert not exact.approximate and exact.total == N - 1
+    assert by_index.first(1)[0] == exact.first(1)[0]
+    assert by_index.scores[by_index.first(1)] == pytest.approx(exact.scores[exact.first(1)], abs=1e-6)
+    assert not searcher.ranking(Query(CORPUS, "clip", twins[7], where="start_s >= 0")).approximate
+    embed(twins, 5)
+    after = searcher.ranking(Query(CORPUS, "clip", twins[7]))
+    assert not after.approximate and after.corpus.table["clip_id"][int(after.first(1)[0])] == twins[6]
+    assert "run `hearonce index` again" in capsys.readouterr().err
