@@ -24,6 +24,9 @@ Rows = NDArray[np.integer[Any]]
 
 SORTED_AT_FIRST = 2048
 
+MOST_COMPARED, MOST_SHOWN = 5_000, 200
+"""Clips whose ids are compared with a wrong one, which takes 0.03 ms each; characters of that one that are shown."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -80,7 +83,9 @@ class Corpus:
             UserError: there is none of that id.
         """
         if clip not in self.rows:
-            raise UserError(f"Corpus {self.name!r} has no clip {clip!r}: {did_you_mean(clip, self.rows)}")
+            near = did_you_mean(clip, self.rows) if len(self.rows) <= MOST_COMPARED else ""
+            hint = f": {near}" if near.startswith("did you mean") else f"; it has {len(self.rows):,} clips."
+            raise UserError(f"Corpus {self.name!r} has no clip {clip[:MOST_SHOWN]!r}{hint}")
         return self.rows[clip]
 
     def rows_of(self, clips: Sequence[str]) -> Rows:

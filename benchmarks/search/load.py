@@ -98,7 +98,7 @@ class Crowd:
                 self.errors.append(f"{type(error).__name__}: {error}")
 
     def _user(self, number: int) -> None:
-        draw, words = random.Random(number), iter(texts(100_000, number))
+        draw, words = random.Random(number), texts(number)
         with httpx2.Client(base_url=self._address, timeout=60, headers={"X-Hearonce": "1"}) as client:
             while time.monotonic() < self._until:
                 query = {"corpus": self._corpus, "text": next(words)}
