@@ -108,7 +108,8 @@ async function show() {
     const [answer] = await Promise.all([first, second]);
     if (number !== searches) return;
     clearTimeout(slow);
-    const among = answer.total === 1 ? "1 clip" : `${answer.total} clips`;
+    const nearest = answer.approximate ? "the nearest " : "";
+    const among = answer.total === 1 ? "1 clip" : `${nearest}${answer.total} clips`;
     by("status").textContent = `${among}, best first, in ${answer.seconds.toFixed(2)} s by ${answer.encoders.join(" and ")}`;
     by("save-button").disabled = !answer.total;
     if (!answer.total) by("empty").append(element("h2", {}, "No clip"), element("p", {}, "No clip passes the filters: take another subset or condition."));
