@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cache.errors import UserError
+from hearonce.together import Together
+from pipeline.config.params import config_of
+from pipeline.config.records import named
 from stages.search.gallery import Floats
 
 if TYPE_CHECKING:
@@ -66,10 +69,10 @@ class QueryEncoders:
     def __init__(self, device: str | None = None) -> None:
         self._device = device
         self._lock = threading.Lock()
-        self._opened: dict[str, OpenEncoder] = {}
-        self._waiting: dict[str, deque[tuple[str, Future[Floats]]]] = {}
+        self._opened: dict[str, tuple[object, OpenEncoder]] = {}
+        self._texts: dict[str, Together[str, Floats]] = {}
         self._busy: dict[str, threading.Lock] = {}
-        self._remembered: OrderedDict[tuple[str, str], Floats] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, object, str], Floats] = OrderedDict()
 
     def text(self, encoder: str, text: str) -> Floats:
         """The embedding (dim,) of a text; texts that come while the tower is busy are encoded together.
@@ -77,40 +80,27 @@ class QueryEncoders:
         Raises:
             UserError: the encoder has no caption tower, or its files are missing.
         """
+        key = (encoder, _version(encoder), text)
         with self._lock:
-            known = self._remembered.get((encoder, text))
+            known = self._remembered.get(key)
             if known is not None:
-                self._remembered.move_to_end((encoder, text))
+                self._remembered.move_to_end(key)
                 return known
-            future: Future[Floats] = Future()
-            self._waiting.setdefault(encoder, deque()).append((text, future))
-            busy = self._busy.setdefault(encoder, threading.Lock())
-        with busy:  # whoever comes first encodes what has come until then, also for those behind
-            while not future.done():
-                self._encode_waiting(encoder)
-        return future.result()
-
-    def _encode_waiting(self, encoder: str) -> None:
+            if encoder not in self._texts:
+                self._texts[encoder] = Together(partial(self._encode, encoder), MOST_TOGETHER)
+            together = self._texts[encoder]
+        row = together(text)
         with self._lock:
-            waiting = self._waiting[encoder]
-            batch = [waiting.popleft() for _ in range(min(len(waiting), MOST_TOGETHER))]
-        try:
-            opened = self._open(encoder)
-            texts = list(dict.fromkeys(text for text, _ in batch))
-            rows = dict(zip(texts, self._one_row_each(encoder, opened.captions(texts, len(texts))), strict=True))
-        except BaseException as error:
-            for _, future in batch:
-                future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        with self._lock:
-            for text, row in rows.items():
-                self._remembered[encoder, text] = row
+            self._remembered[key] = row
             while len(self._remembered) > MOST_REMEMBERED:
                 self._remembered.popitem(last=False)
-        for text, future in batch:
-            future.set_result(rows[text])
+        return row
+
+    def _encode(self, encoder: str, texts: Sequence[str]) -> list[Floats]:
+        different = list(dict.fromkeys(texts))
+        rows = self._one_row_each(encoder, self._open(encoder).captions(different, len(different)))
+        found = dict(zip(different, rows, strict=True))
+        return [found[text] for text in texts]
 
     def media(self, encoder: str, file: str | Path) -> Floats:
         """The embedding (dim,) of the audio or the frames of a file.
@@ -127,13 +117,20 @@ class QueryEncoders:
     def _open(self, name: str) -> OpenEncoder:
         from stages.embed.encode_files import open_encoder
 
+        version = _version(name)
         with self._lock:
-            if name not in self._opened:
-                self._opened[name] = open_encoder(name, self._device)
-            return self._opened[name]
+            if name not in self._opened or self._opened[name][0] != version:
+                self._opened[name] = version, open_encoder(name, self._device)
+            return self._opened[name][1]
 
     @staticmethod
     def _one_row_each(encoder: str, rows: Sequence[np.ndarray] | np.ndarray) -> list[Floats]:
         if isinstance(rows, list):
             raise UserError(f"Encoder {encoder!r} gives many rows for each item: it cannot be searched with.")
         return [np.asarray(row, np.float32) for row in rows]
+
+
+def _version(encoder: str) -> object:
+    """What tells whether an encoder's YAML has changed, and with it perhaps the encoder."""
+    status = named("encoders", config_of(encoder)).stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -20,9 +20,12 @@ from stages.search.gallery import Floats, best
 from stages.search.moments import Neighbours
 
 Kind = Literal["text", "clip", "audio", "video", "file"]
-Rows = NDArray[np.int64]
+Rows = NDArray[np.integer[Any]]
 
 SORTED_AT_FIRST = 2048
+
+MOST_COMPARED, MOST_SHOWN = 5_000, 200
+"""Clips whose ids are compared with a wrong one, which takes 0.03 ms each; characters of that one that are shown."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Query:
         words: share in [0, 1] that full text of the captions has in the score, see `stages/search/words.py`.
         subset: name of `configs/subsets/CORPUS/`: only its clips.
         where: a condition in SQL as in a subset's YAML, likewise.
+        exact: whether all clips are compared, also where there is an index.
     """
 
     corpus: str
@@ -49,6 +53,7 @@ class Query:
     words: float = 0.0
     subset: str | None = None
     where: str | None = None
+    exact: bool = False
 
 
 @dataclass(eq=False)
@@ -78,7 +83,9 @@ class Corpus:
             UserError: there is none of that id.
         """
         if clip not in self.rows:
-            raise UserError(f"Corpus {self.name!r} has no clip {clip!r}: {did_you_mean(clip, self.rows)}")
+            near = did_you_mean(clip, self.rows) if len(self.rows) <= MOST_COMPARED else ""
+            hint = f": {near}" if near.startswith("did you mean") else f"; it has {len(self.rows):,} clips."
+            raise UserError(f"Corpus {self.name!r} has no clip {clip[:MOST_SHOWN]!r}{hint}")
         return self.rows[clip]
 
     def rows_of(self, clips: Sequence[str]) -> Rows:
@@ -108,6 +115,7 @@ class Ranking:
         scores: float32 (clips,), -inf for clips that are left out.
         similarities: float32 (clips,), the embeddings' part of the scores.
         words: float32 (clips,), the words' part, or None.
+        approximate: whether an index has found them: the nearest ones, but for a few that it may have missed.
         total: clips that are ranked.
     """
 
@@ -118,11 +126,18 @@ class Ranking:
         similarities: Floats,
         words: Floats | None,
         scores: Floats,
+        approximate: bool = False,
     ) -> None:
+        self.approximate = approximate
         self.corpus, self.encoders = corpus, tuple(encoders)
         self.similarities, self.words, self.scores = similarities, words, scores
         self._clips = _Sorted(scores)
         self.total = self._clips.total
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes at most."""
+        return (5 if self.words is not None else 4) * self.scores.nbytes
 
     def first(self, n: int) -> Rows:
         """The rows of the n best clips, best first; of equal ones the earlier row."""
@@ -142,7 +157,8 @@ class Moments:
     """
 
     def __init__(self, ranking: Ranking) -> None:
-        self._joined = ranking.corpus.neighbours.joined(ranking.scores)
+        self._neighbours = ranking.corpus.neighbours
+        self._joined = self._neighbours.joined(ranking.scores)
         own = self._joined == np.arange(len(self._joined))
         self._results = _Sorted(np.where(own, ranking.scores, np.float32(-np.inf)))
         self.total = self._results.total
@@ -152,14 +168,9 @@ class Moments:
         return self._results.first(n)
 
     def rows(self, result: int) -> Rows:
-        """The clips of a result, by its best clip, in the order of the table."""
-        start, stop = np.searchsorted(self._by_result[0], [result, result + 1])
-        return self._by_result[1][start:stop]
-
-    @cached_property
-    def _by_result(self) -> tuple[Rows, Rows]:
-        order = np.argsort(self._joined, kind="stable")
-        return self._joined[order], order
+        """The clips of a result, by its best clip, in the order of their times."""
+        of_file = self._neighbours.of_file(result)
+        return of_file[self._joined[of_file] == result]
 
 
 class _Sorted:

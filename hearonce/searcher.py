@@ -8,39 +8,44 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.artifact import open_artifact
 from cache.errors import UserError
+from hearonce.made_of_files import MadeOfFiles, stamp_of
 from hearonce.query_encoders import QueryEncoders, Takes, takes
-from hearonce.ranking import Corpus, Kind, Query, Ranking, read_corpus
+from hearonce.ranking import Corpus, Kind, Query, Ranking, Rows, read_corpus
+from hearonce.together import Together
 from pipeline.config import layout
 from pipeline.config.params import FEATURES, PARAMS, Params, config_of, load_params
 from pipeline.config.records import named
 from pipeline.config.subsets import EXTENDED, FOLDER, LABELS, clips_where, read_subset
 from pipeline.console.text import did_you_mean
 from stages.search.gallery import Floats, Gallery
+from stages.search.index import FILE, NOTE, SMALLEST, Index
 from stages.search.words import WordIndex, mixed
+
+MOST_BY_INDEX = 1000
+"""Clips that a search through an index gives, the nearest ones."""
 
 PREFERRED = (("text_to_clip", "mAP"), ("text_to_clip", "R@1"))
 """Direction and metric by which the default encoder is chosen, among experiments on one encoder."""
 
-KEPT_RANKINGS = 16
-"""Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 8 to 30 MB."""
+KEPT_RANKINGS, KEPT_BYTES = 16, 128 << 20
+"""Of the last queries, so that further pages of a result are cheap; of 10^6 clips each takes 16 MB."""
 
-MOST_KEPT = 64
-"""Galleries, corpora, subsets, conditions: of each kind, the last ones made."""
+MOST_TOGETHER = 16
+"""Queries compared with a gallery in one reading."""
 
-REPLACED_TRIES = 5
-
-T = TypeVar("T")
+PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.2)
+"""Between attempts while embeddings are being replaced, which are gone for a moment."""
 
 
 class Searcher:
@@ -53,7 +58,9 @@ class Searcher:
     def __init__(self, device: str | None = None) -> None:
         self.encoders = QueryEncoders(device)
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[str, ...], tuple[object, object]] = OrderedDict()
+        self._made = MadeOfFiles()
+        self.current = self._made.current
+        self._comparing: dict[tuple[str, str], tuple[Gallery, Together[Floats, Floats]]] = {}
         self._rankings: OrderedDict[tuple[object, ...], Ranking] = OrderedDict()
 
     @property
@@ -83,7 +90,7 @@ class Searcher:
         if name not in self.params.corpora:
             raise UserError(f"No corpus {name!r} in params.yaml: {did_you_mean(name, list(self.params.corpora))}")
 
-    def gallery(self, corpus: str, encoder: str) -> tuple[Gallery, NDArray[np.int64]]:
+    def gallery(self, corpus: str, encoder: str) -> tuple[Gallery, Rows]:
         """The cached embeddings of a corpus's clips, and the row of each in `Corpus.table` (-1: no longer there).
 
         Raises:
@@ -92,7 +99,7 @@ class Searcher:
         clips = self.corpus(corpus)
         path = layout.embeddings(corpus, encoder, "clips")
 
-        def opened() -> tuple[Gallery, NDArray[np.int64]]:
+        def opened() -> tuple[Gallery, Rows]:
             if not path.exists():
                 raise UserError(
                     f"{path} is missing: list encoder {encoder!r} under `embeddings` of params.yaml and run "
@@ -101,8 +108,7 @@ class Searcher:
             gallery = Gallery(open_artifact(path))
             return gallery, clips.rows_of(gallery.ids)
 
-        files = [path, *(path / part for part in ("zarr.json", "ids", "keys", "values"))]
-        return self.current(("gallery", corpus, encoder), [*files, layout.table(corpus, "clips")], opened)
+        return self.current(("gallery", corpus, encoder), _files_of_gallery(corpus, encoder), opened)
 
     def takes(self, encoder: str) -> Takes:
         """See `query_encoders.takes`; read again when the encoder's YAML has changed."""
@@ -170,49 +176,70 @@ class Searcher:
         """
         if query.kind == "text" and not query.value.strip():
             raise UserError("The query is empty: type a few words.")
+        if not 0 <= query.words <= 1:
+            raise UserError(f"Share of words {query.words}: give one from 0 (embedding alone) to 1 (words alone).")
+        if query.words and query.kind != "text":
+            raise UserError("Words are compared with a text only: set their share to 0.")
+        for pause in PAUSES_S:
+            try:
+                found = self._of_one_version(query)
+            except UserError:
+                if not self._being_replaced(query.corpus):
+                    raise
+                found = None
+            if found is not None:
+                return found
+            time.sleep(pause)
+        raise UserError(f"The embedding caches of {query.corpus!r} are being replaced: search again in a moment.")
+
+    def _of_one_version(self, query: Query) -> Ranking | None:
+        """A ranking, None if tables or embeddings were replaced meanwhile."""
+        names = self._names(query)
+        corpus = self.corpus(query.corpus)
+        galleries = [self.gallery(query.corpus, name) for name in names]
+        # objects, not their ids: while they are part of a key nothing else can have their ids
+        key = (query, names, corpus, *(gallery for gallery, _ in galleries), stamp_of(_files(query, names)))
+        with self._lock:
+            known = self._rankings.get(key)
+            if known is not None:
+                self._rankings.move_to_end(key)
+                return known
+        found = self._ranked(query, names, corpus, galleries)
+        if not self._is_current(query.corpus, names, corpus, galleries):
+            return None
+        with self._lock:
+            for former, ranking in list(self._rankings.items()):
+                if ranking.corpus.name == corpus.name and ranking.corpus is not corpus:
+                    del self._rankings[former]
+            self._rankings[key] = found
+            size = sum(ranking.size for ranking in self._rankings.values())
+            while len(self._rankings) > KEPT_RANKINGS or (size > KEPT_BYTES and len(self._rankings) > 1):
+                size -= self._rankings.popitem(last=False)[1].size
+        return found
+
+    def _names(self, query: Query) -> tuple[str, ...]:
+        """Encoders of a query, which can embed it."""
         names = query.encoders or (self.default_encoder(query.corpus, query.kind),)
         weights = query.weights
         if weights is not None and (len(weights) != len(names) or min(weights) < 0 or not 0 < sum(weights) < np.inf):
             raise UserError(
                 f"{len(names)} encoders take as many weights of at least 0, one of them above: got {list(weights)}."
             )
-        if not 0 <= query.words <= 1:
-            raise UserError(f"Share of words {query.words}: give one from 0 (embedding alone) to 1 (words alone).")
-        if query.words and query.kind != "text":
-            raise UserError("Words are compared with a text only: set their share to 0.")
         for name in names:
             problem = self.problem(query.corpus, name, query.kind)
             if problem is not None and layout.embeddings(query.corpus, name, "clips").exists():
                 raise UserError(problem)
-        for _ in range(REPLACED_TRIES):
-            corpus = self.corpus(query.corpus)
-            galleries = [self.gallery(query.corpus, name) for name in names]
-            # objects, not their ids: while they are part of a key nothing else can have their ids
-            key = (query, names, corpus, *(gallery for gallery, _ in galleries), _stamp(_files(query, names)))
-            with self._lock:
-                known = self._rankings.get(key)
-                if known is not None:
-                    self._rankings.move_to_end(key)
-                    return known
-            try:
-                found = self._ranked(query, names, corpus, galleries)
-            except UserError:
-                if self._is_current(query.corpus, names, corpus, galleries):
-                    raise
-                continue
-            if self._is_current(query.corpus, names, corpus, galleries):
-                with self._lock:
-                    for former, ranking in list(self._rankings.items()):
-                        if ranking.corpus.name == corpus.name and ranking.corpus is not corpus:
-                            del self._rankings[former]
-                    self._rankings[key] = found
-                    while len(self._rankings) > KEPT_RANKINGS:
-                        self._rankings.popitem(last=False)
-                return found
-        raise UserError(f"The embedding caches of {query.corpus!r} are being replaced: search again in a moment.")
+            if problem is not None:
+                _config(name)  # a name that is wrong is said to be, rather than that it has embedded nothing
+        return names
+
+    def _being_replaced(self, corpus: str) -> bool:
+        """Whether embeddings that this process has searched are no longer those in their place."""
+        searched = self._made.keys(("gallery", corpus))
+        return any(not self._made.is_current(key, _files_of_gallery(key[1], key[2])) for key in searched)
 
     def _is_current(
-        self, name: str, encoders: Sequence[str], corpus: Corpus, galleries: Sequence[tuple[Gallery, NDArray[np.int64]]]
+        self, name: str, encoders: Sequence[str], corpus: Corpus, galleries: Sequence[tuple[Gallery, Rows]]
     ) -> bool:
         return self.corpus(name) is corpus and all(
             self.gallery(name, encoder)[0] is gallery for encoder, (gallery, _) in zip(encoders, galleries, strict=True)
@@ -223,7 +250,7 @@ class Searcher:
         query: Query,
         names: Sequence[str],
         corpus: Corpus,
-        galleries: Sequence[tuple[Gallery, NDArray[np.int64]]],
+        galleries: Sequence[tuple[Gallery, Rows]],
     ) -> Ranking:
         vectors = [
             self._vector(query, name, gallery, rows, corpus)
@@ -231,12 +258,21 @@ class Searcher:
         ]
         shares = np.asarray(query.weights if query.weights is not None else [1.0] * len(names), np.float64)
         sims = np.zeros(len(corpus.table), np.float64 if len(names) > 1 else np.float32)
-        for share, vector, (gallery, rows) in zip(shares / shares.sum(), vectors, galleries, strict=True):
-            found = gallery.similarities(vector)[0]
+        for name, share, vector, (gallery, rows) in zip(names, shares / shares.sum(), vectors, galleries, strict=True):
+            index = self._index(query, name, gallery) if len(names) == 1 else None
             spread = np.full(len(sims), -np.inf, sims.dtype)
+            if index is not None:
+                found, numbers = (part[0] for part in index.top(vector, MOST_BY_INDEX))
+                numbers, found = numbers[numbers >= 0], found[numbers >= 0]
+                rows = rows[numbers]
+            else:
+                found = self._similarities((query.corpus, name), gallery, vector)
             known = rows >= 0
             spread[rows[known]] = found[known]
-            sims = spread if len(names) == 1 else sims + share * spread
+            if len(names) > 1:  # what one of them has not embedded is left out, whatever its share
+                with np.errstate(invalid="ignore"):
+                    spread = sims + np.where(np.isfinite(spread), share * spread, -np.inf)
+            sims = spread
         similarities = sims.astype(np.float32)
         words = None
         scores = similarities
@@ -250,7 +286,39 @@ class Searcher:
             allowed &= self._fulfilling(corpus, query.where)
         if query.kind == "clip":
             allowed[corpus.row(query.value)] = False
-        return Ranking(corpus, names, similarities, words, np.where(allowed, scores, np.float32(-np.inf)))
+        if not allowed.all():
+            scores = np.where(allowed, scores, np.float32(-np.inf))
+        return Ranking(corpus, names, similarities, words, scores, approximate=index is not None)
+
+    def _similarities(self, key: tuple[str, str], gallery: Gallery, vector: Floats) -> Floats:
+        """Of one query (1, dim) to all rows; queries that come while the gallery is read are compared together."""
+
+        def compared(queries: Sequence[Floats]) -> list[Floats]:
+            return list(gallery.similarities(np.concatenate(queries)))
+
+        with self._lock:
+            held = self._comparing.get(key)
+            if held is None or held[0] is not gallery:
+                held = self._comparing[key] = gallery, Together(compared, MOST_TOGETHER)
+        return held[1](vector)
+
+    def _index(self, query: Query, encoder: str, gallery: Gallery) -> Index | None:
+        """The index of a large gallery; None where there is none, it is of no use, or a filter asks for all scores."""
+        corpus, folder = query.corpus, layout.searching(query.corpus, encoder, "index")
+        if query.exact or query.words or query.subset or query.where:
+            return None
+        if len(gallery) < SMALLEST or not (folder / NOTE).is_file():
+            return None
+
+        def opened() -> Index | None:
+            try:
+                return Index(gallery, folder)
+            except UserError as error:
+                print(f"hearonce: {error} Until then all clips are compared.", file=sys.stderr)
+                return None
+
+        files = [folder / NOTE, folder / FILE, *_files_of_gallery(corpus, encoder)]
+        return self.current(("index", corpus, encoder), files, opened)
 
     def _fulfilling(self, corpus: Corpus, condition: str) -> NDArray[np.bool_]:
         def found() -> tuple[Corpus, NDArray[np.bool_]]:
@@ -259,7 +327,7 @@ class Searcher:
         held = self.current(("condition", corpus.name, condition), _tables(corpus.name), found)
         return held[1] if held[0] is corpus else found()[1]
 
-    def _vector(self, query: Query, name: str, gallery: Gallery, rows: NDArray[np.int64], corpus: Corpus) -> Floats:
+    def _vector(self, query: Query, name: str, gallery: Gallery, rows: Rows, corpus: Corpus) -> Floats:
         if query.kind == "text":
             return self.encoders.text(name, query.value)[None]
         if query.kind != "clip":
@@ -272,46 +340,22 @@ class Searcher:
         return gallery.vectors([int(own[0])])
 
     def _word_index(self, corpus: Corpus) -> WordIndex:
-        key = ("words", corpus.name)
-        with self._lock:
-            held = self._held.get(key)
-        if held is None or held[0] is not corpus:
-            held = (corpus, WordIndex(corpus.table["captions"]))
-            with self._lock:
-                self._held[key] = held
-        return held[1]  # type: ignore[return-value]
+        def made() -> tuple[Corpus, WordIndex]:
+            return corpus, WordIndex(corpus.table["captions"])
 
-    def current(self, key: tuple[str, ...], files: Sequence[Path], make: Callable[[], T]) -> T:
-        """What was made of files, made again when one of them has been replaced.
-
-        Args:
-            key: of what is made; of those with the same first part the last ones are kept.
-            files: that it is made of.
-            make: makes it.
-        """
-        stamp = _stamp(files)
-        with self._lock:
-            held = self._held.get(key)
-        if held is not None and held[0] == stamp:
-            return held[1]  # type: ignore[return-value]
-        made = make()
-        if _stamp(files) == stamp:
-            with self._lock:
-                held = self._held.get(key)
-                if held is not None and held[0] == stamp:  # another thread was first
-                    return held[1]  # type: ignore[return-value]
-                self._held[key] = stamp, made
-                self._held.move_to_end(key)
-                of_kind = [one for one in self._held if one[0] == key[0]]
-                for former in of_kind[:-MOST_KEPT]:
-                    del self._held[former]
-        return made
+        held = self.current(("words", corpus.name), _tables(corpus.name), made)
+        return held[1] if held[0] is corpus else made()[1]
 
 
 def _tables(corpus: str) -> list[Path]:
     """What clips, their captions and subsets are read from."""
     own = [layout.table(corpus, name) for name in ("media", "clips", *EXTENDED, *LABELS)]
     return [*own, *(layout.described(corpus, name) for name in EXTENDED)]
+
+
+def _files_of_gallery(corpus: str, encoder: str) -> list[Path]:
+    path = layout.embeddings(corpus, encoder, "clips")
+    return [path, *(path / part for part in ("zarr.json", "ids", "keys", "values")), layout.table(corpus, "clips")]
 
 
 def _config(encoder: str) -> Path:
@@ -326,18 +370,6 @@ def _files(query: Query, encoders: Sequence[str]) -> list[Path]:
     if query.kind in ("audio", "video", "file"):
         files.append(Path(query.value))
     return files
-
-
-def _stamp(files: Sequence[Path]) -> tuple[tuple[int, int, int] | None, ...]:
-    stamps: list[tuple[int, int, int] | None] = []
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            stamps.append(None)
-        else:
-            stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
-    return tuple(stamps)
 
 
 def _best_scored(corpus: str, able: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ def search(
     top: int = 10,
     subset: str | None = None,
     where: str | None = None,
+    exact: bool = False,
     device: str | None = None,
 ) -> pl.DataFrame:
     """Finds the clips most similar to a query: by cosine of embeddings, of several encoders the weighted mean.
@@ -49,6 +50,8 @@ def search(
         top: most clips to return.
         subset: name of `configs/subsets/CORPUS/`: only its clips are searched.
         where: a condition in SQL as in a subset's YAML, likewise.
+        exact: whether all clips are compared, also where `hearonce index` has made an index (from 10^5 clips on), which
+            gives the nearest 1,000 clips and may miss a few of them.
         device: that encodes the query: `cpu`, `cuda`, ...
 
     Returns:
@@ -69,7 +72,7 @@ def search(
     kind: Literal["text", "audio", "video", "clip"]
     kind, value = next(iter(given.items()))  # type: ignore[assignment]
     names = (encoders,) if isinstance(encoders, str) else tuple(encoders or ())
-    query = Query(corpus, kind, value, names, None if weights is None else tuple(weights), words, subset, where)
+    query = Query(corpus, kind, value, names, None if weights is None else tuple(weights), words, subset, where, exact)
     return described(searcher(device).ranking(query), top)
 
 
@@ -111,6 +114,7 @@ def search_command(
     subset: Annotated[str | None, typer.Option(help="Search the clips of a subset only.")] = None,
     where: Annotated[str | None, typer.Option(help="Search the clips that fulfil a condition in SQL.")] = None,
     device: Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare all clips, also where there is an index.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find clips by a text, a file or another clip, over the cached embeddings of a corpus."""
@@ -126,6 +130,7 @@ def search_command(
         top=top,
         subset=subset,
         where=where,
+        exact=exact,
         device=device,
     )
     if as_json:

@@ -59,7 +59,7 @@ def check() -> None:
                 )
         missing += lacking.of_annotations(name, place.annotations)
         open_place(place.media)
-    for section in ("imports", "labels", "embeddings", "subsets"):
+    for section in ("imports", "labels", "embeddings", "subsets", "search"):
         for name, entry in getattr(params, section).items():
             _known("corpus", entry.corpus, list(params.corpora), f"{section}.{name}")
     embedded = _embedded(params)
@@ -75,6 +75,12 @@ def check() -> None:
             raise UserError(
                 f"{PARAMS}: subsets.{name} needs the levels of the clips: add `{scored.corpus}-levels: "
                 f"{{corpus: {scored.corpus}, label: levels, encoder: audio-level}}` to `labels`."
+            )
+    for name, prepared in params.search.items():
+        if (prepared.corpus, prepared.encoder) not in embedded:
+            raise UserError(
+                f"{PARAMS}: search.{name} needs the clips of {prepared.corpus} embedded by {prepared.encoder}: add an "
+                "entry to `embeddings`."
             )
     for corpus, names in params.descriptions.items():
         _known("corpus", corpus, list(params.corpora), "descriptions")
@@ -124,6 +130,8 @@ def _made(params: Params) -> Iterator[tuple[str, str]]:
         yield f"labels.{name}", f"embed {label.corpus} as {label.encoder!r}"
     for name, scored in params.subsets.items():
         yield f"subsets.{name}", f"score subset {scored.subset!r} of {scored.corpus}"
+    for name, prepared in params.search.items():
+        yield f"search.{name}", f"make the {prepared.make} of {prepared.corpus} by {prepared.encoder!r}"
 
 
 def _check_embedding(

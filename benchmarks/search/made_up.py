@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +62,7 @@ def make_project(root: Path, clips: int) -> None:
     before = Path.cwd()
     os.chdir(root)
     try:
-        ids = _tables(clips, hashlib.blake2b(first.read_bytes(), digest_size=16).hexdigest(), float(length), draw)
+        ids = _tables(clips, hashlib.blake2b(first.read_bytes(), digest_size=16).hexdigest(), float(length))
         rows = draw.standard_normal((clips, DIM), np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         packed, step = keys(clips), rows_per_block(FORMAT, clips, clips)
@@ -74,13 +77,14 @@ def make_project(root: Path, clips: int) -> None:
         os.chdir(before)
 
 
-def texts(count: int, seed: int) -> list[str]:
-    """Sentences of three to seven words."""
-    draw = np.random.default_rng(seed)
-    return [" ".join(draw.choice(WORDS, draw.integers(3, 8))) for _ in range(count)]
+def texts(seed: int) -> Iterator[str]:
+    """Sentences of three to seven words, without end."""
+    draw = random.Random(seed)
+    while True:
+        yield " ".join(draw.choices(WORDS, k=draw.randint(3, 7)))
 
 
-def _tables(count: int, digest: str, length: float, draw: np.random.Generator) -> list[str]:
+def _tables(count: int, digest: str, length: float) -> list[str]:
     number = pl.int_range(count, eager=True)
     path = (number // CLIPS_PER_MEDIUM).cast(pl.String).str.zfill(8) + ".wav"
     start = (number % CLIPS_PER_MEDIUM) * HOP_S
@@ -99,7 +103,7 @@ def _tables(count: int, digest: str, length: float, draw: np.random.Generator) -
     frames = pl.lit(None, pl.Int64)
     spans = clips.with_columns(modality=pl.lit("sound"), start_frame=frames, stop_frame=frames)
     captions = pl.DataFrame(
-        {"caption_id": number.cast(pl.String), "text": texts(count, int(draw.integers(1 << 30)))}
+        {"caption_id": number.cast(pl.String), "text": list(islice(texts(17), count))}
     ).with_columns(source=pl.lit("given"))
     tables = {
         "media": media,

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter
+from anyio.to_thread import current_default_thread_limiter, run_sync
 from fastapi import FastAPI, Query, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
@@ -36,6 +38,9 @@ from pipeline.console.text import did_you_mean
 
 STATIC = Path(__file__).parent / "static"
 MOST_RESULTS = 200
+MOST_THREADS, MEDIA_THREADS = 16, 4
+"""That answer; those that wait for images and previews of their own, so that searches do not wait behind them."""
+
 MIME_TYPES = {".webm": "video/webm", ".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -92,11 +97,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = MOST_THREADS
         yield
         uploads.close()
         workers.close()
         scratch.cleanup()
 
+    media_threads = CapacityLimiter(MEDIA_THREADS)
     app = FastAPI(title="hearonce", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Guard, token=token, loopback=loopback)  # type: ignore[arg-type]
 
@@ -202,6 +209,7 @@ def create_app(
             "query": {"kind": kind, "value": given[0][1]},
             "encoders": list(ranking.encoders),
             "total": total,
+            "approximate": ranking.approximate,
             "offset": request.offset,
             "seconds": round(time.perf_counter() - started, 4),
             "results": results,
@@ -220,6 +228,7 @@ def create_app(
         known = searcher.corpus(served(corpus))
         return clips.shown(known, known.row(clip))
 
+    @app.head("/media", include_in_schema=False)
     @app.get("/media", summary="The file of a clip, in ranges", response_class=FileResponse)
     def media(corpus: str, clip: str) -> FileResponse:
         try:
@@ -229,12 +238,14 @@ def create_app(
         return FileResponse(path, content_disposition_type="inline", filename=path.name)
 
     @app.get("/preview", summary="A small WebM of a clip", response_class=FileResponse)
-    def preview(corpus: str, clip: str) -> FileResponse:
-        return _made("preview", corpus, clip)
+    async def preview(corpus: str, clip: str) -> FileResponse:
+        return await run_sync(_made, "preview", corpus, clip, limiter=media_threads)
 
     @app.get("/image", summary="A frame, waveform or spectrogram of a clip", response_class=FileResponse)
-    def image(corpus: str, clip: str, kind: Literal["frame", "waveform", "spectrogram"] = "waveform") -> FileResponse:
-        return _made(kind, corpus, clip)
+    async def image(
+        corpus: str, clip: str, kind: Literal["frame", "waveform", "spectrogram"] = "waveform"
+    ) -> FileResponse:
+        return await run_sync(_made, kind, corpus, clip, limiter=media_threads)
 
     def _made(what: str, corpus: str, clip: str) -> FileResponse:
         path = clips.made(what, clips.media(served(corpus), clip))
@@ -243,7 +254,10 @@ def create_app(
         )
 
     @app.get("/cut", summary="Exactly a stretch of a clip's file, as FLAC or MP4", response_class=FileResponse)
-    def cut(corpus: str, clip: str, start: float, stop: float, request: Request) -> FileResponse:
+    async def cut(corpus: str, clip: str, start: float, stop: float) -> FileResponse:
+        return await run_sync(_cut, corpus, clip, start, stop, limiter=media_threads)
+
+    def _cut(corpus: str, clip: str, start: float, stop: float) -> FileResponse:
         if not 0 <= start < stop <= start + LONGEST_CUT_S:
             raise UserError(f"A cut begins at 0 s or later and is at most {LONGEST_CUT_S:.0f} s long.")
         wanted = clips.media(served(corpus), clip).cut(start, stop)

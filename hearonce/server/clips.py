@@ -171,16 +171,23 @@ class Clips:
         return path
 
     def _source(self, corpus: str, path: str) -> Source:
-        return self._place(corpus).source(path)
+        return _source_of(self._place(corpus), path)
 
     def _place(self, corpus: str) -> MediaPlace:
         media = self._searcher.params.corpora[corpus].media
         return self._searcher.current(("media", corpus), [media], lambda: open_place(media))
 
 
+def _source_of(place: MediaPlace, path: str) -> Source:
+    """Where a medium lies; a table that somebody has sent must not name files outside of the media folder."""
+    if os.path.isabs(path) or ".." in Path(path).parts:
+        raise MediaError(f"{path} is no path below the folder of its corpus")
+    return place.source(path)
+
+
 def _missing(place: MediaPlace, file: str) -> bool:
     try:
-        source = place.source(file)
+        source = _source_of(place, file)
     except MediaError:
         return True
     return isinstance(source, Path) and not source.exists()

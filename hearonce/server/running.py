@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
+import sys
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -20,6 +23,12 @@ STALLED_S = 120.0
 
 HEADER_BYTES = 32 << 10
 SHUTDOWN_S = 3
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""Of glibc's `malloc.h`."""
+
+SWITCH_S = 0.0005
+"""After which a thread that computes in Python lets another go on: a search leaves and enters Python per block."""
 
 
 class Impatient(H11Protocol):
@@ -93,4 +102,15 @@ def configured(app: Any) -> uvicorn.Config:
 
 def run(app: Any, listening: socket.socket) -> None:
     """Serves until a signal."""
+    sys.setswitchinterval(SWITCH_S)
+    _return_memory()
     uvicorn.Server(configured(app)).run([listening])
+
+
+def _return_memory() -> None:
+    """Has glibc give memory back that arrays of a query took, instead of keeping some for each thread."""
+    with suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_ARENA_MAX, 4)
+        mallopt(M_MMAP_THRESHOLD, 1 << 20)
+        mallopt(M_TRIM_THRESHOLD, 8 << 20)

@@ -30,9 +30,14 @@ def embeddings(corpus: str, encoder: str, items: str) -> Path:
     return DATA / "embeddings" / corpus / encoder / f"{items}.zarr"
 
 
+def searching(corpus: str, encoder: str, what: str) -> Path:
+    """Folder of what makes search of a corpus by an encoder faster or nicer: its `map` or its `index`."""
+    return DATA / "search" / corpus / encoder / what
+
+
 def map_of(corpus: str, encoder: str) -> Path:
     """Where each clip of a corpus stands on the map of an encoder."""
-    return DATA / "maps" / corpus / f"{encoder}.parquet"
+    return searching(corpus, encoder, "map") / "map.parquet"
 
 
 def features(corpus: str) -> Path:

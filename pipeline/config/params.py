@@ -93,6 +93,20 @@ class Imported(Settings):
     annotations: Path
 
 
+class Prepared(Settings):
+    """What is made of a corpus's embeddings for the search page.
+
+    Attributes:
+        corpus: whose clips.
+        encoder: that has embedded them.
+        make: `map`, where the clips stand in two dimensions; `index`, for approximate search from 10^5 clips on.
+    """
+
+    corpus: str
+    encoder: str
+    make: Literal["map", "index"]
+
+
 class Label(Settings):
     """Labels of the clips of a corpus, for subsets that name them by `annotated:`.
 
@@ -126,6 +140,7 @@ class Params(Settings):
         trainings: by name in `configs/trainings/`.
         embeddings: corpora by encoders; an experiment is scored when all its encoders are here.
         subsets: on which the experiments of their corpora are scored.
+        search: maps and indexes for search.
     """
 
     corpora: dict[str, CorpusPlace]
@@ -135,6 +150,7 @@ class Params(Settings):
     trainings: dict[str, Training] = {}
     embeddings: dict[str, Embedding]
     subsets: dict[str, ScoredSubset] = {}
+    search: dict[str, Prepared] = {}
 
     def encoders_of(self, corpus: str) -> set[str]:
         """Encoders by which a corpus is embedded."""
@@ -225,7 +241,7 @@ Additions = Mapping[str, Mapping[str, Entry]]
 """Section -> name -> entry."""
 PLACES = ("corpora", "imports", "trainings")
 """Sections whose entries say where files lie: what is given replaces what stands there."""
-ONCE = ("embeddings", "imports", "labels", "subsets")
+ONCE = ("embeddings", "imports", "labels", "subsets", "search")
 """Sections in which what an entry makes must be made once, under whatever name it stands there."""
 
 

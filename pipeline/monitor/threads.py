@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.monitor.device import processors
 from pipeline.monitor.signals import check, pause
@@ -72,21 +72,3 @@ def persist(
                 raise
             least_s = asked_s(error)
         pause(max(pause_s * failures, least_s))
-
-
-def compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """The function in machine code by numba, while which other threads run.
-
-    Later processes find it beside the source, or in the user's cache folder, or in `$NUMBA_CACHE_DIR`. Where none of
-    these can be written (a container with a read-only installation and no home), each process compiles anew.
-
-    Args:
-        function: in the part of Python that numba compiles.
-        **options: of `numba.njit`.
-    """
-    from numba import njit
-
-    try:
-        return njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:  # there is no such folder
-        return njit(nogil=True, **options)(function)

@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.monitor.threads import compiled
+from cache.compiled import compiled
 
 SIZE, HOP = 400, 160
 LANES = 32

@@ -61,6 +61,7 @@ def moved_outputs(data: Path, features: frozenset[str]) -> Iterator[tuple[Path, 
 
 LISTS = {
     "labels": "\n# Clips labelled for subsets: by speech (`speech`, `sounds`) or by level (`audible`, `silent`).\n",
+    "search": "\n# Maps for the search page, and indexes for search beyond 100,000 clips (`make: index`).\n",
     "subsets": "\n# Subsets on which all experiments of a corpus are scored; `all` has every clip.\n",
 }
 FEATURE_SLOTS = ("sound", "flat", "moving", "words")
@@ -114,7 +115,7 @@ def migrated(data: Any, reads: Reads) -> list[str]:
     lines += ["experiments, fusions, avlnet_experiments: gone; configs/experiments/CORPUS/ says what is scored"] * bool(
         experiments
     )
-    for section in ("descriptions", "imports"):
+    for section in ("descriptions", "imports", "search"):
         data.setdefault(section, {})
     data["labels"] = labels
     data["trainings"] = {name: on_one_line(entry) for name, entry in trainings.items()}

@@ -6,9 +6,14 @@ cosine, in float32: the fast relative of the float64 sums that scoring uses, for
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +26,7 @@ Floats = NDArray[np.float32]
 BLOCK_BYTES = 8 << 20
 """Of a block of rows in float32, in each thread."""
 
-FEW, FEW_BYTES = 8, 1 << 20
+FEW, FEW_BYTES = 16, 2 << 20
 """For so few queries: what a processor's cache holds between conversion and product."""
 
 SMALLEST_NORM = 1e-8
@@ -51,6 +56,12 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def identity(self) -> str:
+        """What tells whether an embedding cache has other rows: a hash of its keys and its fingerprint."""
+        digest = hashlib.blake2b(str(self.artifact.description.get("fingerprint")).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.artifact.keys).tobytes())
+        return digest.hexdigest()
 
     def vectors(self, rows: Sequence[int]) -> Floats:
         """Rows by number as queries, (rows, dim), of length 1."""
@@ -127,7 +138,7 @@ class Gallery:
         if threads <= 1:
             work()
         else:
-            with ThreadPoolExecutor(threads, "search") as pool:
+            with _BLAS.one_thread(), ThreadPoolExecutor(threads, "search") as pool:
                 for done in [pool.submit(work) for _ in range(threads)]:
                     done.result()
         if norms is not None:
@@ -163,3 +174,35 @@ def inverse_norms(rows: Floats) -> Floats:
     """1 / length of each row (n, dim)."""
     squares = np.einsum("nd,nd->n", rows, rows)
     return (1 / np.maximum(np.sqrt(squares), SMALLEST_NORM)).astype(np.float32)
+
+
+class _Blas:
+    """The threads of numpy's products in this process, which would stand in the way of ours."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._limits: Any = None
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """Lets products take one thread each until the last block of several at a time ends."""
+        with self._lock:
+            if not self._users:
+                self._limits = self._controller.limit(limits=1, user_api="blas")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._limits.restore_original_limits()
+
+    @cached_property
+    def _controller(self) -> Any:
+        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+        return ThreadpoolController()
+
+
+_BLAS = _Blas()

@@ -7,7 +7,6 @@ where the package `umap-learn` is installed; seeded, but not the same on other m
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ import typer
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from cache.artifact import Artifact, open_artifact
+from cache.artifact import open_artifact
 from cache.errors import UserError
 from cache.tables import MAP, read_note, read_table, write_table
 from pipeline.config import layout
@@ -88,20 +87,12 @@ def map_command(
     path = layout.embeddings(corpus, encoder, "clips")
     if not path.exists():
         raise UserError(f"{path} is missing: run `dvc repro`, or `hearonce embed {corpus} {encoder}`.")
-    artifact = open_artifact(path)
-    gallery = Gallery(artifact)
+    gallery = Gallery(open_artifact(path))
     points = project(gallery, method)
     table = pl.DataFrame({"clip_id": gallery.ids, "x": points[:, 0], "y": points[:, 1]}, schema=MAP)
-    note = json.dumps({"method": method, "embeddings": identity(artifact)}, sort_keys=True)
+    note = json.dumps({"method": method, "embeddings": gallery.identity()}, sort_keys=True)
     write_table(table, MAP, layout.map_of(corpus, encoder), {NOTE: note})
     print(f"{layout.map_of(corpus, encoder)}: {len(table)} clips, by {method}")
-
-
-def identity(artifact: Artifact) -> str:
-    """What tells whether an embedding cache has other rows: a hash of its keys and its fingerprint."""
-    digest = hashlib.blake2b(str(artifact.description.get("fingerprint")).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(artifact.keys).tobytes())
-    return digest.hexdigest()
 
 
 def read_map(corpus: str, encoder: str) -> dict[str, Any]:
@@ -116,7 +107,7 @@ def read_map(corpus: str, encoder: str) -> dict[str, Any]:
     table = read_table(path, MAP)
     note = json.loads(read_note(path, NOTE) or "{}")
     embeddings = layout.embeddings(corpus, encoder, "clips")
-    current = embeddings.exists() and identity(open_artifact(embeddings)) == note.get("embeddings")
+    current = embeddings.exists() and Gallery(open_artifact(embeddings)).identity() == note.get("embeddings")
     return {
         "ids": table["clip_id"].to_list(),
         "x": table["x"].to_list(),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32]
 
 LARGEST_GAP_S = 0.05
 """Between clips that still touch, seconds."""
@@ -38,9 +38,11 @@ class Neighbours:
         stop_s: NDArray[np.float64],
         gap_s: float = LARGEST_GAP_S,
     ) -> None:
-        files = np.unique(media, return_inverse=True)[1]
-        self._order = np.lexsort((stop_s, start_s, files))
+        files = np.unique(media, return_inverse=True)[1].astype(np.int32)
+        self._file_of = files
+        self._order = np.lexsort((stop_s, start_s, files)).astype(np.int32)
         files, starts, stops = files[self._order], start_s[self._order], stop_s[self._order]
+        self._begins = np.searchsorted(files, np.arange(files[-1] + 2 if len(files) else 1))
         self._touches: list[NDArray[np.bool_]] = []
         """Whether a clip and the first, second, ... one after it touch."""
         for ahead in range(1, min(MOST_AHEAD, len(files) - 1) + 1):
@@ -48,6 +50,11 @@ class Neighbours:
             if not touches.any():  # sorted by start: later ones touch even less
                 break
             self._touches.append(touches)
+
+    def of_file(self, row: int) -> Rows:
+        """The clips of a clip's file, by start."""
+        file = self._file_of[row]
+        return self._order[self._begins[file] : self._begins[file + 1]]
 
     def joined(self, scores: NDArray[np.float32]) -> Rows:
         """For each clip the best clip of its result, itself where it is that.
@@ -63,7 +70,7 @@ class Neighbours:
         """
         n, sorted_scores = len(scores), scores[self._order]
         ranked = np.isfinite(sorted_scores)
-        most, above, place = sorted_scores.copy(), np.arange(n), np.arange(n)
+        most, above, place = sorted_scores.copy(), np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32)
         for ahead, touches in enumerate(self._touches, 1):
             first, second = slice(0, n - ahead), slice(ahead, n)
             both = touches & ranked[first] & ranked[second]
@@ -78,6 +85,6 @@ class Neighbours:
             if np.array_equal(further, above):
                 break
             above = further
-        result = np.empty(n, np.int64)
+        result = np.empty(n, np.int32)
         result[self._order] = self._order[above]
         return result

@@ -6,9 +6,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from clone import MEDIA, working_tree
+from clone import working_tree
 
 from pipeline.config.records import read_yaml
+
+OLD_MEDIA = Path(__file__).with_name("media_49b48f7")
+"""Media of the demo as they were then, with drawings of the audio."""
 
 RECORDED = Path(__file__).with_name("project_49b48f7.tar.gz")
 """Its own files, `dvc.lock`, and the artifacts of its stages `embed_clips` and `embed_captions` in DVC's cache."""
@@ -21,7 +24,7 @@ def earlier(tmp_path):
         archive.extractall(clone.root, filter="data")
     (clone.root / "videos").mkdir()
     for name in ("dogs-barking", "car-horn"):
-        shutil.copy(MEDIA / f"{name}.mp4", clone.root / "videos")
+        shutil.copy(OLD_MEDIA / f"{name}.mp4", clone.root / "videos")
     return clone
 
 

@@ -133,7 +133,8 @@ async function show(before = {}) {
     const answer = await first;
     if (number !== searches) return;
     clearTimeout(slow);
-    const among = answer.total === 1 ? "1 result" : `${answer.total} results`;
+    const nearest = answer.approximate ? "the nearest " : "";
+    const among = answer.total === 1 ? "1 result" : `${nearest}${answer.total} results`;
     by("status").textContent = `${among}, best first, in ${answer.seconds.toFixed(2)} s by ${answer.encoders.join(" and ")}`;
     by("save-button").disabled = !answer.total;
     if (!answer.total) by("empty").append(element("h2", {}, "No clip"), element("p", {}, "No clip passes the filters: take another subset or condition."));

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.monitor.threads import compiled
+from cache.compiled import compiled
 
 TILE = 2048
 """Columns whose counters are kept in the nearest cache."""

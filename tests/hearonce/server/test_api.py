@@ -78,6 +78,8 @@ def test_media_in_ranges_previews_images_and_exact_cuts(client, server):
         assert client.get("/media", params=clip, headers={"Range": lying}).status_code in (200, 400, 416), lying
     assert client.get("/media", params=clip, headers={"Range": "bytes=0-1,5-6"}).status_code == 206
     assert client.get("/media", params=clip).content == whole
+    head = client.head("/media", params=clip)
+    assert head.headers["content-length"] == str(len(whole)) and not head.content
 
     preview = client.get("/preview", params=clip)
     assert preview.headers["content-type"] == "video/webm"
@@ -111,6 +113,7 @@ def test_bad_requests_get_a_sentence(client):
         ("/api/search", {"corpus": "demo", "upload": "../../x"}, 422, "upload it again"),
         ("/api/clip", {"corpus": "demo", "clip": "../params.yaml"}, 422, "has no clip"),
         ("/media", {"corpus": "demo", "clip": "/etc/passwd"}, 404, "has no clip"),
+        ("/api/search", {"corpus": "demo", "text": "a", "where": "clip_id IN (SELECT 1)"}, 422, "must not contain"),
         (
             "/api/map",
             {"corpus": "demo", "encoder": "efficientnet-minilm"},

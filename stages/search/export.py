@@ -1,0 +1,91 @@
+"""Cached embeddings as Parquet that vector databases load: an id, a vector and what is known of each clip.
+
+Qdrant, LanceDB and Milvus take a column of lists of one length as vectors. No media go with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from cache.artifact import open_artifact
+from cache.durable import new_directory
+from cache.errors import UserError
+from cache.tables import CLIPS, read_table
+from pipeline.config import layout
+from pipeline.config.subsets import read_extended
+from pipeline.console.text import counted
+
+PART_ROWS = 1 << 17
+
+
+def export_vectors(corpus: str, encoder: str, folder: Path) -> int:
+    """Writes the embeddings of a corpus's clips as a folder of Parquet files of `PART_ROWS` rows each.
+
+    Columns: `id`, `vector` (fixed-size list of float32, not divided by its length), `corpus`, `encoder`, `fingerprint`,
+    `file`, `start_s`, `stop_s`, `captions`.
+
+    Args:
+        corpus: whose clips.
+        encoder: that has embedded them.
+        folder: a new one; written whole or not at all.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        UserError: nothing is embedded, rows differ in length, or the folder exists.
+    """
+    source = layout.embeddings(corpus, encoder, "clips")
+    if not source.exists():
+        raise UserError(f"{source} is missing: run `dvc repro`, or `hearonce embed {corpus} {encoder}`.")
+    artifact = open_artifact(source)
+    if folder.exists():
+        raise UserError(f"{folder} exists: name a new folder.")
+    if artifact.format.ragged:
+        raise UserError(f"{source} holds many rows of each clip: vector databases take one.")
+    captions = (
+        read_extended(corpus, "pairs")
+        .join(read_extended(corpus, "captions"), on="caption_id")
+        .group_by("clip_id", maintain_order=True)
+        .agg(captions=pl.col("text").unique(maintain_order=True))
+    )
+    clips = read_table(layout.table(corpus, "clips"), CLIPS).select("clip_id", "start_s", "stop_s", file="media_path")
+    known = (
+        pl.DataFrame({"clip_id": artifact.ids})
+        .join(clips, on="clip_id", how="left", maintain_order="left")
+        .join(captions, on="clip_id", how="left", maintain_order="left")
+        .with_columns(pl.col("captions").fill_null(pl.lit([], pl.List(pl.String))))
+    )
+    fingerprint = str(artifact.description.get("fingerprint", ""))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(folder) as temporary:
+        for part, start in enumerate(range(0, len(artifact), PART_ROWS)):
+            stop = min(len(artifact), start + PART_ROWS)
+            vectors = pl.Series(artifact.read_float32(start, stop), dtype=pl.Array(pl.Float32, artifact.format.dim))
+            table = known[start:stop].select(
+                pl.col("clip_id").alias("id"),
+                vectors.alias("vector"),
+                pl.lit(corpus).alias("corpus"),
+                pl.lit(encoder).alias("encoder"),
+                pl.lit(fingerprint).alias("fingerprint"),
+                "file",
+                "start_s",
+                "stop_s",
+                "captions",
+            )
+            table.write_parquet(temporary / f"clips-{part:05}.parquet")
+    return len(artifact)
+
+
+def export_command(
+    corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
+    encoder: Annotated[str, typer.Argument(help="An encoder that has embedded its clips.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the Parquet files.")],
+) -> None:
+    """Write the cached embeddings of a corpus's clips as Parquet, for Qdrant, LanceDB, Milvus and the like."""
+    count = export_vectors(corpus, encoder, out)
+    print(f"{out}: {counted(count, 'clip')} in {counted(-(-count // PART_ROWS), 'file')}")

@@ -1,0 +1,99 @@
+"""Clients that are slow, that stop reading, and that leave."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, PlainTextResponse
+from starlette.routing import Route
+
+from hearonce.server import running
+
+SIZE = 64 << 20
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Port of a server in a thread whose patience is short, with a large file."""
+    monkeypatch.setattr(running, "HEADERS_S", 0.3)
+    monkeypatch.setattr(running, "STALLED_S", 0.5)
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(SIZE)
+    app = Starlette(
+        routes=[
+            Route("/large", lambda request: FileResponse(large)),
+            Route("/small", lambda request: PlainTextResponse("here")),
+        ]
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(running.configured(app))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join(30)
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def handles_of(name: str) -> int:
+    count = 0
+    for handle in Path("/proc/self/fd").iterdir():
+        try:
+            count += handle.readlink().name == name
+        except OSError:
+            continue
+    return count
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("begun", (b"", b"GET /small HTTP/1.1\r\nHost: local"))
+def test_lines_of_a_request_that_do_not_come_are_not_waited_for(served, begun):
+    with connected(served) as connection:
+        connection.sendall(begun)
+        assert connection.recv(100) == b""
+
+
+def test_whole_requests_are_answered_one_after_another(served):
+    with connected(served) as connection:
+        for _ in range(3):
+            connection.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200 OK" in connection.recv(1000)
+            time.sleep(0.1)
+        connection.sendall(b"GET /small")
+        time.sleep(0.1)
+        assert connection.recv(100) == b""
+
+
+def test_an_answer_that_is_not_taken_is_given_up(served):
+    with connected(served) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: handles_of("large") == 1)
+        until(lambda: handles_of("large") == 0)
+
+
+def test_clients_that_leave_in_the_middle_leave_nothing_open(served):
+    for _ in range(30):
+        with connected(served) as connection:
+            connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(1000)
+    until(lambda: handles_of("large") == 0)
+    with connected(served) as connection:
+        connection.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"here" in connection.recv(1000)
