@@ -78,8 +78,8 @@ class Clips:
         return results, listed.total
 
     def shown(self, corpus: Corpus, row: int) -> dict[str, Any]:
-        """What is shown of a clip, beside its score."""
-        return self._shown(corpus, np.array([row]))[0]
+        """What is shown of a clip, beside its score, and how long its file is."""
+        return {**self._shown(corpus, np.array([row]))[0], "duration_s": corpus.table["media_duration_s"][row]}
 
     def _shown(self, corpus: Corpus, rows: Rows) -> list[dict[str, Any]]:
         """What is shown of clips; all of a page together, since every look at the table has its price."""

@@ -49,10 +49,12 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-export function clock(seconds) {
-  const tenths = Math.round(seconds * 10);
-  const minutes = Math.floor(tenths / 600);
-  const rest = (tenths % 600) / 10;
-  if (minutes < 60) return `${minutes}:${rest.toFixed(1).padStart(4, "0")}`;
-  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest.toFixed(1).padStart(4, "0")}`;
+// Minutes and seconds, with hours where there are any.
+export function clock(seconds, digits = 1) {
+  const unit = 10 ** digits;
+  const parts = Math.round(seconds * unit);
+  const minutes = Math.floor(parts / (60 * unit));
+  const rest = ((parts % (60 * unit)) / unit).toFixed(digits).padStart(digits ? digits + 3 : 2, "0");
+  if (minutes < 60) return `${minutes}:${rest}`;
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }

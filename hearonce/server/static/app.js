@@ -13,15 +13,23 @@ const by = (id) => document.getElementById(id);
 let corpora = [];
 let state = { ...FIELDS };
 let searches = 0;
+let focusFirst = false;
 
-const handlers = { similar: (clip) => go({ clip, q: "", upload: "", name: "" }) };
+const handlers = {
+  similar: (clip) => {
+    focusFirst = Boolean(document.activeElement?.closest(".card"));
+    go({ clip, q: "", upload: "", name: "" });
+  },
+  subset: (subset) => go({ subset }),
+  added: () => compare(),
+};
 const left = new Column(by("left"), handlers);
 const right = new Column(by("right"), handlers);
 let lasso = [];
 const map = new ClipMap(by("map"), (ids) => {
   lasso = ids;
   by("map-save").disabled = !ids.length;
-});
+}, handlers);
 
 function read() {
   const given = new URLSearchParams(location.search);
@@ -34,9 +42,17 @@ function written(values) {
 }
 
 function go(changes) {
+  history.replaceState({ y: scrollY, shown: left.cards.length }, "");
   state = { ...state, ...changes };
   history.pushState(null, "", written(state));
   show();
+}
+
+// Shows in each column the rank of its clips in the other one.
+function compare() {
+  const beside = state.encoder2 && left.answer && right.answer;
+  left.compare(beside ? right : null, beside && right.answer.encoders.join(" and "));
+  right.compare(beside ? left : null, beside && left.answer.encoders.join(" and "));
 }
 
 function corpus() {
@@ -54,13 +70,16 @@ function controls() {
   const kind = state.clip || state.upload ? null : "text";
   const entries = current.encoders.map((one) => [one.name, one.name, one.problem || (kind && !one[kind] ? "has no caption tower" : null)]);
   const usual = current.encoders.find((one) => one.default);
+  const usable = current.encoders.filter((one) => !one.problem && (!kind || one[kind])).map((one) => one.name);
+  if (usable.length > 1) entries.push([usable.join(","), `fused: ${usable.join(" + ")}`]);
   options(by("encoder"), [["", usual ? `best (${usual.name})` : "default"], ...entries], state.encoder);
   options(by("encoder2"), [["", "–"], ...entries], state.encoder2);
   options(by("subset"), [["", "all clips"], ...current.subsets.map((one) => [one, one])], state.subset);
   by("q").value = state.q;
   by("where").value = state.where;
   by("words").value = state.words;
-  by("words-out").textContent = state.words;
+  by("words").disabled = !kind;
+  by("words-out").textContent = `${Math.round(100 * state.words)} %`;
   by("words-label").hidden = !current.captions;
   by("group").checked = state.group === "1";
   by("map-button").setAttribute("aria-pressed", String(Boolean(state.map)));
@@ -69,7 +88,7 @@ function controls() {
 }
 
 function request(encoder) {
-  const asked = { corpus: corpus().name, encoders: encoder ? [encoder] : [], group: state.group === "1" };
+  const asked = { corpus: corpus().name, encoders: encoder ? encoder.split(",") : [], group: state.group === "1" };
   if (state.clip) asked.clip = state.clip;
   else if (state.upload) asked.upload = state.upload;
   else {
@@ -81,13 +100,14 @@ function request(encoder) {
   return asked;
 }
 
-async function show() {
+async function show(before = {}) {
   const number = ++searches;
   stop();
   by("error").textContent = "";
   controls();
   showMap();
   const asked = Boolean(state.q.trim() || state.clip || state.upload);
+  document.title = `${state.q || (state.clip && `like ${state.clip}`) || state.name || "search"} – hearonce`;
   by("save-button").disabled = true;
   by("empty").replaceChildren();
   if (!asked) {
@@ -99,20 +119,29 @@ async function show() {
     return;
   }
   const slow = setTimeout(() => { by("status").textContent = "Searching… (the first query loads the encoder)"; }, 300);
-  const beside = state.encoder2;
+  const [beside, current] = [state.encoder2, corpus()];
   by("right").hidden = !beside;
   try {
-    const first = left.show(request(state.encoder), beside ? state.encoder || "default encoder" : "");
-    const second = beside ? right.show(request(beside), beside) : null;
+    const usual = current.encoders.find((one) => one.default)?.name || "default encoder";
+    const first = left.show(request(state.encoder), beside ? state.encoder || usual : "", before.shown);
     if (!beside) right.clear();
-    const [answer] = await Promise.all([first, second]);
+    else {
+      right.show(request(beside), beside, before.shown).catch((error) => {
+        if (error.name !== "AbortError" && number === searches) right.fail(error.message, beside);
+      });
+    }
+    const answer = await first;
     if (number !== searches) return;
     clearTimeout(slow);
     const nearest = answer.approximate ? "the nearest " : "";
-    const among = answer.total === 1 ? "1 clip" : `${nearest}${answer.total} clips`;
+    const among = answer.total === 1 ? "1 result" : `${nearest}${answer.total} results`;
     by("status").textContent = `${among}, best first, in ${answer.seconds.toFixed(2)} s by ${answer.encoders.join(" and ")}`;
     by("save-button").disabled = !answer.total;
     if (!answer.total) by("empty").append(element("h2", {}, "No clip"), element("p", {}, "No clip passes the filters: take another subset or condition."));
+    if (before.y) scrollTo(0, before.y);
+    else if (scrollY > by("left").offsetTop) scrollTo(0, 0);
+    if (focusFirst) left.cards[0]?.root.focus();
+    focusFirst = false;
     map.mark(answer.results.slice(0, MARKED).map((one) => one.clip_id));
   } catch (error) {
     if (error.name === "AbortError" || number !== searches) return;
@@ -140,12 +169,12 @@ async function showMap() {
   by("map").hidden = !state.map;
   if (!state.map) return;
   const current = corpus();
-  const wanted = state.encoder || current.encoders.find((one) => one.default)?.name || current.encoders[0]?.name;
+  const wanted = state.encoder.split(",")[0] || current.encoders.find((one) => one.default)?.name || current.encoders[0]?.name;
   try {
     await map.load(current.name, current.maps.includes(wanted) ? wanted : current.maps[0] || wanted);
     map.draw();
   } catch (error) {
-    map.text.textContent = error.message;
+    map.fail(error.message);
   }
 }
 
@@ -239,9 +268,15 @@ function cards() {
 function neighbour(card, key) {
   const all = cards();
   const index = all.indexOf(card);
-  if (key === "ArrowRight") return all[index + 1];
-  if (key === "ArrowLeft") return all[index - 1];
   const from = card.getBoundingClientRect();
+  if (key === "ArrowRight" || key === "ArrowLeft") {
+    const step = key === "ArrowRight" ? 1 : -1;
+    const next = all[index + step];
+    const across = all.filter((one) => one.closest(".column") !== card.closest(".column") && step * (one.getBoundingClientRect().left - from.left) > 0);
+    if (!across.length || next?.getBoundingClientRect().top === from.top) return next;
+    const distance = (one) => Math.abs(one.getBoundingClientRect().top - from.top) + Math.abs(one.getBoundingClientRect().left - from.left) / 100;
+    return across.reduce((best, one) => (distance(one) < distance(best) ? one : best));
+  }
   const rows = all.filter((one) => {
     const box = one.getBoundingClientRect();
     return (key === "ArrowDown" ? box.top > from.top + 4 : box.top < from.top - 4) && Math.abs(box.left - from.left) < from.width / 2;
@@ -256,6 +291,10 @@ function keys(event) {
     stop();
     if (inField) event.target.blur();
     return;
+  }
+  if (event.target === by("q") && event.key === "ArrowDown" && cards().length) {
+    cards()[0].focus();
+    event.preventDefault();
   }
   if (inField) return;
   const card = event.target.closest?.(".card");
@@ -281,7 +320,11 @@ function listen() {
   });
   by("corpus").addEventListener("change", () => go({ ...FIELDS, q: state.q, corpus: by("corpus").value, map: state.map }));
   for (const id of ["encoder", "encoder2", "subset", "where", "words"]) by(id).addEventListener("change", () => go({ [id]: by(id).value }));
-  by("words").addEventListener("input", () => { by("words-out").textContent = by("words").value; });
+  by("words").addEventListener("input", () => { by("words-out").textContent = `${Math.round(100 * by("words").value)} %`; });
+  by("options-button").addEventListener("click", () => {
+    const open = by("options").classList.toggle("open");
+    by("options-button").setAttribute("aria-expanded", String(open));
+  });
   by("group").addEventListener("change", () => go({ group: by("group").checked ? "1" : "0" }));
   by("map-button").addEventListener("click", () => go({ map: state.map ? "" : "1" }));
   by("map-save").addEventListener("click", () => openSave(lasso));
@@ -299,7 +342,8 @@ function listen() {
   by("record").addEventListener("click", record);
   by("record").hidden = !(navigator.mediaDevices && window.MediaRecorder);
   document.addEventListener("keydown", keys);
-  window.addEventListener("popstate", () => { state = read(); show(); });
+  history.scrollRestoration = "manual";
+  window.addEventListener("popstate", (event) => { state = read(); show(event.state || {}); });
   let depth = 0;
   document.addEventListener("dragenter", (event) => { event.preventDefault(); depth += 1; by("drop").hidden = false; });
   document.addEventListener("dragleave", () => { depth -= 1; by("drop").hidden = depth > 0 ? false : true; });

@@ -6,7 +6,8 @@ const MARGIN = 24;
 const REACH = 10;
 
 export class ClipMap {
-  constructor(section, onselect) {
+  constructor(section, onselect, handlers) {
+    this.handlers = handlers;
     this.section = section;
     this.canvas = section.querySelector("canvas");
     this.card = section.querySelector("#map-card");
@@ -18,7 +19,8 @@ export class ClipMap {
     this.canvas.addEventListener("pointerdown", (event) => this.begin(event));
     this.canvas.addEventListener("pointermove", (event) => this.move(event));
     this.canvas.addEventListener("pointerup", () => this.end());
-    this.canvas.addEventListener("pointerleave", () => this.hover(null));
+    this.canvas.addEventListener("pointerleave", () => { if (!this.pinned) this.hover(null); });
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") this.unpin(); });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
@@ -31,13 +33,27 @@ export class ClipMap {
     this.corpus = corpus;
     this.encoder = encoder;
     this.points = points;
+    this.unpin();
     this.number = new Map(points.ids.map((id, row) => [id, row]));
     this.say();
     this.draw();
   }
 
+  // Says why there is no map.
+  fail(message) {
+    this.points = null;
+    this.unpin();
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.text.textContent = message;
+  }
+
+  unpin() {
+    this.pinned = false;
+    this.hover(null);
+  }
+
   say() {
-    const chosen = this.selected.size ? ` · ${this.selected.size} selected` : " · drag around clips to select them";
+    const chosen = this.selected.size ? ` · ${this.selected.size} selected` : " · point at a clip to play it, click to keep it, drag around clips to select them";
     const stale = this.points.command ? ` · ${this.points.command}` : "";
     this.text.textContent = `${this.points.ids.length} clips by ${this.encoder} (${this.points.method})${chosen}${stale}`;
   }
@@ -124,13 +140,13 @@ export class ClipMap {
     if (!this.points) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.lasso = [this.at(event)];
-    this.hover(null);
+    this.unpin();
   }
 
   move(event) {
     if (!this.points) return;
     if (!this.lasso) {
-      this.hover(this.nearest(this.at(event)));
+      if (!this.pinned) this.hover(this.nearest(this.at(event)));
       return;
     }
     this.lasso.push(this.at(event));
@@ -141,6 +157,13 @@ export class ClipMap {
     const lasso = this.lasso;
     this.lasso = null;
     if (!lasso) return;
+    const row = lasso.length > 3 ? null : this.nearest(lasso[0]);
+    if (row !== null) {
+      this.hovered = row;
+      this.pinned = true;
+      this.show(row);
+      return;
+    }
     const inside = new Set();
     if (lasso.length > 3) for (let i = 0; i < this.px.length; i += 1) if (within(this.px[i], this.py[i], lasso)) inside.add(this.points.ids[i]);
     this.select(inside);
@@ -171,7 +194,13 @@ export class ClipMap {
     this.card.style.top = `${Math.min(Math.max(4, this.py[row] - 80), Math.max(4, box.height - 210))}px`;
     const video = element("video", { src: `${address("/media", { corpus: this.corpus, clip })}#t=${shown.start_s},${shown.stop_s}`, autoplay: true, playsinline: true });
     video.addEventListener("error", () => { if (!video.src.includes("/preview")) video.src = address("/preview", { corpus: this.corpus, clip }); }, { once: true });
-    this.card.replaceChildren(video, element("p", {}, shown.captions[0] || shown.file));
+    const { similar } = this.handlers;
+    const more = this.pinned ? element("button", { type: "button", class: "quiet", onclick: () => similar(clip) }, "More like this") : null;
+    if (!shown.has_video) video.poster = address("/image", { corpus: this.corpus, clip, kind: "spectrogram" });
+    video.controls = this.pinned;
+    const parts = [video, element("p", {}, shown.captions[0] || shown.file), more];
+    this.card.replaceChildren(...parts.filter(Boolean));
+    this.card.classList.toggle("pinned", this.pinned);
     this.card.hidden = false;
   }
 }

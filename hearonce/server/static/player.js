@@ -1,11 +1,11 @@
-// Plays clips: the original file between start and stop, or its preview where the browser cannot play that.
+// Plays stretches of files: the original between start and stop, or a WebM or cut where the browser cannot play that.
 
 import { address, element } from "./api.js";
 
 let playing = null;
 
 export function stop() {
-  if (playing) playing.close();
+  playing?.close();
 }
 
 export class Player {
@@ -14,76 +14,92 @@ export class Player {
     this.corpus = corpus;
     this.clip = clip;
     this.onclose = onclose;
-    this.start = clip.start_s;
-    this.stop = clip.stop_s;
+    this.unplayable = false; // the original, by this browser
   }
 
   toggle() {
     if (!this.media) this.open();
-    else if (this.media.paused) this.media.play();
+    else if (this.media.paused) this.media.play().catch(() => {});
     else this.media.pause();
   }
 
-  // Plays from start to stop, seconds of the file.
-  open(start = this.clip.start_s, stopAt = this.clip.stop_s) {
-    stop_others(this);
-    this.start = start;
-    this.stop = stopAt;
-    if (this.media) {
-      this.seek(start);
-      this.media.play().catch(() => {});
-      return;
-    }
-    this.preview = false;
-    const media = element("video", { controls: true, preload: "auto", playsinline: true });
-    media.setAttribute("aria-label", `${this.clip.file} ${start.toFixed(1)} to ${stopAt.toFixed(1)} s`);
-    this.media = media;
-    media.addEventListener("error", () => this.fallback());
-    media.addEventListener("loadedmetadata", () => {
-      if (!this.preview && this.clip.has_video && media.videoWidth === 0) this.fallback();
-      else if (!this.preview) this.seek(this.start);
-    });
-    media.addEventListener("timeupdate", () => {
-      if (!this.preview && media.currentTime >= this.stop && !media.paused) {
-        media.pause();
-        this.seek(this.start);
-      }
-    });
-    if (!this.clip.has_video) media.poster = address("/image", { corpus: this.corpus, clip: this.clip.clip_id, kind: "spectrogram" });
-    media.src = `${address("/media", { corpus: this.corpus, clip: this.clip.clip_id })}#t=${start},${stopAt}`;
-    this.box.append(media);
-    media.play().catch(() => {});
+  // Plays a span, seconds of the file; `clip_id` where the span is a clip: only then there is a preview of it.
+  open(span = this.clip) {
+    if (playing !== this) stop();
     playing = this;
+    this.span = span;
+    if (!this.media) this.create();
+    if (this.unplayable) this.made();
+    else if (this.media.src && this.media.readyState > 0) {
+      this.media.currentTime = span.start_s;
+      this.media.play().catch(() => {});
+    } else {
+      this.offset = 0;
+      this.load(`${address("/media", this.query(this.clip))}#t=${span.start_s},${span.stop_s}`);
+    }
   }
 
-  seek(seconds) {
-    if (this.media && this.media.readyState > 0) this.media.currentTime = Math.max(0, seconds - (this.preview ? this.clip.start_s : 0));
+  create() {
+    const media = element("video", { controls: true, preload: "auto", playsinline: true, "aria-label": this.clip.file });
+    this.media = media;
+    if (!this.clip.has_video) media.poster = address("/image", { ...this.query(this.clip), kind: "spectrogram" });
+    media.addEventListener("error", () => this.failed());
+    media.addEventListener("loadedmetadata", () => {
+      if (!this.unplayable && this.clip.has_video && media.videoWidth === 0) this.failed();
+      else media.currentTime = Math.max(0, this.span.start_s - this.offset);
+    });
+    media.addEventListener("playing", () => this.watch());
+    this.box.append(media);
   }
 
-  fallback() {
-    if (this.preview) {
-      this.close();
-      this.box.append(element("div", { class: "none", role: "alert" }, "This clip cannot be played."));
+  query(clip) {
+    return { corpus: this.corpus, clip: clip.clip_id };
+  }
+
+  load(source) {
+    this.media.src = source;
+    this.media.play().catch(() => {});
+  }
+
+  // What the server has made of the span: begins at its start.
+  made() {
+    const { span } = this;
+    this.offset = span.start_s;
+    if (span.clip_id) this.load(address("/preview", this.query(span)));
+    else this.load(address("/cut", { ...this.query(this.clip), start: span.start_s, stop: span.stop_s }));
+  }
+
+  // Stops at the end of the span to a frame, where `timeupdate` comes four times a second.
+  watch() {
+    const { media } = this;
+    if (!media || media.paused) return;
+    if (media.currentTime + this.offset >= this.span.stop_s) {
+      media.pause();
+      media.currentTime = Math.max(0, this.span.start_s - this.offset);
+    } else requestAnimationFrame(() => this.watch());
+  }
+
+  failed() {
+    if (!this.media?.getAttribute("src")) return;
+    if (!this.unplayable) {
+      this.unplayable = true;
+      this.made();
       return;
     }
-    this.preview = true;
-    this.media.src = address("/preview", { corpus: this.corpus, clip: this.clip.clip_id });
-    this.media.play().catch(() => {});
+    this.close();
+    this.box.append(element("div", { class: "none", role: "alert" }, "This clip cannot be played."));
   }
 
   close() {
     if (this.media) {
-      this.media.removeAttribute("src");
-      this.media.load();
-      this.media.remove();
+      const { media } = this;
       this.media = null;
+      media.pause();
+      media.removeAttribute("src");
+      media.load();
+      media.remove();
     }
     if (playing === this) playing = null;
     this.onclose();
   }
-}
-
-function stop_others(player) {
-  if (playing && playing !== player) playing.close();
-  playing = player;
 }

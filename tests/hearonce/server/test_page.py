@@ -95,11 +95,11 @@ def test_type_play_and_more_like_this(page):
     page.locator(".card").nth(1).focus()
     page.keyboard.press("Enter")
     until(page, "document.querySelector('#query-text').textContent.includes('Clips like')")
-    until(page, "clip => document.querySelector('.card')?.dataset.clip !== clip", found[0])
-    assert found[1] not in clips(page) and page.locator("#query").is_visible()
+    until(page, "clip => !document.querySelector(`.card[data-clip='${clip}']`)", found[1])
+    assert page.locator("#query").is_visible() and page.evaluate(CURRENT) == clips(page)[0]
     page.go_back()
-    until(page, "clip => document.querySelector('.card')?.dataset.clip === clip", found[0])
-    assert page.input_value("#q") == "dogs bark"
+    until(page, "clip => !!document.querySelector(`.card[data-clip='${clip}']`)", found[1])
+    assert clips(page) == found and page.input_value("#q") == "dogs bark" and "dogs bark" in page.title()
 
 
 def test_filters_pages_and_a_shared_address(page, server):
