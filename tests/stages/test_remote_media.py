@@ -40,6 +40,7 @@ descriptions: {{}}
 imports: {{}}
 labels: {{}}
 trainings: {{}}
+search: {{}}
 """
 CAPTIONS = """file,caption,start,stop
 a dog.mp4,a dog,0,1
