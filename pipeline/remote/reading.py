@@ -33,7 +33,7 @@ FIRST_BLOCK = 1 << 20
 FAST_S = 4.0
 """A store that takes no longer for the first block is asked for large ones."""
 
-_PIECES = 16
+_PIECES = 64
 """Of an answer that may wait until they are written; each has up to 256 KiB."""
 
 _SECONDS = {"sock_connect": 30.0, "sock_read": 60.0}

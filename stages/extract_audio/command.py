@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import closing
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from pipeline.monitor.progress import progress
 from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
 from pipeline.runner.dask.cluster import open_cluster
+from pipeline.runner.previous_outputs import previous_table
 from stages.extract_audio.extraction import Extracted, Medium, extracted, planned
 
 OTHER_AUDIO = (
@@ -44,6 +46,10 @@ def extract_audio(
     cluster: Cluster = None,
     force: Force = False,
     dry_run: DryRun = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Also what dvc.lock says has been extracted elsewhere."),
+    ] = False,
 ) -> None:
     """Extract the audio track of each medium of a corpus, once."""
     place, config = corpus_place(corpus), load_corpus(corpus)
@@ -61,6 +67,16 @@ def extract_audio(
         present = dict(zip(digests, checked, strict=True))
     damaged = [digest for digest in digests if present[digest] is None and store.find(digest) is not None]
     todo = {row["digest"]: row for row in rows if present[row["digest"]] is None and row["has_audio"]}
+    warnings: dict[str, str] = {}
+    deferred: dict[str, AudioFile] = {}
+    if not everything and len(todo) > len(damaged):
+        deferred = _extracted_by_others(corpus, todo.keys() - set(damaged), store, warnings, summary.add_note)
+        if deferred:
+            summary.add_note(
+                f"{counted(len(deferred), 'medium', 'media')} as in dvc.lock, extracted when an encoder asks for them"
+            )
+        present |= deferred
+        todo = {digest: row for digest, row in todo.items() if digest not in deferred}
     summary.found = sum(present[row["digest"]] is not None for row in rows)
 
     lengths = {digest: row["duration_s"] or 0.0 for digest, row in todo.items()}
@@ -102,8 +118,8 @@ def extract_audio(
             continue
         if row["digest"] in store.differing:
             problems.add(row["media_id"], row["path"], OTHER_AUDIO)
-        if audio.warning:
-            problems.add(row["media_id"], row["path"], audio.warning)
+        if warning := warnings.get(row["media_id"]) if row["digest"] in deferred else audio.warning:
+            problems.add(row["media_id"], row["path"], warning)
         manifest.append(
             {
                 "media_id": row["media_id"],
@@ -118,3 +134,27 @@ def extract_audio(
         schemas.write_table(schemas.table(manifest, schemas.AUDIO), schemas.AUDIO, layout.audio(corpus))
         problems.write(layout.problems(corpus, "extract_audio"))
     finish(summary.line(), len(problems), keep_going)
+
+
+def _extracted_by_others(
+    corpus: str, digests: Collection[str], store: AudioStore, warnings: dict[str, str], note: Callable[[str], None]
+) -> dict[str, AudioFile]:
+    """Audio that the manifest in `dvc.lock` describes, so that it need not be extracted to write this one.
+
+    Args:
+        corpus: whose manifest.
+        digests: of media that this store has no audio of.
+        store: where it would be.
+        warnings: gets what was said of media then, by id.
+        note: called with why the manifest could not be had.
+    """
+    earlier = previous_table(layout.audio(corpus), schemas.AUDIO, note)
+    known = {
+        row["digest"]: AudioFile(row["sample_rate"], row["channels"], row["n_samples"])
+        for row in earlier.iter_rows(named=True)
+        if row["digest"] in digests and row["recipe"] == store.recipe(row["digest"])
+    }
+    if known:
+        problems = previous_table(layout.problems(corpus, "extract_audio"), schemas.PROBLEMS, note)
+        warnings |= dict(problems.select("id", "reason").iter_rows())
+    return known

@@ -30,7 +30,9 @@ def test_a_fresh_clone_embeds_only_the_new_video(clone, tmp_path, pulled):
         fresh.run("dvc", "pull", "-q")
     fresh.add_video("cat-meow", "dogs barking")
     fresh.repro()
-    assert fresh.computed("embed clips") == 1
+    assert fresh.computed("extract_audio") == fresh.computed("embed clips") == 1
+    assert "4 media as in dvc.lock" in fresh.output
+    assert len(list((fresh.root / ".hearonce/audio").rglob("*.flac"))) <= 5  # those that the report plays
     assert fresh.computed("embed captions") == 0
     assert "4 rows from the artifact in dvc.lock" in fresh.output
 
