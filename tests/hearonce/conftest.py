@@ -80,6 +80,12 @@ class Server:
         return self._log.read_text()
 
 
+@pytest.fixture(scope="session")
+def serve() -> type[Server]:
+    """Starts a server of a project, which the caller closes."""
+    return Server
+
+
 @pytest.fixture(scope="module")
 def server(made_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("served") / "project"

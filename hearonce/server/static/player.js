@@ -2,6 +2,8 @@
 
 import { address, element } from "./api.js";
 
+const AT_END_S = 0.3;
+
 let playing = null;
 
 export function stop() {
@@ -46,8 +48,9 @@ export class Player {
     media.addEventListener("error", () => this.failed());
     media.addEventListener("loadedmetadata", () => {
       if (!this.unplayable && this.clip.has_video && media.videoWidth === 0) this.failed();
-      else media.currentTime = Math.max(0, this.span.start_s - this.offset);
+      else this.rewind();
     });
+    media.addEventListener("play", () => { if (this.media && Math.abs(this.now() - this.span.stop_s) < AT_END_S) this.rewind(); });
     media.addEventListener("playing", () => this.watch());
     this.box.append(media);
   }
@@ -69,14 +72,22 @@ export class Player {
     else this.load(address("/cut", { ...this.query(this.clip), start: span.start_s, stop: span.stop_s }));
   }
 
-  // Stops at the end of the span to a frame, where `timeupdate` comes four times a second.
-  watch() {
-    const { media } = this;
-    if (!media || media.paused) return;
-    if (media.currentTime + this.offset >= this.span.stop_s) {
-      media.pause();
-      media.currentTime = Math.max(0, this.span.start_s - this.offset);
-    } else requestAnimationFrame(() => this.watch());
+  now() {
+    return this.media.currentTime + this.offset;
+  }
+
+  rewind() {
+    this.media.currentTime = Math.max(0, this.span.start_s - this.offset);
+  }
+
+  // Stops where the span ends, to a frame; who has moved beyond it by the browser's controls plays on.
+  watch(before = Infinity) {
+    if (!this.media || this.media.paused) return;
+    const now = this.now();
+    if (before < this.span.stop_s && now >= this.span.stop_s) {
+      this.media.pause();
+      this.rewind();
+    } else requestAnimationFrame(() => this.watch(now));
   }
 
   failed() {

@@ -2,9 +2,16 @@
 
 import os
 import shutil
+import sys
 import time
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from media_samples import write_media
+
+from stages.command_line import main
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -19,6 +26,22 @@ async ([name, bytes]) => {
   }
 }
 """
+DOT = """
+() => {
+  const canvas = document.querySelector("#map-canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const box = canvas.getBoundingClientRect();
+  const pixel = data.findIndex((value, place) => place % 4 === 3 && value > 100) >> 2;
+  return [box.left + (pixel % canvas.width) / devicePixelRatio, box.top + pixel / canvas.width / devicePixelRatio + 2];
+}
+"""
+FILM = (
+    ("init", "film", "--window", "4", "--hop", "2"),
+    ("ingest", "film"),
+    ("extract-audio", "film"),
+    ("embed", "film", "yamnet-minilm", "--device", "cpu"),
+)
+PLAYED = "(source) => document.querySelector('.card video')?.currentSrc.includes(source)"
 PATIENCE_S = 60
 CURRENT = "() => document.activeElement?.dataset?.clip"
 
@@ -33,6 +56,37 @@ def browser():
         browser = running.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(made_demo, serve, tmp_path_factory):
+    """Serves the demo, and windows of two files, one of them in codecs that browsers do not play."""
+    root = tmp_path_factory.mktemp("served") / "project"
+    shutil.copytree(made_demo, root)
+    media = root / "film"
+    media.mkdir()
+    samples = [decoded(root / f"configs/corpora/demo/media/{name}.mp4") for name in ("owl", "frogs")]
+    frames = [np.full((96, 128, 3), number, np.uint8) for number in range(140)]
+    write_media(media / "old.avi", samples=np.concatenate(samples), sample_rate=16000, frames=frames, rate=10)
+    write_media(media / "talk.wav", samples=samples[1], sample_rate=16000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for command in FILM:
+            patch.setattr(sys, "argv", ["hearonce", *command])
+            with pytest.raises(SystemExit) as left:
+                main()
+            assert not left.value.code, command
+    running = serve(root)
+    yield running
+    output = running.close()
+    assert "Traceback" not in output, output[-3000:]
+
+
+def decoded(path: Path) -> np.ndarray:
+    resampler = av.AudioResampler("flt", "mono", 16000)
+    with av.open(str(path)) as container:
+        parts = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+    return np.concatenate([part.to_ndarray()[0] for part in parts])[:, None]
 
 
 @pytest.fixture
@@ -128,12 +182,69 @@ def test_filters_pages_and_a_shared_address(page, server):
     page.wait_for_selector("#empty h2:has-text('No clip')")
 
 
+def test_windows_of_a_file_are_chips_played_by_previews_and_trimmed(page, server):
+    page.goto(f"{server.address}?corpus=film&q=an+owl+hoots")
+    card = page.locator(".card", has_text="old.avi").first
+    card.locator(".moment").nth(1).click()
+    chip = card.locator(".moment").nth(1).get_attribute("title")
+    until(page, PLAYED, "/preview?")
+    until(page, "document.querySelector('.card video')?.videoWidth > 0")
+    first, last = (float(part.removeprefix("0:")) for part in chip.split(",")[0].split("–"))
+    assert last - first == 4 and page.evaluate(PLAYED, f"old.avi%40{first:g}-{last:g}")
+    card.focus()
+    page.keyboard.press("t")
+    handle = card.locator(".timeline input").last
+    until(page, "() => document.querySelector('.timeline img')?.naturalWidth > 0")
+    least, most, value = (float(handle.get_attribute(name)) for name in ("min", "max", "value"))
+    box = card.locator(".timeline").bounding_box()
+    x, y = box["x"] + box["width"] * (value - least) / (most - least), box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 30, y, steps=3)
+    page.mouse.up()
+    stop = float(handle.input_value())
+    assert value - 30 / box["width"] * (most - least) == pytest.approx(stop, abs=0.1) and stop < value
+    until(page, PLAYED, "/cut?")
+    with page.expect_download() as downloading:
+        card.locator(".download").click()
+    with av.open(str(downloading.value.path())) as cut:
+        assert float(cut.duration) / av.time_base == pytest.approx(
+            stop - float(card.locator(".timeline input").first.input_value()), abs=0.15
+        )
+
+    talk = page.locator(".card", has_text="talk.wav").first
+    assert "kind=waveform" in talk.locator(".cover img").get_attribute("src")
+    talk.locator(".play").click()
+    until(page, PLAYED, "/media?")
+    playing = "document.querySelector('.card video')"
+    start, stop = map(float, page.evaluate(f"{playing}.currentSrc.split('#t=')[1].split(',')"))
+    until(page, f"{playing}.currentTime > {start}")
+    page.evaluate(f"{playing}.currentTime = {stop - 0.5}")
+    until(page, f"{playing}.paused")
+    assert page.evaluate(f"{playing}.currentTime") <= stop + 0.1
+    page.uncheck("#group")
+    until(page, "document.querySelector('#status').textContent.startsWith('9 results')")
+    assert page.locator(".moment").count() == 0
+
+
 def test_two_encoders_side_by_side(page):
     searched(page, "a bird sings")
     page.select_option("#encoder2", "efficientnet-minilm")
     page.wait_for_selector("#right .card")
     assert sorted(clips(page)[:5]) != sorted(clips(page, "#right")[:5])
     assert page.locator("#right h2").inner_text() == "efficientnet-minilm"
+    left, right = clips(page), clips(page, "#right")
+    both = next(clip for clip in left if clip in right)
+    until(page, "() => document.querySelectorAll('.beside').length === document.querySelectorAll('.card').length")
+    said = page.locator("#left .card").nth(left.index(both)).locator(".beside").inner_text()
+    assert said == f"beside: {right.index(both) + 1}"
+    page.locator("#left .card").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.closest('#right') !== null")
+    page.select_option("#encoder2", "")
+    page.select_option("#encoder", label="fused: efficientnet-minilm + yamnet-minilm")
+    until(page, "document.querySelector('#status').textContent.includes('efficientnet-minilm and yamnet-minilm')")
+    assert page.locator(".beside").count() == 0 and clips(page) not in (left, right)
 
 
 def test_a_dropped_file_and_a_recording_are_queries(page, server):
@@ -168,6 +279,15 @@ def test_a_map_is_selected_from_and_saved(page, server):
     page.wait_for_selector("#map-save:not([disabled])")
     number = int(page.inner_text("#map-text").split("·")[1].split()[0])
     assert 0 < number < 58
+    page.mouse.move(*page.evaluate(DOT))
+    page.wait_for_selector("#map-card video")
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_selector("#map-card.pinned button")
+    page.mouse.move(*places[0])
+    assert page.locator("#map-card").is_visible()
+    page.keyboard.press("Escape")
+    assert page.locator("#map-card").is_hidden()
     page.click("#map-save")
     page.fill("#save-name", "left-half")
     page.keyboard.press("Enter")
@@ -193,9 +313,14 @@ def test_it_is_accessible_also_on_a_phone(browser, server, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
-    page.goto(f"{server.address}?q=dogs+bark&encoder2=efficientnet-minilm&map=1")
+    page.goto(f"{server.address}?corpus=demo&q=dogs+bark&encoder2=efficientnet-minilm&map=1")
     page.wait_for_selector("#right .card")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#subset").is_hidden()
+    page.click("#options-button")
+    assert page.locator("#subset").is_visible()
+    page.locator("#left .trimmer").first.click()
+    page.wait_for_selector(".timeline")
     page.keyboard.press("?")
     for state in ("help", "page"):
         found = axe.Axe().run(page).response["violations"]
