@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
 
 from hearonce.server import running
+from hearonce.server.command import _listening
 
 SIZE = 64 << 20
 
@@ -97,3 +98,8 @@ def test_clients_that_leave_in_the_middle_leave_nothing_open(served):
     with connected(served) as connection:
         connection.sendall(b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"here" in connection.recv(1000)
+
+
+def test_answers_are_not_held_back_for_an_acknowledgement():
+    with _listening("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # what asyncio sets TCP_NODELAY by
