@@ -215,13 +215,14 @@ def create_app(
             "results": results,
         }
 
+    # a response, not a dict: FastAPI would go through all results once more, in the thread of all connections
     @app.post("/api/search", summary="Clips most similar to a text, a clip or an uploaded file")
-    def search(request: SearchRequest) -> dict[str, Any]:
-        return _search(request)
+    def search(request: SearchRequest) -> JSONResponse:
+        return JSONResponse(_search(request))
 
     @app.get("/api/search", summary="The same, for a browser's address line or curl")
-    def search_by_get(request: Annotated[SearchRequest, Query()]) -> dict[str, Any]:
-        return _search(request)
+    def search_by_get(request: Annotated[SearchRequest, Query()]) -> JSONResponse:
+        return JSONResponse(_search(request))
 
     @app.get("/api/clip", summary="What is known of a clip")
     def clip_by_id(corpus: str, clip: str) -> dict[str, Any]:
