@@ -139,7 +139,10 @@ class Searcher:
         if not able:
             embedded = [name for name in known if layout.embeddings(corpus, name, "clips").exists()]
             if embedded:
-                raise UserError(self.problem(corpus, embedded[-1], kind) or "")
+                problem = self.problem(corpus, embedded[-1], kind)
+                if problem is None:  # replaced between the two looks
+                    return embedded[-1]
+                raise UserError(problem)
             runs = f" ({', '.join(known)} have not been run)" if known else ""
             raise UserError(f"No encoder of {corpus!r} has embedded its clips{runs}: run `dvc repro`.")
         return _best_scored(corpus, able) if len(able) > 1 else able[0]
