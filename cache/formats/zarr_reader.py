@@ -24,7 +24,7 @@ Visit = Callable[[int, np.ndarray], None]
 _BELIEVED_BYTES = 64 << 20  # memory is taken for more only once the files are known to hold it
 _LOCAL_BYTES = 2 << 20  # at a time: stays in the processor's cache between reading, checking and copying
 _REMOTE_BYTES = 32 << 20  # at a time: a request costs more than its bytes
-LARGE = 16 << 20  # bytes of an array from which on compiled conversion is worth its start
+LARGE = 16 << 20  # bytes of an array that is read again: compiled conversion is then worth its start
 _THREADS = 2  # one reads while the other checks; more only wait for the interpreter, which a checksum holds
 
 
@@ -128,7 +128,7 @@ class ShardedArray:
                 target[:head] = rows[0, skip : skip + head]
                 rows = rows[1:]
             between = target[head : n - tail]
-            if self.dtype == np.float16 and self.shape[0] * spec.row_bytes >= LARGE:
+            if not len(new) and self.dtype == np.float16 and self.shape[0] * spec.row_bytes >= LARGE:
                 from cache.formats.halves import to_float32  # numba takes half a second to import
 
                 chunks = framed[1 if head else 0 :][:whole]

@@ -95,18 +95,15 @@ class Gallery:
             Similarities float32 (q, k), and row numbers (q, k).
         """
         k = min(k, len(self) if allowed is None else int(np.count_nonzero(allowed)))
-        found: list[tuple[Floats, NDArray[np.int64]]] = []
+        found = _Top(len(queries), k)
 
         def keep(start: int, sims: Floats) -> None:
             if allowed is not None:
                 sims[:, ~allowed[start : start + sims.shape[1]]] = -np.inf
-            found.append(best(sims, k, start))
+            found.add(sims, start)
 
         self._each_block(queries, keep)
-        found.sort(key=lambda part: int(part[1].min(initial=0)))
-        sims, rows = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-        order = np.lexsort((rows, -sims))[:, :k]
-        return np.take_along_axis(sims, order, 1), np.take_along_axis(rows, order, 1)
+        return found.result()
 
     def _each_block(self, queries: Floats, keep: Callable[[int, Floats], None]) -> None:
         """Hands similarities to `keep` a block at a time, from several threads."""
@@ -130,9 +127,11 @@ class Gallery:
                     norms[start:stop] = inverse_norms(rows)
                 known = norms if norms is not None else self._inverse_norms
                 assert known is not None
-                sims = queries @ rows.T
-                sims *= known[start:stop]
-                keep(start, sims)
+                if len(queries) > FEW:
+                    rows *= known[start:stop, None]
+                    keep(start, queries @ rows.T)
+                else:
+                    keep(start, (queries @ rows.T) * known[start:stop])
 
         threads = min(self._threads, -(-len(self) // step))
         if threads <= 1:
@@ -143,6 +142,59 @@ class Gallery:
                     done.result()
         if norms is not None:
             self._inverse_norms = norms
+
+
+class _Top:
+    """The k best rows of each query, of blocks that come in any order; of equal ones the earlier row.
+
+    Args:
+        queries: their number.
+        k: of each.
+    """
+
+    def __init__(self, queries: int, k: int) -> None:
+        self._queries, self._k = queries, k
+        self._limits = np.full(queries, -np.inf, np.float32)
+        """What a row has to reach for each query."""
+        self._kept: list[tuple[NDArray[np.int64], NDArray[np.int64], Floats]] = []
+        """Numbers of queries, rows and similarities that may be among the best."""
+        self._n_kept = 0
+        self._lock = threading.Lock()
+
+    def add(self, sims: Floats, start: int) -> None:
+        """Takes a block (queries, rows), which begins with row number `start`."""
+        limits = self._limits
+        if np.isfinite(limits).all():
+            numbers, columns = np.nonzero(sims >= limits[:, None])
+            part = numbers, columns + start, sims[numbers, columns]
+        else:
+            values, rows = best(sims, min(self._k, sims.shape[1]), start)
+            part = np.repeat(np.arange(self._queries), values.shape[1]), np.ravel(rows), np.ravel(values)
+        with self._lock:
+            self._kept.append(part)
+            self._n_kept += len(part[0])
+            if self._n_kept > 4 * self._queries * self._k:
+                self._merge()
+
+    def result(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Similarities (queries, k), best first, and row numbers."""
+        self._merge()
+        _, rows, sims = self._kept[0]
+        return sims.reshape(self._queries, -1), rows.reshape(self._queries, -1)
+
+    def _merge(self) -> None:
+        numbers, rows, sims = (np.concatenate(parts) for parts in zip(*self._kept, strict=True))
+        order = np.lexsort((rows, -sims, numbers))
+        numbers, rows, sims = numbers[order], rows[order], sims[order]
+        first = np.searchsorted(numbers, np.arange(self._queries + 1))
+        kept = np.arange(len(numbers)) - first[numbers] < self._k
+        full = np.diff(first) >= self._k
+        if self._k:
+            limits = np.full(self._queries, -np.inf, np.float32)
+            limits[full] = sims[first[:-1][full] + self._k - 1]
+            self._limits = limits
+        self._kept = [(numbers[kept], rows[kept], sims[kept])]
+        self._n_kept = 0
 
 
 def best(sims: Floats, k: int, start: int = 0) -> tuple[Floats, NDArray[np.int64]]:
