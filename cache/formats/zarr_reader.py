@@ -128,7 +128,7 @@ class ShardedArray:
                 target[:head] = rows[0, skip : skip + head]
                 rows = rows[1:]
             between = target[head : n - tail]
-            if not len(new) and self.dtype == np.float16 and self.shape[0] * spec.row_bytes >= LARGE:
+            if whole and not len(new) and self.dtype == np.float16 and self.shape[0] * spec.row_bytes >= LARGE:
                 from cache.formats.halves import to_float32  # numba takes half a second to import
 
                 chunks = framed[1 if head else 0 :][:whole]

@@ -148,3 +148,12 @@ def test_an_export_is_loaded_by_a_vector_database(gallery, hearonce, monkeypatch
     assert code == 2 and "vectors exists: name a new folder" in err
     with pytest.raises(UserError, match="is missing"):
         export.export_vectors("mine", "other", Path("x"))
+
+
+def test_rows_read_again_are_converted_alike_wherever_they_begin(project, monkeypatch):
+    monkeypatch.setattr("cache.formats.zarr_reader.LARGE", 0)
+    artifact = write(rows(n=2500)).artifact
+    whole = np.asarray(artifact.numpy(), np.float32)
+    for _ in range(2):  # the first reading checks and converts by numpy
+        for start, stop in ((0, 2500), (1, 2), (0, 1), (5, 5), (680, 690), (1360, 2049), (683, 1365), (2499, 2500)):
+            assert np.array_equal(artifact.read_float32(start, stop), whole[start:stop]), (start, stop)
