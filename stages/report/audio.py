@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,6 +14,8 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from cache import tables as schemas
+from cache.durable import new_file
+from cache.errors import UserError
 from cache.location import Store
 from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
@@ -57,6 +62,9 @@ def encode_snippet(samples: NDArray[np.float32], sample_rate: int, max_s: float 
 
 
 SAMPLE_RATE = 32000
+VERSION = 1
+"""Of snippets, which are kept from report to report; raised when they are made in another way."""
+CHECKSUM_BYTES = 16
 MAX_BYTES = 12 * 2**20
 """Of all sounds in a report. As text they take a third more; experiments first in params.yaml have them first."""
 
@@ -97,14 +105,36 @@ class Sounds:
 
 
 def _encoded(corpus: str, span: dict) -> bytes | None:
+    """The snippet of a span, from the last report's if it is there."""
     store = AudioStore(Store.default(), load_corpus(corpus).audio, media_kinds(corpus))
+    digest = span["media_digest"]
+    parts = (VERSION, digest, store.recipe(digest), span["start_s"], span["stop_s"])
+    kept = Store.default().previews / f"{blake2b(repr(parts).encode(), digest_size=16).hexdigest()}.snippet"
+    if (known := _kept(kept)) is not None:
+        return known
 
     def source() -> Source:  # a media list is read only if need be
         return open_place(corpus_place(corpus).media).source(span["media_path"])
 
     try:
-        samples = store.read(span["media_digest"], source, span["start_s"], span["stop_s"], SAMPLE_RATE)
+        samples = store.read(digest, source, span["start_s"], span["stop_s"], SAMPLE_RATE)
     except Exception as error:
         problem_of(error)  # the run's are raised again
         return None
-    return encode_snippet(samples, SAMPLE_RATE)
+    snippet = encode_snippet(samples, SAMPLE_RATE)
+    with suppress(UserError), new_file(kept, clean=False) as temporary:  # a full disk costs the next report some time
+        temporary.write_bytes(_checksum(snippet) + snippet)
+    return snippet
+
+
+def _kept(path: Path) -> bytes | None:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    checksum, snippet = data[:CHECKSUM_BYTES], data[CHECKSUM_BYTES:]
+    return snippet if checksum == _checksum(snippet) else None
+
+
+def _checksum(data: bytes) -> bytes:
+    return blake2b(data, digest_size=CHECKSUM_BYTES).digest()

@@ -59,3 +59,14 @@ def test_when_there_is_no_more_room_clips_stay_silent_and_are_counted(corpus):
     assert first and sounds.snippet(corpus, "a@3") is None and sounds.snippet(corpus, "a@6") is None
     assert sounds.snippet(corpus, "a@3") is None and sounds.n_left_out == 2
     assert sounds.snippet(corpus, "a@0") == first
+
+
+def test_snippets_of_the_last_report_are_taken_unless_a_bit_has_flipped(corpus, monkeypatch):
+    first = Sounds().snippet(corpus, "a@0")
+    (kept,) = Path(".hearonce/previews").glob("*.snippet")
+    monkeypatch.setattr("stages.report.audio.encode_snippet", lambda samples, rate: b"encoded again")
+    assert Sounds().snippet(corpus, "a@0") == first
+    data = bytearray(kept.read_bytes())
+    data[100] ^= 1
+    kept.write_bytes(data)
+    assert Sounds().snippet(corpus, "a@0") == b"encoded again"
