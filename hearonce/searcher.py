@@ -29,11 +29,11 @@ from pipeline.config.records import named
 from pipeline.config.subsets import EXTENDED, FOLDER, LABELS, clips_where, read_subset
 from pipeline.console.text import did_you_mean
 from stages.search.gallery import Floats, Gallery
-from stages.search.index import FILE, NOTE, SMALLEST, Index
+from stages.search.index import DEPTH, FILE, NOTE, SMALLEST, Index
 from stages.search.words import WordIndex, mixed
 
-MOST_BY_INDEX = 1000
-"""Clips that a search through an index gives, the nearest ones."""
+MOST_BY_INDEX = DEPTH
+"""Clips that a search through an index gives, the nearest ones; who asks for more gets all clips compared."""
 
 PREFERRED = (("text_to_clip", "mAP"), ("text_to_clip", "R@1"))
 """Direction and metric by which the default encoder is chosen, among experiments on one encoder."""

@@ -23,7 +23,7 @@ from cache.artifact import open_artifact, write_blocks
 from cache.formats.group import rows_per_block
 from cache.rows import RowFormat, Rows
 from stages.search.gallery import Gallery, unit
-from stages.search.index import Index, build
+from stages.search.index import DEPTH, Index, build
 
 K = 10
 
@@ -66,6 +66,9 @@ def main() -> None:
         found, seconds = _each(lambda query: index.top(query, K)[1][0], queries)
         name = f"`hearonce index` (IVF{note['centroids']}, SQ8, {note['visited']} visited)"
         _row(name, built, size, seconds, exact, found, true)
+        deep, exact_deep = _each(lambda query: gallery.top(query, DEPTH)[1][0], queries)
+        found, seconds = _each(lambda query: index.top(query, DEPTH)[1][0], queries)
+        _row(f"the same, the {DEPTH} nearest", built, size, seconds, exact_deep, found, deep)
         if options.peers:
             _peers(gallery, queries, true, exact, Path(folder))
 
@@ -101,7 +104,7 @@ def _each(search: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -> tu
 def _row(
     name: str, built: float, size: float, seconds: float, exact: float, found: list[set[int]], true: list[set[int]]
 ) -> None:
-    recall = float(np.mean([len(one & other) / K for one, other in zip(found, true, strict=True)]))
+    recall = float(np.mean([len(one & other) / len(other) for one, other in zip(found, true, strict=True)]))
     ratio = exact / seconds
     print(
         f"| {name} | {built:.1f} | {size / 1e6:.0f} | {1000 * seconds:.2f} | {ratio:.1f} | {recall:.3f} |", flush=True

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ from starlette.requests import ClientDisconnect
 from cache.errors import UserError
 from hearonce.ranking import Kind
 from hearonce.ranking import Query as SearchQuery
-from hearonce.searcher import Searcher
+from hearonce.searcher import MOST_BY_INDEX, Searcher
 from hearonce.server.clips import Clips
 from hearonce.server.conditions import check_condition
 from hearonce.server.guard import Guard
@@ -59,6 +60,7 @@ class SearchRequest(BaseModel):
     subset: str | None = None
     where: Annotated[str | None, Field(max_length=2_000)] = None
     group: bool = True
+    exact: bool = False
     offset: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1, le=MOST_RESULTS)] = 48
 
@@ -201,9 +203,13 @@ def create_app(
             request.words,
             request.subset,
             request.where,
+            request.exact or request.offset + request.limit > MOST_BY_INDEX,
         )
         ranking = searcher.ranking(query)
         results, total = clips.page(ranking, request.offset, request.limit, request.group)
+        if ranking.approximate and len(results) < request.limit:  # the rest of the page lies beyond the index
+            ranking = searcher.ranking(replace(query, exact=True))
+            results, total = clips.page(ranking, request.offset, request.limit, request.group)
         return {
             "corpus": request.corpus,
             "query": {"kind": kind, "value": given[0][1]},

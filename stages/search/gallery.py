@@ -178,9 +178,12 @@ class _Top:
 
     def result(self) -> tuple[Floats, NDArray[np.int64]]:
         """Similarities (queries, k), best first, and row numbers."""
+        if not self._kept:  # no queries, or no rows
+            return np.zeros((self._queries, 0), np.float32), np.zeros((self._queries, 0), np.int64)
         self._merge()
         _, rows, sims = self._kept[0]
-        return sims.reshape(self._queries, -1), rows.reshape(self._queries, -1)
+        shape = self._queries, len(rows) // max(1, self._queries)
+        return sims.reshape(shape), rows.reshape(shape)
 
     def _merge(self) -> None:
         numbers, rows, sims = (np.concatenate(parts) for parts in zip(*self._kept, strict=True))

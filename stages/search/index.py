@@ -3,7 +3,7 @@
 Rows are assigned to the nearest of about 2 sqrt(n) centroids (H. Jégou et al., Product Quantization for Nearest
 Neighbor Search, 2011) and kept in one byte a number; a query is compared with the rows of the centroids nearest to it,
 and the best of these are compared exactly, with the rows of the embedding cache. How many centroids are visited is
-measured when the index is built: the fewest that find `RECALL` of the true ten nearest rows of a sample of queries,
+measured when the index is built: the fewest that find `RECALL` of the true `DEPTH` nearest rows of a sample of queries,
 which are captions of the corpus where the encoder has embedded them, for texts often lie elsewhere than clips.
 
 The package `faiss-cpu` is optional (`uv sync --extra index`). Clustering is seeded and runs in one thread.
@@ -30,20 +30,19 @@ from stages.search.gallery import Floats, Gallery, unit
 SMALLEST = 100_000
 """Rows from which on search uses an index; below it is hardly faster."""
 
-RECALL, K = 0.97, 10
+RECALL, DEPTH = 0.95, 200
 SAMPLES = 200
 """Queries that the number of centroids to visit is measured with: captions, or else rows moved a little."""
 
 PER_CENTROID = 48
 """Rows for each centroid that the clustering is trained on."""
 
-CANDIDATES = 8
-"""Rows compared exactly for each one that is asked for, and at least `LEAST_CANDIDATES`."""
-LEAST_CANDIDATES = 100
+CANDIDATES, LEAST_CANDIDATES = 2, 100
+"""Rows compared exactly for each one that is asked for, and the fewest; one byte a number misplaces few of them."""
 
 BLOCK_ROWS = 1 << 15
 FILE, NOTE = "index.faiss", "index.json"
-VERSION = 1
+VERSION = 2
 
 
 class Index:
@@ -146,8 +145,8 @@ def _samples(source: Gallery, moved: bool, generator: np.random.Generator) -> Fl
 
 
 def _measured(index: Any, gallery: Gallery, queries: Floats) -> tuple[float, int]:
-    """Recall of the ten nearest rows, and centroids visited, at the fewest that reach `RECALL`."""
-    k = min(K, len(gallery))
+    """Recall of the `DEPTH` nearest rows, and centroids visited, at the fewest that reach `RECALL`."""
+    k = min(DEPTH, len(gallery))
     _, true = gallery.top(queries, k)
     visited = 1
     while True:
@@ -194,7 +193,7 @@ def index_command(
     captions = Gallery(open_artifact(texts)) if texts.exists() else None
     note = build(gallery, folder, captions if captions is not None and len(captions) else None)
     print(
-        f"{folder}: {note['rows']} clips, {note['visited']} of {note['centroids']} centroids visited, recall@{K} "
+        f"{folder}: {note['rows']} clips, {note['visited']} of {note['centroids']} centroids visited, recall@{DEPTH} "
         f"{note['recall']:.3f}; {time.perf_counter() - started:.1f} s"
     )
     if note["rows"] < SMALLEST:

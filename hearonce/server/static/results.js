@@ -66,7 +66,9 @@ export class Column {
   }
 
   add(answer, limit = PAGE) {
+    const shown = new Set(this.cards.map((card) => card.result.clip_id));  // beyond an index places may shift
     for (const result of answer.results) {
+      if (shown.has(result.clip_id)) continue;
       const card = new Card(answer.corpus, result, this.handlers);
       this.cards.push(card);
       this.grid.append(card.root);

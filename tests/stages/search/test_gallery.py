@@ -63,3 +63,24 @@ def test_queries_of_another_encoder_are_refused(tmp_path):
         gallery.similarities(np.ones((1, 8), np.float32))
     zero = Gallery(write(tmp_path / "b.zarr", np.zeros((2, 16), np.float32)))
     assert zero.similarities(np.ones((1, 16), np.float32)).tolist() == [[0, 0]]
+
+
+def test_many_queries_over_many_blocks_with_equal_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.search.gallery.BLOCK_BYTES", 4 * 24 * 64)
+    generator = np.random.default_rng(4)
+    rows = np.repeat(generator.standard_normal((200, 24)), 5, axis=0).astype(np.float32)[generator.permutation(1000)]
+    gallery = Gallery(write(tmp_path / "a.zarr", rows), threads=2)
+    queries = generator.standard_normal((40, 24)).astype(np.float32)
+    allowed = generator.random(1000) < 0.7
+    for mask in (None, allowed):
+        sims, found = gallery.top(queries, 12, mask)
+        whole = gallery.similarities(queries)
+        if mask is not None:
+            whole[:, ~mask] = -np.inf
+        for query in range(40):
+            values = np.sort(whole[query])[::-1][:12]
+            assert np.allclose(sims[query], values, atol=1e-6)
+            assert len(set(found[query].tolist())) == 12 and np.allclose(whole[query, found[query]], values, atol=1e-6)
+    for first, second in zip(found[0], found[0][1:], strict=False):
+        assert first < second or not np.array_equal(rows[first], rows[second])
+    assert gallery.top(queries[:0], 5)[0].shape == (0, 0) and gallery.top(queries, 0)[0].shape == (40, 0)
