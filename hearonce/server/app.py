@@ -31,7 +31,7 @@ from hearonce.server.clips import Clips
 from hearonce.server.conditions import check_condition
 from hearonce.server.guard import Guard
 from hearonce.server.previews import LONGEST_CUT_S
-from hearonce.server.uploads import Uploads
+from hearonce.server.uploads import Busy, Uploads
 from hearonce.server.worker import Workers
 from pipeline.config import layout
 from pipeline.config.subsets import FOLDER
@@ -39,8 +39,8 @@ from pipeline.console.text import did_you_mean
 
 STATIC = Path(__file__).parent / "static"
 MOST_RESULTS = 200
-MOST_THREADS, MEDIA_THREADS = 16, 4
-"""That answer; those that wait for images and previews of their own, so that searches do not wait behind them."""
+MOST_THREADS, MEDIA_THREADS, UPLOAD_THREADS = 16, 4, 2
+"""That answer; those that wait for images and previews, and for uploads: searches must not wait behind them."""
 
 MIME_TYPES = {".webm": "video/webm", ".jpg": "image/jpeg", ".png": "image/png"}
 
@@ -105,7 +105,7 @@ def create_app(
         workers.close()
         scratch.cleanup()
 
-    media_threads = CapacityLimiter(MEDIA_THREADS)
+    media_threads, upload_threads = CapacityLimiter(MEDIA_THREADS), CapacityLimiter(UPLOAD_THREADS)
     app = FastAPI(title="hearonce", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(Guard, token=token, loopback=loopback)  # type: ignore[arg-type]
 
@@ -117,6 +117,10 @@ def create_app(
     @app.exception_handler(UserError)
     async def user_error(request: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(Busy)
+    async def busy(request: Request, error: Busy) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 503, {"retry-after": "60", "connection": "close"})
 
     @app.exception_handler(NotHere)
     async def not_here(request: Request, error: NotHere) -> JSONResponse:
@@ -281,20 +285,16 @@ def create_app(
 
     @app.post("/api/uploads", summary="A file as a query: its bytes are the body")
     async def upload(request: Request) -> dict[str, Any]:
-        raw = uploads.raw_path()
-        try:
-            with raw.open("wb") as file:
-                async for part in request.stream():
-                    await run_in_threadpool(file.write, part)
+        with uploads.arriving() as raw:
+            try:
+                with raw.open("wb") as file:
+                    async for part in request.stream():
+                        await run_in_threadpool(file.write, part)
+            except ClientDisconnect:
+                raise UserError("The sender has left.") from None
             if not raw.stat().st_size:
                 raise UserError("The file is empty.")
-        except ClientDisconnect:
-            raw.unlink(missing_ok=True)
-            raise UserError("The sender has left.") from None
-        except BaseException:
-            raw.unlink(missing_ok=True)
-            raise
-        kept = await run_in_threadpool(uploads.add, raw)
+            kept = await run_sync(uploads.add, raw, limiter=upload_threads)
         return {
             "upload": kept.id,
             "has_audio": kept.has_audio,

@@ -18,7 +18,7 @@ from cache.errors import UserError
 from cache.location import Store
 from hearonce.ranking import Corpus, Ranking, Rows
 from hearonce.searcher import Searcher
-from hearonce.server.previews import Media, Span
+from hearonce.server.previews import Media, Span, source_of
 from hearonce.server.worker import Workers
 from pipeline.config import layout
 from pipeline.config.subsets import FOLDER
@@ -47,8 +47,7 @@ class Clips:
 
     def __init__(self, searcher: Searcher, workers: Workers) -> None:
         self._searcher, self._workers = searcher, workers
-        self._making: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
+        self._making = [threading.Lock() for _ in range(64)]  # one serves several files, and none is left over
 
     def page(self, ranking: Ranking, offset: int, limit: int, group: bool) -> tuple[list[dict[str, Any]], int]:
         """Some results of a ranking, and how many there are in all.
@@ -115,11 +114,15 @@ class Clips:
         path = layout.table(corpus, "spans")
         spans = schemas.read_table(path, schemas.SPANS, pl.col("clip_id") == clip)
 
-        def of(modality: str) -> tuple[Span, ...]:
-            rows = spans.filter((pl.col("modality") == modality) & (pl.col("media_path") != "")).select(_SPAN)
-            return tuple(Span(*row) for row in rows.iter_rows())
+        ids = spans["media_id"].unique().to_list()
+        tracks = schemas.read_table(layout.table(corpus, "media"), schemas.MEDIA, pl.col("media_id").is_in(ids))
 
-        return Media(corpus, of("sound"), of("picture"))
+        def of(modality: str, track: str) -> tuple[Span, ...]:
+            having = tracks.filter(pl.col(track))["media_id"].to_list()  # every clip has spans of both modalities
+            own = spans.filter((pl.col("modality") == modality) & pl.col("media_id").is_in(having))
+            return tuple(Span(*row) for row in own.filter(pl.col("media_path") != "").select(_SPAN).iter_rows())
+
+        return Media(corpus, of("sound", "has_audio"), of("picture", "has_video"))
 
     def original(self, corpus: str, clip: str) -> Path:
         """The file of a clip on this machine, for the browser to play.
@@ -151,9 +154,7 @@ class Clips:
         name = hashlib.blake2b(document.encode(), digest_size=16).hexdigest() + SUFFIXES[what]
         folder = Store.default().previews
         path = folder / name
-        with self._lock:
-            making = self._making.setdefault(name, threading.Lock())
-        with making:
+        with self._making[int(name[:8], 16) % len(self._making)]:
             try:
                 os.utime(path)
                 return path
@@ -166,28 +167,19 @@ class Clips:
             finally:
                 part.unlink(missing_ok=True)
             _prune(folder)
-        with self._lock:
-            self._making.pop(name, None)
         return path
 
     def _source(self, corpus: str, path: str) -> Source:
-        return _source_of(self._place(corpus), path)
+        return source_of(self._place(corpus), path)
 
     def _place(self, corpus: str) -> MediaPlace:
         media = self._searcher.params.corpora[corpus].media
         return self._searcher.current(("media", corpus), [media], lambda: open_place(media))
 
 
-def _source_of(place: MediaPlace, path: str) -> Source:
-    """Where a medium lies; a table that somebody has sent must not name files outside of the media folder."""
-    if os.path.isabs(path) or ".." in Path(path).parts:
-        raise MediaError(f"{path} is no path below the folder of its corpus")
-    return place.source(path)
-
-
 def _missing(place: MediaPlace, file: str) -> bool:
     try:
-        source = _source_of(place, file)
+        source = source_of(place, file)
     except MediaError:
         return True
     return isinstance(source, Path) and not source.exists()

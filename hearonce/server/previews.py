@@ -6,6 +6,8 @@ what was embedded. Every function makes one file; the server calls them in proce
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -26,9 +28,10 @@ from pipeline.config.subsets import media_kinds
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import MediaError
 from pipeline.media.frames import RgbImage, read_frames
-from pipeline.media.location import Source, local, open_place
+from pipeline.media.location import MediaPlace, Source, local, open_place
 from pipeline.media.numbered_frames import read_numbered
 from pipeline.media.probe import probe
+from pipeline.media.times import sample_span
 
 PREVIEW_HEIGHT, PREVIEW_FPS, PREVIEW_RATE = 240, 15, 48_000
 LONGEST_PREVIEW_S, LONGEST_CUT_S = 60.0, 600.0
@@ -79,12 +82,25 @@ class Media:
         )
 
     def cut(self, start_s: float, stop_s: float) -> Media:
-        """The same between two times of its file; of frames that are numbered all."""
+        """The same between two times of its file; of frames that are numbered, those in the same part of the clip."""
 
         def within(spans: Sequence[Span]) -> tuple[Span, ...]:
-            return tuple(Span(span.media_path, span.media_digest, start_s, stop_s) for span in spans[:1])
+            return tuple(
+                Span(span.media_path, span.media_digest, start_s, stop_s, *_numbers(span, start_s, stop_s))
+                for span in spans[:1]
+            )
 
         return Media(self.corpus, within(self.audio), within(self.video))
+
+
+def _numbers(span: Span, start_s: float, stop_s: float) -> tuple[int | None, int | None]:
+    """The first and last frame between two times, for which the frames of the span are spread over its seconds."""
+    if span.start_frame is None or span.stop_frame is None or not span.stop_s > span.start_s:
+        return span.start_frame, span.stop_frame
+    per_second = (span.stop_frame + 1 - span.start_frame) / (span.stop_s - span.start_s)
+    first = span.start_frame + math.floor((start_s - span.start_s) * per_second + 1e-6)
+    last = span.start_frame + math.ceil((stop_s - span.start_s) * per_second - 1e-6) - 1
+    return max(first, 1), max(last, first, 1)
 
 
 def waveform(media: Media, out: Path) -> None:
@@ -150,7 +166,7 @@ def cut(media: Media, out: Path) -> None:
     """Exactly the clip: FLAC with the samples of the extracted audio, or MP4 (H.264, AAC) with frames of full size.
 
     Raises:
-        MediaError: it is longer than `LONGEST_CUT_S`.
+        MediaError: it is longer than `LONGEST_CUT_S`, or goes on after the end of the file.
     """
     seconds = _seconds(media)
     if seconds > LONGEST_CUT_S:
@@ -160,14 +176,19 @@ def cut(media: Media, out: Path) -> None:
         store = _store(media.corpus)
         store.read(span.media_digest, lambda: _source(media, span), span.start_s, span.stop_s, None)  # extracts
         with soundfile.SoundFile(store.path(span.media_digest)) as file:
-            first, last = round(span.start_s * file.samplerate), round(span.stop_s * file.samplerate)
-            file.seek(min(first, file.frames))
+            _check_end(span, file.frames / file.samplerate)
+            first, last = sample_span(span.start_s, span.stop_s, file.samplerate, file.frames)
+            file.seek(first)
             samples = file.read(last - first, dtype="int32", always_2d=True)
             soundfile.write(out, samples, file.samplerate, format="FLAC", subtype=file.subtype)
         return
     span = media.video[0]
     with local(_source(media, span), span.media_digest) as path:
-        track = None if path.is_dir() else probe(path).video
+        info = None if path.is_dir() else probe(path)
+    track = None
+    if info is not None:
+        track = info.video
+        _check_end(span, info.duration_s)
     rate = Fraction(track.rate if track and track.rate else 25).limit_denominator(1001)
     rate = min(rate, Fraction(60))
     count = max(1, round(seconds * rate))
@@ -176,13 +197,33 @@ def cut(media: Media, out: Path) -> None:
     _write(out, "mp4", ("libx264", options, 0), "aac", _frames(media, count, None, seconds), rate, samples)
 
 
+ROUNDED_S = 0.1
+"""By which the end of a cut may lie after that of the file: the page and headers round."""
+
+
+def _check_end(span: Span, seconds: float) -> None:
+    if span.stop_s > seconds + ROUNDED_S:
+        raise MediaError(f"no cut from {span.start_s:g} s to {span.stop_s:g} s: the file lasts {seconds:.3f} s")
+
+
 def _seconds(media: Media) -> float:
     spans = media.audio or media.video
     return sum(span.stop_s - span.start_s for span in spans)
 
 
 def _source(media: Media, span: Span) -> Source:
-    return open_place(corpus_place(media.corpus).media).source(span.media_path)
+    return source_of(open_place(corpus_place(media.corpus).media), span.media_path)
+
+
+def source_of(place: MediaPlace, path: str) -> Source:
+    """Where a medium lies; a table that somebody has sent must not name files outside of the media folder.
+
+    Raises:
+        MediaError: it does, or there is no such medium.
+    """
+    if os.path.isabs(path) or ".." in Path(path).parts:
+        raise MediaError(f"{path} is no path below the folder of its corpus")
+    return place.source(path)
 
 
 def _store(corpus: str) -> AudioStore:

@@ -11,20 +11,32 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache.errors import UserError
 from hearonce.server.worker import Workers
 
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+    from pipeline.media.probe import VideoTrack
+
 MOST_BYTES = 256 << 20
 LONGEST_S = 600.0
 MOST_PIXELS = 4096 * 2304
-MOST_UPLOADS = 32
+MOST_TRACKS = 32
+MOST_CHANNELS, MOST_RATE = 32, 384_000
+MOST_UPLOADS, MOST_KEPT_BYTES = 32, 2 << 30
+MOST_ARRIVING = 12
+"""That are received or looked at; more are refused, since each may fill the disk by `MOST_BYTES`."""
 KEPT_S = 3600.0
-FPS, HEIGHT = 15, 480
+FPS, HEIGHT, WIDTH = 15, 480, 4096
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,10 @@ class Upload:
     duration_s: float
 
 
+class Busy(UserError):
+    """Too many files arrive at once."""
+
+
 class Uploads:
     """The last uploads of this server.
 
@@ -56,31 +72,50 @@ class Uploads:
 
     def __init__(self, folder: Path, workers: Workers) -> None:
         self._folder, self._workers, self._lock = folder, workers, threading.Lock()
-        self._kept: OrderedDict[str, tuple[float, Upload]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, int, Upload]] = OrderedDict()
+        self._arriving = 0
 
-    def raw_path(self) -> Path:
-        """A new path for the bytes of an upload."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder / f"{secrets.token_urlsafe(16)}.raw"
+    @contextmanager
+    def arriving(self) -> Iterator[Path]:
+        """A new path for the bytes of an upload; what is there at the end of the block is removed.
+
+        Raises:
+            Busy: too many others arrive.
+        """
+        with self._lock:
+            if self._arriving >= MOST_ARRIVING:
+                raise Busy(f"{MOST_ARRIVING} files are being uploaded already: try again in a minute.")
+            self._arriving += 1
+        raw = self._folder / f"{secrets.token_hex(16)}.raw"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            yield raw
+        finally:
+            raw.unlink(missing_ok=True)
+            with self._lock:
+                self._arriving -= 1
 
     def add(self, raw: Path) -> Upload:
-        """Makes an upload of received bytes, which are removed.
+        """Makes an upload of received bytes.
+
+        Args:
+            raw: from `arriving`.
 
         Raises:
             UserError: it is no media file, or beyond the limits.
         """
-        name = raw.stem
-        out = raw.with_suffix(".mkv")
+        name, out = raw.stem, raw.with_suffix(".mkv")
         try:
             found = self._workers.run_alone({"what": "upload", "source": str(raw), "out": str(out)})
-        except UserError:
-            out.unlink(missing_ok=True)
+            size = out.stat().st_size
+        except BaseException:
+            for left in self._folder.glob(f"*{name}*"):  # also what a process that was killed had begun
+                if left != raw:
+                    left.unlink(missing_ok=True)
             raise
-        finally:
-            raw.unlink(missing_ok=True)
         upload = Upload(name, out, found["has_audio"], found["has_video"], found["duration_s"])
         with self._lock:
-            self._kept[name] = time.monotonic(), upload
+            self._kept[name] = time.monotonic(), size, upload
             self._forget()
         return upload
 
@@ -94,7 +129,7 @@ class Uploads:
             self._forget()
             if name not in self._kept:
                 raise UserError("That file is no longer here: upload it again.")
-            return self._kept[name][1]
+            return self._kept[name][2]
 
     def close(self) -> None:
         """Removes all files."""
@@ -102,8 +137,9 @@ class Uploads:
 
     def _forget(self) -> None:
         while self._kept:
-            name, (since, upload) = next(iter(self._kept.items()))
-            if len(self._kept) <= MOST_UPLOADS and time.monotonic() - since < KEPT_S:
+            name, (since, _, upload) = next(iter(self._kept.items()))
+            full = len(self._kept) > MOST_UPLOADS or sum(size for _, size, _ in self._kept.values()) > MOST_KEPT_BYTES
+            if not (full and len(self._kept) > 1) and time.monotonic() - since < KEPT_S:
                 return
             del self._kept[name]
             upload.path.unlink(missing_ok=True)
@@ -123,53 +159,92 @@ def normalise(source: Path, out: Path) -> dict[str, Any]:
         MediaError: it is no media file, has neither track, or is beyond the limits.
     """
     import av
-    import numpy as np
     import soundfile
-    from PIL import Image
 
     from pipeline.media.audio import extract_audio
     from pipeline.media.containers import Limits, MediaError
-    from pipeline.media.frames import read_frames
+    from pipeline.media.opening import open_media
     from pipeline.media.probe import probe
 
-    info = probe(source, Limits(max_hours=LONGEST_S / 3600, max_pixels=MOST_PIXELS))
+    limits = Limits(
+        max_hours=LONGEST_S / 3600,
+        max_pixels=MOST_PIXELS,
+        max_channels=MOST_CHANNELS,
+        max_sample_rate=MOST_RATE,
+    )
+    with open_media(source, MOST_PIXELS) as opened:
+        tracks = len(opened.streams)
+    if tracks > MOST_TRACKS:
+        raise MediaError(f"has {tracks} tracks, an upload at most {MOST_TRACKS}")
+    try:
+        info = probe(source, limits)
+    except MediaError as error:
+        what, of_limits, _ = error.reason.partition(", and max_")  # of a corpus, which an upload has none of
+        if not of_limits:
+            raise
+        raise MediaError(
+            f"{what}; an upload has at most {LONGEST_S:.0f} s, {MOST_PIXELS} pixels, {MOST_CHANNELS} channels and "
+            f"{MOST_RATE} Hz"
+        ) from error
     flac = out.with_suffix(".flac")
-    samples, rate = None, 48_000
-    if info.audio is not None:
-        extract_audio(source, flac, "mono")
-        samples, rate = soundfile.read(flac, dtype="int16", always_2d=True)
-        flac.unlink()
-        if len(samples) > (LONGEST_S + 1) * rate:
-            raise MediaError(f"longer than {LONGEST_S:.0f} s")
-    with av.open(str(out), "w", format="matroska") as container:
-        stream = sound = None
-        size = (0, 0)
-        if info.video is not None:
-            rows, columns = info.video.height, info.video.width
-            if info.video.rotation in (90, 270):
-                rows, columns = columns, rows
-            scale = min(1.0, HEIGHT / max(1, rows))
-            size = max(2, round(columns * scale) // 2 * 2), max(2, round(rows * scale) // 2 * 2)
-            stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "16"})
-            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        if samples is not None:
-            sound = container.add_stream("flac", rate=rate, layout="mono")
-        if sound is not None and samples is not None:
-            step = 4096
-            for start in range(0, len(samples), step):
-                block = np.ascontiguousarray(samples[start : start + step].T)
-                frame = av.AudioFrame.from_ndarray(block, "s16", "mono")
-                frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
-                container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
-        if stream is not None:
-            count = max(1, round(info.duration_s * FPS))
-            for _, picture in read_frames(source, [(number + 0.5) / FPS for number in range(count)]):
-                fitted = picture if picture.shape[1::-1] == size else np.asarray(Image.fromarray(picture).resize(size))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(fitted, "rgb24")))
-            container.mux(stream.encode(None))
+    try:
+        if info.audio is not None:
+            extract_audio(source, flac, "mono")
+            if soundfile.info(flac).duration > LONGEST_S + 1:
+                raise MediaError(f"longer than {LONGEST_S:.0f} s")
+        with av.open(str(out), "w", format="matroska") as container:
+            video = _video_stream(container, info.video) if info.video is not None else None
+            if info.audio is not None:
+                _copy_audio(flac, container)
+            if video is not None:
+                _copy_frames(source, info.duration_s, container, video)
+    finally:
+        flac.unlink(missing_ok=True)
     return {
         "has_audio": info.audio is not None,
         "has_video": info.video is not None,
         "duration_s": round(info.duration_s, 3),
     }
+
+
+def _video_stream(container: OutputContainer, track: VideoTrack) -> VideoStream:
+    rows, columns = track.height, track.width
+    if track.rotation in (90, 270):
+        rows, columns = columns, rows
+    scale = min(1.0, HEIGHT / max(1, rows), WIDTH / max(1, columns))
+    stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "16"})
+    stream.width, stream.height = (max(2, round(side * scale) // 2 * 2) for side in (columns, rows))
+    stream.pix_fmt = "yuv420p"
+    return stream
+
+
+def _copy_audio(flac: Path, container: OutputContainer) -> None:
+    """Block by block: ten minutes at a high rate would fill the memory."""
+    import av
+    import numpy as np
+    import soundfile
+
+    with soundfile.SoundFile(flac) as file:
+        rate, start = file.samplerate, 0
+        stream = container.add_stream("flac", rate=rate, layout="mono")
+        for block in file.blocks(4096, dtype="int16", always_2d=True):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block.T), "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+            start += len(block)
+        container.mux(stream.encode(None))
+
+
+def _copy_frames(source: Path, seconds: float, container: OutputContainer, stream: VideoStream) -> None:
+    import av
+    import numpy as np
+    from PIL import Image
+
+    from pipeline.media.frames import read_frames
+
+    size = stream.width, stream.height
+    times = [(number + 0.5) / FPS for number in range(max(1, round(seconds * FPS)))]
+    for _, picture in read_frames(source, times, max_pixels=MOST_PIXELS):
+        fitted = picture if picture.shape[1::-1] == size else np.asarray(Image.fromarray(picture).resize(size))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(fitted, "rgb24")))
+    container.mux(stream.encode(None))

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,10 @@ from typing import IO, Any
 from cache.errors import UserError
 
 MOST_SECONDS = 90.0
+SPARE_S = 5
+"""After which more a process ends itself, should the server that was to kill it be dead."""
+MOST_CPU_S = 180
+"""Of all threads of a process, for one job."""
 MOST_MEMORY = 6 << 30
 """Of addresses; decoders and Polars reserve far more than they use."""
 MOST_BYTES = 1 << 30
@@ -59,7 +64,7 @@ class Worker:
         self._jobs += 1
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            self._process.stdin.write(json.dumps({**job, "seconds": seconds}).encode() + b"\n")
             self._process.stdin.flush()
             line = _line(self._process.stdout, seconds)
             answer: dict[str, Any] = json.loads(line)
@@ -143,15 +148,26 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin.buffer:
+        job = json.loads(line)
+        _bound(job["seconds"])
         try:
-            answer = _do(json.loads(line))
+            answer = _do(job)
         except MemoryError:
             answer = {"error": "It needs more memory than one request may take."}
         except Exception as error:
             from pipeline.monitor.problems import problem_of
 
             answer = {"error": f"{problem_of(error)}."}
+        signal.alarm(0)
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _bound(seconds: float) -> None:
+    """Has the kernel end this process if its job takes too long: a decoder that hangs runs no Python."""
+    signal.alarm(int(seconds) + SPARE_S)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + MOST_CPU_S, hard))
 
 
 def _do(job: Mapping[str, Any]) -> dict[str, Any]:

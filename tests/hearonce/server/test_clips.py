@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hearonce.server.clips import _missing, _source_of
+from hearonce.server.clips import _missing
+from hearonce.server.previews import source_of
 from pipeline.media.containers import MediaError
 from pipeline.media.location import MediaFolder
 
@@ -15,5 +16,5 @@ def test_a_table_cannot_name_files_outside_of_the_media_folder(tmp_path: Path, p
     (tmp_path / "media/a").mkdir(parents=True)
     place = MediaFolder(tmp_path / "media")
     with pytest.raises(MediaError, match="no path below the folder"):
-        _source_of(place, path)
+        source_of(place, path)
     assert _missing(place, path) and not _missing(place, "a")
