@@ -10,6 +10,7 @@ from pipeline.checkpoints.official import catalogued, official_annotations
 from pipeline.config import layout
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiments import FOLDER, experiments_of
+from pipeline.config.layout import embedded_as
 from pipeline.config.params import (
     FEATURES,
     PARAMS,
@@ -197,7 +198,7 @@ def _check_experiments(corpus: str, params: Params, embedded: set[tuple[str, str
     n_scored, described = 0, [f"described-{one}" for one in params.descriptions.get(corpus, [])]
     experiments = experiments_of(corpus)
     for experiment in experiments:
-        if not all((corpus, encoder) in embedded for encoder in experiment.encoders):
+        if not all((corpus, embedded_as(encoder)) in embedded for encoder in experiment.encoders):
             continue
         n_scored += 1
         for source in experiment.sources():

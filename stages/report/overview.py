@@ -7,13 +7,14 @@ retrieve in other directions, have tables of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.config.layout import MODALITIES
 from stages.report import tables
 from stages.report.results import ExperimentResult
 from stages.report.tables import WHOLE, Scores
@@ -143,7 +144,8 @@ def overviews(results: Sequence[ExperimentResult], subset: str = WHOLE) -> Itera
     """
     together: dict[tuple[str, str, tuple[str, ...]], list[ExperimentResult]] = {}
     for result in results:
-        apart = _directions(result) if result.protocol == "avlnet" else ()
+        directions = _directions(result)
+        apart = directions if result.protocol == "avlnet" or is_cross_modal(directions) else ()
         together.setdefault((result.corpus, result.protocol, apart), []).append(result)
     for (corpus, protocol, _), members in together.items():
         groups: dict[str, list[ExperimentResult]] = {}
@@ -156,6 +158,11 @@ def overviews(results: Sequence[ExperimentResult], subset: str = WHOLE) -> Itera
                 rows = [_row(group, columns) for group in groups.values()]
                 chance = [_first(members, column) for column in columns]
                 yield Overview(corpus, protocol, of_subsets, columns, rows, chance)
+
+
+def is_cross_modal(directions: Collection[str]) -> bool:
+    """Whether clips are ranked by one modality for another, without captions."""
+    return bool(directions) and all(set(direction.split("_to_")) <= set(MODALITIES) for direction in directions)
 
 
 def _directions(result: ExperimentResult) -> tuple[str, ...]:
@@ -177,6 +184,8 @@ def _by_subset(members: Sequence[ExperimentResult], subset: str) -> list[Column]
     if subset != WHOLE:
         return []
     headlines = HEADLINES.get(members[0].protocol, ())
+    if is_cross_modal(directions := _directions(members[0])):
+        headlines = tuple((direction, "R@1") for direction in directions)
     same_direction = len({direction for direction, _ in headlines}) == 1
     subsets = dict.fromkeys(one for result in members for one in result.metrics if one != WHOLE)
     return [

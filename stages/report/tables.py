@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import polars as pl
+
+from pipeline.config.layout import MODALITIES
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By subset, direction and metric. R@k are percent, mAP and nDCG fractions."""
@@ -26,6 +29,7 @@ DIRECTIONS = {
     "sound_picture_to_text": "Audio + video → text",
     "sound_text_to_picture": "Text + audio → video",
     "picture_to_sound_text": "Video → text + audio",
+    **{f"{query}_to_{gallery}": f"{query.capitalize()} → {gallery}" for query, gallery in permutations(MODALITIES, 2)},
 }
 DIRECTION_MEANINGS = {
     "text_to_clip": "Each caption is a query and ranks the clips.",
@@ -39,6 +43,10 @@ DIRECTION_MEANINGS = {
     "sound_picture_to_text": "Audio and video of each clip are a query and rank the captions.",
     "sound_text_to_picture": "Each caption with its clip's audio is a query and ranks the videos of all clips.",
     "picture_to_sound_text": "The video of each clip is a query and ranks the captions with their clips' audio.",
+    **{
+        f"{query}_to_{gallery}": f"Each clip's {query} is a query and ranks all clips by their {gallery}."
+        for query, gallery in permutations(MODALITIES, 2)
+    },
 }
 WHOLE = "all"
 """The subset that stands first."""
