@@ -23,12 +23,14 @@ SHOWN = {
     "multi-instance": ("mAP", "nDCG"),
     "multiple-choice": ("accuracy",),
     "avlnet": ("R@1", "R@5", "R@10", "MedR"),
+    "zero-shot-classification": ("top-1", "top-1 SD", "top-5", "mAP@10", "mAP"),
 }
 """Metrics in the table of the whole corpus, for each direction."""
 HEADLINES = {
     "paired-retrieval": (("text_to_clip", "R@1"), ("clip_to_text", "R@1")),
     "multi-instance": (("average", "mAP"), ("average", "nDCG")),
     "multiple-choice": (("inter_video", "accuracy"), ("intra_video", "accuracy")),
+    "zero-shot-classification": (("clip_to_class", "top-1"), ("class_to_clip", "mAP")),
     "avlnet": (
         ("sound_to_picture", "R@1"),
         ("picture_to_sound", "R@1"),
