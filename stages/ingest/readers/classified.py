@@ -133,10 +133,12 @@ def _annotated(
             annotations.faults.append((clip.id, str(path), f"the clip {clip.id} has a second row, which is left out"))
     media = open_place(place.media)
     layouts = [MediaLayout(media, kind, getattr(config.files, kind)) for kind in ("audio", "frames")]
+    said: set[str] = set()  # a clip without a file lacks audio and frames
     for layout in layouts:
         missing = [clip.name for clip in first.values() if layout.whole(clip.name) is None]
         faults, notes = layout.report(missing, len(first))
-        annotations.faults += faults
+        annotations.faults += [fault for fault in faults if fault[0] not in said]
+        said.update(fault[0] for fault in faults)
         annotations.notes += notes
     for clip in first.values():
         audio, frames = ((Span(found),) if (found := layout.whole(clip.name)) else () for layout in layouts)
