@@ -179,10 +179,16 @@ def _by_subset(members: Sequence[ExperimentResult], subset: str) -> list[Column]
     if subset != WHOLE:
         return []
     headlines = HEADLINES.get(members[0].protocol, ())
-    same_direction = len({direction for direction, _ in headlines}) == 1
+    directions, metrics = ({one[at] for one in headlines} for at in (0, 1))
+
+    def label(direction: str, metric: str) -> str:
+        """What tells the columns of one subset from each other."""
+        name = tables.direction_name(direction)
+        return metric if len(directions) == 1 else name if len(metrics) == 1 else f"{name} {metric}"
+
     subsets = dict.fromkeys(one for result in members for one in result.metrics if one != WHOLE)
     return [
-        Column(one, direction, metric, one, metric if same_direction else tables.direction_name(direction))
+        Column(one, direction, metric, one, label(direction, metric))
         for one in subsets
         for direction, metric in headlines
         if any(metric in result.metrics.get(one, {}).get(direction, {}) for result in members)

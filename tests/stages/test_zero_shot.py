@@ -74,3 +74,18 @@ def test_a_folder_with_a_column_of_labels(project, hearonce):
     assert "mine-audio-names: clip to class top-1 " in whole
     found = metrics_of("mine")["mine-audio-names"]
     assert found["clip_to_class"]["mAP@10"] > 0.5 and "top-1 SD" in found["folds"]
+
+
+def test_check_says_which_prompts_the_corpus_lacks(project, hearonce):
+    files.esc_50(Path("esc"))
+    place = ("--media", "esc", "--annotations", "esc", "--experiments", "esc-50-yamnet-minilm-*")
+    assert hearonce("add", "esc-50", *place)[0] == 0
+    assert hearonce("check")[0] == 0
+    config = Path("configs/corpora/esc-50.yaml")
+    config.write_text(config.read_text().replace(", ensemble]", "]"))
+    code, _, error = hearonce("check")
+    assert (
+        code == 2 and "reads caption source 'labels@ensemble', which `classes:` of configs/corpora/esc-50.yaml" in error
+    )
+    Path("configs/class-prompts/wavcaps.txt").write_text("can be heard\n")
+    assert "wavcaps.txt line 1 is no template" in hearonce("check")[2]
