@@ -11,6 +11,8 @@ from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
 ClipsFrom = Literal["captions", "windows", "shots"]
+CLASSIFIED = ("folder", "esc-50", "urbansound8k", "vggsound")
+"""Readers of clips with classes."""
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -181,6 +183,8 @@ class CorpusConfig(Settings):
             raise ValueError(f"clips_from: {self.clips_from} is for reader folder; {self.reader} has clips of its own")
         if self.files.split == "all" and self.reader != "vggsound":
             raise ValueError(f"files.split: all is for reader vggsound; {self.reader} reads one split")
+        if self.classes is not None and self.reader not in CLASSIFIED:
+            raise ValueError(f"classes is for readers {', '.join(CLASSIFIED)}; {self.reader} knows no classes")
         if self.classes is not None and self.reader == "folder" and self.captions_from != "listing":
             raise ValueError(f"classes of a folder come from a listing, not from captions_from: {self.captions_from}")
         return self

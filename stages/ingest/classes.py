@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from cache.errors import UserError
 from pipeline.config.classes import LABELS, caption_id, filled, prompted_id, read_prompts, source_of, text_of
 from pipeline.config.corpus import ClassSettings
 from pipeline.formats.text import fault_of_caption
@@ -50,13 +49,7 @@ def class_captions(names: Sequence[str], settings: ClassSettings | None) -> Iter
                 yield Caption(prompted_id(prompts, number, name), filled(template, name), source_of(prompts))
 
 
-def name_of(cell: str, where: str) -> str:
-    """The name of a class in an official file.
-
-    Raises:
-        UserError: the cell cannot be one.
-    """
-    name = cell.strip()
-    if reason := fault_of_caption(name) or (None if text_of(name) else "it is empty"):
-        raise UserError(f"{where}: {name!r} is no name of a class: {reason}.")
-    return name
+def fault_of_class(cell: str) -> str:
+    """Why the cell of an official file is no name of a class; empty if it is one."""
+    reason = fault_of_caption(cell) or ("" if text_of(cell) else "it is empty")
+    return f"{cell[:40]!r} is no name of a class: {reason}" if reason else ""

@@ -9,8 +9,9 @@ from scoring import details_of, metrics_of
 
 from cache import tables
 from pipeline.config import layout
-
-PARAMS = "corpora: {}\nembeddings: {}\nsubsets: {}\n"
+from pipeline.config.params import load_params
+from stages.report.overview import overviews
+from stages.report.results import read_results
 
 
 def steps(hearonce, corpus, encoder="yamnet-minilm", subsets=("all",)):
@@ -53,6 +54,10 @@ def test_esc_50_from_its_files_to_its_table(project, hearonce):
     code, said, error = hearonce("results", "--corpus", "esc-50")
     assert code == 0, error
     assert "zero-shot-classification" in said and "Clip → class" in said and "Over folds" in said
+    chosen, _ = read_results(load_params(), lambda *_: None, "esc-50")
+    whole_table, of_subsets = overviews(chosen)
+    assert {column.metric for column in whole_table.columns} >= {"top-1", "top-1 SD", "top-5", "mAP@10", "mAP"}
+    assert {column.label for column in of_subsets.columns} == {"Clip → class top-1", "Class → clip mAP"}
     code, said, error = hearonce("compare", "esc-50-yamnet-minilm-names", "esc-50-yamnet-minilm-ensemble")
     assert code == 0 and "macro top-1" in said and "mAP@10" in said and "left out" not in said, error
     code, said, error = hearonce("report")
@@ -89,3 +94,16 @@ def test_check_says_which_prompts_the_corpus_lacks(project, hearonce):
     )
     Path("configs/class-prompts/wavcaps.txt").write_text("can be heard\n")
     assert "wavcaps.txt line 1 is no template" in hearonce("check")[2]
+
+
+def test_vggsound_with_a_video_that_is_gone(project, hearonce):
+    Path("vgg").mkdir()
+    names = files.vggsound(Path("vgg"))
+    place = ("--media", "vgg", "--annotations", "vgg/vggsound.csv", "--experiments", "vggsound-clip-vit-b32-*")
+    assert hearonce("add", "vggsound", *place)[0] == 0
+    code, said, _ = hearonce("ingest", "vggsound", "--keep-going")
+    assert code == 0 and "1 clips, 18 captions" in said and "2 classes, published are 309" in said
+    problems = tables.read_table(layout.problems("vggsound", "ingest"), tables.PROBLEMS)
+    assert problems["id"].to_list() == [names[0]]
+    spans = tables.read_table(layout.table("vggsound", "spans"), tables.SPANS)
+    assert spans["clip_id"].to_list() == [names[2]] * 2 and spans["media_path"][0] == f"video/{names[2]}.mp4"

@@ -16,7 +16,7 @@ from pipeline.config.params import CorpusPlace
 from pipeline.formats.text import escaped, read_text
 from pipeline.media.location import open_place
 from stages.ingest.annotations import AnnotatedClip, Annotations, Span, count_notes
-from stages.ingest.classes import add_classes, name_of
+from stages.ingest.classes import add_classes, fault_of_class
 from stages.ingest.media_files import MediaLayout
 
 ESC_50_ORIGIN = "github.com/karolpiczak/ESC-50"
@@ -62,11 +62,11 @@ def read_esc_50(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     clips = []
     for where, row in _rows(path, ESC_50_COLUMNS, ESC_50_ORIGIN, annotations):
         name, fold, target, category, esc10 = row[:5]
-        if reason := _no_number(fold=fold, target=target) or _no_file(name):
+        if reason := _no_number(fold=fold, target=target) or _no_file(name) or fault_of_class(category):
             annotations.faults.append((escaped(name), str(path), f"{where}: {reason}"))
             continue
         subsets = (f"{FOLD}{int(fold)}", *(["esc-10"] if esc10.strip().lower() == "true" else []))
-        clips.append(LabelledClip(name, name, name_of(category, f"{path} {where}"), subsets, int(target)))
+        clips.append(LabelledClip(name, name, category.strip(), subsets, int(target)))
     return _annotated(clips, path, place, config, annotations)
 
 
@@ -82,12 +82,12 @@ def read_urbansound8k(place: CorpusPlace, config: CorpusConfig) -> Annotations:
     clips = []
     for where, row in _rows(path, URBAN_COLUMNS, URBAN_ORIGIN, annotations):
         name, salience, fold, number, label = row[0], row[4].strip(), row[5], row[6], row[7]
-        if reason := _no_number(fold=fold, classID=number) or _no_file(name):
+        if reason := _no_number(fold=fold, classID=number) or _no_file(name) or fault_of_class(label):
             annotations.faults.append((escaped(name), str(path), f"{where}: {reason}"))
             continue
         subsets = (f"{FOLD}{int(fold)}", *([SALIENCE[salience]] if salience in SALIENCE else []))
         medium = f"fold{int(fold)}/{name}"
-        clips.append(LabelledClip(name, medium, name_of(label, f"{path} {where}"), subsets, int(number)))
+        clips.append(LabelledClip(name, medium, label.strip(), subsets, int(number)))
     return _annotated(clips, path, place, config, annotations)
 
 
@@ -106,7 +106,7 @@ def read_vggsound(place: CorpusPlace, config: CorpusConfig) -> Annotations:
         path, VGGSOUND_COLUMNS, VGGSOUND_ORIGIN, annotations, header=False
     ):
         split = split.strip()
-        reason = _no_number(start=start)
+        reason = _no_number(start=start) or fault_of_class(label)
         if not YOUTUBE_ID.fullmatch(video):
             reason = f"{video[:20]!r} is no id of a YouTube video"
         elif split not in SPLITS:
@@ -115,7 +115,7 @@ def read_vggsound(place: CorpusPlace, config: CorpusConfig) -> Annotations:
             annotations.faults.append((escaped(video), str(path), f"{where}: {reason}"))
         elif config.files.split in (split, ALL):
             clip = f"{video}_{int(start):06d}"
-            clips.append(LabelledClip(clip, clip, name_of(label, f"{path} {where}"), (split,)))
+            clips.append(LabelledClip(clip, clip, label.strip(), (split,)))
     return _annotated(clips, path, place, config, annotations)
 
 

@@ -79,3 +79,5 @@ def test_settings_that_do_not_fit_are_refused(project):
         validate({"classes": {}, "captions_from": "filename"}, CorpusConfig, path)
     with pytest.raises(UserError, match=r"files\.split: all is for reader vggsound"):
         validate({"reader": "epic-mir", "files": {"split": "all"}}, CorpusConfig, path)
+    with pytest.raises(UserError, match="epic-mir knows no classes"):
+        validate({"reader": "epic-mir", "classes": {}}, CorpusConfig, path)
