@@ -34,7 +34,9 @@ Values = dict[str, dict[str, dict[str, float]]]
 class _Options(Settings):
     """Options that a single experiment and a table share."""
 
-    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice", "avlnet"] = "paired-retrieval"
+    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice", "avlnet", "zero-shot-classification"] = (
+        "paired-retrieval"
+    )
     normalise: Literal["none", "max", "one"] = "none"
     ties: Literal["mean", "optimistic", "pessimistic", "several-ranks"] = "mean"
     query_count: Count | None = None
@@ -62,7 +64,8 @@ class ExperimentConfig(_Options):
         captions: caption source, or one per encoder.
         protocol: how numbers come from similarities: `paired-retrieval` (each caption has its clips),
             `multi-instance` (graded relevancies, A Sound Approach's AudioEpicMIR and EpicSoundsRet), or
-            `multiple-choice` (EgoMCQ), or `avlnet` (between the modalities that an AVLnet has embedded).
+            `multiple-choice` (EgoMCQ), or `avlnet` (between the modalities that an AVLnet has embedded), or
+            `zero-shot-classification` (clips and the texts of classes, caption sources `labels` and `labels@PROMPTS`).
         ties: in `avlnet`, which rank counts where items tie: their `mean`, the `optimistic` or `pessimistic` one, or
             `several-ranks`, as AVLnet's authors have it.
         query_count: in `avlnet`, how many queries recall is a fraction of, where those that lack a modality count as

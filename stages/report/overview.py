@@ -24,12 +24,14 @@ SHOWN = {
     "multi-instance": ("mAP", "nDCG"),
     "multiple-choice": ("accuracy",),
     "avlnet": ("R@1", "R@5", "R@10", "MedR"),
+    "zero-shot-classification": ("top-1", "top-1 SD", "top-5", "mAP@10", "mAP"),
 }
 """Metrics in the table of the whole corpus, for each direction."""
 HEADLINES = {
     "paired-retrieval": (("text_to_clip", "R@1"), ("clip_to_text", "R@1")),
     "multi-instance": (("average", "mAP"), ("average", "nDCG")),
     "multiple-choice": (("inter_video", "accuracy"), ("intra_video", "accuracy")),
+    "zero-shot-classification": (("clip_to_class", "top-1"), ("class_to_clip", "mAP")),
     "avlnet": (
         ("sound_to_picture", "R@1"),
         ("picture_to_sound", "R@1"),
@@ -184,12 +186,18 @@ def _by_subset(members: Sequence[ExperimentResult], subset: str) -> list[Column]
     if subset != WHOLE:
         return []
     headlines = HEADLINES.get(members[0].protocol, ())
-    if is_cross_modal(directions := _directions(members[0])):
-        headlines = tuple((direction, "R@1") for direction in directions)
-    same_direction = len({direction for direction, _ in headlines}) == 1
+    if is_cross_modal(own := _directions(members[0])):
+        headlines = tuple((direction, "R@1") for direction in own)
+    directions, metrics = ({one[at] for one in headlines} for at in (0, 1))
+
+    def label(direction: str, metric: str) -> str:
+        """What tells the columns of one subset from each other."""
+        name = tables.direction_name(direction)
+        return metric if len(directions) == 1 else name if len(metrics) == 1 else f"{name} {metric}"
+
     subsets = dict.fromkeys(one for result in members for one in result.metrics if one != WHOLE)
     return [
-        Column(one, direction, metric, one, metric if same_direction else tables.direction_name(direction))
+        Column(one, direction, metric, one, label(direction, metric))
         for one in subsets
         for direction, metric in headlines
         if any(metric in result.metrics.get(one, {}).get(direction, {}) for result in members)

@@ -110,12 +110,20 @@ def _unlisted(corpus: str, encoders: Set[str]) -> list[str]:
     return sorted(one for one in encoders - params.encoders_of(corpus) if not one.startswith(FEATURES))
 
 
+HEADLINES = ("accuracy", "top-1", "R@1", "mAP")
+"""The first that a direction has says most of it."""
+
+
+def _headline_of(values: Mapping[str, float]) -> str:
+    return next(name for name in HEADLINES if name in values)
+
+
 def headline(scored: Mapping[str, Scored]) -> str:
-    """The few numbers that say most: mAP and nDCG of both directions, or accuracy or R@1 of each."""
+    """The few numbers that say most: mAP and nDCG of both directions, or accuracy, R@1 or mAP of each."""
     if "average" in scored:
         shown = [("average", metric) for metric in ("mAP", "nDCG")]
     else:
-        shown = [(direction, "accuracy" if "accuracy" in one.values else "R@1") for direction, one in scored.items()]
+        shown = [(direction, _headline_of(one.values)) for direction, one in scored.items()]
     parts = []
     for direction, metric in shown:
         value, chance = scored[direction].values[metric], scored[direction].chance.get(metric, np.nan)
