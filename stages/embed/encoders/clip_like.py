@@ -23,7 +23,7 @@ from cache.errors import UserError
 from pipeline.checkpoints import hub as hub_files
 from pipeline.checkpoints.official import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
-from stages.embed.tower_parts import padded
+from stages.embed.tower_parts import mean_over_frames, padded
 
 if TYPE_CHECKING:
     import torch
@@ -231,7 +231,6 @@ class ClipTower:
     def encode(self, batch: Sequence[dict[str, Tensor]]) -> np.ndarray:
         """(clips, dim) unit-length rows."""
         import torch
-        from torch.nn.functional import normalize
 
         device = next(self._model.parameters()).device
         chunk = CPU_CHUNK if device.type == "cpu" else DEVICE_CHUNK
@@ -240,11 +239,7 @@ class ClipTower:
         for start in range(0, len(inputs["pixel_values"]), chunk):
             part = {name: values[start : start + chunk].to(device) for name, values in inputs.items()}
             parts.append(self._model.get_image_features(**self._normalise(part)).pooler_output.float())
-        frames = torch.cat(parts)
-        if self._normalised:
-            frames = normalize(frames, dim=-1)
-        clips = frames.split([len(clip["pixel_values"]) for clip in batch])
-        return normalize(torch.stack([clip.mean(dim=0) for clip in clips]), dim=-1).cpu().numpy()
+        return mean_over_frames(torch.cat(parts), [len(clip["pixel_values"]) for clip in batch], self._normalised)
 
     def _normalise(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         if self._patches:
