@@ -19,7 +19,7 @@ from typing import Any
 
 from cache.errors import UserError
 from pipeline.checkpoints import hub
-from pipeline.checkpoints.official import existing
+from pipeline.checkpoints.official import existing, fetch_or
 from pipeline.console.text import did_you_mean
 
 SETTINGS = "open_clip_config.json"
@@ -103,9 +103,10 @@ Found = tuple[dict[str, Any], dict[str, Any], list[Path], Path | None]
 
 def _of_folder(name: str, checkpoint: Path | None) -> Found:
     wanted = hub.OPEN_CLIP if checkpoint is None else ((),)
-    remedy = (
+    remedy = fetch_or(
+        name,
         f"put {SETTINGS}, open_clip_model.safetensors (or open_clip_pytorch_model.bin) and the tokenizer's files of "
-        "the model into a folder and name it as `model` in the encoder's YAML"
+        "the model into a folder and name it as `model` in the encoder's YAML",
     )
     folder = hub.local_folder(name, (SETTINGS, *TEXT_FILES), remedy, wanted)
     content = hub.read_json(folder / SETTINGS)
@@ -165,7 +166,10 @@ def _published_weights(address: str) -> list[Path]:
     repository, _, file = address.rpartition("/")
     kinds = ((f"{Path(file).stem}.safetensors",), (file,)) if file else hub.OPEN_CLIP
     names = " or ".join(kind[0] for kind in kinds)
-    remedy = f"download {names} of https://huggingface.co/{repository} and name the file as `checkpoint` in the YAML"
+    remedy = fetch_or(
+        repository,
+        f"download {names} of https://huggingface.co/{repository} and name the file as `checkpoint` in the YAML",
+    )
     return hub.weight_files(hub.local_folder(repository, (), remedy, kinds), kinds, remedy)
 
 
@@ -181,7 +185,7 @@ def _text_folder(text: Mapping[str, Any], folder: Path | None, text_model: str |
         return folder
     files = "the tokenizer's files" + (" and config.json" if "hf_model_name" in text else "")
     remedy = f"put {files} of {named} into a folder and name it as `text_model` in the encoder's YAML"
-    return hub.local_folder(text_model or str(named), TEXT_FILES, remedy)
+    return hub.local_folder(text_model or str(named), TEXT_FILES, fetch_or(text_model or str(named), remedy))
 
 
 def package_folder() -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from cache.errors import UserError
 from pipeline.checkpoints import hub
+from pipeline.checkpoints.official import fetch_or
 
 Pooling = Literal["cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean"]
 LEGACY = {
@@ -136,9 +137,10 @@ def find(model: str, pooling: Pooling | None = None) -> SentenceModel:
         UserError: it cannot be had, lacks a file, or is made of something else than transformer, pooling, linear layers
             and normalisation.
     """
-    remedy = (
+    remedy = fetch_or(
+        model,
         "put the files of the model, with its sub-folders, into a folder and name it as `text: {model: FOLDER}` in the "
-        "encoder's YAML"
+        "encoder's YAML",
     )
     top = hub.local_folder(model, HUB_FILES, remedy, hub.TRANSFORMERS)
     modules = _modules(top)
