@@ -207,6 +207,7 @@ class ClipTower:
         from pipeline.checkpoints.weights import CheckpointError
 
         self._model, self._processor, self._normalised = model, processor, normalised
+        self.networks = [getattr(model, "visual", None) or model.vision_model]
         self._patches = "pixel_attention_mask" in processor.model_input_names
         if not self._patches:
             side = model.config.vision_config.image_size
@@ -298,6 +299,7 @@ class CaptionTower:
         from pipeline.networks.clip import LEGACY_EOS, text_rule
 
         self._model, self._tokenizer = model, tokenizer
+        self.networks = [getattr(model, "text", model).text_model]
         kind, config = model.config.model_type, model.config.text_config
         self._rule: Text = text_rule(kind, tokenizer) if rule == "auto" else rule
         self._padded = kind.startswith("siglip")

@@ -122,6 +122,7 @@ class ClipTower:
 
     def __init__(self, model: Any, resized: Any, mean: Tensor, deviation: Tensor, normalised: bool) -> None:
         self._model, self._resized, self._normalised = model, resized, normalised
+        self.networks = [model.visual]
         self._device = next(model.parameters()).device
         self._mean, self._deviation = mean.to(self._device), deviation.to(self._device)
 
@@ -156,6 +157,7 @@ class CaptionTower:
 
     def __init__(self, model: Any, tokenizer: Any, device: torch.device) -> None:
         self._model, self._tokenizer, self._device = model, tokenizer, device
+        self.networks = [getattr(model, "text", None) or model.transformer]
         self.prepare("", b"")  # sets truncation and padding up, which is not safe in several threads at once
 
     def prepare(self, item: str, key: bytes) -> Tensor:

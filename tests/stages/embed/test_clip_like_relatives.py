@@ -133,3 +133,13 @@ def test_a_tokenizer_of_another_model_is_refused(copy, kind):
     (folder / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match="the files are of different models"):
         encoder(folder, kind).load_caption_tower(CPU)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_what_can_be_compiled_is_what_computes(folders, kind):
+    one, called = encoder(folders[kind], kind), []
+    clip = clips_of(OPTIONS[kind].get("frames", 3), 32)[0]
+    for tower, item in ((one.load_clip_tower(CPU), clip), (one.load_caption_tower(CPU), "a dog")):
+        tower.networks[0].register_forward_hook(lambda *given: called.append(given[0]))
+        tower.encode([tower.prepare(item, b"")])
+        assert called.pop() is tower.networks[0]

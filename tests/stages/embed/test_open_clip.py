@@ -233,3 +233,12 @@ def test_loading_says_nothing_in_the_log(folder_of, caplog):
     with caplog.at_level(logging.DEBUG):
         filled.of(folder_of("ViT-B-32")).load_clip_tower(CPU)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "EVA02-B-16"])
+def test_what_can_be_compiled_is_what_computes(folder_of, name):
+    encoder, called = filled.of(folder_of(name)), []
+    for tower, item in ((encoder.load_clip_tower(CPU), CLIPS[0]), (encoder.load_caption_tower(CPU), "a dog")):
+        tower.networks[0].register_forward_hook(lambda *given: called.append(given[0]))
+        tower.encode([tower.prepare(item, b"")])
+        assert called.pop() is tower.networks[0]
