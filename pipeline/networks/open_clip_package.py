@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import open_clip  # type: ignore[import-untyped]
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.initialization import no_init_weights
 
 from pipeline.checkpoints.open_clip import OpenClipModel
@@ -20,7 +20,6 @@ from pipeline.checkpoints.weights import CheckpointError, drop_position_ids, fir
 from pipeline.networks.packed import place
 
 BLOCKS = (open_clip.transformer.ResidualAttentionBlock, open_clip.transformer.CustomResidualAttentionBlock)
-TEXT_PARTS = ("text", "text_decoder", "transformer", "token_embedding")
 
 
 def load(found: OpenClipModel, tower: Literal["vision", "text"], device: torch.device) -> Any:
@@ -30,8 +29,7 @@ def load(found: OpenClipModel, tower: Literal["vision", "text"], device: torch.d
         CheckpointError: the settings describe no model, a file cannot be used, or a key does not fit.
     """
     model = _build(found)
-    unwanted = [name for name in (TEXT_PARTS if tower == "vision" else ("visual", "text_decoder"))]
-    unwanted = [name for name in unwanted if isinstance(getattr(model, name, None), nn.Module)]
+    unwanted = [name for name in ("text" if tower == "vision" else "visual", "text_decoder") if hasattr(model, name)]
     for name in unwanted:
         setattr(model, name, getattr(model, name).to("meta"))
     state = _converted(model, read_files(found.weights), found)
@@ -86,6 +84,18 @@ def load_tokenizer(found: OpenClipModel) -> Any:
         raise CheckpointError(f"{found.text_folder} has no usable tokenizer: {first_line(error)}") from error
 
 
+def causal_mask(model: Any) -> Tensor | None:
+    """The attention mask of a text tower that reads a caption up to its end only; None for other towers.
+
+    Tokens after the end, which such a tower is given for its fixed length, do not change what it computes.
+    """
+    text = model.text
+    if not isinstance(text, open_clip.transformer.TextTransformer) or text.pool_type != "argmax":
+        return None
+    mask: Tensor | None = None if text.cls_emb is not None or text.use_pad_mask else text.attn_mask
+    return mask
+
+
 def _build(found: OpenClipModel) -> Any:
     settings = deepcopy(found.settings)
     vision, text = settings["vision_cfg"], settings["text_cfg"]
@@ -94,11 +104,8 @@ def _build(found: OpenClipModel) -> Any:
     if "hf_model_name" in text:
         text.update(hf_model_name=str(found.text_folder), hf_model_pretrained=False)
     custom = settings.pop("custom_text", False) or "hf_model_name" in text
-    kind = (
-        (open_clip.coca_model.CoCa if "multimodal_cfg" in settings else open_clip.model.CustomTextCLIP)
-        if custom
-        else open_clip.model.CLIP
-    )
+    # What is CLIP to the package is loaded in its newer form, whose text tower is a module of its own.
+    kind = open_clip.coca_model.CoCa if custom and "multimodal_cfg" in settings else open_clip.model.CustomTextCLIP
     try:
         with no_init_weights():
             return kind(**settings).float()
@@ -107,10 +114,10 @@ def _build(found: OpenClipModel) -> Any:
 
 
 def _converted(model: Any, state: dict[str, Tensor], found: OpenClipModel) -> Mapping[str, Tensor]:
-    """Weights by the names of the model: those of Apple's files and of files older than text towers of their own."""
+    """Weights by the names of the model: those of Apple's files and of files without a text tower of its own."""
     drop_position_ids(state, found.weights[0])
     state = open_clip.convert.convert_state_dict(model, state)
-    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+    if "positional_embedding" in state:
         state = open_clip.model.convert_to_custom_text_state_dict(state)
     for name in ("logit_scale", "logit_bias"):
         own = getattr(model, name, None)

@@ -94,7 +94,8 @@ class OpenClip(Encoder[Config]):
         from pipeline.networks import open_clip_package
 
         tokenizer = open_clip_package.load_tokenizer(found)
-        return CaptionTower(open_clip_package.load(found, "text", device), tokenizer, device)
+        model = open_clip_package.load(found, "text", device)
+        return CaptionTower(model, tokenizer, open_clip_package.causal_mask(model), device)
 
     def _network_identity(self) -> dict[str, object]:
         return {"version": VERSION, "settings": self._found.settings, "weights": self._found.weights}
@@ -147,17 +148,19 @@ class ClipTower:
 
 
 class CaptionTower:
-    """Captions through the text tower, padded to the context of its training.
+    """Captions through the text tower.
 
     Args:
         model: from `load`.
         tokenizer: from `load_tokenizer`.
+        mask: from `causal_mask`: such towers are given a batch's tokens up to the last end of a caption; the others
+            all tokens, padded to the length of their training.
         device: where the model is.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, device: torch.device) -> None:
-        self._model, self._tokenizer, self._device = model, tokenizer, device
-        self.networks = [getattr(model, "text", None) or model.transformer]
+    def __init__(self, model: Any, tokenizer: Any, mask: Tensor | None, device: torch.device) -> None:
+        self._model, self._tokenizer, self._mask, self._device = model, tokenizer, mask, device
+        self.networks = [model.text]
         self.prepare("", b"")  # sets truncation and padding up, which is not safe in several threads at once
 
     def prepare(self, item: str, key: bytes) -> Tensor:
@@ -170,7 +173,11 @@ class CaptionTower:
         import torch
         from torch.nn.functional import normalize
 
-        rows = self._model.encode_text(torch.stack(list(batch)).to(self._device), normalize=False).float()
+        ids = torch.stack(list(batch))
+        if self._mask is not None:
+            length = int(ids.argmax(dim=1).max()) + 1  # the highest id is the end
+            ids, self._model.text.attn_mask = ids[:, :length], self._mask[:length, :length]
+        rows = self._model.encode_text(ids.to(self._device), normalize=False).float()
         return normalize(rows, dim=-1).cpu().numpy()
 
 

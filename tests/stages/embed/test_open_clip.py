@@ -87,6 +87,15 @@ def test_rows_equal_those_of_the_package(folder_of, name):
     assert np.abs(clips[0] - clips[1]).max() > 1e-3 and np.abs(captions[0] - captions[1]).max() > 1e-3
 
 
+def test_tokens_after_the_end_of_a_caption_are_not_computed(folder_of):
+    tower, lengths = filled.of(folder_of("ViT-B-32")).load_caption_tower(CPU), []
+    tower.networks[0].register_forward_hook(lambda module, given, row: lengths.append(given[0].shape[1]))
+    tokens = [tower.prepare(text, b"") for text in ("a dog", "rain " * 100)]
+    rows = [tower.encode([one])[0] for one in tokens]
+    np.testing.assert_allclose(tower.encode(tokens), rows, atol=1e-6)
+    assert len(tokens[0]) == 77 and lengths == [4, 77, 77]
+
+
 def _dim(folder):
     return json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
 
@@ -192,7 +201,10 @@ def drop(folder):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (drop, r"open_clip_model\.safetensors is not a checkpoint of open_clip's CLIP\n1 missing:\n  ln_final\.bias"),
+        (
+            drop,
+            r"open_clip_model\.safetensors is not a checkpoint of open_clip's CustomTextCLIP\n1 missing:\n  text\.ln_fin",
+        ),
         (lambda f: change_settings(f, strange=1), r"open_clip makes no model of these settings: .*strange"),
         (lambda f: change_settings(f, text_cfg={"width": 64}), r"of another shape"),
         (lambda f: filled.weights(f).write_bytes(b"1234"), r"open_clip_model\.safetensors is cut short or damaged"),
