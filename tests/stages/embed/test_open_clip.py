@@ -203,7 +203,7 @@ def drop(folder):
     [
         (
             drop,
-            r"open_clip_model\.safetensors is not a checkpoint of open_clip's CustomTextCLIP\n1 missing:\n  text\.ln_fin",
+            r"is not a checkpoint of open_clip's CustomTextCLIP\n1 missing:\n  text\.ln_final\.bias",
         ),
         (lambda f: change_settings(f, strange=1), r"open_clip makes no model of these settings: .*strange"),
         (lambda f: change_settings(f, text_cfg={"width": 64}), r"of another shape"),
