@@ -39,7 +39,8 @@ def corpus(project, filled_folder):
     Path(config).write_text(f"family: pe-av\nmodel: {filled_folder / 'pe-av'}\ndim: 24\nframes: 4\n")
     Path("params.yaml").write_text(
         "corpora: {mine: {media: media, annotations: captions.csv}}\n"
-        f"embeddings: {{mine: {{corpus: mine, encoder: {ENCODER}, config: {config}, reads: data/audio/mine.parquet}}}}\n"
+        f"embeddings: {{mine: {{corpus: mine, encoder: {ENCODER}, config: {config}, "
+        "reads: data/audio/mine.parquet}}\n"
         "subsets: {}\n"
     )
     Path("configs/corpora/mine.yaml").write_text("window_s: null\n")
