@@ -11,6 +11,8 @@ from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
 ClipsFrom = Literal["captions", "windows", "shots"]
+OWN_MEDIA = ("folder", "webdataset")
+"""Readers whose media may be cut into windows or shots."""
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -134,6 +136,8 @@ class CorpusConfig(Settings):
         shots: how shots are found, for `clips_from: shots`.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
             media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
+        caption_keys: where a `webdataset` has its captions: `txt`, or a key of the JSON files beside the media; of each
+            medium the first that holds text. By default `stages.ingest.sample_captions.CAPTION_KEYS`.
         audio: how audio tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
@@ -146,6 +150,7 @@ class CorpusConfig(Settings):
     hop_s: Annotated[float, Field(gt=0)] | None = None
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
+    caption_keys: list[str] = []
     audio: AudioSettings = AudioSettings()
     limits: Limits = Limits()
     shots: ShotSettings = ShotSettings()
@@ -160,8 +165,9 @@ class CorpusConfig(Settings):
                 f"hop_s {self.hop_s:g} is longer than window_s {self.window_s:g}, which would leave gaps between "
                 "windows: give at most the length of a window"
             )
-        if self.clips_from != "captions" and self.reader != "folder":
-            raise ValueError(f"clips_from: {self.clips_from} is for reader folder; {self.reader} has clips of its own")
+        if self.clips_from != "captions" and self.reader not in OWN_MEDIA:
+            readers = " or ".join(OWN_MEDIA)
+            raise ValueError(f"clips_from: {self.clips_from} is for reader {readers}; {self.reader} has its own clips")
         return self
 
 

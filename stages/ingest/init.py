@@ -34,11 +34,14 @@ from pipeline.media.containers import DEFAULT, Limits
 from pipeline.media.location import MediaFolder, MediaPlace, open_place
 from pipeline.media.media_list import SUFFIXES, write_media_list
 from pipeline.media.probe import probe
+from pipeline.media.tar_files import is_shard
 from pipeline.monitor.problems import problem_of, written_out
 from pipeline.remote.address import is_url, location
 from stages.ingest import listing, subtitles
-from stages.ingest.list_media import files_of
+from stages.ingest.annotations import Annotations
+from stages.ingest.list_media import files_of, local_shards
 from stages.ingest.media_files import MediaOpener
+from stages.ingest.readers import webdataset
 from stages.ingest.readers.folder import Beside, read
 from stages.ingest.shots import check_installed
 
@@ -75,16 +78,19 @@ def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterat
         if path.is_dir():
             yield path, captions
             return
-        if not path.is_file():
+        if is_shard(path.name) and (folder := shard_folder(str(source))) is not None:
+            yield folder, captions
+            return
+        if not path.is_file() and not is_shard(path.name):
             raise UserError(f"The folder {source} does not exist.")
-        if not listing.is_listing(path):
+        if not is_shard(path.name) and not listing.is_listing(path):
             if path.suffix.lower() not in SUFFIXES:
                 raise UserError(f"{path} is no folder, media list or caption file ({', '.join(SUFFIXES)}).")
             yield path, captions
             return
-        if not listing.urls_in(path):
+        if not is_shard(path.name) and not listing.urls_in(path):
             raise UserError(f"{path} names no URL: give the folder in which its media lie, and --captions {path}.")
-        captions = captions or path
+        captions = captions or (None if is_shard(path.name) else path)
     files, _ = files_of(source)
     write_media_list(new_list, files)
     try:
@@ -92,6 +98,20 @@ def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterat
     except BaseException:
         new_list.unlink()
         raise
+
+
+def shard_folder(source: str) -> Path | None:
+    """The folder of some shards of this machine, if it holds no others; DVC watches a folder better than a list.
+
+    Raises:
+        UserError: a shard does not exist.
+    """
+    named = {one.url.partition("://")[2] for one in local_shards(source)}
+    folder = Path(source).parent
+    if not folder.is_dir() or MediaFolder(folder).files():
+        return None
+    there = {str(file.absolute()) for _, file in MediaFolder(folder).shards() if isinstance(file, Path)}
+    return folder if there == named else None
 
 
 def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -> tuple[bool, bool, str]:
@@ -113,6 +133,13 @@ def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -
     return audio, video, reason
 
 
+def _tracks_of(found: Annotations) -> tuple[bool, bool, str]:
+    """As `tracks`, of media that have been opened."""
+    infos = [one.info for one in found.opened.values() if not isinstance(one, str)]
+    reason = next((one for one in found.opened.values() if isinstance(one, str)), "")
+    return any(one.audio for one in infos), any(one.video for one in infos), reason
+
+
 NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
 """In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
 
@@ -124,8 +151,8 @@ def init(
         str,
         typer.Argument(
             metavar="FOLDER",
-            help="Folder of videos and audio files, a URL of one (s3://bucket/prefix), or a file with URLs: a media "
-            "list, plain text, or captions.",
+            help="Folder of videos and audio files or of WebDataset shards, a URL of one (s3://bucket/prefix), shards "
+            "({00000..00012}.tar), or a file with URLs: a media list, plain text, or captions.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
@@ -173,23 +200,35 @@ def _set_up(
     clips: ClipsFrom,
 ) -> None:
     media = open_place(media_path)
-    files = media.files()
+    files = media.files() or [Path(path) for path, _ in media.shards()]
     if not files:
         why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.notes())
-        raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
+        raise UserError(
+            f"{media} holds no media file and no shard (by suffix): nothing to set up.{f' {why}.' if why else ''}"
+        )
 
-    origin, annotations = _find_captions(media, files, captions)
-    settings = {"reader": "folder", "captions_from": origin, **windows}
+    if packed := not [one for one in files if not is_shard(one.name)]:
+        if captions is not None:
+            raise UserError(f"{media} holds shards, whose captions are members beside the media: leave out --captions.")
+        origin, annotations = "", None
+        settings: dict[str, Any] = {"reader": "webdataset", **windows}
+    else:
+        origin, annotations = _find_captions(media, files, captions)
+        settings = {"reader": "folder", "captions_from": origin, **windows}
     if clips != "captions":
         settings["clips_from"] = clips
     config = validate(settings, CorpusConfig, config_path)
     place = CorpusPlace(media=media_path, annotations=annotations or config_path)
-    found = read(place, config)
+    found = webdataset.read(place, config, most=1) if packed else read(place, config)
     n_captions = sum(len(segment.captions) for segment in found.segments)
     if not found.segments:
         reasons = "; ".join(reason for _, _, reason in found.faults[:3])
-        raise UserError(f"{place.annotations} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
-    audio, video, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
+        what = media if packed else place.annotations
+        raise UserError(f"{what} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
+    if packed:
+        audio, video, reason = _tracks_of(found)
+    else:
+        audio, video, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
     encoders = [AUDIO_ENCODER] * audio + [VISUAL_ENCODER] * video
     if not encoders:
         raise UserError(f"None of the first media files of {media} can be opened ({reason}): nothing to set up.")
@@ -217,18 +256,26 @@ def _set_up(
             "subsets": subset_entries(corpus, [ALL]),
         }
     )
-    if isinstance(media, MediaFolder):
+    if isinstance(media, MediaFolder) and not packed:
         _keep_dvc_from_unreadable(media.folder, files, media.unfit())
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
     )
-    print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
+    if packed:
+        n_media = sum(not isinstance(one, str) for one in found.opened.values())
+        print(f"{counted(len(files), 'shard')}; the first has {n_media} media, {counted(n_captions, 'caption')}.")
+    else:
+        print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
         print(visible(f"{written_out(path)}: {written_out(reason)}"))
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more that cannot be used")
-    unread = [] if captions or media.folder is None else [one for one in _tables(media.folder) if one != annotations]
+    unread = (
+        []
+        if captions or packed or media.folder is None
+        else [one for one in _tables(media.folder) if one != annotations]
+    )
     if unread:
         unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
         found.notes.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")

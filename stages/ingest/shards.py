@@ -1,0 +1,222 @@
+"""Shards read from front to back, once: digest and headers of each medium in them, and the texts beside the media.
+
+What a shard holds is remembered under its size, times and inode, or its ETag, so that a later ingest reads only shards
+that are new or have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from cache.digests import DIGEST_BYTES, DigestMemory, stamp_of
+from cache.durable import new_file
+from cache.errors import UserError
+from pipeline.formats.text import DEFAULT_MB, PER_MEDIUM, decode
+from pipeline.media.audio_store import AudioStore
+from pipeline.media.containers import SUFFIXES, Limits, MediaError
+from pipeline.media.members import copy_out, scratch_folder
+from pipeline.media.probe import FACTS, MediaInfo, probe, recalled, remember, within
+from pipeline.media.tar_files import Entry, entries, open_tar
+from pipeline.monitor.problems import problem_of
+from pipeline.monitor.signals import check
+from pipeline.remote.address import RemoteFile
+from pipeline.remote.staging import Staging, resolved
+from stages.ingest.tables import Medium
+
+SCHEMA = 1
+"""Of what is remembered of a shard; to be raised when it is read in another way."""
+TEXTS = (".txt", ".json")
+MOST_TEXT_BYTES = (DEFAULT_MB << 20) // PER_MEDIUM
+IN_MEMORY = 32 << 20
+"""A larger member is copied before it is digested."""
+
+
+@dataclass
+class Shard:
+    """What a shard holds.
+
+    Attributes:
+        media: (name, digest) in the shard's order; an empty digest stands for a member that cannot be read.
+        faults: why a member cannot be used, by its name; media, texts and others.
+        texts: contents of text files and JSON files by their names.
+        left_out: how many members of each other kind there are, by ending.
+        cut: why the shard could not be read to its end; empty if it could.
+    """
+
+    media: list[tuple[str, str]] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    cut: str = ""
+
+
+class ShardReader:
+    """Reads shards; may be used by many threads.
+
+    Args:
+        folder: where what shards hold is remembered.
+        memory: remembers what the bytes of a digest hold.
+        audio: gets the audio of members of remote shards while they are here, so that they need not be fetched again.
+        limits: what a medium may claim to be.
+    """
+
+    def __init__(self, folder: Path, memory: DigestMemory, audio: AudioStore, limits: Limits) -> None:
+        self._folder, self._memory, self._audio, self._limits = folder, memory, audio, limits
+        self._scratch = scratch_folder()
+
+    def read(self, source: Path | RemoteFile) -> tuple[Shard, bool]:
+        """What a shard holds, and whether it had to be read for that.
+
+        Raises:
+            MediaError: it cannot be had, or changes meanwhile.
+            OSError: it cannot be read.
+            UserError: the disk is full.
+        """
+        if isinstance(source, Path):
+            identity, version = str(source.absolute()), " ".join(map(str, stamp_of(source)))
+        else:
+            source = resolved(source)
+            identity, version = source.identity, f"{source.size} {source.version}" if source.version else ""
+        path = self._folder / hashlib.blake2b(os.fsencode(identity), digest_size=16).hexdigest()
+        version = f"{SCHEMA} {FACTS} {self._limits} {version}" if version else ""
+        known = _remembered(path, version) if version else None
+        if known is not None and all(not digest or recalled(self._memory, digest) for _, digest in known.media):
+            return known, False
+        if isinstance(source, Path):
+            before = stamp_of(source)
+            shard = self._pass(source, remote=False)
+            if stamp_of(source) != before:
+                raise MediaError("has changed while it was being read: run `dvc repro` again when it is whole")
+        else:
+            with Staging.default(self._memory).held(source) as staged:
+                shard = self._pass(staged.path, remote=True)
+        if version:
+            document = json.dumps({"version": version, **asdict(shard)}).encode()
+            with new_file(path) as temporary:
+                temporary.write_bytes(zlib.compress(document, 1))
+        return shard, True
+
+    def medium(self, digest: str) -> Medium | str:
+        """A medium of a shard that has been read, or why it cannot be used."""
+        info = recalled(self._memory, digest)
+        if info is None:
+            return "cannot be read"
+        try:
+            return Medium(digest, within(info, self._limits))
+        except MediaError as error:
+            return str(error)
+
+    def _pass(self, path: Path, remote: bool) -> Shard:
+        shard, seen = Shard(), set[str]()
+        with open_tar(path) as file:
+            try:
+                for entry in entries(file):
+                    check()
+                    self._take(entry, file, path, shard, seen, remote)
+            except MediaError as error:
+                shard.cut = str(error)
+        return shard
+
+    def _take(self, entry: Entry, file: BinaryIO, path: Path, shard: Shard, seen: set[str], remote: bool) -> None:
+        name = entry.name
+        ending = PurePosixPath(name).suffix.lower()
+        if ending not in SUFFIXES and ending not in TEXTS:
+            kind = ending if ending.isprintable() and ending else "without an ending"
+            shard.left_out[kind] = shard.left_out.get(kind, 0) + 1
+        elif name in seen:
+            shard.faults.setdefault(name, "is in its shard twice: the first one is used")
+        elif entry.fault:
+            shard.faults[name] = entry.fault
+        elif ending in TEXTS:
+            if entry.size > MOST_TEXT_BYTES:
+                shard.faults[name] = f"has {entry.size} bytes, which is no size of a text"
+            else:
+                _take_text(name, file.read(entry.size) if _at(file, entry) else b"", shard)
+        else:
+            try:
+                shard.media.append((name, self._digest(entry, file, path, remote)))
+            except Exception as error:  # one member must not stop the others
+                shard.media.append((name, ""))
+                shard.faults[name] = problem_of(error)
+        seen.add(name)
+
+    def _digest(self, entry: Entry, file: BinaryIO, path: Path, remote: bool) -> str:
+        """The digest of a member whose headers are remembered then.
+
+        Raises:
+            MediaError: it is no medium.
+        """
+        copy = self._scratch / f"{id(file)}{PurePosixPath(entry.name).suffix.lower()}"
+        try:
+            if entry.size <= IN_MEMORY:
+                _at(file, entry)
+                data = file.read(entry.size)
+                digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+            else:
+                data, digest = b"", copy_out(path, entry.offset, entry.size, copy)
+            info = recalled(self._memory, digest)
+            if info is None or (remote and info.audio is not None and self._audio.find(digest) is None):
+                if data:
+                    _write(copy, data)
+                info = info or probe(copy, self._limits)
+                remember(self._memory, digest, info)
+                if remote:
+                    self._extract(digest, info, copy)
+            return digest
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def _extract(self, digest: str, info: MediaInfo, copy: Path) -> None:
+        if info.audio is None:
+            return
+        if info.kind:
+            self._audio.kinds[digest] = info.kind
+        with suppress(MediaError):  # extract_audio reports it
+            self._audio.ensure(digest, copy)
+
+
+def _at(file: BinaryIO, entry: Entry) -> bool:
+    file.seek(entry.offset)
+    return True
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def _take_text(name: str, data: bytes, shard: Shard) -> None:
+    try:
+        shard.texts[name] = decode(data, Path(name), "text").text
+    except UserError as error:
+        shard.faults[name] = str(error).removeprefix(f"The text {name} ")
+
+
+def _remembered(path: Path, version: str) -> Shard | None:
+    """What was found in this version of a shard; None if that is not known, or damaged (zlib has a checksum)."""
+    try:
+        found: dict[str, Any] = json.loads(zlib.decompress(path.read_bytes()))
+        if found.pop("version") != version:
+            return None
+        shard = Shard(**found)
+        shard.media = [(name, digest) for name, digest in shard.media]
+        return shard
+    except (OSError, ValueError, TypeError, KeyError, zlib.error):
+        return None
+
+
+def kinds_left_out(shards: Iterable[Shard]) -> dict[str, int]:
+    """How many members of each kind no shard's reader takes, the most frequent first."""
+    counts: dict[str, int] = {}
+    for shard in shards:
+        for kind, count in shard.left_out.items():
+            counts[kind] = counts.get(kind, 0) + count
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
