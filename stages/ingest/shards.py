@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,12 +19,12 @@ from typing import Any, BinaryIO
 
 from cache.digests import DIGEST_BYTES, DigestMemory, stamp_of
 from cache.durable import new_file
-from cache.errors import UserError
+from cache.errors import UserError, writing
 from pipeline.formats.text import DEFAULT_MB, PER_MEDIUM, decode
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import SUFFIXES, Limits, MediaError
-from pipeline.media.members import copy_out, scratch_folder
-from pipeline.media.probe import FACTS, MediaInfo, probe, recalled, remember, within
+from pipeline.media.members import Member, copy_out, scratch_folder
+from pipeline.media.probe import FACTS, MediaInfo, facts_of, probe, recalled, within
 from pipeline.media.tar_files import Entry, entries, open_tar
 from pipeline.monitor.problems import problem_of
 from pipeline.monitor.signals import check
@@ -35,6 +36,8 @@ SCHEMA = 1
 """Of what is remembered of a shard; to be raised when it is read in another way."""
 TEXTS = (".txt", ".json")
 MOST_TEXT_BYTES = (DEFAULT_MB << 20) // PER_MEDIUM
+TOGETHER = 200
+"""Media whose headers are remembered at once."""
 IN_MEMORY = 32 << 20
 """A larger member is copied before it is digested."""
 
@@ -115,23 +118,54 @@ class ShardReader:
             return str(error)
 
     def _pass(self, path: Path, remote: bool) -> Shard:
-        shard, seen = Shard(), set[str]()
         with open_tar(path) as file:
+            one = _Pass(file, path, self._memory, self._limits, self._audio if remote else None, self._scratch)
             try:
                 for entry in entries(file):
                     check()
-                    self._take(entry, file, path, shard, seen, remote)
+                    one.take(entry)
             except MediaError as error:
-                shard.cut = str(error)
-        return shard
+                one.shard.cut = str(error)
+            finally:
+                one.remember()
+        return one.shard
 
-    def _take(self, entry: Entry, file: BinaryIO, path: Path, shard: Shard, seen: set[str], remote: bool) -> None:
-        name = entry.name
+
+class _Pass:
+    """One way through a shard.
+
+    Args:
+        file: the shard.
+        path: the same.
+        memory: see `ShardReader`.
+        limits: likewise.
+        audio: gets the audio of the media, if given.
+        scratch: for copies of members.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: Path,
+        memory: DigestMemory,
+        limits: Limits,
+        audio: AudioStore | None,
+        scratch: Path,
+    ) -> None:
+        self.shard = Shard()
+        self._file, self._path, self._memory, self._limits = file, path, memory, limits
+        self._audio, self._scratch = audio, scratch
+        self._seen: set[str] = set()
+        self._found: dict[str, str] = {}
+
+    def take(self, entry: Entry) -> None:
+        """Adds a member to the shard."""
+        name, shard = entry.name, self.shard
         ending = PurePosixPath(name).suffix.lower()
         if ending not in SUFFIXES and ending not in TEXTS:
             kind = ending if ending.isprintable() and ending else "without an ending"
             shard.left_out[kind] = shard.left_out.get(kind, 0) + 1
-        elif name in seen:
+        elif name in self._seen:
             shard.faults.setdefault(name, "is in its shard twice: the first one is used")
         elif entry.fault:
             shard.faults[name] = entry.fault
@@ -139,58 +173,61 @@ class ShardReader:
             if entry.size > MOST_TEXT_BYTES:
                 shard.faults[name] = f"has {entry.size} bytes, which is no size of a text"
             else:
-                _take_text(name, file.read(entry.size) if _at(file, entry) else b"", shard)
+                _take_text(name, self._bytes(entry), shard)
         else:
             try:
-                shard.media.append((name, self._digest(entry, file, path, remote)))
+                shard.media.append((name, self._digest(entry, ending)))
             except Exception as error:  # one member must not stop the others
                 shard.media.append((name, ""))
                 shard.faults[name] = problem_of(error)
-        seen.add(name)
+        self._seen.add(name)
 
-    def _digest(self, entry: Entry, file: BinaryIO, path: Path, remote: bool) -> str:
-        """The digest of a member whose headers are remembered then.
+    def remember(self) -> None:
+        """Keeps what has been found of the media so far."""
+        self._memory.remember_all_facts(FACTS, self._found)
+        self._found.clear()
+
+    def _bytes(self, entry: Entry) -> bytes:
+        self._file.seek(entry.offset)
+        return self._file.read(entry.size)
+
+    def _digest(self, entry: Entry, ending: str) -> str:
+        """The digest of a medium whose headers are remembered then.
 
         Raises:
             MediaError: it is no medium.
         """
-        copy = self._scratch / f"{id(file)}{PurePosixPath(entry.name).suffix.lower()}"
+        copy = self._scratch / f"{threading.get_ident()}{ending}"  # written over by the next one
+        data = self._bytes(entry) if entry.size <= IN_MEMORY else None
         try:
-            if entry.size <= IN_MEMORY:
-                _at(file, entry)
-                data = file.read(entry.size)
-                digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+            if data is None:
+                digest = copy_out(self._path, entry.offset, entry.size, copy)
             else:
-                data, digest = b"", copy_out(path, entry.offset, entry.size, copy)
+                digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
             info = recalled(self._memory, digest)
-            if info is None or (remote and info.audio is not None and self._audio.find(digest) is None):
-                if data:
-                    _write(copy, data)
-                info = info or probe(copy, self._limits)
-                remember(self._memory, digest, info)
-                if remote:
-                    self._extract(digest, info, copy)
+            if info is not None and (self._audio is None or info.audio is None or self._audio.find(digest)):
+                return digest
+            if data is not None:
+                with writing(copy), open(copy, "wb") as file:
+                    file.write(data)
+            if info is None:
+                info = probe(copy, self._limits)
+                self._found[digest] = facts_of(info)
+                if len(self._found) == TOGETHER:
+                    self.remember()
+            self._extract(digest, info, entry.name)
             return digest
         finally:
-            copy.unlink(missing_ok=True)
+            if data is None:
+                copy.unlink(missing_ok=True)
 
-    def _extract(self, digest: str, info: MediaInfo, copy: Path) -> None:
-        if info.audio is None:
+    def _extract(self, digest: str, info: MediaInfo, name: str) -> None:
+        if self._audio is None or info.audio is None:
             return
         if info.kind:
             self._audio.kinds[digest] = info.kind
         with suppress(MediaError):  # extract_audio reports it
-            self._audio.ensure(digest, copy)
-
-
-def _at(file: BinaryIO, entry: Entry) -> bool:
-    file.seek(entry.offset)
-    return True
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
+            self._audio.ensure(digest, Member(self._path, name))
 
 
 def _take_text(name: str, data: bytes, shard: Shard) -> None:
