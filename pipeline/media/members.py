@@ -152,7 +152,7 @@ class _Copies:
             self._copies.move_to_end(key)
         try:
             with copy.lock:
-                if copy.nbytes < 0:
+                if copy.nbytes < 0 or not copy.path.exists():  # the staging folder may be deleted at any time
                     copy.nbytes = self._make(member, digest, copy.path)
             yield copy.path
         finally:
@@ -165,6 +165,7 @@ class _Copies:
             place = self._places_in(shard).get(member.name)
             if place is None:
                 raise MediaError(f"is not in the shard {member.shard} any more: run `dvc repro` again")
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 found = copy_out(shard, *place, path)
             except BaseException:

@@ -118,6 +118,7 @@ class ShardReader:
             return str(error)
 
     def _pass(self, path: Path, remote: bool) -> Shard:
+        self._scratch.mkdir(parents=True, exist_ok=True)  # the staging folder may be deleted at any time
         with open_tar(path) as file:
             one = _Pass(file, path, self._memory, self._limits, self._audio if remote else None, self._scratch)
             try:
