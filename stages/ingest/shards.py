@@ -198,7 +198,7 @@ class _Pass:
         Raises:
             MediaError: it is no medium.
         """
-        copy = self._scratch / f"{threading.get_ident()}{ending}"  # written over by the next one
+        copy = self._scratch / f"{threading.get_ident()}{ending}"
         data = self._bytes(entry) if entry.size <= IN_MEMORY else None
         try:
             if data is None:
@@ -219,8 +219,7 @@ class _Pass:
             self._extract(digest, info, entry.name)
             return digest
         finally:
-            if data is None:
-                copy.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)  # a file that is written over is flushed to the disk, one that goes is not
 
     def _extract(self, digest: str, info: MediaInfo, name: str) -> None:
         if self._audio is None or info.audio is None:
