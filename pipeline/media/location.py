@@ -17,7 +17,7 @@ from cache.errors import UserError
 from pipeline.media.containers import SUFFIXES as MEDIA
 from pipeline.media.containers import MediaError
 from pipeline.media.media_list import SUFFIXES, read_media_list
-from pipeline.media.members import Member, member_file, split
+from pipeline.media.members import Member, Packed, packed_file, split
 from pipeline.media.tar_files import PACKED, is_shard
 from pipeline.media.tar_files import SUFFIX as TAR
 from pipeline.media.unchanged import FolderFrames, Unchanged, digest_memory
@@ -26,8 +26,8 @@ from pipeline.remote.address import RemoteFile, scheme, url_of
 from pipeline.remote.reading import check_kinds
 from pipeline.remote.staging import Staging
 
-Source = Path | RemoteFile | Member
-"""A medium: a file of this machine (or a folder of frames), one that has to be fetched, or a member of a tar file."""
+Source = Path | RemoteFile | Packed
+"""A medium: a file of this machine (or a folder of frames), one that has to be fetched, or one in another file."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def held(source: Source, digest: str | None = None) -> Iterator[Held]:
     """Makes a medium readable at a path of this machine within the block, and refuses one with other bytes.
 
     A file of this machine is read where it is; its size, times and inode are looked at before and after, and its bytes
-    when these are not the remembered ones. A member of a tar file is copied out of it. Another is fetched unless it is
+    when these are not the remembered ones. One that is packed is copied out. Another is fetched unless it is
     staged, and stays staged within the block; a thread should hold one at a time.
 
     Args:
@@ -72,8 +72,8 @@ def held(source: Source, digest: str | None = None) -> Iterator[Held]:
         MediaError: it cannot be had, has other bytes, or has changed by the end of the block.
         UserError: it cannot be written into the staging folder.
     """
-    if isinstance(source, Member):
-        with member_file(source, digest) as copy:
+    if isinstance(source, Packed):
+        with packed_file(source, digest) as copy:
             yield Held(copy)
     elif not isinstance(source, Path):
         with Staging.default().held(source, digest) as staged:
@@ -121,8 +121,6 @@ class GivenMedia:
 
     def name(self, source: Source) -> str:
         """By which a medium is known here."""
-        if isinstance(source, Member) and isinstance(source.shard, RemoteFile):
-            return f"{source.shard.url}/{source.name}"
         return source.url if isinstance(source, RemoteFile) else str(source)
 
     def source(self, path: str) -> Source:

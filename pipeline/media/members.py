@@ -1,4 +1,4 @@
-"""Media that are members of tar files (WebDataset shards), read as if each were a file of its own.
+"""Media within other files, such as the members of tar files (WebDataset shards), read as if each were a file.
 
 Readers of media want a path, and look at its ending, so a member is copied out of its shard for as long as it is read.
 The last few copies are kept: clips of one medium are read one after another.
@@ -33,9 +33,41 @@ MOST_SHARDS = 256
 _BLOCK = 1 << 20
 
 
+class Packed:
+    """A medium within another file: a member of a tar file, or a row of a data set. Cheap to send to another process.
+
+    Attributes:
+        name: of the medium; its ending is that of a copy.
+    """
+
+    name: str
+
+    @property
+    def stem(self) -> str:
+        """The last part of the name without its ending, as that of a path."""
+        return PurePosixPath(self.name).stem
+
+    def is_dir(self) -> bool:
+        """False: it is a file."""
+        return False
+
+    def is_missing(self) -> bool:
+        """Whether the file that it lies in is known to be gone."""
+        return False
+
+    def copy_to(self, target: Path) -> str:
+        """Writes the bytes of the medium into a new file; their digest.
+
+        Raises:
+            MediaError: they cannot be had.
+            UserError: they cannot be written.
+        """
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Member:
-    """A medium in a tar file. Cheap to send to another process.
+class Member(Packed):
+    """A medium in a tar file.
 
     Attributes:
         shard: the tar file, which may have to be fetched.
@@ -45,17 +77,21 @@ class Member:
     shard: Path | RemoteFile
     name: str
 
-    @property
-    def stem(self) -> str:
-        """The last part of the name without its ending, as that of a path."""
-        return PurePosixPath(self.name).stem
+    def is_missing(self) -> bool:
+        """Whether the tar file is gone."""
+        return isinstance(self.shard, Path) and not self.shard.exists()
 
-    def is_dir(self) -> bool:
-        """False: a member is a file."""
-        return False
+    def copy_to(self, target: Path) -> str:
+        """Copies the member out of the tar file."""
+        with shard_file(self.shard) as shard:
+            place = _places.of(shard).get(self.name)
+            if place is None:
+                raise MediaError(f"is not in the shard {self.shard} any more: run `dvc repro` again")
+            return copy_out(shard, *place, target)
 
     def __str__(self) -> str:
-        return f"{self.shard}/{self.name}"
+        shard = self.shard.url if isinstance(self.shard, RemoteFile) else self.shard
+        return f"{shard}/{self.name}"
 
 
 def split(path: str) -> Iterator[tuple[str, str]]:
@@ -87,18 +123,18 @@ def _resolved(shard: RemoteFile) -> RemoteFile:
 
 
 @contextmanager
-def member_file(member: Member, digest: str | None = None) -> Iterator[Path]:
-    """A member as a file of this machine within the block.
+def packed_file(medium: Packed, digest: str | None = None) -> Iterator[Path]:
+    """A packed medium as a file of this machine within the block.
 
     Args:
-        member: which.
+        medium: which.
         digest: of the bytes that it must have; None takes what there is.
 
     Raises:
         MediaError: there is none, it cannot be had, or it has other bytes.
         UserError: it cannot be written.
     """
-    with _copies().held(member, digest) as path:
+    with _copies().held(medium, digest) as path:
         yield path
 
 
@@ -121,6 +157,46 @@ def copy_out(source: Path, offset: int, size: int, target: Path) -> str:
     return digest.hexdigest()
 
 
+class _Places:
+    """Where the members of tar files are, of those that this process has read from last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[tuple[str, Stamp], dict[str, tuple[int, int]]] = OrderedDict()
+
+    def of(self, shard: Path) -> dict[str, tuple[int, int]]:
+        """Offset and size of each member.
+
+        Raises:
+            MediaError: the shard cannot be read.
+        """
+        try:
+            key = os.path.abspath(shard), stamp_of(shard)
+        except OSError as error:
+            raise MediaError(f"is in the shard {shard}, which cannot be read ({error.strerror})") from error
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        found: dict[str, tuple[int, int]] = {}
+        with open_tar(shard) as file:
+            try:
+                for entry in entries(file):
+                    if not entry.fault:
+                        found.setdefault(entry.name, (entry.offset, entry.size))
+            except MediaError:  # reported by ingest; the members before the cut are used
+                if not found:
+                    raise
+        with self._lock:
+            self._known[key] = found
+            if len(self._known) > MOST_SHARDS:
+                self._known.popitem(last=False)
+        return found
+
+
+_places = _Places()
+
+
 @dataclass
 class _Copy:
     path: Path
@@ -135,71 +211,29 @@ class _Copies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._copies: OrderedDict[tuple[Member, str | None], _Copy] = OrderedDict()
-        self._places: OrderedDict[tuple[str, Stamp], dict[str, tuple[int, int]]] = OrderedDict()
+        self._copies: OrderedDict[tuple[Packed, str | None], _Copy] = OrderedDict()
         self._count = 0
 
     @contextmanager
-    def held(self, member: Member, digest: str | None) -> Iterator[Path]:
-        key = (member, digest)
+    def held(self, medium: Packed, digest: str | None) -> Iterator[Path]:
+        key = (medium, digest)
         with self._lock:
             copy = self._copies.get(key)
             if copy is None:
                 self._count += 1
-                ending = PurePosixPath(member.name).suffix.lower()
+                ending = PurePosixPath(medium.name).suffix.lower()
                 copy = self._copies[key] = _Copy(self._folder / f"{self._count}{ending if ending.isascii() else ''}")
             copy.users += 1
             self._copies.move_to_end(key)
         try:
             with copy.lock:
                 if copy.nbytes < 0 or not copy.path.exists():  # the staging folder may be deleted at any time
-                    copy.nbytes = self._make(member, digest, copy.path)
+                    copy.nbytes = _made(medium, digest, copy.path)
             yield copy.path
         finally:
             with self._lock:
                 copy.users -= 1
                 self._prune()
-
-    def _make(self, member: Member, digest: str | None, path: Path) -> int:
-        with shard_file(member.shard) as shard:
-            place = self._places_in(shard).get(member.name)
-            if place is None:
-                raise MediaError(f"is not in the shard {member.shard} any more: run `dvc repro` again")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                found = copy_out(shard, *place, path)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-        if digest not in (None, found):
-            path.unlink()
-            raise MediaError(CHANGED)
-        return place[1]
-
-    def _places_in(self, shard: Path) -> dict[str, tuple[int, int]]:
-        """Offset and size of each member."""
-        try:
-            key = os.path.abspath(shard), stamp_of(shard)
-        except OSError as error:
-            raise MediaError(f"is in the shard {shard}, which cannot be read ({error.strerror})") from error
-        with self._lock:
-            if key in self._places:
-                self._places.move_to_end(key)
-                return self._places[key]
-        found: dict[str, tuple[int, int]] = {}
-        with open_tar(shard) as file:
-            try:
-                for entry in entries(file):
-                    if not entry.fault:
-                        found.setdefault(entry.name, (entry.offset, entry.size))
-            except MediaError:  # reported by ingest; what lies before the cut is used
-                if not found:
-                    raise
-        with self._lock:
-            self._places[key] = found
-            if len(self._places) > MOST_SHARDS:
-                self._places.popitem(last=False)
-        return found
 
     def _prune(self) -> None:
         idle = [(key, copy) for key, copy in self._copies.items() if not copy.users]
@@ -212,6 +246,17 @@ class _Copies:
             copy.path.unlink(missing_ok=True)
             left -= 1
             nbytes -= max(copy.nbytes, 0)
+
+
+def _made(medium: Packed, digest: str | None, path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if digest not in (None, medium.copy_to(path)):
+            raise MediaError(CHANGED)
+        return path.stat().st_size
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 _of_processes: dict[tuple[int, Path], _Copies] = {}

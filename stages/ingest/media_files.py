@@ -18,7 +18,7 @@ from pipeline.formats.text import fault_of_text
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import DEFAULT, SUFFIXES, Limits, MediaError
 from pipeline.media.location import MediaPlace, local
-from pipeline.media.members import Member
+from pipeline.media.members import Packed
 from pipeline.media.probe import MediaInfo, probe, recalled, remember, within
 from pipeline.media.unchanged import ingested
 from pipeline.remote.address import RemoteFile, is_url, path_of
@@ -56,8 +56,8 @@ class MediaOpener:
             UserError: it cannot be staged.
         """
         source = self.location.source(path.as_posix())
-        if isinstance(source, Member):
-            raise MediaError("a member of a shard: its corpus needs `reader: webdataset`")
+        if isinstance(source, Packed):
+            raise MediaError("packed into another file: its corpus needs `reader: webdataset` or `huggingface`")
         if isinstance(source, Path):
             medium = ingested(source, self.memory)
             info = recalled(self.memory, medium.digest)

@@ -329,12 +329,12 @@ def test_copies_of_members_are_kept_while_they_are_read_and_few_after(project, m
     write_tar(Path("shards/0.tar"), [(f"{number}.wav", a_sound(media)) for number in range(9)])
     monkeypatch.setattr(members, "MOST_KEPT", 2)
     sources = [Member(Path("shards/0.tar"), f"{number}.wav") for number in range(9)]
-    with members.member_file(sources[0]) as first:
+    with members.packed_file(sources[0]) as first:
         for source in sources[1:]:
-            with members.member_file(source) as path:
+            with members.packed_file(source) as path:
                 assert path.read_bytes() == first.read_bytes() and path != first
         assert len(list(first.parent.iterdir())) == 3
-    with members.member_file(sources[8]) as again:
+    with members.packed_file(sources[8]) as again:
         assert again == path
-    with pytest.raises(MediaError, match="has changed since"), members.member_file(sources[0], "0" * 32):
+    with pytest.raises(MediaError, match="has changed since"), members.packed_file(sources[0], "0" * 32):
         pass
