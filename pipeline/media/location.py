@@ -16,6 +16,7 @@ from typing import Protocol
 from cache.errors import UserError
 from pipeline.media.containers import SUFFIXES as MEDIA
 from pipeline.media.containers import MediaError
+from pipeline.media.dataset_rows import SCHEME, is_dataset, row_at
 from pipeline.media.media_list import SUFFIXES, read_media_list
 from pipeline.media.members import Member, Packed, packed_file, split
 from pipeline.media.tar_files import PACKED, is_shard
@@ -141,6 +142,9 @@ class MediaPlace(Sources, Protocol):
     def shards(self) -> list[tuple[str, Path | RemoteFile]]:
         """(path, file) of all tar files there, compressed ones too; a member's path begins with that of its shard."""
 
+    def dataset(self) -> str | None:
+        """The Hugging Face dataset there, a folder or URL, or None; see `pipeline.media.dataset_rows`."""
+
     def faults(self) -> list[tuple[Path, str]]:
         """(path, reason) of what looks like a medium and cannot be one."""
 
@@ -226,7 +230,13 @@ class MediaFolder:
         for shard, name in split(path):
             if (self.folder / shard).is_file():
                 return Member(self.folder / shard, name)
-        return self.folder / path
+        file = self.folder / path
+        row = row_at(str(self.folder), path)
+        return row if row is not None and not file.exists() else file
+
+    def dataset(self) -> str | None:
+        """The folder itself, if it looks like a dataset."""
+        return str(self.folder) if is_dataset(self.folder) else None
 
     def path_of(self, url: str) -> Path | None:
         """None: a folder knows no URLs."""
@@ -283,7 +293,14 @@ class MediaList:
         for shard, name in split(path):
             if (row := self._rows.get(shard)) is not None:
                 return Member(self._file(row), name)
+        hub = self.dataset()
+        if hub is not None and (found := row_at(hub, path)) is not None:
+            return found
         raise MediaError(f"not in the media list {self._list}")
+
+    def dataset(self) -> str | None:
+        """The URL of the list, if that is of a dataset."""
+        return next((url for url in self._frame["url"] if scheme(url) == SCHEME), None)
 
     def _file(self, row: int) -> Path | RemoteFile:
         name, url, size, etag = self._frame.row(row)

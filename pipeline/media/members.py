@@ -206,10 +206,14 @@ class _Copy:
 
 
 class _Copies:
-    """The copies of one process."""
+    """The copies of one process.
+
+    Args:
+        folder: of this process alone.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._copies: OrderedDict[tuple[Packed, str | None], _Copy] = OrderedDict()
         self._count = 0
@@ -222,7 +226,7 @@ class _Copies:
             if copy is None:
                 self._count += 1
                 ending = PurePosixPath(medium.name).suffix.lower()
-                copy = self._copies[key] = _Copy(self._folder / f"{self._count}{ending if ending.isascii() else ''}")
+                copy = self._copies[key] = _Copy(self.folder / f"{self._count}{ending if ending.isascii() else ''}")
             copy.users += 1
             self._copies.move_to_end(key)
         try:
@@ -264,19 +268,22 @@ _making = threading.Lock()
 
 
 def _copies() -> _Copies:
-    folder = Staging.default().room.folder / "members"
+    parent = (Staging.default().room.folder / "members").absolute()
     with _making:
-        key = os.getpid(), folder.absolute()
+        key = os.getpid(), parent
         if key not in _of_processes:
-            _of_processes[key] = _Copies(scratch_folder())
+            folder = own_folder(parent, "copies")
+            atexit.register(_remove, folder, os.getpid())
+            _of_processes[key] = _Copies(folder)
         return _of_processes[key]
 
 
 def scratch_folder() -> Path:
-    """A new folder of this process for copies of members, beside the staged files; removed when the process ends."""
-    folder = own_folder((Staging.default().room.folder / "members").absolute(), "copies")
-    atexit.register(_remove, folder, os.getpid())
-    return folder
+    """The folder of this process for copies, beside the staged files; removed when the process ends.
+
+    It may be missing, since the staging folder may be deleted at any time.
+    """
+    return _copies().folder
 
 
 def _remove(folder: Path, process: int) -> None:

@@ -9,35 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from cache.digests import DIGEST_BYTES, DigestMemory, stamp_of
+from cache.digests import DigestMemory, stamp_of
 from cache.durable import new_file
-from cache.errors import UserError, writing
+from cache.errors import UserError
 from pipeline.formats.text import DEFAULT_MB, PER_MEDIUM, decode
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import SUFFIXES, Limits, MediaError
-from pipeline.media.members import Member, copy_out, scratch_folder
-from pipeline.media.probe import FACTS, MediaInfo, facts_of, probe, recalled, within
+from pipeline.media.members import Member, copy_out
+from pipeline.media.probe import FACTS, recalled
 from pipeline.media.tar_files import Entry, entries, open_tar
 from pipeline.monitor.problems import problem_of
 from pipeline.monitor.signals import check
 from pipeline.remote.address import RemoteFile
 from pipeline.remote.staging import Staging, resolved
-from stages.ingest.tables import Medium
+from stages.ingest.probing import Prober
 
 SCHEMA = 1
 """Of what is remembered of a shard; to be raised when it is read in another way."""
 TEXTS = (".txt", ".json")
 MOST_TEXT_BYTES = (DEFAULT_MB << 20) // PER_MEDIUM
-TOGETHER = 200
-"""Media whose headers are remembered at once."""
 IN_MEMORY = 32 << 20
 """A larger member is copied before it is digested."""
 
@@ -73,7 +69,6 @@ class ShardReader:
 
     def __init__(self, folder: Path, memory: DigestMemory, audio: AudioStore, limits: Limits) -> None:
         self._folder, self._memory, self._audio, self._limits = folder, memory, audio, limits
-        self._scratch = scratch_folder()
 
     def read(self, source: Path | RemoteFile) -> tuple[Shard, bool]:
         """What a shard holds, and whether it had to be read for that.
@@ -88,10 +83,9 @@ class ShardReader:
         else:
             source = resolved(source)
             identity, version = source.identity, f"{source.size} {source.version}" if source.version else ""
-        path = self._folder / hashlib.blake2b(os.fsencode(identity), digest_size=16).hexdigest()
-        version = f"{SCHEMA} {FACTS} {self._limits} {version}" if version else ""
-        known = _remembered(path, version) if version else None
-        if known is not None and all(not digest or recalled(self._memory, digest) for _, digest in known.media):
+        version = f"{self._limits} {version}" if version else ""
+        known = recalled_shard(self._folder, identity, version, self._memory)
+        if known is not None:
             return known, False
         if isinstance(source, Path):
             before = stamp_of(source)
@@ -101,34 +95,18 @@ class ShardReader:
         else:
             with Staging.default(self._memory).held(source) as staged:
                 shard = self._pass(staged.path, remote=True)
-        if version:
-            document = json.dumps({"version": version, **asdict(shard)}).encode()
-            with new_file(path) as temporary:
-                temporary.write_bytes(zlib.compress(document, 1))
+        remember_shard(self._folder, identity, version, shard)
         return shard, True
 
-    def medium(self, digest: str) -> Medium | str:
-        """A medium of a shard that has been read, or why it cannot be used."""
-        info = recalled(self._memory, digest)
-        if info is None:
-            return "cannot be read"
-        try:
-            return Medium(digest, within(info, self._limits))
-        except MediaError as error:
-            return str(error)
-
     def _pass(self, path: Path, remote: bool) -> Shard:
-        self._scratch.mkdir(parents=True, exist_ok=True)  # the staging folder may be deleted at any time
-        with open_tar(path) as file:
-            one = _Pass(file, path, self._memory, self._limits, self._audio if remote else None, self._scratch)
+        with open_tar(path) as file, Prober(self._memory, self._limits, self._audio if remote else None) as prober:
+            one = _Pass(file, path, prober)
             try:
                 for entry in entries(file):
                     check()
                     one.take(entry)
             except MediaError as error:
                 one.shard.cut = str(error)
-            finally:
-                one.remember()
         return one.shard
 
 
@@ -138,26 +116,13 @@ class _Pass:
     Args:
         file: the shard.
         path: the same.
-        memory: see `ShardReader`.
-        limits: likewise.
-        audio: gets the audio of the media, if given.
-        scratch: for copies of members.
+        prober: of its media.
     """
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        path: Path,
-        memory: DigestMemory,
-        limits: Limits,
-        audio: AudioStore | None,
-        scratch: Path,
-    ) -> None:
+    def __init__(self, file: BinaryIO, path: Path, prober: Prober) -> None:
         self.shard = Shard()
-        self._file, self._path, self._memory, self._limits = file, path, memory, limits
-        self._audio, self._scratch = audio, scratch
+        self._file, self._path, self._prober = file, path, prober
         self._seen: set[str] = set()
-        self._found: dict[str, str] = {}
 
     def take(self, entry: Entry) -> None:
         """Adds a member to the shard."""
@@ -177,57 +142,26 @@ class _Pass:
                 _take_text(name, self._bytes(entry), shard)
         else:
             try:
-                shard.media.append((name, self._digest(entry, ending)))
+                shard.media.append((name, self._digest(entry)))
             except Exception as error:  # one member must not stop the others
                 shard.media.append((name, ""))
                 shard.faults[name] = problem_of(error)
         self._seen.add(name)
 
-    def remember(self) -> None:
-        """Keeps what has been found of the media so far."""
-        self._memory.remember_all_facts(FACTS, self._found)
-        self._found.clear()
-
     def _bytes(self, entry: Entry) -> bytes:
         self._file.seek(entry.offset)
         return self._file.read(entry.size)
 
-    def _digest(self, entry: Entry, ending: str) -> str:
+    def _digest(self, entry: Entry) -> str:
         """The digest of a medium whose headers are remembered then.
 
         Raises:
             MediaError: it is no medium.
         """
-        copy = self._scratch / f"{threading.get_ident()}{ending}"
-        data = self._bytes(entry) if entry.size <= IN_MEMORY else None
-        try:
-            if data is None:
-                digest = copy_out(self._path, entry.offset, entry.size, copy)
-            else:
-                digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
-            info = recalled(self._memory, digest)
-            if info is not None and (self._audio is None or info.audio is None or self._audio.find(digest)):
-                return digest
-            if data is not None:
-                with writing(copy), open(copy, "wb") as file:
-                    file.write(data)
-            if info is None:
-                info = probe(copy, self._limits)
-                self._found[digest] = facts_of(info)
-                if len(self._found) == TOGETHER:
-                    self.remember()
-            self._extract(digest, info, entry.name)
-            return digest
-        finally:
-            copy.unlink(missing_ok=True)  # a file that is written over is flushed to the disk, one that goes is not
-
-    def _extract(self, digest: str, info: MediaInfo, name: str) -> None:
-        if self._audio is None or info.audio is None:
-            return
-        if info.kind:
-            self._audio.kinds[digest] = info.kind
-        with suppress(MediaError):  # extract_audio reports it
-            self._audio.ensure(digest, Member(self._path, name))
+        member = Member(self._path, entry.name)
+        if entry.size <= IN_MEMORY:
+            return self._prober.of_bytes(self._bytes(entry), member)
+        return self._prober.of_copy(lambda copy: copy_out(self._path, entry.offset, entry.size, copy), member)
 
 
 def _take_text(name: str, data: bytes, shard: Shard) -> None:
@@ -237,17 +171,45 @@ def _take_text(name: str, data: bytes, shard: Shard) -> None:
         shard.faults[name] = str(error).removeprefix(f"The text {name} ")
 
 
-def _remembered(path: Path, version: str) -> Shard | None:
-    """What was found in this version of a shard; None if that is not known, or damaged (zlib has a checksum)."""
+def remember_shard(folder: Path, identity: str, version: str, shard: Shard) -> None:
+    """Keeps what a shard holds.
+
+    Args:
+        folder: of what is remembered.
+        identity: names the shard.
+        version: changes when the shard does; nothing is kept if it is empty.
+        shard: what it holds.
+    """
+    if version:
+        document = json.dumps({"version": _full(version), **asdict(shard)}).encode()
+        with new_file(_path_in(folder, identity)) as temporary:
+            temporary.write_bytes(zlib.compress(document, 1))
+
+
+def recalled_shard(folder: Path, identity: str, version: str, memory: DigestMemory) -> Shard | None:
+    """What was found in this version of a shard; None if that, or a header, is not known, or damaged.
+
+    Arguments as of `remember_shard`; zlib has a checksum.
+    """
+    if not version:
+        return None
     try:
-        found: dict[str, Any] = json.loads(zlib.decompress(path.read_bytes()))
-        if found.pop("version") != version:
+        found: dict[str, Any] = json.loads(zlib.decompress(_path_in(folder, identity).read_bytes()))
+        if found.pop("version") != _full(version):
             return None
         shard = Shard(**found)
         shard.media = [(name, digest) for name, digest in shard.media]
-        return shard
     except (OSError, ValueError, TypeError, KeyError, zlib.error):
         return None
+    return shard if all(not digest or recalled(memory, digest) for _, digest in shard.media) else None
+
+
+def _path_in(folder: Path, identity: str) -> Path:
+    return folder / hashlib.blake2b(os.fsencode(identity), digest_size=16).hexdigest()
+
+
+def _full(version: str) -> str:
+    return f"{SCHEMA} {FACTS} {version}"
 
 
 def kinds_left_out(shards: Iterable[Shard]) -> dict[str, int]:

@@ -7,7 +7,7 @@ JSON file of exactly a medium's name belongs to that medium, one of the sample's
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from cache.digests import DigestMemory
@@ -24,8 +24,10 @@ from pipeline.monitor.progress import progress
 from pipeline.monitor.threads import each_in_threads
 from pipeline.remote.address import RemoteFile
 from stages.ingest.annotations import Annotations, Segment
+from stages.ingest.probing import opened
 from stages.ingest.sample_captions import SampleCaptions, json_fields
 from stages.ingest.shards import Shard, ShardReader, kinds_left_out
+from stages.ingest.tables import Medium
 
 FETCHING = 4
 """Remote shards that are fetched at the same time."""
@@ -54,7 +56,7 @@ def read(place: CorpusPlace, config: CorpusConfig, most: int | None = None) -> A
     annotations.faults += [(path, path, packed_reason()) for path, _ in packed]
     chosen = [one for one in found if not is_packed(one[0])][:most]
     reader = ShardReader(store.shards, memory, AudioStore(store, config.audio), config.limits)
-    samples = _Samples(annotations, captions, reader)
+    samples = _Samples(annotations, captions, lambda digest: opened(memory, digest, config.limits))
     remote = any(isinstance(source, RemoteFile) for _, source in chosen)
     shards: list[Shard] = []
     n_read = 0
@@ -88,8 +90,10 @@ def read(place: CorpusPlace, config: CorpusConfig, most: int | None = None) -> A
 class _Samples:
     """Samples of all shards, one shard after another."""
 
-    def __init__(self, annotations: Annotations, captions: SampleCaptions, reader: ShardReader) -> None:
-        self._annotations, self._captions, self._reader = annotations, captions, reader
+    def __init__(
+        self, annotations: Annotations, captions: SampleCaptions, open_: Callable[[str], Medium | str]
+    ) -> None:
+        self._annotations, self._captions, self._open = annotations, captions, open_
         self._shard_of: dict[str, str] = {}  # by key
         self._without: list[tuple[str, str]] = []
 
@@ -99,7 +103,7 @@ class _Samples:
         fields: dict[str, dict] = {}
         for name, digest in shard.media:
             medium = Path(path, name)
-            self._annotations.opened[medium] = self._reader.medium(digest) if digest else faults.pop(name)
+            self._annotations.opened[medium] = self._open(digest) if digest else faults.pop(name)
             stem, key = name[: len(name) - len(PurePosixPath(name).suffix)], _key(name)
             captions, reasons = self._captions_of(stem, key, texts, fields, faults)
             self._annotations.segments.append(Segment(medium, captions))
