@@ -11,7 +11,7 @@ from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
 ClipsFrom = Literal["captions", "windows", "shots"]
-OWN_MEDIA = ("folder", "webdataset")
+OWN_MEDIA = ("folder", "webdataset", "huggingface")
 """Readers whose media may be cut into windows or shots."""
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
@@ -136,8 +136,10 @@ class CorpusConfig(Settings):
         shots: how shots are found, for `clips_from: shots`.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
             media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
-        caption_keys: where a `webdataset` has its captions: `txt`, or a key of the JSON files beside the media; of each
-            medium the first that holds text. By default `stages.ingest.sample_captions.CAPTION_KEYS`.
+        caption_keys: where a `webdataset` has its captions: `txt`, or a key of the JSON files beside the media; which
+            columns of a `huggingface` dataset have them; of each medium the first that holds text. By default
+            `stages.ingest.sample_captions.CAPTION_KEYS`.
+        media_column: of a `huggingface` dataset; by default its only `Audio` or `Video` column.
         audio: how audio tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
@@ -151,6 +153,7 @@ class CorpusConfig(Settings):
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
     caption_keys: list[str] = []
+    media_column: str = ""
     audio: AudioSettings = AudioSettings()
     limits: Limits = Limits()
     shots: ShotSettings = ShotSettings()

@@ -106,8 +106,8 @@ def bytes_of(value: Any, dataset: str) -> bytes:
     file = os.path.realpath(os.path.join(folder or "/", path))
     if folder is None or not file.startswith(folder + os.sep):
         raise MediaError(
-            f"its row has no bytes and names {path}, outside of the dataset: write the dataset with the files in it "
-            "(`to_parquet`, or `embed_table_storage` before `save_to_disk`)"
+            f"its row has no bytes and names {path}, outside of the dataset: write it with the files in it, as "
+            "`save_to_disk` and `to_parquet` of the datasets library do"
         )
     try:
         return Path(file).read_bytes()

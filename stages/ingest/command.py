@@ -29,7 +29,7 @@ from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
 from stages.ingest.media_files import MediaOpener
-from stages.ingest.readers import avlnet_pickle, ego_mcq, epic, folder, webdataset
+from stages.ingest.readers import avlnet_pickle, ego_mcq, epic, folder, huggingface, webdataset
 from stages.ingest.shots import ShotFinder
 from stages.ingest.tables import Medium, build
 
@@ -51,6 +51,7 @@ FETCHING = 8
 READERS: Mapping[str, Callable[[CorpusPlace, CorpusConfig], Annotations]] = {
     "folder": folder.read,
     "webdataset": webdataset.read,
+    "huggingface": huggingface.read,
     "epic-mir": epic.read_mir,
     "epic-sounds": epic.read_sounds,
     "ego-mcq": ego_mcq.read,

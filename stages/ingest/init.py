@@ -31,17 +31,17 @@ from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted, visible
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import DEFAULT, Limits
+from pipeline.media.dataset_rows import SCHEME
 from pipeline.media.location import MediaFolder, MediaPlace, open_place
 from pipeline.media.media_list import SUFFIXES, write_media_list
 from pipeline.media.probe import probe
 from pipeline.media.tar_files import is_shard
 from pipeline.monitor.problems import problem_of, written_out
-from pipeline.remote.address import is_url, location
+from pipeline.remote.address import RemoteFile, is_url, location, scheme
 from stages.ingest import listing, subtitles
-from stages.ingest.annotations import Annotations
-from stages.ingest.list_media import files_of, local_shards
+from stages.ingest.list_media import files_of
 from stages.ingest.media_files import MediaOpener
-from stages.ingest.readers import webdataset
+from stages.ingest.packed import LOOKS, packed_reader, said, shard_folder, split_subsets, subset_path, tracks_of
 from stages.ingest.readers.folder import Beside, read
 from stages.ingest.shots import check_installed
 
@@ -91,27 +91,13 @@ def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterat
         if not is_shard(path.name) and not listing.urls_in(path):
             raise UserError(f"{path} names no URL: give the folder in which its media lie, and --captions {path}.")
         captions = captions or (None if is_shard(path.name) else path)
-    files, _ = files_of(source)
+    files = [RemoteFile(source, Path(source).name)] if scheme(source) == SCHEME else files_of(source)[0]
     write_media_list(new_list, files)
     try:
         yield new_list, captions
     except BaseException:
         new_list.unlink()
         raise
-
-
-def shard_folder(source: str) -> Path | None:
-    """The folder of some shards of this machine, if it holds no others; DVC watches a folder better than a list.
-
-    Raises:
-        UserError: a shard does not exist.
-    """
-    named = {one.url.partition("://")[2] for one in local_shards(source)}
-    folder = Path(source).parent
-    if not folder.is_dir() or MediaFolder(folder).files():
-        return None
-    there = {str(file.absolute()) for _, file in MediaFolder(folder).shards() if isinstance(file, Path)}
-    return folder if there == named else None
 
 
 def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -> tuple[bool, bool, str]:
@@ -133,13 +119,6 @@ def tracks(media: MediaPlace, files: Sequence[Path], limits: Limits = DEFAULT) -
     return audio, video, reason
 
 
-def _tracks_of(found: Annotations) -> tuple[bool, bool, str]:
-    """As `tracks`, of media that have been opened."""
-    infos = [one.info for one in found.opened.values() if not isinstance(one, str)]
-    reason = next((one for one in found.opened.values() if isinstance(one, str)), "")
-    return any(one.audio for one in infos), any(one.video for one in infos), reason
-
-
 NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
 """In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
 
@@ -151,8 +130,9 @@ def init(
         str,
         typer.Argument(
             metavar="FOLDER",
-            help="Folder of videos and audio files or of WebDataset shards, a URL of one (s3://bucket/prefix), shards "
-            "({00000..00012}.tar), or a file with URLs: a media list, plain text, or captions.",
+            help="Folder of videos and audio files, of WebDataset shards or of a Hugging Face dataset, a URL of one "
+            "(s3://bucket/prefix, hf://datasets/OWNER/NAME), shards ({00000..00012}.tar), or a file with URLs: a media "
+            "list, plain text, or captions.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
@@ -200,18 +180,17 @@ def _set_up(
     clips: ClipsFrom,
 ) -> None:
     media = open_place(media_path)
-    files = media.files() or [Path(path) for path, _ in media.shards()]
-    if not files:
+    files, packed = media.files(), packed_reader(media)
+    if not files and not packed:
         why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.notes())
-        raise UserError(
-            f"{media} holds no media file and no shard (by suffix): nothing to set up.{f' {why}.' if why else ''}"
-        )
+        what = "no media file and no shard (by suffix)"
+        raise UserError(f"{media} holds {what}: nothing to set up.{f' {why}.' if why else ''}")
 
-    if packed := not [one for one in files if not is_shard(one.name)]:
+    if packed:
         if captions is not None:
-            raise UserError(f"{media} holds shards, whose captions are members beside the media: leave out --captions.")
+            raise UserError(f"{media} has its captions beside the media in its shards or rows: leave out --captions.")
         origin, annotations = "", None
-        settings: dict[str, Any] = {"reader": "webdataset", **windows}
+        settings: dict[str, Any] = {"reader": packed, **windows}
     else:
         origin, annotations = _find_captions(media, files, captions)
         settings = {"reader": "folder", "captions_from": origin, **windows}
@@ -219,14 +198,14 @@ def _set_up(
         settings["clips_from"] = clips
     config = validate(settings, CorpusConfig, config_path)
     place = CorpusPlace(media=media_path, annotations=annotations or config_path)
-    found = webdataset.read(place, config, most=1) if packed else read(place, config)
+    found = LOOKS[packed](place, config) if packed else read(place, config)
     n_captions = sum(len(segment.captions) for segment in found.segments)
     if not found.segments:
         reasons = "; ".join(reason for _, _, reason in found.faults[:3])
-        what = media if packed else place.annotations
-        raise UserError(f"{what} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
+        named = f"{media if packed else place.annotations} names no usable clip"
+        raise UserError(f"{named} ({reasons or 'it is empty'}): nothing to set up.")
     if packed:
-        audio, video, reason = _tracks_of(found)
+        audio, video, reason = tracks_of(found)
     else:
         audio, video, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
     encoders = [AUDIO_ENCODER] * audio + [VISUAL_ENCODER] * video
@@ -248,12 +227,15 @@ def _set_up(
         "Experiments as the rows of a table; all options: pipeline/config/experiments.py.",
     )
     write_all_subset(corpus)
+    subsets = split_subsets(packed, found)
+    for one, settings in subsets.items():
+        _dump(settings, subset_path(corpus, one), f"The split {one}.")
     reads = {AUDIO_ENCODER: "audio", VISUAL_ENCODER: "frames"}
     extend_params(
         {
             "corpora": {corpus: {"media": place.media.as_posix(), "annotations": place.annotations.as_posix()}},
             "embeddings": {embedding_key(corpus, one): embedding_entry(corpus, one, reads[one]) for one in encoders},
-            "subsets": subset_entries(corpus, [ALL]),
+            "subsets": subset_entries(corpus, [ALL, *subsets]),
         }
     )
     if isinstance(media, MediaFolder) and not packed:
@@ -263,8 +245,7 @@ def _set_up(
         origin, "the file names"
     )
     if packed:
-        n_media = sum(not isinstance(one, str) for one in found.opened.values())
-        print(f"{counted(len(files), 'shard')}; the first has {n_media} media, {counted(n_captions, 'caption')}.")
+        print(said(packed, media, found, n_captions))
     else:
         print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
     for _, path, reason in found.faults[:3]:
