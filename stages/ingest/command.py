@@ -29,7 +29,7 @@ from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
 from stages.ingest.media_files import MediaOpener
-from stages.ingest.readers import avlnet_pickle, classified, ego_mcq, epic, folder
+from stages.ingest.readers import avlnet_pickle, classified, ego_mcq, epic, folder, huggingface, webdataset
 from stages.ingest.shots import ShotFinder
 from stages.ingest.tables import Medium, build
 
@@ -50,6 +50,8 @@ FETCHING = 8
 
 READERS: Mapping[str, Callable[[CorpusPlace, CorpusConfig], Annotations]] = {
     "folder": folder.read,
+    "webdataset": webdataset.read,
+    "huggingface": huggingface.read,
     "epic-mir": epic.read_mir,
     "epic-sounds": epic.read_sounds,
     "ego-mcq": ego_mcq.read,
@@ -146,7 +148,8 @@ def _open_media(
     def open_one(path: Path) -> Medium | str:
         try:
             with summary.timed("read"):
-                return opener.open(path)
+                known = annotations.opened.get(path)
+                return opener.open(path) if known is None else opener.complete(path, known)
         except Exception as error:  # a bad medium must not stop the run
             return problem_of(error)
 
