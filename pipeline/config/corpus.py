@@ -11,6 +11,7 @@ from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
 ClipsFrom = Literal["captions", "windows", "shots"]
+Counts = dict[Literal["clips", "captions", "questions"], int]
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -34,7 +35,14 @@ class OfficialFiles(BaseModel):
         left_sec: seconds of audio before the clip, only where the file has as many before it.
         right_sec: seconds of audio after the clip; the file's end cuts them short.
         chunk_s: length of the pieces that {chunk} counts.
+        media: what the file of a clip may be called: the end of its path, its ending left out (`{subset}/{clip}`); the
+            first that exists is taken. Which placeholders there are depends on the reader
+            (`stages/ingest/clip_media.py`).
+        media_are: of corpora whose clips are a part of a longer video: `clips` that were cut out of it, or whole
+            `videos`, out of which the clip is read.
+        captions_of: of ActivityNet Captions: `videos`, whose sentences are joined to a paragraph, or `segments`.
         published: `clips`, `captions` and `questions` as their authors counted them; another number is noted.
+        published_subsets: likewise, by subset.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +60,11 @@ class OfficialFiles(BaseModel):
     left_sec: Annotated[float, Field(ge=0)] = 0.0
     right_sec: Annotated[float, Field(ge=0)] = 0.0
     chunk_s: Annotated[float, Field(gt=0)] = 600.0
-    published: dict[Literal["clips", "captions", "questions"], int] = {}
+    media: list[str] = []
+    media_are: Literal["clips", "videos"] = "clips"
+    captions_of: Literal["videos", "segments"] = "videos"
+    published: Counts = {}
+    published_subsets: dict[str, Counts] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -122,7 +134,7 @@ class CorpusConfig(Settings):
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
-        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
+        files: which published annotation files are read (all readers but `folder`).
         clips_from: what the clips of a `folder` are: the times of the `captions`, and windows of media without times;
             or, whatever times captions have, `windows` or `shots` of every medium, to which timed captions are
             relevant as `stages.ingest.windows` says.
@@ -137,6 +149,8 @@ class CorpusConfig(Settings):
         audio: how audio tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
+        licence: of the annotations, and of the media where these are published with them; `hearonce add` shows it.
+        terms: what else is to be observed, and where the files are had.
     """
 
     reader: str = "folder"
@@ -150,6 +164,8 @@ class CorpusConfig(Settings):
     limits: Limits = Limits()
     shots: ShotSettings = ShotSettings()
     silence: SilenceSettings = SilenceSettings()
+    licence: str = ""
+    terms: str = ""
 
     @model_validator(mode="after")
     def _windows(self) -> CorpusConfig:

@@ -29,7 +29,7 @@ from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
 from stages.ingest.media_files import MediaOpener
-from stages.ingest.readers import avlnet_pickle, ego_mcq, epic, folder
+from stages.ingest.readers import avlnet_pickle, caption_csv, caption_json, ego_mcq, epic, folder
 from stages.ingest.shots import ShotFinder
 from stages.ingest.tables import Medium, build
 
@@ -54,6 +54,13 @@ READERS: Mapping[str, Callable[[CorpusPlace, CorpusConfig], Annotations]] = {
     "epic-sounds": epic.read_sounds,
     "ego-mcq": ego_mcq.read,
     "avlnet-pickle": avlnet_pickle.read,
+    "clotho": caption_csv.read_clotho,
+    "audiocaps": caption_csv.read_audiocaps,
+    "musiccaps": caption_csv.read_musiccaps,
+    "msrvtt-videos": caption_json.read_msrvtt,
+    "youcook2-videos": caption_json.read_youcook2,
+    "vatex": caption_json.read_vatex,
+    "activitynet-captions": caption_json.read_activitynet,
 }
 """By the name that a corpus config gives under `reader`."""
 
