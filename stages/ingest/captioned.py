@@ -14,7 +14,7 @@ from pipeline.console.text import counted
 from pipeline.formats.text import escaped, fault_of_caption
 from pipeline.media.location import open_place
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Span
-from stages.ingest.clip_media import CUT_FIELDS, ClipMedia, cut_names
+from stages.ingest.clip_media import ClipMedia, cut_names
 
 GIVEN = "given"
 
@@ -114,13 +114,11 @@ class CaptionedClips:
         Args:
             place: where the media lie.
             config: what they are called, and the published counts.
-            fields: placeholders that `files.media` may have, beside those of clips cut out of videos.
+            fields: placeholders that `files.media` may have.
             where: the annotation file or folder, for messages.
         """
         whole = config.files.media_are == "videos"
-        has_cuts = any(entry.cut is not None for entry in self.entries.values())
-        allowed = (*fields, *CUT_FIELDS) if has_cuts else tuple(fields)
-        media = ClipMedia(open_place(place.media), config.files.media, allowed, whole and has_cuts)
+        media = ClipMedia(open_place(place.media), config.files.media, fields, whole)
         annotations = Annotations(faults=self.faults, notes=self.notes)
         lacking: list[str] = []
         clip_of: dict[Path, str] = {}  # files that are clips cut out of videos

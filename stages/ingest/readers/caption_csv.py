@@ -16,6 +16,7 @@ from pipeline.formats.delimited import Items, Record, open_table, records
 from pipeline.formats.text import escaped, fault_of_caption, read_text
 from stages.ingest.annotations import Annotations
 from stages.ingest.captioned import GIVEN, CaptionedClips, Entry
+from stages.ingest.clip_media import CUT_FIELDS
 from stages.ingest.cues import seconds
 
 ASPECTS = "aspects"
@@ -130,7 +131,7 @@ AUDIOCAPS = Table(
     "audiocap_id",
     re.compile(r"\d{1,9}"),
     _audiocaps,
-    ("video", "subset"),
+    ("video", "subset", *CUT_FIELDS),
 )
 MUSICCAPS = Table(
     "MusicCaps",
@@ -139,7 +140,7 @@ MUSICCAPS = Table(
     "ytid",
     YOUTUBE_ID,
     _musiccaps,
-    ("video",),
+    ("video", *CUT_FIELDS),
 )
 
 

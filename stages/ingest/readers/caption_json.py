@@ -16,6 +16,7 @@ from pipeline.config.params import CorpusPlace
 from pipeline.formats.text import escaped, fault_of_text, read_text
 from stages.ingest.annotations import Annotations
 from stages.ingest.captioned import GIVEN, CaptionedClips, Entry
+from stages.ingest.clip_media import CUT_FIELDS
 from stages.ingest.readers.clip_lists import read_clip_list
 
 CHINESE = "chinese"
@@ -180,7 +181,7 @@ VATEX = Layout(
     _by_subset,
     _vatex_items,
     _vatex,
-    ("video", "subset"),
+    ("video", "subset", *CUT_FIELDS),
 )
 ACTIVITYNET = Layout(
     "ActivityNet Captions",
