@@ -268,3 +268,32 @@ def test_rows_of_musiccaps_that_cannot_be_used(project, tmp_path):
     parts = ("is_balanced_subset is 'yes'", 'aspect_list is "[\'open"', "stops at 30 s and starts at 40 s")
     for part, reason in zip(parts, reasons(read("musiccaps", tmp_path)), strict=True):
         assert part in reason
+
+
+def ingested(tmp_path, hearonce, media_are):
+    """Clips, and reasons by clip, of AudioCaps with media that are partly clips, partly whole videos."""
+    config = Path("configs/corpora/audiocaps.yaml")
+    config.write_text(config.read_text().replace("media_are: clips", f"media_are: {media_are}"))
+    folders = ["--media", tmp_path / "media", "--annotations", tmp_path / "annotations"]
+    assert hearonce("add", "audiocaps", *folders, "--experiments", "audiocaps-laion-clap")[0] == 0
+    hearonce("ingest", "audiocaps")
+    problems = pl.read_parquet("data/problems/audiocaps/ingest.parquet")
+    return table("spans", "audiocaps"), dict(problems.select("id", "reason").iter_rows())
+
+
+@pytest.mark.parametrize("media_are", ["clips", "videos"])
+def test_the_length_of_a_file_tells_a_clip_from_a_video(project, hearonce, tmp_path, media_are):
+    rows = [(number, id, start, "text") for number, (id, start) in enumerate(zip(YOUTUBE, (20, 0, 20), strict=True))]
+    write_csv(tmp_path / "annotations" / "test.csv", AUDIOCAPS_HEADER, rows)
+    for id, duration_s in zip(YOUTUBE, (10.05, 10.0, 28.0), strict=True):
+        audio(tmp_path / "media" / f"{id}.wav", duration_s)
+    spans, problems = ingested(tmp_path, hearonce, media_are)
+    found = {row["clip_id"]: (row["start_s"], row["stop_s"]) for row in spans.iter_rows(named=True)}
+    cut, first, late = (f"{id}@{start}-{start + 10}" for id, start in zip(YOUTUBE, (20, 0, 20), strict=True))
+    if media_are == "clips":
+        assert found == {cut: (0, 10.05), first: (0, 10)}
+        assert set(problems) == {late} and "lasts 28.00 s, its clip 10 s" in problems[late]
+        assert "set `media_are: videos`" in problems[late]
+    else:
+        assert found == {first: (0, 10), late: (20, 28)}  # videos may end before the clip does
+        assert set(problems) == {cut} and "set `media_are: clips`" in problems[cut]
