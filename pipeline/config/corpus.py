@@ -15,6 +15,7 @@ CLASSIFIED = ("folder", "esc-50", "urbansound8k", "vggsound")
 """Readers of clips with classes."""
 OWN_MEDIA = ("folder", "webdataset", "huggingface")
 """Readers whose media may be cut into windows or shots."""
+Counts = dict[Literal["clips", "captions", "questions", "classes"], int]
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -38,8 +39,15 @@ class OfficialFiles(BaseModel):
         left_sec: seconds of audio before the clip, only where the file has as many before it.
         right_sec: seconds of audio after the clip; the file's end cuts them short.
         chunk_s: length of the pieces that {chunk} counts.
+        media: what the file of a clip may be called: the end of its path, its ending left out (`{subset}/{clip}`); the
+            first that exists is taken. Which placeholders there are depends on the reader
+            (`stages/ingest/clip_media.py`).
+        media_are: of corpora whose clips are a part of a longer video: `clips` that were cut out of it, or whole
+            `videos`, out of which the clip is read.
+        captions_of: of ActivityNet Captions: `videos`, whose sentences are joined to a paragraph, or `segments`.
         published: `clips`, `captions`, `questions` and `classes` as their authors counted them; another number is
             noted.
+        published_subsets: likewise, by subset.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,7 +65,11 @@ class OfficialFiles(BaseModel):
     left_sec: Annotated[float, Field(ge=0)] = 0.0
     right_sec: Annotated[float, Field(ge=0)] = 0.0
     chunk_s: Annotated[float, Field(gt=0)] = 600.0
-    published: dict[Literal["clips", "captions", "questions", "classes"], int] = {}
+    media: list[str] = []
+    media_are: Literal["clips", "videos"] = "clips"
+    captions_of: Literal["videos", "segments"] = "videos"
+    published: Counts = {}
+    published_subsets: dict[str, Counts] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -140,7 +152,7 @@ class CorpusConfig(Settings):
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
-        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
+        files: which published annotation files are read (all readers but `folder`).
         clips_from: what the clips of a `folder` are: the times of the `captions`, and windows of media without times;
             or, whatever times captions have, `windows` or `shots` of every medium, to which timed captions are
             relevant as `stages.ingest.windows` says.
@@ -161,6 +173,8 @@ class CorpusConfig(Settings):
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
         classes: how classes become texts (`esc-50`, `urbansound8k`, `vggsound`); of a `folder`, that its listing has a
             column `label`, or `labels`, with the classes of each clip.
+        licence: of the annotations, and of the media where these are published with them; `hearonce add` shows it.
+        terms: what else is to be observed, and where the files are had.
     """
 
     reader: str = "folder"
@@ -177,6 +191,8 @@ class CorpusConfig(Settings):
     shots: ShotSettings = ShotSettings()
     silence: SilenceSettings = SilenceSettings()
     classes: ClassSettings | None = None
+    licence: str = ""
+    terms: str = ""
 
     @model_validator(mode="after")
     def _windows(self) -> CorpusConfig:

@@ -50,6 +50,8 @@ class Span:
             file, as librosa does in the original code.
         start_frame: number of the first frame, where the annotations count frames.
         stop_frame: number of the last one, likewise.
+        cut_s: seconds of the clip, where media may be clips cut out of videos or whole videos. A span of a whole file
+            refuses a longer one, which is a video; one within a file refuses a file of that length, which is a clip.
     """
 
     media: Path
@@ -58,6 +60,7 @@ class Span:
     duration_s: float | None = None
     start_frame: int | None = None
     stop_frame: int | None = None
+    cut_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
