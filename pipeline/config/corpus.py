@@ -11,7 +11,9 @@ from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
 ClipsFrom = Literal["captions", "windows", "shots"]
-Counts = dict[Literal["clips", "captions", "questions"], int]
+Counts = dict[Literal["clips", "captions", "questions", "classes"], int]
+CLASSIFIED = ("folder", "esc-50", "urbansound8k", "vggsound")
+"""Readers of clips with classes."""
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -20,7 +22,7 @@ class OfficialFiles(BaseModel):
 
     Attributes:
         name: the main annotation file, where the corpus offers several (EgoMCQ).
-        split: part of the corpus.
+        split: part of the corpus; `all` of them with reader `vggsound`.
         suffix: of the file names of a variant, e.g. `_gptfiltered_low`.
         subsets: name -> suffix (EPIC) or file name (EgoMCQ, AVLnet) of the selections that are published as files.
         videos: a JSON file that lists the videos (YouCook-Japanese).
@@ -41,7 +43,8 @@ class OfficialFiles(BaseModel):
         media_are: of corpora whose clips are a part of a longer video: `clips` that were cut out of it, or whole
             `videos`, out of which the clip is read.
         captions_of: of ActivityNet Captions: `videos`, whose sentences are joined to a paragraph, or `segments`.
-        published: `clips`, `captions` and `questions` as their authors counted them; another number is noted.
+        published: `clips`, `captions`, `questions` and `classes` as their authors counted them; another number is
+            noted.
         published_subsets: likewise, by subset.
     """
 
@@ -50,7 +53,7 @@ class OfficialFiles(BaseModel):
     name: str = ""
     videos: str = ""
     layout: Literal["youcook2", "msrvtt"] | None = None
-    split: Literal["train", "val", "test"] = "test"
+    split: Literal["train", "val", "test", "all"] = "test"
     suffix: str = ""
     subsets: dict[str, str] = {}
     relevancy: Literal["file", "built", "none"] = "file"
@@ -129,6 +132,19 @@ class ShotSettings(Settings):
         return self.model_dump(exclude={"detector"}, exclude_none=True)
 
 
+class ClassSettings(Settings):
+    """The classes of clips, for protocol `zero-shot-classification`.
+
+    Attributes:
+        prompts: files of templates in `configs/class-prompts/`; each makes a caption source `labels@NAME`, beside the
+            names of the classes themselves, source `labels`.
+        separator: of a `folder` with a listing: what stands between the labels in a cell of its column `labels`.
+    """
+
+    prompts: list[str] = []
+    separator: Annotated[str, Field(min_length=1)] = ","
+
+
 class CorpusConfig(Settings):
     """`configs/corpora/NAME.yaml`.
 
@@ -149,6 +165,8 @@ class CorpusConfig(Settings):
         audio: how audio tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
+        classes: how classes become texts (`esc-50`, `urbansound8k`, `vggsound`); of a `folder`, that its listing has a
+            column `label`, or `labels`, with the classes of each clip.
         licence: of the annotations, and of the media where these are published with them; `hearonce add` shows it.
         terms: what else is to be observed, and where the files are had.
     """
@@ -164,6 +182,7 @@ class CorpusConfig(Settings):
     limits: Limits = Limits()
     shots: ShotSettings = ShotSettings()
     silence: SilenceSettings = SilenceSettings()
+    classes: ClassSettings | None = None
     licence: str = ""
     terms: str = ""
 
@@ -178,6 +197,12 @@ class CorpusConfig(Settings):
             )
         if self.clips_from != "captions" and self.reader != "folder":
             raise ValueError(f"clips_from: {self.clips_from} is for reader folder; {self.reader} has clips of its own")
+        if self.files.split == "all" and self.reader != "vggsound":
+            raise ValueError(f"files.split: all is for reader vggsound; {self.reader} reads one split")
+        if self.classes is not None and self.reader not in CLASSIFIED:
+            raise ValueError(f"classes is for readers {', '.join(CLASSIFIED)}; {self.reader} knows no classes")
+        if self.classes is not None and self.reader == "folder" and self.captions_from != "listing":
+            raise ValueError(f"classes of a folder come from a listing, not from captions_from: {self.captions_from}")
         return self
 
 

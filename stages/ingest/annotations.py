@@ -21,6 +21,8 @@ class Segment:
         start_s: start in seconds; None for a file without clip times.
         stop_s: end in seconds, exclusive; None for the end of the file.
         where: location in the annotation file, for messages.
+        classes: names of the classes of the part.
+        subsets: names of the subsets that it is in.
     """
 
     media: Path
@@ -28,6 +30,8 @@ class Segment:
     start_s: float | None = None
     stop_s: float | None = None
     where: str = ""
+    classes: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from cache.digests import DigestMemory
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
+from pipeline.config.classes import LABELS, source_of
 from pipeline.config.corpus import AudioSettings, ClipsFrom, CorpusConfig
 from pipeline.config.experiments import ALL
 from pipeline.config.params import (
@@ -117,6 +118,8 @@ NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
 """In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
 
 AUDIO_ENCODER, VISUAL_ENCODER = "yamnet-minilm", "efficientnet-minilm"
+PROMPTS = "ensemble"
+"""Of `configs/class-prompts/`, for media with classes."""
 
 
 def init(
@@ -130,7 +133,8 @@ def init(
     ],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
     captions: Annotated[
-        Path | None, typer.Option(help="CSV, TSV or JSONL with columns file, caption and optionally start, stop.")
+        Path | None,
+        typer.Option(help="CSV, TSV or JSONL with columns file, caption (or label) and optionally start, stop."),
     ] = None,
     window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
     hop: Annotated[
@@ -182,10 +186,14 @@ def _set_up(
     settings = {"reader": "folder", "captions_from": origin, **windows}
     if clips != "captions":
         settings["clips_from"] = clips
+    classified = origin == "listing" and annotations is not None and listing.is_classified(annotations)
+    if classified:
+        settings["classes"] = {"prompts": [PROMPTS]}
     config = validate(settings, CorpusConfig, config_path)
     place = CorpusPlace(media=media_path, annotations=annotations or config_path)
     found = read(place, config)
     n_captions = sum(len(segment.captions) for segment in found.segments)
+    n_classes = len({name for segment in found.segments for name in segment.classes})
     if not found.segments:
         reasons = "; ".join(reason for _, _, reason in found.faults[:3])
         raise UserError(f"{place.annotations} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
@@ -203,8 +211,12 @@ def _set_up(
         config_path,
         f"Media and captions of {media_path.name}.",
     )
+    task = {"protocol": "paired-retrieval", "rows": [{"encoders": rows, "captions": "given"}]}
+    if classified:
+        texts = {"names": LABELS, PROMPTS: source_of(PROMPTS)}
+        task = {"protocol": "zero-shot-classification", "rows": [{"encoders": rows, "captions": texts}]}
     _dump(
-        {"protocol": "paired-retrieval", "rows": [{"encoders": rows, "captions": "given"}]},
+        task,
         CONFIGS / "experiments" / corpus / "first.yaml",
         "Experiments as the rows of a table; all options: pipeline/config/experiments.py.",
     )
@@ -223,7 +235,8 @@ def _set_up(
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
     )
-    print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
+    texts_found = counted(n_classes, "class", "classes") if classified else counted(n_captions, "caption")
+    print(f"{counted(len(files), 'media file')}, {texts_found} from {where}.")
     for _, path, reason in found.faults[:3]:
         print(visible(f"{written_out(path)}: {written_out(reason)}"))
     if len(found.faults) > 3:

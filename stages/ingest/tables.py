@@ -16,6 +16,7 @@ from pipeline.media.containers import MediaError
 from pipeline.media.probe import MediaInfo
 from pipeline.monitor.problems import Problems
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Span
+from stages.ingest.classes import add_classes
 from stages.ingest.windows import Window, cut, relevant
 
 CUT_SLACK_S = 1.0
@@ -120,6 +121,8 @@ def add_clips(annotations: Annotations, media: Mapping[Path, Medium], config: Co
     clips: dict[str, AnnotatedClip] = {}
     captions: dict[str, Caption] = {}
     pairs: dict[tuple[str, str], None] = {}
+    classes: dict[str, dict[str, None]] = {}
+    subsets: dict[tuple[str, str, str], None] = {}
     texts = list(dict.fromkeys(text for segment in annotations.segments for text in segment.captions))
     id_of = dict(zip(texts, (key.hex()[:16] for key in unpack_keys(caption_keys(texts))), strict=True))
     by_captions = config.clips_from == "captions"
@@ -153,9 +156,15 @@ def add_clips(annotations: Annotations, media: Mapping[Path, Medium], config: Co
             clip = _clip(segment.media, window, not (by_captions and timed) and window == (0.0, duration_s))
             clips.setdefault(clip.id, clip)
             pairs.update(((clip.id, id), None) for id in ids)
+            subsets.update(((subset, "clip", clip.id), None) for subset in segment.subsets)
+            if segment.classes:
+                classes.setdefault(clip.id, {}).update(dict.fromkeys(segment.classes))
     annotations.clips += clips.values()
     annotations.captions += captions.values()
     annotations.pairs += pairs
+    annotations.subsets += subsets
+    if classes:
+        add_classes(annotations, {clip: list(own) for clip, own in classes.items()}, config.classes)
 
 
 def _windows(path: Path, medium: Medium, config: CorpusConfig, problems: Problems) -> list[Window]:
