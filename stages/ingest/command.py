@@ -29,7 +29,7 @@ from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
 from stages.ingest.media_files import MediaOpener
-from stages.ingest.readers import avlnet_pickle, caption_csv, caption_json, classified, ego_mcq, epic, folder
+from stages.ingest.readers import avlnet_pickle, caption_csv, caption_json, classified, ego_mcq, epic, folder, msvd
 from stages.ingest.shots import ShotFinder
 from stages.ingest.tables import Medium, build
 
@@ -61,6 +61,7 @@ READERS: Mapping[str, Callable[[CorpusPlace, CorpusConfig], Annotations]] = {
     "youcook2-videos": caption_json.read_youcook2,
     "vatex": caption_json.read_vatex,
     "activitynet-captions": caption_json.read_activitynet,
+    "msvd": msvd.read,
     "esc-50": classified.read_esc_50,
     "urbansound8k": classified.read_urbansound8k,
     "vggsound": classified.read_vggsound,

@@ -281,6 +281,7 @@ WITH_CAPTIONS = (
     "youcook2-videos",
     "vatex",
     "activitynet-captions",
+    "msvd",
 )
 
 
