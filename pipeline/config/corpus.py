@@ -11,9 +11,11 @@ from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
 ClipsFrom = Literal["captions", "windows", "shots"]
-Counts = dict[Literal["clips", "captions", "questions", "classes"], int]
 CLASSIFIED = ("folder", "esc-50", "urbansound8k", "vggsound")
 """Readers of clips with classes."""
+OWN_MEDIA = ("folder", "webdataset", "huggingface")
+"""Readers whose media may be cut into windows or shots."""
+Counts = dict[Literal["clips", "captions", "questions", "classes"], int]
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -162,6 +164,10 @@ class CorpusConfig(Settings):
         shots: how shots are found, for `clips_from: shots`.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
             media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
+        caption_keys: where a `webdataset` has its captions: `txt`, or a key of the JSON files beside the media; which
+            columns of a `huggingface` dataset have them; of each medium the first that holds text. By default
+            `stages.ingest.sample_captions.CAPTION_KEYS`.
+        media_column: of a `huggingface` dataset; by default its only `Audio` or `Video` column.
         audio: how audio tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
@@ -178,6 +184,8 @@ class CorpusConfig(Settings):
     hop_s: Annotated[float, Field(gt=0)] | None = None
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
+    caption_keys: list[str] = []
+    media_column: str = ""
     audio: AudioSettings = AudioSettings()
     limits: Limits = Limits()
     shots: ShotSettings = ShotSettings()
@@ -195,14 +203,15 @@ class CorpusConfig(Settings):
                 f"hop_s {self.hop_s:g} is longer than window_s {self.window_s:g}, which would leave gaps between "
                 "windows: give at most the length of a window"
             )
-        if self.clips_from != "captions" and self.reader != "folder":
-            raise ValueError(f"clips_from: {self.clips_from} is for reader folder; {self.reader} has clips of its own")
         if self.files.split == "all" and self.reader != "vggsound":
             raise ValueError(f"files.split: all is for reader vggsound; {self.reader} reads one split")
         if self.classes is not None and self.reader not in CLASSIFIED:
             raise ValueError(f"classes is for readers {', '.join(CLASSIFIED)}; {self.reader} knows no classes")
         if self.classes is not None and self.reader == "folder" and self.captions_from != "listing":
             raise ValueError(f"classes of a folder come from a listing, not from captions_from: {self.captions_from}")
+        if self.clips_from != "captions" and self.reader not in OWN_MEDIA:
+            readers = " or ".join(OWN_MEDIA)
+            raise ValueError(f"clips_from: {self.clips_from} is for reader {readers}; {self.reader} has its own clips")
         return self
 
 

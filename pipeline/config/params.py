@@ -16,6 +16,7 @@ from pipeline.config.layout import VARIANT, embedded_as
 from pipeline.config.records import CONFIGS, Settings, read_yaml, read_yaml_text, validate
 from pipeline.console.text import did_you_mean
 from pipeline.remote.address import is_url, shown
+from pipeline.remote.braces import has_braces
 
 PARAMS = Path("params.yaml")
 MIGRATE = "run `hearonce migrate` (`--dry-run` shows what it changes)"
@@ -39,6 +40,11 @@ class CorpusPlace(Settings):
             raise ValueError(
                 f"{shown(value)} is a URL, but DVC watches files of this machine: download annotations, and for media "
                 f"name the list that `hearonce list-media {shown(value)} -o media.csv` writes"
+            )
+        if isinstance(value, str) and has_braces(value) and not Path(value).exists():
+            raise ValueError(
+                f"{value} stands for several files, but DVC watches one path: name their folder, or the list that "
+                f"`hearonce list-media '{value}' -o shards.csv` writes"
             )
         return value
 

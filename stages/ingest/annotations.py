@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from cache import tables as schemas
 from pipeline.config.corpus import OfficialFiles
+
+if TYPE_CHECKING:
+    from stages.ingest.tables import Medium
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class Annotations:
         subsets: (subset, kind, id).
         faults: (id, path, reason) of annotation rows that cannot be used.
         notes: messages for the summary line.
+        opened: media that the reader has digested and probed on its way, or why one cannot be used.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -134,6 +139,7 @@ class Annotations:
     subsets: list[tuple[str, str, str]] = field(default_factory=list)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    opened: dict[Path, Medium | str] = field(default_factory=dict)
 
     def media_with_audio(self) -> set[Path]:
         """The media whose audio belongs to a clip."""
