@@ -24,7 +24,7 @@ from stages.score.experiment import open_experiment
 from stages.score.inputs import EmbeddingReader, NothingToScore
 from stages.score.scored import Queries, Scored
 
-SCORE_VERSION = 1
+SCORE_VERSION = 2
 """Raised when a change of the code changes numbers."""
 
 MOST_QUERIES = 2_000_000

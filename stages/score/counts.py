@@ -45,6 +45,8 @@ class Counts:
         order = np.lexsort((values, pairs.queries))  # thresholds ascend within a query
         self._best = np.full(n_queries, LEAST_SIMILAR, np.float32)
         self._best[self.queries] = values[order[starts[1:][answered] - 1]]
+        as_best = pairs.queries[values == self._best[pairs.queries]]
+        self._others = np.bincount(as_best, minlength=n_queries)[self.queries] - 1
         if not all_answers:
             order = order[starts[1:][answered] - 1]
             starts = np.concatenate([[0], np.cumsum(answered)])
@@ -88,9 +90,9 @@ class Counts:
                 pass
 
     def best(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(q,) items more similar than the best right answer of each query, and (q,) exactly as similar ones."""
+        """As `ranking.best_places`, of the queries that have an answer."""
         last = self._starts[self.queries + 1] - 1
-        return self._below[last], self._level[last]
+        return self._below[last], self._level[last] - self._others
 
     def places(self) -> NDArray[np.int64] | None:
         """The 0-based ranks of all right answers, ascending, query after query; of equal items the earlier first."""

@@ -39,7 +39,7 @@ class Ranked:
     Attributes:
         queries: (q,) numbers of the queries that have an answer.
         above: (q,) items more similar than the best right one.
-        level: (q,) items exactly as similar, itself among them.
+        level: (q,) items exactly as similar: itself and those that are no answer.
         n_answers: (q,) right answers.
         graded: average precision and nDCG of each, answers being all alike relevant; None if it was not asked for.
         n_items: items ranked.

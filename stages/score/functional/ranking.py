@@ -14,9 +14,10 @@ Ties = Literal["mean", "optimistic", "pessimistic"]
 def ranks_of_best(sims: Array, relevant: NDArray[np.bool_], ties: Ties = "mean") -> NDArray[np.float64]:
     """1-based rank of the best relevant item of each query; nan where none is relevant.
 
-    Items as similar as the best relevant one share a run of places in the ranking. `ties` says
+    The best relevant item shares a run of places with others as similar that are not relevant. `ties` says
     which place of the run counts: its first ("optimistic", the reference's text to video), its
-    middle ("mean", may end in .5, the reference's video to text) or its last ("pessimistic").
+    middle ("mean", may end in .5, the reference's video to text) or its last ("pessimistic"). Other
+    relevant items do not count: whichever of them comes first, a right answer does.
 
     Args:
         sims: (Q, N) similarities.
@@ -32,6 +33,8 @@ def ranks_of_best(sims: Array, relevant: NDArray[np.bool_], ties: Ties = "mean")
 def best_places(sims: Array, relevant: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many items of each query are more similar than its best relevant one, and how many exactly as similar.
 
+    The latter are that one and those that are not relevant: whichever of two equal answers comes first, one does.
+
     Args:
         sims: (Q, N) similarities.
         relevant: (Q, N), True where the item answers the query; a query without an answer has 0 as similar.
@@ -44,7 +47,7 @@ def best_places(sims: Array, relevant: NDArray[np.bool_]) -> tuple[NDArray[np.in
         best = np.where(answers, block, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
         answered = answers.any(axis=1)
         above[rows] = np.where(answered, np.count_nonzero(block > best, axis=1), 0)
-        level[rows] = np.where(answered, np.count_nonzero(block == best, axis=1), 0)
+        level[rows] = np.where(answered, np.count_nonzero((block == best) & ~answers, axis=1) + 1, 0)
 
     each_block(work, *sims.shape)
     return above, level

@@ -21,11 +21,13 @@ def retrievals(draw, elements=FEW_VALUES, dtype=np.float32):
 
 
 def brute_force_rank(row, relevant, ties):
-    """The places of a descending sort that the best relevant value occupies."""
+    """The places that the best relevant item can have in a descending sort, which any other one may precede."""
     if not relevant.any():
         return np.nan
     best = max(row[relevant])
-    places = [place for place, value in enumerate(sorted(row, reverse=True), 1) if value == best]
+    items = sorted([best, *row[~relevant]], reverse=True)
+    above = sum(value > best for value in row)
+    places = [above + place for place, value in enumerate(items[items.index(best) :], 1) if value == best]
     return {"optimistic": places[0], "mean": np.mean(places), "pessimistic": places[-1]}[ties]
 
 
