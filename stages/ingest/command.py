@@ -38,6 +38,7 @@ from stages.ingest.readers import (
     epic,
     folder,
     huggingface,
+    msvd,
     webdataset,
 )
 from stages.ingest.shots import ShotFinder
@@ -76,6 +77,7 @@ READERS: Mapping[str, Callable[[CorpusPlace, CorpusConfig], Annotations]] = {
     "youcook2-videos": caption_json.read_youcook2,
     "vatex": caption_json.read_vatex,
     "activitynet-captions": caption_json.read_activitynet,
+    "msvd": msvd.read,
 }
 """By the name that a corpus config gives under `reader`."""
 

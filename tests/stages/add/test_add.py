@@ -281,6 +281,7 @@ WITH_CAPTIONS = (
     "youcook2-videos",
     "vatex",
     "activitynet-captions",
+    "msvd",
 )
 
 
@@ -290,6 +291,7 @@ def test_corpora_with_captions_are_added_with_licence_and_terms(folders, capsys)
         shown = capsys.readouterr().out
         assert f"Licence of {corpus}: " in shown and f"Terms of {corpus}: " in shown
         assert scored(corpus) == [experiment.name for experiment in experiments_of(corpus)]
+        assert (f"{corpus}-captions" in shown) == (corpus in WITH_CAPTIONS[:4])  # fetched by a command
         subsets = {entry.subset for entry in load_params().subsets.values() if entry.corpus == corpus}
         assert set(load_corpus(corpus).files.published_subsets) <= subsets
     check()
