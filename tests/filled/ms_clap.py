@@ -4,26 +4,32 @@ import json
 from pathlib import Path
 
 import torch
-from filled import gpt2_files, wavcaps
+from filled import bert_words, gpt2_files, wavcaps
+from torchlibrosa.stft import LogmelFilterBank
 
 from stages.embed.encoders.ms_clap import ENCODER, Config, MsClap
 
-KEYS = json.loads((Path(__file__).parents[1] / "parity/golden/keys_ms_clap_2023.json").read_text())["keys"]
-HTSAT = "audio_encoder.base.htsat."
-EXTRACTOR = {
-    f"{HTSAT}spectrogram_extractor.": f"{wavcaps.EXTRACTOR}mel_trans.",
-    f"{HTSAT}logmel_extractor.": f"{wavcaps.EXTRACTOR}log_trans.",
-}
-"""Constants that both checkpoints hold, and their names in that of WavCaps."""
+GOLDEN = Path(__file__).parents[1] / "parity/golden"
+KEYS = {one: json.loads((GOLDEN / f"keys_ms_clap_{one}.json").read_text())["keys"] for one in ("2023", "2022")}
 
 
-def encoder(folder: Path, **options: object) -> MsClap:
+def encoder(folder: Path, release: str = "2023", **options: object) -> MsClap:
     """The encoder with its checkpoint and a small vocabulary in the folder, where they are written if not there."""
-    checkpoint = folder / "CLAP_weights_2023.pth"
+    checkpoint = folder / f"CLAP_weights_{release}.pth"
     if not checkpoint.exists():
-        torch.save({"model": {key: _filled(key, shape) for key, shape, _ in KEYS} | causal_masks()}, checkpoint)
-    text_model = gpt2_files.write(folder / "gpt2")
-    return ENCODER(Config(**{"family": "ms-clap", "checkpoint": checkpoint, "text_model": str(text_model), **options}))
+        weights = {key: _filled(key, shape, release) for key, shape, _ in KEYS[release]}
+        old = causal_masks() if release == "2023" else {POSITION_IDS: torch.arange(512)[None]}
+        torch.save({"model": weights | old}, checkpoint)
+    if release == "2023":
+        text_model = gpt2_files.write(folder / "gpt2")
+    else:
+        bert_words.write_words(folder / "bert-base-uncased" / "vocab.txt")
+        text_model = folder / "bert-base-uncased"
+    given = {"release": release, "checkpoint": checkpoint, "text_model": str(text_model), **options}
+    return ENCODER(Config(family="ms-clap", **given))
+
+
+POSITION_IDS = "caption_encoder.base.embeddings.position_ids"
 
 
 def causal_masks() -> dict[str, torch.Tensor]:
@@ -33,10 +39,11 @@ def causal_masks() -> dict[str, torch.Tensor]:
     return {f"{name}bias": mask for name in layers} | {f"{name}masked_bias": outside for name in layers}
 
 
-def _filled(key: str, shape: list[int]) -> torch.Tensor:
+def _filled(key: str, shape: list[int], release: str) -> torch.Tensor:
     if key == "logit_scale":
         return torch.tensor(4.0)
-    for prefix, theirs in EXTRACTOR.items():
-        if key.startswith(prefix):
-            key = key.replace(prefix, theirs)
-    return wavcaps.filled_tensor(key, shape)
+    if key.endswith("melW"):
+        rate = 32_000 if release == "2023" else 44_100
+        return LogmelFilterBank(sr=rate, n_fft=1024, n_mels=64, fmin=50, fmax=14_000).melW.data
+    _, extractor, kernel = key.partition("spectrogram_extractor.")
+    return wavcaps.filled_tensor(f"{wavcaps.EXTRACTOR}mel_trans.{kernel}" if extractor else key, shape)
