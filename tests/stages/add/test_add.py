@@ -7,6 +7,7 @@ from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.official import official_annotations
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiments import experiments_of, load_experiment
+from pipeline.config.layout import embedded_as
 from pipeline.config.params import Params, config_of, load_params
 from stages.add.command import add
 from stages.check import check
@@ -28,7 +29,7 @@ def scored(corpus):
     embedded = params.encoders_of(corpus)
     if corpus in params.imports:
         embedded |= {"features/avlnet-spectrogram", "features/resnet152", "features/resnext101-3d"}
-    return [one.name for one in experiments_of(corpus) if embedded.issuperset(one.encoders)]
+    return [one.name for one in experiments_of(corpus) if embedded.issuperset(map(embedded_as, one.encoders))]
 
 
 @pytest.fixture
