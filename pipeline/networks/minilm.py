@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import BertConfig, BertModel
+from transformers.initialization import no_init_weights
 
 from pipeline.checkpoints.weights import load_strictly
 from pipeline.checkpoints.wheels import WeightsError
@@ -47,7 +48,8 @@ class MiniLM:
                 raise
             raise WeightsError(f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}") from error
         state.pop("embeddings.position_ids", None)  # a constant, which newer BertModels compute
-        self.network = BertModel(config, add_pooling_layer=True)
+        with no_init_weights():
+            self.network = BertModel(config, add_pooling_layer=True)
         load_strictly(self.network, state, folder / "model.safetensors", "the network of its config.json")
         self.network = place(self.network, self.device)
         self.tokenizer.no_padding()
