@@ -18,7 +18,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +149,13 @@ class DigestMemory:
     def remember_facts(self, digest: str, kind: str, text: str) -> None:
         """Keeps what has been found out about some bytes, so that they need not be fetched for it again."""
         self._remember(_FACTS + kind, digest, "", text)
+
+    def remember_all_facts(self, kind: str, texts: Mapping[str, str]) -> None:
+        """As `remember_facts` of some hundred digests at once, which takes little longer than one."""
+        if texts:
+            values = ", ".join(["(?, ?, ?, ?, ?)"] * len(texts))
+            rows = [value for digest, text in texts.items() for value in _row(_FACTS + kind, digest, "", text)]
+            self._execute(f"INSERT OR REPLACE INTO remembered VALUES {values}", tuple(rows))
 
     def _recall(self, kind: str, name: str, version: str) -> str | None:
         wanted = "SELECT kind, name, version, value, crc32c FROM remembered WHERE kind = ? AND name = ?"

@@ -112,6 +112,20 @@ def _temporary(scratch: Path, name: str) -> Path:
     return scratch / f".{name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.part"
 
 
+def own_folder(scratch: Path, name: str) -> Path:
+    """A new folder of this process alone; `clean_abandoned` removes it once the process is dead.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    with writing(scratch):
+        make_folder(scratch)
+        clean_abandoned(scratch, name)
+        folder = _temporary(scratch, name)
+        folder.mkdir()
+    return folder
+
+
 def clean_abandoned(scratch: Path, name: str = "") -> None:
     """Removes what dead writers have left unfinished in a folder; never what a living one may still be writing.
 

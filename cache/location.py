@@ -343,6 +343,11 @@ class Store:
         return (self.local or self.root) / "staging"
 
     @property
+    def shards(self) -> Path:
+        """What the tar files hold that `ingest` has read on this machine; may be deleted at any time."""
+        return (self.local or self.root) / "shards"
+
+    @property
     def word_indexes(self) -> Path:
         """Where the words are in files of word vectors, by the files' digests."""
         return (self.local or self.root) / "word-indexes"

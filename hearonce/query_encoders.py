@@ -14,6 +14,7 @@ import numpy as np
 
 from cache.errors import UserError
 from hearonce.together import Together
+from pipeline.config.layout import modality_of
 from pipeline.config.params import config_of
 from pipeline.config.records import named
 from stages.search.gallery import Floats
@@ -34,12 +35,12 @@ class Takes:
 
     Attributes:
         text: whether it has a caption tower.
-        media: what its clip tower is given, `audio` or `video`; None without one.
+        media: of what files it embeds as queries, of `audio` and `video`.
         dim: length of its embeddings.
     """
 
     text: bool
-    media: str | None
+    media: tuple[str, ...]
     dim: int
 
 
@@ -49,14 +50,14 @@ def takes(name: str) -> Takes:
     Raises:
         UserError: there is no such encoder, or its YAML is wrong.
     """
-    from stages.embed.encoder import AudioInput
+    from stages.embed.encoder import AudioInput, AudioVideoInput, items_of
     from stages.embed.registry import load_encoder
 
     encoder = load_encoder(name)
-    media = None
-    if "clips" in encoder.towers:
-        media = "audio" if isinstance(encoder.clip_input, AudioInput) else "video"
-    return Takes("captions" in encoder.towers, media, encoder.dim)
+    towers = [tower for tower in encoder.towers if items_of(tower) == "clips"]
+    inputs = [given for tower in towers if not isinstance(given := encoder.input_of(tower), AudioVideoInput)]
+    media = tuple("audio" if isinstance(given, AudioInput) else "video" for given in inputs)
+    return Takes(len(towers) < len(encoder.towers), media, encoder.dim)
 
 
 class QueryEncoders:
@@ -102,8 +103,14 @@ class QueryEncoders:
         found = dict(zip(different, rows, strict=True))
         return [found[text] for text in texts]
 
-    def media(self, encoder: str, file: str | Path) -> Floats:
+    def media(self, encoder: str, file: str | Path, modality: str | None = None) -> Floats:
         """The embedding (dim,) of the audio or the frames of a file.
+
+        Args:
+            encoder: name; of one with several modalities also that of the gallery, `ENCODER@MODALITY`.
+            file: its path.
+            modality: of the file, for an encoder with several: `audio` or `video`; by default that of the gallery, as
+                far as the file has it.
 
         Raises:
             UserError: the encoder has no clip tower, or the file cannot be read or lacks what it takes.
@@ -112,7 +119,11 @@ class QueryEncoders:
         with self._lock:
             busy = self._busy.setdefault(encoder, threading.Lock())
         with busy:
-            return self._one_row_each(encoder, opened.clips([file]))[0]
+            if modality_of(encoder) is None:
+                modality = None
+            elif modality is None:
+                modality = _modality_of_file(str(modality_of(encoder)), Path(file))
+            return self._one_row_each(encoder, opened.clips([file], modality))[0]
 
     def _open(self, name: str) -> OpenEncoder:
         from stages.embed.encode_files import open_encoder
@@ -128,6 +139,20 @@ class QueryEncoders:
         if isinstance(rows, list):
             raise UserError(f"Encoder {encoder!r} gives many rows for each item: it cannot be searched with.")
         return [np.asarray(row, np.float32) for row in rows]
+
+
+def _modality_of_file(wanted: str, file: Path) -> str:
+    """What a file has of a modality; the modality where the file cannot be read, which the encoder then says."""
+    from pipeline.media.containers import MediaError
+    from pipeline.media.probe import probe
+
+    try:
+        info = probe(file)
+    except (MediaError, UserError):
+        return wanted
+    if info.audio is None or info.video is None:
+        return "video" if info.audio is None else "audio"
+    return wanted
 
 
 def _version(encoder: str) -> object:

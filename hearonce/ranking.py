@@ -43,6 +43,8 @@ class Query:
         subset: name of `configs/subsets/CORPUS/`: only its clips.
         where: a condition in SQL as in a subset's YAML, likewise.
         exact: whether all clips are compared, also where there is an index.
+        by: of an encoder with several modalities, by which the query's clip or file is compared, such as `audio` with a
+            gallery of videos; the gallery's own by default.
     """
 
     corpus: str
@@ -54,6 +56,7 @@ class Query:
     subset: str | None = None
     where: str | None = None
     exact: bool = False
+    by: str | None = None
 
 
 @dataclass(eq=False)

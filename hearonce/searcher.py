@@ -80,11 +80,14 @@ class Searcher:
     def encoders_of(self, corpus: str) -> list[str]:
         """Encoders that `params.yaml` lists for a corpus, without those of features for other networks.
 
+        Of one with several modalities, each that it has embedded: `pe-av@audio`, `pe-av@video`, `pe-av@audio+video`.
+
         Raises:
             UserError: there is no such corpus.
         """
         self._check_corpus(corpus)
-        return sorted(name for name in self.params.encoders_of(corpus) if not name.startswith(FEATURES))
+        names = sorted(name for name in self.params.encoders_of(corpus) if not name.startswith(FEATURES))
+        return [gallery for name in names for gallery in galleries_of(corpus, name)]
 
     def _check_corpus(self, name: str) -> None:
         if name not in self.params.corpora:
@@ -166,9 +169,9 @@ class Searcher:
             ]
             others = f"these do: {', '.join(with_one)}" if with_one else "no encoder of the corpus does"
             return f"Encoder {encoder!r} has no caption tower; {others}."
-        if kind in ("audio", "video", "file") and (able.media is None or kind not in ("file", able.media)):
-            given = f": give --{able.media}, or another --encoder" if able.media else ""
-            return f"Encoder {encoder!r} embeds {able.media or 'no clips'}, not {kind}{given}."
+        if kind in ("audio", "video", "file") and (not able.media or kind not in ("file", *able.media)):
+            given = f": give --{able.media[0]}, or another --encoder" if able.media else ""
+            return f"Encoder {encoder!r} embeds {' and '.join(able.media) or 'no clips'}, not {kind}{given}."
         return None
 
     def ranking(self, query: Query) -> Ranking:
@@ -223,6 +226,15 @@ class Searcher:
     def _names(self, query: Query) -> tuple[str, ...]:
         """Encoders of a query, which can embed it."""
         names = query.encoders or (self.default_encoder(query.corpus, query.kind),)
+        names = tuple(galleries_of(query.corpus, name)[-1] for name in names)
+        for name in names:
+            if query.by is not None and (query.kind == "text" or layout.modality_of(name) is None):
+                raise UserError(
+                    f"--by {query.by} is for a clip or a file as the query, and an encoder with several modalities: "
+                    f"{name!r} has one."
+                    if query.kind != "text"
+                    else f"--by {query.by} is no use with a text."
+                )
         weights = query.weights
         if weights is not None and (len(weights) != len(names) or min(weights) < 0 or not 0 < sum(weights) < np.inf):
             raise UserError(
@@ -334,7 +346,10 @@ class Searcher:
         if query.kind == "text":
             return self.encoders.text(name, query.value)[None]
         if query.kind != "clip":
-            return self.encoders.media(name, query.value)[None]
+            by = query.by or (None if query.kind == "file" else query.kind)
+            return self.encoders.media(name, query.value, by)[None]
+        if query.by is not None:
+            gallery, rows = self.gallery(query.corpus, layout.of_modality(name, query.by))
         own = np.flatnonzero(rows == corpus.row(query.value))
         if not len(own):
             raise UserError(
@@ -348,6 +363,14 @@ class Searcher:
 
         held = self.current(("words", corpus.name), _tables(corpus.name), made)
         return held[1] if held[0] is corpus else made()[1]
+
+
+def galleries_of(corpus: str, encoder: str) -> list[str]:
+    """An encoder as it can be searched: by its name, or one name for each modality that it has embedded, both last."""
+    if layout.modality_of(encoder) is not None or layout.embeddings(corpus, encoder, "clips").exists():
+        return [encoder]
+    names = [layout.of_modality(encoder, modality) for modality in layout.MODALITIES]
+    return [name for name in names if layout.embeddings(corpus, name, "clips").exists()] or [encoder]
 
 
 def _tables(corpus: str) -> list[Path]:

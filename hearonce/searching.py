@@ -32,6 +32,7 @@ def search(
     subset: str | None = None,
     where: str | None = None,
     exact: bool = False,
+    by: str | None = None,
     device: str | None = None,
 ) -> pl.DataFrame:
     """Finds the clips most similar to a query: by cosine of embeddings, of several encoders the weighted mean.
@@ -44,7 +45,8 @@ def search(
         audio: a file with an audio track, embedded by the clip tower; in place of a text.
         video: a file with a video track, likewise.
         clip: id of a clip of the corpus, whose cached embedding is the query; it is left out of the answer.
-        encoders: one or more; by default the corpus's only or best scored one that can embed the query.
+        encoders: one or more; by default the corpus's only or best scored one that can embed the query. Of one with
+            several modalities `ENCODER@MODALITY` is what is searched; `ENCODER` alone, audio and video together.
         weights: one per encoder; equal by default.
         words: share in [0, 1] of full text of the captions in the score; 0 compares embeddings alone.
         top: most clips to return.
@@ -52,6 +54,8 @@ def search(
         where: a condition in SQL as in a subset's YAML, likewise.
         exact: whether all clips are compared, also where `hearonce index` has made an index (from 10^5 clips on), which
             gives the nearest 200 clips and misses about one in twenty of them.
+        by: of such an encoder, by which modality a clip or file is compared: `by="audio"` with `encoders="pe-av@video"`
+            finds videos that go with what the query sounds like.
         device: that encodes the query: `cpu`, `cuda`, ...
 
     Returns:
@@ -82,6 +86,7 @@ def search(
         subset,
         where,
         exact or top > MOST_BY_INDEX,
+        by,
     )
     return described(searcher(device).ranking(query), top)
 
@@ -123,6 +128,9 @@ def search_command(
     top: Annotated[int, typer.Option(min=1, help="Most clips to show.")] = 10,
     subset: Annotated[str | None, typer.Option(help="Search the clips of a subset only.")] = None,
     where: Annotated[str | None, typer.Option(help="Search the clips that fulfil a condition in SQL.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="With ENCODER@MODALITY: compare the query's audio, or its video.")
+    ] = None,
     device: Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare all clips, also where there is an index.")] = False,
     as_json: AsJson = False,
@@ -141,6 +149,7 @@ def search_command(
         subset=subset,
         where=where,
         exact=exact,
+        by=by,
         device=device,
     )
     if as_json:

@@ -8,8 +8,10 @@ from pathlib import Path
 from cache.errors import UserError
 from pipeline.checkpoints.official import catalogued, official_annotations
 from pipeline.config import layout
+from pipeline.config.classes import read_prompts, source_of
 from pipeline.config.corpus import load_corpus
 from pipeline.config.experiments import FOLDER, experiments_of
+from pipeline.config.layout import embedded_as
 from pipeline.config.params import (
     FEATURES,
     PARAMS,
@@ -19,7 +21,7 @@ from pipeline.config.params import (
     load_params,
     training_of,
 )
-from pipeline.config.records import CONFIGS
+from pipeline.config.records import CONFIGS, named
 from pipeline.console.text import counted, did_you_mean
 from pipeline.formats.avlnet_pickles import FEATURES as PUBLISHED
 from pipeline.media.location import open_place
@@ -195,9 +197,13 @@ def _check_features(features: list[str], corpus: str, where: str, embedded: set[
 def _check_experiments(corpus: str, params: Params, embedded: set[tuple[str, str]]) -> int:
     """Checks the experiments of a corpus that are scored; how many there are."""
     n_scored, described = 0, [f"described-{one}" for one in params.descriptions.get(corpus, [])]
-    experiments = experiments_of(corpus)
+    experiments, classes = experiments_of(corpus), load_corpus(corpus).classes
+    prompts = classes.prompts if classes else []
+    for name in prompts:
+        read_prompts(name)
+    prompted = [source_of(name) for name in prompts]
     for experiment in experiments:
-        if not all((corpus, encoder) in embedded for encoder in experiment.encoders):
+        if not all((corpus, embedded_as(encoder)) in embedded for encoder in experiment.encoders):
             continue
         n_scored += 1
         for source in experiment.sources():
@@ -205,6 +211,11 @@ def _check_experiments(corpus: str, params: Params, embedded: set[tuple[str, str
                 raise UserError(
                     f"{PARAMS}: experiment {experiment.name!r} reads caption source {source!r}, which `descriptions` "
                     f"of {corpus} does not make, {did_you_mean(source, described)}"
+                )
+            if source.startswith(source_of("")) and source not in prompted:
+                raise UserError(
+                    f"{PARAMS}: experiment {experiment.name!r} reads caption source {source!r}, which `classes:` of "
+                    f"{named('corpora', corpus)} does not make, {did_you_mean(source, prompted)}"
                 )
     if not n_scored and corpus in {one.corpus for one in params.subsets.values()}:
         first = experiments[0] if experiments else None

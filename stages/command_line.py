@@ -46,7 +46,7 @@ PANELS = {
         "serve": "hearonce.server.command:serve",
         "map": "stages.search.map:map_command",
         "index": "stages.search.index:index_command",
-        "export": "stages.search.export:export_command",
+        "export": "hearonce.exporting:export_command",
         "encode": "stages.embed.encode_files:encode",
         "cache": "pipeline.commands.cache.app:app",
     },

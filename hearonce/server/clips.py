@@ -24,6 +24,7 @@ from pipeline.config import layout
 from pipeline.config.subsets import FOLDER
 from pipeline.media.containers import MediaError
 from pipeline.media.location import MediaPlace, Source, open_place
+from pipeline.media.members import Packed
 
 MOST_MOMENTS = 200
 """Of one result, the best ones."""
@@ -138,6 +139,8 @@ class Clips:
             source = self._source(corpus, files.pop())
         except MediaError as error:
             raise UserError(f"The file cannot be had: {error}.") from None
+        if isinstance(source, Packed):
+            raise UserError("The file is packed into a shard: play its preview.")
         if not isinstance(source, Path) or source.is_dir():
             raise UserError("The file is no file of this machine: play its preview.")
         if not source.is_file():
@@ -182,7 +185,7 @@ def _missing(place: MediaPlace, file: str) -> bool:
         source = source_of(place, file)
     except MediaError:
         return True
-    return isinstance(source, Path) and not source.exists()
+    return source.is_missing() if isinstance(source, Packed) else isinstance(source, Path) and not source.exists()
 
 
 def _windows(ranking: Ranking, rows: Rows) -> list[list[dict[str, Any]]]:

@@ -168,3 +168,50 @@ def load_roberta_tokenizer(folder: Path) -> Any:
         return RobertaTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # damaged files raise anything
         raise CheckpointError(f"{folder} has no usable RoBERTa tokenizer: {first_line(error)}") from error
+
+
+GPT2_REMEDY = (
+    "run `hearonce checkpoints fetch gpt2`, or put vocab.json and merges.txt of "
+    "https://huggingface.co/openai-community/gpt2 into a folder, and name that folder as `text_model` in the "
+    "encoder's YAML"
+)
+GPT2_WORDS, GPT2_END, GPT2_PAD = 50257, "<|endoftext|>", "!"
+
+
+def gpt2_files(text_model: str) -> dict[str, Path]:
+    """Vocabulary and merges in a local folder, or of a hub id from the Hugging Face cache or the hub.
+
+    Raises:
+        UserError: there is no such folder, and neither cache nor hub has them, or one lacks.
+    """
+    folder = local_folder(text_model, ROBERTA_VOCABULARY, GPT2_REMEDY)
+    if missing := [name for name in ROBERTA_VOCABULARY if not (folder / name).is_file()]:
+        raise UserError(f"{folder} lacks {' and '.join(missing)} of gpt2: {GPT2_REMEDY}.")
+    return {name: folder / name for name in ROBERTA_VOCABULARY}
+
+
+def load_gpt2_tokenizer(text_model: str) -> Any:
+    """The tokenizer of gpt2 with `!`, its token 0, as padding, so that `!` is always a token of its own (as in msclap).
+
+    Raises:
+        UserError: a file lacks.
+        CheckpointError: the files are not those of gpt2.
+    """
+    from transformers import GPT2Tokenizer
+
+    from pipeline.checkpoints.weights import CheckpointError, first_line
+
+    files = gpt2_files(text_model)
+    folder = files["vocab.json"].parent
+    try:
+        tokenizer = GPT2Tokenizer(vocab=str(files["vocab.json"]), merges=str(files["merges.txt"]))
+        tokenizer.add_special_tokens({"pad_token": GPT2_PAD})
+    except Exception as error:  # damaged files raise anything
+        raise CheckpointError(f"{folder} has no usable GPT-2 tokenizer: {first_line(error)}") from error
+    marks = tuple(tokenizer.convert_tokens_to_ids([GPT2_PAD, GPT2_END]))
+    if (len(tokenizer), *marks) != (GPT2_WORDS, 0, GPT2_WORDS - 1):
+        raise CheckpointError(
+            f"{folder} is not the vocabulary of gpt2, which has {GPT2_WORDS} tokens, {GPT2_PAD} the first and "
+            f"{GPT2_END} the last: {GPT2_REMEDY}"
+        )
+    return tokenizer

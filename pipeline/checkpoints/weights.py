@@ -185,6 +185,7 @@ def _torch_load(path: Path) -> Any:
         mapped = zipfile.is_zipfile(path)  # a damaged one may raise BadZipFile
         with torch.serialization.safe_globals([*_numpy_globals(), *_TRAINING_RECORDS]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
         raise
@@ -200,6 +201,13 @@ def _load_fault(path: Path, error: Exception) -> str:
             f"({refused[0]}). If you trust the file, rewrite it once: python -c "
             "\"import torch; c = torch.load('IN', weights_only=False, map_location='cpu'); "
             "torch.save(c.get('state_dict', c.get('model', c)), 'OUT')\""
+        )
+    if "TorchScript" in str(error):
+        return (
+            f"{path} is a TorchScript archive, as OpenAI published CLIP: a program, which is not run. Take the model's "
+            'weights as safetensors from the hub, or, if you trust the file, rewrite it: python -c "import torch; '
+            "c = torch.jit.load('IN', map_location='cpu').state_dict(); torch.save({k: v for k, v in c.items() "
+            "if k not in ('input_resolution', 'context_length', 'vocab_size')}, 'OUT')\""
         )
     return _damage(path, error)
 

@@ -11,6 +11,11 @@ from pipeline.media.containers import Limits
 
 RENAMED = {"sound": "audio", "picture": "frames"}
 ClipsFrom = Literal["captions", "windows", "shots"]
+CLASSIFIED = ("folder", "esc-50", "urbansound8k", "vggsound")
+"""Readers of clips with classes."""
+OWN_MEDIA = ("folder", "webdataset", "huggingface")
+"""Readers whose media may be cut into windows or shots."""
+Counts = dict[Literal["clips", "captions", "questions", "classes"], int]
 ADAPTIVE = ("adaptive_threshold", "min_content_val", "window_width")
 
 
@@ -19,7 +24,7 @@ class OfficialFiles(BaseModel):
 
     Attributes:
         name: the main annotation file, where the corpus offers several (EgoMCQ).
-        split: part of the corpus.
+        split: part of the corpus; `all` of them with reader `vggsound`.
         suffix: of the file names of a variant, e.g. `_gptfiltered_low`.
         subsets: name -> suffix (EPIC) or file name (EgoMCQ, AVLnet) of the selections that are published as files.
         videos: a JSON file that lists the videos (YouCook-Japanese).
@@ -34,7 +39,15 @@ class OfficialFiles(BaseModel):
         left_sec: seconds of audio before the clip, only where the file has as many before it.
         right_sec: seconds of audio after the clip; the file's end cuts them short.
         chunk_s: length of the pieces that {chunk} counts.
-        published: `clips`, `captions` and `questions` as their authors counted them; another number is noted.
+        media: what the file of a clip may be called: the end of its path, its ending left out (`{subset}/{clip}`); the
+            first that exists is taken. Which placeholders there are depends on the reader
+            (`stages/ingest/clip_media.py`).
+        media_are: of corpora whose clips are a part of a longer video: `clips` that were cut out of it, or whole
+            `videos`, out of which the clip is read.
+        captions_of: of ActivityNet Captions: `videos`, whose sentences are joined to a paragraph, or `segments`.
+        published: `clips`, `captions`, `questions` and `classes` as their authors counted them; another number is
+            noted.
+        published_subsets: likewise, by subset.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +55,7 @@ class OfficialFiles(BaseModel):
     name: str = ""
     videos: str = ""
     layout: Literal["youcook2", "msrvtt"] | None = None
-    split: Literal["train", "val", "test"] = "test"
+    split: Literal["train", "val", "test", "all"] = "test"
     suffix: str = ""
     subsets: dict[str, str] = {}
     relevancy: Literal["file", "built", "none"] = "file"
@@ -52,7 +65,11 @@ class OfficialFiles(BaseModel):
     left_sec: Annotated[float, Field(ge=0)] = 0.0
     right_sec: Annotated[float, Field(ge=0)] = 0.0
     chunk_s: Annotated[float, Field(gt=0)] = 600.0
-    published: dict[Literal["clips", "captions", "questions"], int] = {}
+    media: list[str] = []
+    media_are: Literal["clips", "videos"] = "clips"
+    captions_of: Literal["videos", "segments"] = "videos"
+    published: Counts = {}
+    published_subsets: dict[str, Counts] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -117,12 +134,25 @@ class ShotSettings(Settings):
         return self.model_dump(exclude={"detector"}, exclude_none=True)
 
 
+class ClassSettings(Settings):
+    """The classes of clips, for protocol `zero-shot-classification`.
+
+    Attributes:
+        prompts: files of templates in `configs/class-prompts/`; each makes a caption source `labels@NAME`, beside the
+            names of the classes themselves, source `labels`.
+        separator: of a `folder` with a listing: what stands between the labels in a cell of its column `labels`.
+    """
+
+    prompts: list[str] = []
+    separator: Annotated[str, Field(min_length=1)] = ","
+
+
 class CorpusConfig(Settings):
     """`configs/corpora/NAME.yaml`.
 
     Attributes:
         reader: module of `stages/ingest/readers/` that understands the files.
-        files: which published annotation files are read (`epic-mir`, `epic-sounds`, `ego-mcq`, `avlnet-pickle`).
+        files: which published annotation files are read (all readers but `folder`).
         clips_from: what the clips of a `folder` are: the times of the `captions`, and windows of media without times;
             or, whatever times captions have, `windows` or `shots` of every medium, to which timed captions are
             relevant as `stages.ingest.windows` says.
@@ -134,9 +164,17 @@ class CorpusConfig(Settings):
         shots: how shots are found, for `clips_from: shots`.
         captions_from: where a `folder` finds captions when the annotations are no listing: `subtitles` beside the
             media (SRT, VTT, ASS, TTML, ...), a `text` file beside each, or the `filename` itself.
+        caption_keys: where a `webdataset` has its captions: `txt`, or a key of the JSON files beside the media; which
+            columns of a `huggingface` dataset have them; of each medium the first that holds text. By default
+            `stages.ingest.sample_captions.CAPTION_KEYS`.
+        media_column: of a `huggingface` dataset; by default its only `Audio` or `Video` column.
         audio: how audio tracks are extracted.
         limits: what a medium may claim to be before it is refused.
         silence: which clips count as silent, where their levels are measured (`levels:` in `params.yaml`).
+        classes: how classes become texts (`esc-50`, `urbansound8k`, `vggsound`); of a `folder`, that its listing has a
+            column `label`, or `labels`, with the classes of each clip.
+        licence: of the annotations, and of the media where these are published with them; `hearonce add` shows it.
+        terms: what else is to be observed, and where the files are had.
     """
 
     reader: str = "folder"
@@ -146,10 +184,15 @@ class CorpusConfig(Settings):
     hop_s: Annotated[float, Field(gt=0)] | None = None
     min_window_s: Annotated[float, Field(ge=0)] = 1.0
     captions_from: Literal["listing", "subtitles", "text", "filename"] = "listing"
+    caption_keys: list[str] = []
+    media_column: str = ""
     audio: AudioSettings = AudioSettings()
     limits: Limits = Limits()
     shots: ShotSettings = ShotSettings()
     silence: SilenceSettings = SilenceSettings()
+    classes: ClassSettings | None = None
+    licence: str = ""
+    terms: str = ""
 
     @model_validator(mode="after")
     def _windows(self) -> CorpusConfig:
@@ -160,8 +203,15 @@ class CorpusConfig(Settings):
                 f"hop_s {self.hop_s:g} is longer than window_s {self.window_s:g}, which would leave gaps between "
                 "windows: give at most the length of a window"
             )
-        if self.clips_from != "captions" and self.reader != "folder":
-            raise ValueError(f"clips_from: {self.clips_from} is for reader folder; {self.reader} has clips of its own")
+        if self.files.split == "all" and self.reader != "vggsound":
+            raise ValueError(f"files.split: all is for reader vggsound; {self.reader} reads one split")
+        if self.classes is not None and self.reader not in CLASSIFIED:
+            raise ValueError(f"classes is for readers {', '.join(CLASSIFIED)}; {self.reader} knows no classes")
+        if self.classes is not None and self.reader == "folder" and self.captions_from != "listing":
+            raise ValueError(f"classes of a folder come from a listing, not from captions_from: {self.captions_from}")
+        if self.clips_from != "captions" and self.reader not in OWN_MEDIA:
+            readers = " or ".join(OWN_MEDIA)
+            raise ValueError(f"clips_from: {self.clips_from} is for reader {readers}; {self.reader} has its own clips")
         return self
 
 

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from cache.errors import UserError
 from pipeline.config import layout
@@ -25,6 +25,8 @@ ALL = "all"
 Count = Annotated[int, Field(ge=1)]
 Source = Annotated[str, Field(min_length=1)]
 Transform = Literal["none", "dual-softmax", "csls", "qb-norm"]
+LATER = ("query", "similarity")
+"""Options that are left out where they have their defaults, so that results and kept cells of before stay."""
 Values = dict[str, dict[str, dict[str, float]]]
 """Published numbers by subset, direction and metric."""
 
@@ -32,12 +34,22 @@ Values = dict[str, dict[str, dict[str, float]]]
 class _Options(Settings):
     """Options that a single experiment and a table share."""
 
-    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice", "avlnet"] = "paired-retrieval"
+    protocol: Literal["paired-retrieval", "multi-instance", "multiple-choice", "avlnet", "zero-shot-classification"] = (
+        "paired-retrieval"
+    )
     normalise: Literal["none", "max", "one"] = "none"
     ties: Literal["mean", "optimistic", "pessimistic", "several-ranks"] = "mean"
     query_count: Count | None = None
     subset_query_counts: dict[str, Count] = {}
     groups: Literal["by-type", "audio-egovlp", "egovlp"] = "by-type"
+    query: Literal["text", "audio", "video", "audio+video"] = "text"
+    similarity: Literal["cosine", "dot"] = "cosine"
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        options: dict[str, Any] = serialise(self)
+        fields = _Options.model_fields
+        return {name: value for name, value in options.items() if name not in LATER or value != fields[name].default}
 
 
 class ExperimentConfig(_Options):
@@ -46,17 +58,22 @@ class ExperimentConfig(_Options):
     Attributes:
         name: the file's, or composed of the labels of a table's row.
         corpus: whose clips and captions are ranked: the folder's.
-        encoders: one, or two whose similarities are added (vision first, where weights are the reference's).
+        encoders: one, or two whose similarities are added (vision first, where weights are the reference's). Of an
+            encoder with several towers of clips `ENCODER@MODALITY`: `audio`, `video` or `audio+video` is the gallery.
         weights: one per encoder, for the weighted mean of the similarities; equal by default.
         captions: caption source, or one per encoder.
         protocol: how numbers come from similarities: `paired-retrieval` (each caption has its clips),
             `multi-instance` (graded relevancies, A Sound Approach's AudioEpicMIR and EpicSoundsRet), or
-            `multiple-choice` (EgoMCQ), or `avlnet` (between the modalities that an AVLnet has embedded).
+            `multiple-choice` (EgoMCQ), or `avlnet` (between the modalities that an AVLnet has embedded), or
+            `zero-shot-classification` (clips and the texts of classes, caption sources `labels` and `labels@PROMPTS`).
         ties: in `avlnet`, which rank counts where items tie: their `mean`, the `optimistic` or `pessimistic` one, or
             `several-ranks`, as AVLnet's authors have it.
         query_count: in `avlnet`, how many queries recall is a fraction of, where those that lack a modality count as
             mistakes; null for those that have both.
         subset_query_counts: the same by subset (MSR-VTT: 1000 in `test`).
+        query: in `paired-retrieval`, what is compared with the gallery: `text`, the captions; or another modality of
+            the same clips, such as `audio` with `encoders: [pe-av@video]`, where each clip has one right answer.
+        similarity: in `paired-retrieval`, `cosine` or the `dot` product of rows as they are.
         transform: of the similarities before ranking: `dual-softmax`, `csls`, `qb-norm` or `none`.
         normalise: of the five similarities of a multiple-choice question before mixing two encoders; the reference's
             `max` divides by their length, `one` by their sum.
@@ -83,6 +100,20 @@ class ExperimentConfig(_Options):
             if (new := RENAMED_ENCODERS.get(encoder)) is not None:
                 raise ValueError(f"encoder {encoder!r} is renamed to {new!r}: run `hearonce migrate`")
         return encoders
+
+    @model_validator(mode="after")
+    def _gallery(self) -> ExperimentConfig:
+        if self.query == "text":
+            return self
+        if self.protocol != "paired-retrieval":
+            raise ValueError(f"query {self.query} is for protocol paired-retrieval, not {self.protocol}")
+        galleries = {layout.modality_of(encoder) for encoder in self.encoders}
+        if len(galleries) > 1 or galleries & {None, self.query}:
+            raise ValueError(
+                f"query {self.query} needs encoders of another modality, such as {self.encoders[0].split('@')[0]}"
+                f"@{'video' if self.query != 'video' else 'audio'}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_per_encoder(self) -> ExperimentConfig:
@@ -248,4 +279,4 @@ def embedded_encoders(corpus: str) -> set[str]:
 def runnable_experiments(corpus: str) -> list[ExperimentConfig]:
     """The experiments of a corpus of which all encoders have embedded it: what `hearonce score` scores."""
     embedded = embedded_encoders(corpus)
-    return [experiment for experiment in experiments_of(corpus) if embedded.issuperset(experiment.encoders)]
+    return [one for one in experiments_of(corpus) if embedded.issuperset(map(layout.embedded_as, one.encoders))]

@@ -9,6 +9,32 @@ RESULTS = DATA / "results"
 REPORT = DATA / "report"
 PROBLEMS = DATA / "problems"
 
+VARIANT = "@"
+MODALITIES = ("audio", "video", "audio+video")
+"""What the clip towers of an encoder that has several are called."""
+TEXT = "text-"
+
+
+def text_tower(modality: str) -> str:
+    """What the tower of texts is called that are compared with a modality of clips."""
+    return f"{TEXT}{modality}"
+
+
+def modality_of(encoder: str) -> str | None:
+    """The modality that an encoder's name asks for, `video` of `pe-av@video`; None if it names the whole encoder."""
+    last = encoder.rpartition(VARIANT)[2]
+    return last if last in MODALITIES and VARIANT in encoder else None
+
+
+def embedded_as(encoder: str) -> str:
+    """The encoder that embeds a corpus, `pe-av` of `pe-av@video`."""
+    return encoder if modality_of(encoder) is None else encoder.rpartition(VARIANT)[0]
+
+
+def of_modality(encoder: str, modality: str) -> str:
+    """The name of one modality of an encoder, `pe-av@video` of `pe-av` and of `pe-av@audio`."""
+    return f"{embedded_as(encoder)}{VARIANT}{modality}"
+
 
 def table(corpus: str, name: str) -> Path:
     """A canonical table made by ingest (`media`, `clips`, `captions`, `pairs`) or by label (`speech`, `levels`)."""
@@ -26,8 +52,17 @@ def audio(corpus: str) -> Path:
 
 
 def embeddings(corpus: str, encoder: str, items: str) -> Path:
-    """An embedding artifact; `items` is `clips` or `captions`, of AVLnet `sound`, `picture`, ..."""
-    return DATA / "embeddings" / corpus / encoder / f"{items}.zarr"
+    """An embedding artifact.
+
+    Args:
+        corpus: whose.
+        encoder: by which; `ENCODER@MODALITY` for one of several towers, and the texts to compare with it.
+        items: `clips` or `captions`, of AVLnet `sound`, `picture`, ...
+    """
+    modality = modality_of(encoder)
+    if modality is not None and items in ("clips", "captions"):
+        items = modality if items == "clips" else text_tower(modality)
+    return DATA / "embeddings" / corpus / embedded_as(encoder) / f"{items}.zarr"
 
 
 def searching(corpus: str, encoder: str, what: str) -> Path:

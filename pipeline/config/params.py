@@ -12,9 +12,11 @@ from pydantic import Field, field_validator
 from cache.durable import new_file
 from cache.errors import UserError
 from pipeline.config import layout
+from pipeline.config.layout import VARIANT, embedded_as
 from pipeline.config.records import CONFIGS, Settings, read_yaml, read_yaml_text, validate
 from pipeline.console.text import did_you_mean
 from pipeline.remote.address import is_url, shown
+from pipeline.remote.braces import has_braces
 
 PARAMS = Path("params.yaml")
 MIGRATE = "run `hearonce migrate` (`--dry-run` shows what it changes)"
@@ -38,6 +40,11 @@ class CorpusPlace(Settings):
             raise ValueError(
                 f"{shown(value)} is a URL, but DVC watches files of this machine: download annotations, and for media "
                 f"name the list that `hearonce list-media {shown(value)} -o media.csv` writes"
+            )
+        if isinstance(value, str) and has_braces(value) and not Path(value).exists():
+            raise ValueError(
+                f"{value} stands for several files, but DVC watches one path: name their folder, or the list that "
+                f"`hearonce list-media '{value}' -o shards.csv` writes"
             )
         return value
 
@@ -205,9 +212,9 @@ def corpus_place(name: str) -> CorpusPlace:
     return corpora[name]
 
 
-# Names of encoders: `CONFIG`, `CONFIG@seedN`, `CONFIG@TRAINING`, `features/CONFIG`.
+# Names of encoders: `CONFIG`, `CONFIG@seedN`, `CONFIG@TRAINING`, `features/CONFIG`; and of one modality of an encoder
+# that has several (`layout.modality_of`): `CONFIG@video`, `CONFIG@seedN@video`.
 
-VARIANT = "@"
 SEED = "seed"
 FEATURES = "features/"
 """Encoders of features that other networks are given; DVC watches their folder as a whole."""
@@ -225,13 +232,13 @@ def config_of(encoder: str) -> str:
 
 def seed_of(encoder: str) -> int | None:
     """The seed that an encoder's name asks for; None for that of its YAML."""
-    variant = encoder.partition(VARIANT)[2]
+    variant = embedded_as(encoder).partition(VARIANT)[2]
     return int(variant[len(SEED) :]) if variant.startswith(SEED) and variant[len(SEED) :].isdecimal() else None
 
 
 def training_of(encoder: str) -> str | None:
     """The training whose weights an encoder's name asks for, None if it asks for none."""
-    return None if seed_of(encoder) is not None else encoder.partition(VARIANT)[2] or None
+    return None if seed_of(encoder) is not None else embedded_as(encoder).partition(VARIANT)[2] or None
 
 
 # Entries, as `hearonce add`, `init` and `migrate` write them.

@@ -1,4 +1,4 @@
-"""Where the media of a corpus lie: in a folder of this machine, or wherever a media list says.
+"""Where the media of a corpus lie: in a folder of this machine, or wherever a media list says; as files, or in shards.
 
 All who read media ask a place for the `Source` of a path, and read the local path that `local` gives for it.
 """
@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Protocol
 
 from cache.errors import UserError
+from pipeline.media.containers import SUFFIXES as MEDIA
 from pipeline.media.containers import MediaError
+from pipeline.media.dataset_rows import SCHEME, is_dataset, row_at
 from pipeline.media.media_list import SUFFIXES, read_media_list
+from pipeline.media.members import Member, Packed, packed_file, split
+from pipeline.media.tar_files import PACKED, is_shard
+from pipeline.media.tar_files import SUFFIX as TAR
 from pipeline.media.unchanged import FolderFrames, Unchanged, digest_memory
 from pipeline.media.walk import Walk, walk
 from pipeline.remote.address import RemoteFile, scheme, url_of
 from pipeline.remote.reading import check_kinds
 from pipeline.remote.staging import Staging
 
-Source = Path | RemoteFile
-"""A medium: a file of this machine (or a folder of frames), or one that has to be fetched."""
+Source = Path | RemoteFile | Packed
+"""A medium: a file of this machine (or a folder of frames), one that has to be fetched, or one in another file."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ def held(source: Source, digest: str | None = None) -> Iterator[Held]:
     """Makes a medium readable at a path of this machine within the block, and refuses one with other bytes.
 
     A file of this machine is read where it is; its size, times and inode are looked at before and after, and its bytes
-    when these are not the remembered ones. Another is fetched unless it is staged, and stays staged within the block; a
-    thread should hold one at a time.
+    when these are not the remembered ones. One that is packed is copied out. Another is fetched unless it is
+    staged, and stays staged within the block; a thread should hold one at a time.
 
     Args:
         source: the medium.
@@ -68,7 +73,10 @@ def held(source: Source, digest: str | None = None) -> Iterator[Held]:
         MediaError: it cannot be had, has other bytes, or has changed by the end of the block.
         UserError: it cannot be written into the staging folder.
     """
-    if not isinstance(source, Path):
+    if isinstance(source, Packed):
+        with packed_file(source, digest) as copy:
+            yield Held(copy)
+    elif not isinstance(source, Path):
         with Staging.default().held(source, digest) as staged:
             yield Held(staged.path)
     elif digest is None:
@@ -131,6 +139,12 @@ class MediaPlace(Sources, Protocol):
     def files(self) -> list[Path]:
         """All media there, by the paths that annotations use, sorted."""
 
+    def shards(self) -> list[tuple[str, Path | RemoteFile]]:
+        """(path, file) of all tar files there, compressed ones too; a member's path begins with that of its shard."""
+
+    def dataset(self) -> str | None:
+        """The Hugging Face dataset there, a folder or URL, or None; see `pipeline.media.dataset_rows`."""
+
     def faults(self) -> list[tuple[Path, str]]:
         """(path, reason) of what looks like a medium and cannot be one."""
 
@@ -163,9 +177,7 @@ class MediaFolder:
 
     @cached_property
     def _walk(self) -> Walk:
-        if not self.folder.is_dir():
-            raise UserError(f"The media folder {self.folder} does not exist: correct `media:` in params.yaml.")
-        return walk(self.folder)
+        return self.walk(MEDIA)
 
     def files(self) -> list[Path]:
         """Media files by suffix, each once; hidden files and folders are left out. See `pipeline.media.walk`.
@@ -174,6 +186,25 @@ class MediaFolder:
             UserError: there is no such folder.
         """
         return list(self._walk.files)
+
+    def shards(self) -> list[tuple[str, Path | RemoteFile]]:
+        """Tar files of the folder and those below it.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        found = (path.as_posix() for path in self.walk({TAR, *PACKED}).files)
+        return [(path, self.folder / path) for path in found if is_shard(path)]
+
+    def walk(self, suffixes: Collection[str]) -> Walk:
+        """See `pipeline.media.walk`.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        if not self.folder.is_dir():
+            raise UserError(f"The media folder {self.folder} does not exist: correct `media:` in params.yaml.")
+        return walk(self.folder, suffixes)
 
     def faults(self) -> list[tuple[Path, str]]:
         """What looks like a medium and cannot be one."""
@@ -192,9 +223,20 @@ class MediaFolder:
         return os.path.exists(self.folder / path)  # False where no file can have this name
 
     def source(self, path: str) -> Source:
-        """The file, or what a URL names."""
+        """The file, the member of a tar file, or what a URL names."""
         url = url_of(path)
-        return RemoteFile(url, path) if url else self.folder / path
+        if url:
+            return RemoteFile(url, path)
+        for shard, name in split(path):
+            if (self.folder / shard).is_file():
+                return Member(self.folder / shard, name)
+        file = self.folder / path
+        row = row_at(str(self.folder), path)
+        return row if row is not None and not file.exists() else file
+
+    def dataset(self) -> str | None:
+        """The folder itself, if it looks like a dataset."""
+        return str(self.folder) if is_dataset(self.folder) else None
 
     def path_of(self, url: str) -> Path | None:
         """None: a folder knows no URLs."""
@@ -246,12 +288,29 @@ class MediaList:
             MediaError: the list does not have it.
         """
         row = self._rows.get(path)
-        if row is None:
-            raise MediaError(f"not in the media list {self._list}")
+        if row is not None:
+            return self._file(row)
+        for shard, name in split(path):
+            if (row := self._rows.get(shard)) is not None:
+                return Member(self._file(row), name)
+        hub = self.dataset()
+        if hub is not None and (found := row_at(hub, path)) is not None:
+            return found
+        raise MediaError(f"not in the media list {self._list}")
+
+    def dataset(self) -> str | None:
+        """The URL of the list, if that is of a dataset."""
+        return next((url for url in self._frame["url"] if scheme(url) == SCHEME), None)
+
+    def _file(self, row: int) -> Path | RemoteFile:
         name, url, size, etag = self._frame.row(row)
         if scheme(url) == "file":
             return Path(url.partition("://")[2])
         return RemoteFile(url, name, size, etag or "")
+
+    def shards(self) -> list[tuple[str, Path | RemoteFile]]:
+        """The tar files of the list."""
+        return [(name, self._file(self._rows[name])) for name in sorted(self._rows) if is_shard(name)]
 
     def path_of(self, url: str) -> Path | None:
         """The path of a medium by its URL, None if the list does not have it."""

@@ -1,8 +1,8 @@
 """Media lists: small tables that say where each medium of a corpus lies. DVC watches the list, not the media.
 
 A list is CSV, TSV or Parquet with a column `url` and, if you like, `path` (by which annotations call the medium),
-`size` (bytes) and `etag`; or plain text with one URL a line. Where there is no path, it is that of the URL below what
-all URLs of the list have in common.
+`size` (bytes) and `etag`; or plain text with one URL a line, where that of shards may have braces. Where there is no
+path, it is that of the URL below what all URLs of the list have in common.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pipeline.config.records import shown_value
 from pipeline.console.text import did_you_mean
 from pipeline.formats.delimited import Items, open_table, records
 from pipeline.formats.text import fault_of_text, read_text
+from pipeline.media.tar_files import is_shard
 from pipeline.remote.address import RemoteFile, is_url, location
+from pipeline.remote.braces import expanded, has_braces
 
 TABLES = (".csv", ".tsv", ".parquet")
 SUFFIXES = (*TABLES, ".txt")
@@ -93,8 +95,15 @@ def names_of(urls: Sequence[str]) -> list[str]:
 
 def _read_text(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
     lines = read_text(path, WHAT).text.splitlines()
-    urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"])), range(1, len(urls) + 1)
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    numbered = [(url, number) for number, line in enumerate(found, 1) for url in shard_urls(line)]
+    urls = [url for url, _ in numbered]
+    return pl.DataFrame({"url": urls}, {"url": pl.String}).select(**_columns(["url"])), [row for _, row in numbered]
+
+
+def shard_urls(url: str) -> list[str]:
+    """The URLs that one stands for: several for shards with braces, `s3://bucket/{00000..00012}.tar`."""
+    return expanded(url) if is_shard(url) and has_braces(url) else [url]
 
 
 def _read_table(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:

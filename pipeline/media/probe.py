@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -136,7 +136,13 @@ def within(info: MediaInfo, limits: Limits) -> MediaInfo:
 
 def remember(memory: DigestMemory, digest: str, info: MediaInfo) -> None:
     """Keeps what `probe` has found under the digest of the bytes, so that their packets are read once."""
-    memory.remember_facts(digest, FACTS, json.dumps(asdict(info)))
+    memory.remember_facts(digest, FACTS, facts_of(info))
+
+
+def facts_of(info: MediaInfo) -> str:
+    """What `recalled` reads."""
+    audio, video = (vars(track) if track is not None else None for track in (info.audio, info.video))
+    return json.dumps({**vars(info), "audio": audio, "video": video})
 
 
 def recalled(memory: DigestMemory, digest: str) -> MediaInfo | None:

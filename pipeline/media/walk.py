@@ -25,6 +25,7 @@ class Walk:
     """What a folder holds. Hidden files and folders play no part.
 
     Attributes:
+        suffixes: endings of media.
         files: media, relative to the folder, sorted.
         faults: (path, reason) of what cannot be used: a name that is not UTF-8, a link to itself, a folder that may not
             be read.
@@ -34,6 +35,7 @@ class Walk:
             sockets and devices, folders that may not be read.
     """
 
+    suffixes: Collection[str] = SUFFIXES
     files: list[Path] = field(default_factory=list)
     faults: list[tuple[Path, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -59,7 +61,7 @@ class Walk:
         return said
 
 
-def walk(folder: Path) -> Walk:
+def walk(folder: Path, suffixes: Collection[str] = SUFFIXES) -> Walk:
     """Goes through a folder and what links in it lead to.
 
     A folder is walked once, by its identity on the disk, however many links lead to it: under its own name if it lies
@@ -68,8 +70,9 @@ def walk(folder: Path) -> Walk:
 
     Args:
         folder: an existing folder.
+        suffixes: endings of the files that are searched for, in small letters.
     """
-    found = Walk()
+    found = Walk(suffixes)
     seen: set[tuple[int, int]] = set()
     links: list[PurePosixPath] = []
     folders, linked = deque([PurePosixPath()]), deque[PurePosixPath]()
@@ -116,7 +119,7 @@ def _sort(
         found.unfit.append(Path(path))
     if special:
         found.left_out[SPECIAL] += 1
-    elif not is_folder and suffix not in SUFFIXES:
+    elif not is_folder and suffix not in found.suffixes:
         found.left_out[suffix if suffix.isprintable() and suffix else NO_SUFFIX] += 1
     elif not _is_utf8(entry.name):
         found.faults.append((Path(path), NOT_UTF8))

@@ -1,4 +1,4 @@
-"""CLIP, SigLIP and SigLIP 2 by `transformers`: either tower, its weights loaded strictly; processors and tokenizers."""
+"""CLIP and its relatives by `transformers`: either tower, its weights loaded strictly; processors and tokenizers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
     CLIPModel,
+    MetaClip2Model,
     PreTrainedTokenizerFast,
     Siglip2Model,
     SiglipModel,
+    XCLIPModel,
 )
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
@@ -22,7 +24,14 @@ from transformers.utils import logging
 from pipeline.checkpoints.hub import read_json
 from pipeline.checkpoints.weights import CheckpointError, drop_position_ids, first_line, load_strictly, read_files
 
-ARCHITECTURES = {"clip": CLIPModel, "siglip": SiglipModel, "siglip2": Siglip2Model}
+ARCHITECTURES = {
+    "clip": CLIPModel,
+    "metaclip_2": MetaClip2Model,
+    "siglip": SiglipModel,
+    "siglip2": Siglip2Model,
+    "xclip": XCLIPModel,
+}
+"""By `model_type` of `config.json`."""
 
 
 def load(folder: Path, weights: Iterable[Path], tower: Literal["vision", "text"]) -> Any:
@@ -96,8 +105,8 @@ def load_tokenizer(folder: Path) -> Any:
         return loader.from_pretrained(folder, local_files_only=True)
     except ImportError as error:
         raise CheckpointError(
-            f"{folder} has spiece.model but no tokenizer.json: put tokenizer.json of the same model beside it, or run "
-            "`uv pip install sentencepiece`"
+            f"{folder} has a SentencePiece model but no tokenizer.json: put tokenizer.json of the same model beside "
+            "it, or run `uv pip install sentencepiece`"
         ) from error
     except Exception as error:  # damaged files raise anything
         raise CheckpointError(f"{folder} has no usable tokenizer: {first_line(error)}") from error
@@ -105,7 +114,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 def text_rule(model_type: str, tokenizer: Any) -> Text:
     """How the captions of a model's training were written, from its kind and its tokenizer."""
-    if model_type == "clip":
+    if not model_type.startswith("siglip"):
         return "none"
     gemma = model_type == "siglip2" or "<bos>" in tokenizer.get_vocab()
     return "lower" if gemma else "canonical"

@@ -63,6 +63,9 @@ def add(corpus: Corpus, media: Folder = None, annotations: Annotation = None, ex
         + f"{counted(len(chosen), 'experiment')}, {counted(len(subsets), 'subset')} in {PARAMS} "
         f"({counted(changed, 'new entry', 'new entries')})."
     )
+    for what, text in (("Licence", config.licence), ("Terms", config.terms)):
+        if text:
+            print(f"{what} of {corpus}: {text}")
     files = lacking.of_annotations(corpus, Path(place["annotations"]))
     for one in dict.fromkeys([*encoders, *(entry["encoder"] for entry in entries["embeddings"].values())]):
         files += missing[one] if one in missing else lacking.of_encoder(one, corpus)

@@ -20,7 +20,7 @@ from pipeline.config.params import (
 from pipeline.config.records import CONFIGS, read_yaml
 from pipeline.config.subsets import write_all_subset
 from pipeline.formats.avlnet_pickles import FEATURES as PUBLISHED
-from stages.embed.encoder import AudioInput
+from stages.embed.encoder import FrameInput, FrameRate, items_of
 from stages.embed.encoders.avlnet import load_avlnet_config
 from stages.embed.registry import is_avlnet, load_encoder
 from stages.train.config import TrainingConfig, load_training
@@ -52,7 +52,7 @@ def wired(
             features += features_of(load_avlnet_config(corpus, encoder))
     imports = {corpus: {"corpus": corpus, "annotations": place["annotations"]}} if published and features else {}
     imported = [f"{FEATURES}{one}" for one in PUBLISHED] if imports else []
-    embedded = [one for one in dict.fromkeys([*features, *encoders]) if one not in imported]
+    embedded = [one for one in dict.fromkeys([*features, *map(layout.embedded_as, encoders)]) if one not in imported]
     settings = load_corpus(corpus)
     levelled = any(is_by_level(corpus, subset, settings) for subset in subsets)
     return {
@@ -70,9 +70,10 @@ def reads_of(encoder: str) -> str:
     if is_avlnet(encoder):
         return "features"
     model = load_encoder(encoder)
-    if "clips" not in model.towers:
+    inputs = [model.input_of(tower) for tower in model.towers if items_of(tower) == "clips"]
+    if not inputs:
         return "captions"
-    return "audio" if isinstance(model.clip_input, AudioInput) else "frames"
+    return "frames" if all(isinstance(one, FrameInput | FrameRate) for one in inputs) else "audio"
 
 
 def label_entry(corpus: str, label: str) -> Entry:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cache.durable import remove
+from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.console.app import Cluster, DryRun, Force, KeepGoing, Strict, Workers, finish
 from pipeline.monitor.log import logged
@@ -77,6 +78,9 @@ def open_source(corpus: str, encoder: str, remember: bool = True) -> Source:
     Raises:
         UserError: no such corpus or encoder, or a file of it is missing.
     """
+    if layout.modality_of(encoder) is not None:
+        whole = layout.embedded_as(encoder)
+        raise UserError(f"{encoder} is one modality of {whole}, which embeds all: `hearonce embed {corpus} {whole}`.")
     if is_avlnet(encoder):
         return FeatureSource(corpus, encoder)
     return MediaSource(corpus, encoder, load_encoder(encoder), remember)

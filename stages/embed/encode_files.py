@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from cache.durable import new_file
 from cache.errors import UserError
 from cache.keys import caption_key
 from cache.location import Store
+from pipeline.config import layout
 from pipeline.config.corpus import AudioSettings
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import MediaError
@@ -23,7 +23,14 @@ from pipeline.media.unchanged import digest_memory, ingested
 from pipeline.monitor.device import pick_device
 from pipeline.monitor.problems import problem_of, written_out
 from stages.embed.clips import Clip, Span
-from stages.embed.encoder import AudioInput, Encoder, ItemKind
+from stages.embed.encoder import (
+    AudioInput,
+    AudioVideoInput,
+    Encoder,
+    ModalityEncoder,
+    caption_tower_of,
+    clip_tower_of,
+)
 from stages.embed.inputs import clip_reader
 from stages.embed.registry import load_encoder
 from stages.embed.towers import LoadedTower, load_tower
@@ -38,25 +45,27 @@ class OpenEncoder:
     Args:
         encoder: from `load_encoder`.
         device: `cpu`, `cuda`, ...; a GPU where there is one by default.
+        modality: of an encoder with several, which one: `audio`, `video`, `audio+video`; the last of these by default.
     """
 
-    def __init__(self, encoder: Encoder, device: str | None = None) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: Encoder, device: str | None = None, modality: str | None = None) -> None:
+        self.encoder, self.modality = encoder, modality
         self._device_name = device
+        self._towers: dict[str, LoadedTower] = {}
 
-    @cached_property
-    def _clip_tower(self) -> LoadedTower:
-        return load_tower(self.encoder, "clips", pick_device(self._device_name))
+    def _tower(self, name: str) -> LoadedTower:
+        if name not in self._towers:
+            self._towers[name] = load_tower(self.encoder, name, pick_device(self._device_name))
+        return self._towers[name]
 
-    @cached_property
-    def _caption_tower(self) -> LoadedTower:
-        return load_tower(self.encoder, "captions", pick_device(self._device_name))
-
-    def clips(self, clips: Sequence[str | Path | Segment]) -> np.ndarray | list[np.ndarray]:
+    def clips(
+        self, clips: Sequence[str | Path | Segment], modality: str | None = None
+    ) -> np.ndarray | list[np.ndarray]:
         """Embeds videos (files or folders of frames) or audio files, whole or in part.
 
         Args:
             clips: files, or segments `(file, start, stop)` in seconds.
+            modality: of an encoder with several, if another than that of the object.
 
         Returns:
             float32 array of shape (len(clips), dim); of an encoder with ragged rows a list of arrays (frames, dim).
@@ -65,8 +74,8 @@ class OpenEncoder:
             UserError: a file lacks the audio or the frames that the encoder needs, cannot be decoded, or is shorter
                 than its segment; or the encoder has no tower for clips.
         """
-        self._check_tower("clips")
-        return self._stacked([self._clip(clip) for clip in clips], "clips")
+        tower = clip_tower_of(self.encoder, modality or self.modality)
+        return self._stacked([self._clip(clip, tower) for clip in clips], tower)
 
     def captions(self, texts: Sequence[str], batch_size: int = 1) -> np.ndarray | list[np.ndarray]:
         """Embeds texts: float32 (len(texts), dim), or a list of arrays (words, dim).
@@ -78,31 +87,30 @@ class OpenEncoder:
         Raises:
             UserError: the encoder has no tower for captions.
         """
-        self._check_tower("captions")
+        name = caption_tower_of(self.encoder, self.modality)
+        tower = self._tower(name)
         rows: list[np.ndarray] = []
         for start in range(0, len(texts), batch_size):
-            batch = [self._caption_tower.prepare(text, caption_key(text)) for text in texts[start : start + batch_size]]
-            rows.extend(self._caption_tower.encode(batch))
-        return self._stacked(rows, "captions")
+            batch = [tower.prepare(text, caption_key(text)) for text in texts[start : start + batch_size]]
+            rows.extend(tower.encode(batch))
+        return self._stacked(rows, name)
 
-    def _check_tower(self, modality: ItemKind) -> None:
-        if modality not in self.encoder.towers:
-            raise UserError(f"Encoder family {self.encoder.config.family!r} embeds no {modality}.")
-
-    def _stacked(self, rows: list[np.ndarray], modality: ItemKind) -> np.ndarray | list[np.ndarray]:
-        if self.encoder.row_format(modality).ragged:
+    def _stacked(self, rows: list[np.ndarray], tower: str) -> np.ndarray | list[np.ndarray]:
+        if self.encoder.row_format(tower).ragged:
             return rows
         return np.stack(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
 
-    def _clip(self, clip: str | Path | Segment) -> np.ndarray:
+    def _clip(self, clip: str | Path | Segment, tower: str) -> np.ndarray:
         name, *segment = clip if isinstance(clip, tuple) else (clip,)
         file = Path(name)
         try:
             medium = ingested(file, digest_memory())
             info = probe(file)
-            missing = "audio track" if isinstance(self.encoder.clip_input, AudioInput) else "video track"
-            if (info.audio if missing == "audio track" else info.video) is None:
-                raise MediaError(f"no {missing}")
+            clip_input = self.encoder.input_of(tower)
+            if info.audio is None and isinstance(clip_input, AudioInput | AudioVideoInput):
+                raise MediaError("no audio track")
+            if info.video is None and not isinstance(clip_input, AudioInput):
+                raise MediaError("no video track")
             start_s, stop_s = segment or (0.0, info.duration_s)
             if segment and info.frames:
                 raise MediaError("a folder of frames has no seconds: name the whole folder, without start and stop")
@@ -113,14 +121,15 @@ class OpenEncoder:
                 span = Span(file, medium.digest, start_s, stop_s, *(info.frames or (None, None)))
                 kinds = {span.digest: info.kind} if info.kind else {}
                 reader = clip_reader(
-                    self.encoder.clip_input,
+                    clip_input,
                     [Clip(str(file), (span,), str(file))],
                     AudioStore(store, AudioSettings(), kinds),
                 )
                 row, item = next(iter(reader.read(reader.rows)))
             if isinstance(item, Exception):
                 raise item
-            return self._clip_tower.encode([self._clip_tower.prepare(item, row.key)])[0]
+            loaded = self._tower(tower)
+            return loaded.encode([loaded.prepare(item, row.key)])[0]
         except Exception as error:
             raise UserError(f"{written_out(file)}: {problem_of(error)}.") from None
 
@@ -129,11 +138,11 @@ def open_encoder(name: str, device: str | None = None, **overrides: Any) -> Open
     """Opens `configs/encoders/<name>.yaml` for one-off use.
 
     Args:
-        name: of the encoder.
+        name: of the encoder; `ENCODER@MODALITY` for one of its modalities.
         device: `cpu`, `cuda`, ...
         **overrides: options that replace those of the YAML, for example `checkpoint="mine.pt"`.
     """
-    return OpenEncoder(load_encoder(name, overrides), device)
+    return OpenEncoder(load_encoder(name, overrides), device, layout.modality_of(name))
 
 
 def encode(
@@ -163,7 +172,8 @@ def encode(
     arrays: dict[str, np.ndarray] = {}
     for kind, names in inputs.items():
         if names:
-            rows = opened.captions(names) if kind == "text" else opened.clips(names)
+            several = isinstance(opened.encoder, ModalityEncoder)
+            rows = opened.captions(names) if kind == "text" else opened.clips(names, kind if several else None)
             if isinstance(rows, list):
                 arrays[f"{kind}_offsets"] = np.cumsum([0, *map(len, rows)])
                 rows = np.concatenate(rows)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 import numpy as np
 
+from cache.errors import UserError
 from cache.rows import RowFormat
+from pipeline.config.layout import MODALITIES, TEXT, text_tower
 from pipeline.config.records import Settings
 from pipeline.monitor.device import Precision
 
@@ -42,7 +44,7 @@ class AudioInput:
     sample_rate: int | None
 
 
-Sampling = Literal["middle-of-parts", "egovlp-epic", "egovlp-egomcq"]
+Sampling = Literal["middle-of-parts", "first-to-last", "egovlp-epic", "egovlp-egomcq"]
 """Which frames of a clip a tower is given; see `stages/embed/frame_sampling.py`."""
 
 
@@ -69,15 +71,24 @@ class FrameRate:
     Attributes:
         fps: frames per second.
         short_side: width or height of a frame, whichever is smaller; the other keeps the proportions, rounded down.
+            None leaves frames as they are.
         crop: whether the square in the middle is cut out.
     """
 
     fps: int
-    short_side: int
+    short_side: int | None
     crop: bool = False
 
 
-ClipInput = AudioInput | FrameInput | FrameRate
+@dataclass(frozen=True)
+class AudioVideoInput:
+    """A tower of both: it is given a pair of samples and frames, as of the two inputs."""
+
+    audio: AudioInput
+    frames: FrameInput | FrameRate
+
+
+ClipInput = AudioInput | FrameInput | FrameRate | AudioVideoInput
 """What a clip tower is given."""
 
 ItemKind = Literal["clips", "captions"]
@@ -134,13 +145,14 @@ class Encoder(ABC, Generic[C]):
 
     Attributes:
         config_class: the family's options, from the subclass's type argument.
-        towers: the items that it embeds; of others there is no artifact.
+        towers: names of its towers: `clips` and `captions`, or one of them; see `ModalityEncoder` for more. Each has
+            an artifact of its name.
         clip_input: what the clip tower is given.
         dim: length of an embedding, the same for clips and captions.
     """
 
     config_class: ClassVar[type[EncoderConfig]]
-    towers: ClassVar[tuple[ItemKind, ...]] = ("clips", "captions")
+    towers: tuple[str, ...] = ("clips", "captions")
     clip_input: ClipInput
     dim: int
 
@@ -153,9 +165,21 @@ class Encoder(ABC, Generic[C]):
     def __init__(self, config: C) -> None:
         self.config = config
 
-    def row_format(self, items: ItemKind) -> RowFormat:
-        """How the rows of clips or captions are stored: float32 (dim,) unless a family says otherwise."""
+    def row_format(self, tower: str) -> RowFormat:
+        """How the rows of a tower are stored: float32 (dim,) unless a family says otherwise."""
         return RowFormat(self.dim)
+
+    def input_of(self, tower: str) -> ClipInput:
+        """What a tower of clips is given."""
+        return self.clip_input
+
+    def identity(self, tower: str) -> Mapping[str, Any]:
+        """Everything that changes the rows of a tower; see `clip_identity`."""
+        return self.clip_identity() if tower == "clips" else self.caption_identity()
+
+    def load_tower(self, tower: str, device: torch.device) -> Tower:
+        """Loads a tower onto the device."""
+        return self.load_clip_tower(device) if tower == "clips" else self.load_caption_tower(device)
 
     @abstractmethod
     def clip_identity(self) -> Mapping[str, Any]:
@@ -205,3 +229,83 @@ class CaptionEncoder(Encoder[C]):
     def load_clip_tower(self, device: torch.device) -> Tower:
         """Not asked for."""
         raise NotImplementedError(f"{type(self).__name__} has no clip tower")
+
+
+class ModalityEncoder(Encoder[C]):
+    """An encoder that embeds several modalities of a clip, each by a tower of its own name.
+
+    Its towers are `audio`, `video`, `audio+video`, or some of them, and for each of these one of texts to compare with
+    it: `text-audio` and so on. A name such as `pe-av@video` is the encoder with one of its modalities, which can be
+    used wherever an encoder with one clip tower can.
+
+    Attributes:
+        inputs: modality -> what its tower is given.
+    """
+
+    towers = (*MODALITIES, *(text_tower(modality) for modality in MODALITIES))
+    inputs: Mapping[str, ClipInput]
+
+    def __init__(self, config: C, modalities: Sequence[str] = MODALITIES) -> None:
+        super().__init__(config)
+        chosen = [modality for modality in MODALITIES if modality in modalities]
+        self.towers = (*chosen, *(text_tower(modality) for modality in chosen))
+
+    def input_of(self, tower: str) -> ClipInput:
+        """What a tower of clips is given."""
+        return self.inputs[tower]
+
+    @abstractmethod
+    def identity(self, tower: str) -> Mapping[str, Any]:
+        """Everything that changes the rows of a tower; see `Encoder.clip_identity`."""
+
+    @abstractmethod
+    def load_tower(self, tower: str, device: torch.device) -> Tower:
+        """Loads a tower onto the device."""
+
+    def clip_identity(self) -> Mapping[str, Any]:
+        """Not asked for: there are several clip towers."""
+        raise NotImplementedError
+
+    caption_identity = clip_identity
+
+    def load_clip_tower(self, device: torch.device) -> Tower:
+        """Not asked for: there are several clip towers."""
+        raise NotImplementedError
+
+    load_caption_tower = load_clip_tower
+
+
+def items_of(tower: str) -> ItemKind:
+    """Whether a tower embeds clips or captions, by its name."""
+    return "captions" if tower == "captions" or tower.startswith(TEXT) else "clips"
+
+
+def clip_tower_of(encoder: Encoder, modality: str | None) -> str:
+    """The tower that embeds clips, of an encoder with several the one of a modality; without one, of most of a clip.
+
+    Raises:
+        UserError: it has none, or none of this modality.
+    """
+    towers = [tower for tower in encoder.towers if items_of(tower) == "clips"]
+    family = encoder.config.family
+    if not towers:
+        raise UserError(f"Encoder family {family!r} embeds no clips.")
+    if modality is None:
+        return towers[-1]
+    if modality not in towers:
+        has = ", ".join(towers) if isinstance(encoder, ModalityEncoder) else "one tower of clips, with no name"
+        raise UserError(f"Encoder family {family!r} has no tower {modality!r}: it has {has}.")
+    return modality
+
+
+def caption_tower_of(encoder: Encoder, modality: str | None) -> str:
+    """The tower that embeds texts, of an encoder with several the one for a modality of clips.
+
+    Raises:
+        UserError: it has none, or none for this modality.
+    """
+    if "captions" in encoder.towers:
+        return "captions"
+    if not any(items_of(tower) == "captions" for tower in encoder.towers):
+        raise UserError(f"Encoder family {encoder.config.family!r} embeds no captions.")
+    return text_tower(clip_tower_of(encoder, modality))

@@ -174,7 +174,7 @@ class FrameReader:
             except Exception as error:  # the clip's: the others are read
                 yield row, error
         convert: Convert | None = None
-        if isinstance(self._clip_input, FrameRate):
+        if isinstance(self._clip_input, FrameRate) and self._clip_input.short_side is not None:
             convert = Scaling(self._clip_input.short_side, self._clip_input.crop)
         firsts = [pending_row.clip.spans[0] for pending_row in pending]
         for part in passes([(span.start_s, span.stop_s) for span in firsts], CLIPS_AT_A_TIME):

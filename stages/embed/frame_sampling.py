@@ -57,6 +57,9 @@ MOST_FRAMES = 1_000_000
 TIE_S = 2e-6
 """A frame whose time lies exactly between two periods of a constant rate belongs to the later one."""
 
+FRAME_S = 1 / 30
+"""How long a frame is taken to be shown where frames are not counted."""
+
 
 def sample(clip_input: FrameInput | FrameRate, clip: Clip) -> Sample:
     """Chooses the frames of a clip.
@@ -74,7 +77,7 @@ def sample(clip_input: FrameInput | FrameRate, clip: Clip) -> Sample:
 
 def timed(clip_input: FrameInput | FrameRate) -> bool:
     """Whether frames of videos are chosen by time, so that row keys need no sampling: see `Sample.rendition`."""
-    return isinstance(clip_input, FrameRate) or clip_input.sampling == "middle-of-parts"
+    return isinstance(clip_input, FrameRate) or clip_input.sampling in ("middle-of-parts", "first-to-last")
 
 
 def middle_of_parts(clip: Clip, count: int) -> Sample:
@@ -85,6 +88,22 @@ def middle_of_parts(clip: Clip, count: int) -> Sample:
         return Sample([span for span, _ in chosen], [int(number) for _, number in chosen], numbered=True)
     chosen = _middles([(span.start_s, span.stop_s) for span in clip.spans], count)
     return Sample([span for span, _ in chosen], [time_s for _, time_s in chosen])
+
+
+def first_to_last(clip: Clip, count: int) -> Sample:
+    """The first frame of the clip, its last, and those between at equal distances, as PE-AV's processor takes them.
+
+    Of n frames that processor takes number floor(i (n - 1) / (count - 1)). Here a clip's frames are not counted, and a
+    frame is taken to last 1/30 s: the same frames at 30 per second, at other rates the next ones now and then.
+    """
+    if len(clip.spans) != 1:
+        raise MediaError("sampling first-to-last knows no clip that goes on in a second file")
+    span, steps = clip.spans[0], max(count - 1, 1)
+    if span.source.is_dir():
+        first, last = _frame_range(span)
+        return Sample([0] * count, [first + i * (last - first) // steps for i in range(count)], numbered=True)
+    length_s = max(span.stop_s - span.start_s - FRAME_S, 0.0)
+    return Sample([0] * count, [span.start_s + i * length_s / steps + TIE_S for i in range(count)])
 
 
 def constant_rate(clip: Clip, fps: int) -> Sample:
@@ -150,6 +169,7 @@ def egovlp_egomcq(clip: Clip, count: int) -> Sample:
 
 SAMPLINGS: dict[str, Callable[[Clip, int], Sample]] = {
     "middle-of-parts": middle_of_parts,
+    "first-to-last": first_to_last,
     "egovlp-epic": egovlp_epic,
     "egovlp-egomcq": egovlp_egomcq,
 }

@@ -1,4 +1,4 @@
-"""What the towers of several encoders share: features of frames as ragged rows, and padded token ids."""
+"""What the towers of several encoders share: features of frames as ragged rows or their mean, and padded token ids."""
 
 from __future__ import annotations
 
@@ -84,3 +84,19 @@ def padded(batch: Sequence[Tensor], pad: int) -> tuple[Tensor, Tensor]:
     ids = pad_sequence(list(batch), batch_first=True, padding_value=pad)
     lengths = torch.tensor([len(tokens) for tokens in batch])
     return ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+
+
+def mean_over_frames(frames: Tensor, counts: Sequence[int], normalised: bool) -> np.ndarray:
+    """Clips from the embeddings of their frames: (clips, dim) unit-length rows.
+
+    Args:
+        frames: (frames of all clips, dim).
+        counts: frames of each clip.
+        normalised: bring each frame's embedding to unit length before the mean.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    if normalised:
+        frames = normalize(frames, dim=-1)
+    return normalize(torch.stack([clip.mean(dim=0) for clip in frames.split(list(counts))]), dim=-1).cpu().numpy()

@@ -12,7 +12,7 @@ from cache.errors import UserError
 from pipeline.checkpoints.fingerprints import fingerprint_of
 from pipeline.monitor.device import Precision, check_compiler, computing, describe, is_out_of_memory, pick_device
 from pipeline.runner.dask.worker import FilesDiffer
-from stages.embed.encoder import Encoder, ItemKind, Tower
+from stages.embed.encoder import Encoder, Tower
 
 if TYPE_CHECKING:
     import torch
@@ -39,19 +39,19 @@ class LoadedTower:
             return self._tower.encode(batch)
 
 
-def identity_of(encoder: Encoder, modality: ItemKind) -> dict[str, Any]:
-    """All that decides a row: what the encoder says, and the precision unless it is `fp32`."""
-    identity: Mapping[str, Any] = encoder.clip_identity() if modality == "clips" else encoder.caption_identity()
+def identity_of(encoder: Encoder, tower: str) -> dict[str, Any]:
+    """All that decides a row of a tower: what the encoder says, and the precision unless it is `fp32`."""
+    identity = encoder.identity(tower)
     precision = encoder.config.precision
     return dict(identity) if precision == "fp32" else {**identity, "precision": precision}
 
 
-def load_tower(encoder: Encoder, modality: ItemKind, device: torch.device, compiled: bool = False) -> LoadedTower:
+def load_tower(encoder: Encoder, name: str, device: torch.device, compiled: bool = False) -> LoadedTower:
     """Loads one tower of an encoder.
 
     Args:
         encoder: from `load_encoder`.
-        modality: `clips` or `captions`.
+        name: of the tower: `clips`, `captions`, or as `Encoder.towers` has it.
         device: from `pick_device`.
         compiled: run its `networks` through torch.compile.
 
@@ -59,9 +59,8 @@ def load_tower(encoder: Encoder, modality: ItemKind, device: torch.device, compi
         UserError: the device has no room for the model, or compiling was asked for and there is no compiler, or
             nothing to compile.
     """
-    load = encoder.load_clip_tower if modality == "clips" else encoder.load_caption_tower
     try:
-        tower = load(device)
+        tower = encoder.load_tower(name, device)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -72,7 +71,7 @@ def load_tower(encoder: Encoder, modality: ItemKind, device: torch.device, compi
     if compiled:
         networks = getattr(tower, "networks", ())
         if not networks:
-            raise UserError(f"Encoder family {encoder.config.family!r} has nothing to compile for {modality}.")
+            raise UserError(f"Encoder family {encoder.config.family!r} has nothing to compile for {name}.")
         check_compiler()
         from pipeline.networks.packed import compile_network
 
@@ -87,14 +86,14 @@ class TowerLoader:
 
     Attributes:
         encoder: whose.
-        modality: which.
+        tower: which.
         fingerprint: that it must have, wherever it is loaded.
         device: `cpu`, `cuda`, ...; a GPU if any by default.
         compiled: its networks run through torch.compile.
     """
 
     encoder: Encoder
-    modality: ItemKind
+    tower: str
     fingerprint: str
     device: str | None
     compiled: bool
@@ -107,10 +106,10 @@ class TowerLoader:
         """
         device = pick_device(self.device)
         self._check()
-        tower = load_tower(self.encoder, self.modality, device, self.compiled)
+        tower = load_tower(self.encoder, self.tower, device, self.compiled)
         self._check()  # they may have been replaced meanwhile
         return tower, describe(device)
 
     def _check(self) -> None:
-        if fingerprint_of(identity_of(self.encoder, self.modality))[0] != self.fingerprint:
+        if fingerprint_of(identity_of(self.encoder, self.tower))[0] != self.fingerprint:
             raise FilesDiffer()

@@ -9,6 +9,7 @@ from cache.location import LocalLocation
 from pipeline.media.audio import AudioFile
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.location import Source
+from pipeline.media.members import Packed
 from pipeline.monitor.disk_space import Need
 from pipeline.monitor.problems import problem_of
 from pipeline.monitor.run_metrics import comparable, runs
@@ -78,9 +79,12 @@ def extracted(
 
 
 def _tasks(media: Sequence[Medium]) -> Iterator[list[Medium]]:
-    """Divides media into tasks of about equal length, the longest media first, so that all workers end together."""
+    """Divides media into tasks of about equal length, the longest media first, so that all workers end together.
+
+    Members of shards stay in their order, so that a worker needs few shards.
+    """
     task: list[Medium] = []
-    for medium in sorted(media, key=lambda medium: -medium.duration_s):
+    for medium in sorted(media, key=lambda one: 0.0 if isinstance(one.source, Packed) else -one.duration_s):
         if task and (sum(one.duration_s for one in task) + medium.duration_s > TASK_S or len(task) == MOST_MEDIA):
             yield task
             task = []

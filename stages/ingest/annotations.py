@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from cache import tables as schemas
 from pipeline.config.corpus import OfficialFiles
+
+if TYPE_CHECKING:
+    from stages.ingest.tables import Medium
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class Segment:
         start_s: start in seconds; None for a file without clip times.
         stop_s: end in seconds, exclusive; None for the end of the file.
         where: location in the annotation file, for messages.
+        classes: names of the classes of the part.
+        subsets: names of the subsets that it is in.
     """
 
     media: Path
@@ -28,6 +34,8 @@ class Segment:
     start_s: float | None = None
     stop_s: float | None = None
     where: str = ""
+    classes: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class Span:
             file, as librosa does in the original code.
         start_frame: number of the first frame, where the annotations count frames.
         stop_frame: number of the last one, likewise.
+        cut_s: seconds of the clip, where media may be clips cut out of videos or whole videos. A span of a whole file
+            refuses a longer one, which is a video; one within a file refuses a file of that length, which is a clip.
     """
 
     media: Path
@@ -50,6 +60,7 @@ class Span:
     duration_s: float | None = None
     start_frame: int | None = None
     stop_frame: int | None = None
+    cut_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,7 @@ class Annotations:
         subsets: (subset, kind, id).
         faults: (id, path, reason) of annotation rows that cannot be used.
         notes: messages for the summary line.
+        opened: media that the reader has digested and probed on its way, or why one cannot be used.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -127,6 +139,7 @@ class Annotations:
     subsets: list[tuple[str, str, str]] = field(default_factory=list)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    opened: dict[Path, Medium | str] = field(default_factory=dict)
 
     def media_with_audio(self) -> set[Path]:
         """The media whose audio belongs to a clip."""

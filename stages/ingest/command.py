@@ -29,7 +29,18 @@ from pipeline.monitor.summary import Summary
 from pipeline.monitor.threads import each_in_threads
 from stages.ingest.annotations import Annotations
 from stages.ingest.media_files import MediaOpener
-from stages.ingest.readers import avlnet_pickle, ego_mcq, epic, folder
+from stages.ingest.readers import (
+    avlnet_pickle,
+    caption_csv,
+    caption_json,
+    classified,
+    ego_mcq,
+    epic,
+    folder,
+    huggingface,
+    msvd,
+    webdataset,
+)
 from stages.ingest.shots import ShotFinder
 from stages.ingest.tables import Medium, build
 
@@ -50,10 +61,23 @@ FETCHING = 8
 
 READERS: Mapping[str, Callable[[CorpusPlace, CorpusConfig], Annotations]] = {
     "folder": folder.read,
+    "webdataset": webdataset.read,
+    "huggingface": huggingface.read,
     "epic-mir": epic.read_mir,
     "epic-sounds": epic.read_sounds,
     "ego-mcq": ego_mcq.read,
     "avlnet-pickle": avlnet_pickle.read,
+    "esc-50": classified.read_esc_50,
+    "urbansound8k": classified.read_urbansound8k,
+    "vggsound": classified.read_vggsound,
+    "clotho": caption_csv.read_clotho,
+    "audiocaps": caption_csv.read_audiocaps,
+    "musiccaps": caption_csv.read_musiccaps,
+    "msrvtt-videos": caption_json.read_msrvtt,
+    "youcook2-videos": caption_json.read_youcook2,
+    "vatex": caption_json.read_vatex,
+    "activitynet-captions": caption_json.read_activitynet,
+    "msvd": msvd.read,
 }
 """By the name that a corpus config gives under `reader`."""
 
@@ -143,7 +167,8 @@ def _open_media(
     def open_one(path: Path) -> Medium | str:
         try:
             with summary.timed("read"):
-                return opener.open(path)
+                known = annotations.opened.get(path)
+                return opener.open(path) if known is None else opener.complete(path, known)
         except Exception as error:  # a bad medium must not stop the run
             return problem_of(error)
 

@@ -16,6 +16,7 @@ from cache.digests import DigestMemory
 from cache.durable import new_file
 from cache.errors import UserError
 from cache.location import Store
+from pipeline.config.classes import LABELS, source_of
 from pipeline.config.corpus import AudioSettings, ClipsFrom, CorpusConfig
 from pipeline.config.experiments import ALL
 from pipeline.config.params import (
@@ -31,14 +32,17 @@ from pipeline.config.subsets import write_all_subset
 from pipeline.console.text import counted, visible
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import DEFAULT, Limits
+from pipeline.media.dataset_rows import SCHEME
 from pipeline.media.location import MediaFolder, MediaPlace, open_place
 from pipeline.media.media_list import SUFFIXES, write_media_list
 from pipeline.media.probe import probe
+from pipeline.media.tar_files import is_shard
 from pipeline.monitor.problems import problem_of, written_out
-from pipeline.remote.address import is_url, location
+from pipeline.remote.address import RemoteFile, is_url, location, scheme
 from stages.ingest import listing, subtitles
 from stages.ingest.list_media import files_of
 from stages.ingest.media_files import MediaOpener
+from stages.ingest.packed import LOOKS, packed_reader, said, shard_folder, split_subsets, subset_path, tracks_of
 from stages.ingest.readers.folder import Beside, read
 from stages.ingest.shots import check_installed
 
@@ -75,17 +79,20 @@ def starting_place(source: str, captions: Path | None, new_list: Path) -> Iterat
         if path.is_dir():
             yield path, captions
             return
-        if not path.is_file():
+        if is_shard(path.name) and (folder := shard_folder(str(source))) is not None:
+            yield folder, captions
+            return
+        if not path.is_file() and not is_shard(path.name):
             raise UserError(f"The folder {source} does not exist.")
-        if not listing.is_listing(path):
+        if not is_shard(path.name) and not listing.is_listing(path):
             if path.suffix.lower() not in SUFFIXES:
                 raise UserError(f"{path} is no folder, media list or caption file ({', '.join(SUFFIXES)}).")
             yield path, captions
             return
-        if not listing.urls_in(path):
+        if not is_shard(path.name) and not listing.urls_in(path):
             raise UserError(f"{path} names no URL: give the folder in which its media lie, and --captions {path}.")
-        captions = captions or path
-    files, _ = files_of(source)
+        captions = captions or (None if is_shard(path.name) else path)
+    files = [RemoteFile(source, Path(source).name)] if scheme(source) == SCHEME else files_of(source)[0]
     write_media_list(new_list, files)
     try:
         yield new_list, captions
@@ -117,6 +124,8 @@ NOT_A_LETTER = "[!\x01-\ud7ff\ue000-\U0010ffff]"
 """In a pattern of .dvcignore: a byte of a name that is not UTF-8."""
 
 AUDIO_ENCODER, VISUAL_ENCODER = "yamnet-minilm", "efficientnet-minilm"
+PROMPTS = "ensemble"
+"""Of `configs/class-prompts/`, for media with classes."""
 
 
 def init(
@@ -124,13 +133,15 @@ def init(
         str,
         typer.Argument(
             metavar="FOLDER",
-            help="Folder of videos and audio files, a URL of one (s3://bucket/prefix), or a file with URLs: a media "
+            help="Folder of videos and audio files, of WebDataset shards or of a Hugging Face dataset, a URL of one "
+            "(s3://bucket/prefix, hf://datasets/OWNER/NAME), shards ({00000..00012}.tar), or a file with URLs: a media "
             "list, plain text, or captions.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's by default.")] = None,
     captions: Annotated[
-        Path | None, typer.Option(help="CSV, TSV or JSONL with columns file, caption and optionally start, stop.")
+        Path | None,
+        typer.Option(help="CSV, TSV or JSONL with columns file, caption (or label) and optionally start, stop."),
     ] = None,
     window: Annotated[float, typer.Option(help="Cut media without times into windows of this many seconds.")] = 10.0,
     hop: Annotated[
@@ -173,23 +184,38 @@ def _set_up(
     clips: ClipsFrom,
 ) -> None:
     media = open_place(media_path)
-    files = media.files()
-    if not files:
+    files, packed = media.files(), packed_reader(media)
+    if not files and not packed:
         why = "; ".join([f"{written_out(path)}: {reason}" for path, reason in media.faults()[:3]] + media.notes())
-        raise UserError(f"{media} holds no media file (by suffix): nothing to set up.{f' {why}.' if why else ''}")
+        what = "no media file and no shard (by suffix)"
+        raise UserError(f"{media} holds {what}: nothing to set up.{f' {why}.' if why else ''}")
 
-    origin, annotations = _find_captions(media, files, captions)
-    settings = {"reader": "folder", "captions_from": origin, **windows}
+    if packed:
+        if captions is not None:
+            raise UserError(f"{media} has its captions beside the media in its shards or rows: leave out --captions.")
+        origin, annotations = "", None
+        settings: dict[str, Any] = {"reader": packed, **windows}
+    else:
+        origin, annotations = _find_captions(media, files, captions)
+        settings = {"reader": "folder", "captions_from": origin, **windows}
     if clips != "captions":
         settings["clips_from"] = clips
+    classified = origin == "listing" and annotations is not None and listing.is_classified(annotations)
+    if classified:
+        settings["classes"] = {"prompts": [PROMPTS]}
     config = validate(settings, CorpusConfig, config_path)
     place = CorpusPlace(media=media_path, annotations=annotations or config_path)
-    found = read(place, config)
+    found = LOOKS[packed](place, config) if packed else read(place, config)
     n_captions = sum(len(segment.captions) for segment in found.segments)
+    n_classes = len({name for segment in found.segments for name in segment.classes})
     if not found.segments:
         reasons = "; ".join(reason for _, _, reason in found.faults[:3])
-        raise UserError(f"{place.annotations} names no usable clip ({reasons or 'it is empty'}): nothing to set up.")
-    audio, video, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
+        named = f"{media if packed else place.annotations} names no usable clip"
+        raise UserError(f"{named} ({reasons or 'it is empty'}): nothing to set up.")
+    if packed:
+        audio, video, reason = tracks_of(found)
+    else:
+        audio, video, reason = tracks(media, list(dict.fromkeys(segment.media for segment in found.segments)))
     encoders = [AUDIO_ENCODER] * audio + [VISUAL_ENCODER] * video
     if not encoders:
         raise UserError(f"None of the first media files of {media} can be opened ({reason}): nothing to set up.")
@@ -203,32 +229,47 @@ def _set_up(
         config_path,
         f"Media and captions of {media_path.name}.",
     )
+    task = {"protocol": "paired-retrieval", "rows": [{"encoders": rows, "captions": "given"}]}
+    if classified:
+        texts = {"names": LABELS, PROMPTS: source_of(PROMPTS)}
+        task = {"protocol": "zero-shot-classification", "rows": [{"encoders": rows, "captions": texts}]}
     _dump(
-        {"protocol": "paired-retrieval", "rows": [{"encoders": rows, "captions": "given"}]},
+        task,
         CONFIGS / "experiments" / corpus / "first.yaml",
         "Experiments as the rows of a table; all options: pipeline/config/experiments.py.",
     )
     write_all_subset(corpus)
+    subsets = split_subsets(packed, found)
+    for one, settings in subsets.items():
+        _dump(settings, subset_path(corpus, one), f"The split {one}.")
     reads = {AUDIO_ENCODER: "audio", VISUAL_ENCODER: "frames"}
     extend_params(
         {
             "corpora": {corpus: {"media": place.media.as_posix(), "annotations": place.annotations.as_posix()}},
             "embeddings": {embedding_key(corpus, one): embedding_entry(corpus, one, reads[one]) for one in encoders},
-            "subsets": subset_entries(corpus, [ALL]),
+            "subsets": subset_entries(corpus, [ALL, *subsets]),
         }
     )
-    if isinstance(media, MediaFolder):
+    if isinstance(media, MediaFolder) and not packed:
         _keep_dvc_from_unreadable(media.folder, files, media.unfit())
 
     where = annotations or {"subtitles": "subtitles beside the media", "text": "text files beside the media"}.get(
         origin, "the file names"
     )
-    print(f"{counted(len(files), 'media file')}, {counted(n_captions, 'caption')} from {where}.")
+    texts_found = counted(n_classes, "class", "classes") if classified else counted(n_captions, "caption")
+    if packed:
+        print(said(packed, media, found, n_captions))
+    else:
+        print(f"{counted(len(files), 'media file')}, {texts_found} from {where}.")
     for _, path, reason in found.faults[:3]:
         print(visible(f"{written_out(path)}: {written_out(reason)}"))
     if len(found.faults) > 3:
         print(f"... and {len(found.faults) - 3} more that cannot be used")
-    unread = [] if captions or media.folder is None else [one for one in _tables(media.folder) if one != annotations]
+    unread = (
+        []
+        if captions or packed or media.folder is None
+        else [one for one in _tables(media.folder) if one != annotations]
+    )
     if unread:
         unread_names = ", ".join(one.name for one in unread[:3]) + ", ..." * (len(unread) > 3)
         found.notes.append(f"not read: {unread_names} (if captions are in it: init with --captions {unread[0]})")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cache.errors import UserError
+from pipeline.config.classes import FOLD
+from pipeline.config.corpus import ClassSettings
 from pipeline.console.text import counted
 from pipeline.formats.delimited import Items, Table, lines_of, open_table, records, sample
 from pipeline.formats.text import escaped, fault_of_caption, read_text
@@ -16,7 +20,7 @@ from pipeline.media.location import MediaPlace
 from pipeline.remote.address import is_url, shown
 from stages.ingest.annotations import Annotations, Segment
 from stages.ingest.cues import seconds
-from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, known
+from stages.ingest.listing_columns import CAPTION, ID, START, Columns, columns_of, has_classes, known
 from stages.ingest.media_files import MediaNames, has_media_ending
 
 LINES = (".jsonl", ".ndjson")
@@ -38,6 +42,8 @@ class Row(NamedTuple):
         captions: texts, or what stands in their place.
         times: start and stop; None or an empty text where there is none.
         fault: why the row cannot be read, else None.
+        classes: names of classes, or what stands in their place.
+        subsets: names of subsets, likewise.
     """
 
     place: str
@@ -45,9 +51,21 @@ class Row(NamedTuple):
     captions: list[Any]
     times: tuple[Any, Any] = (None, None)
     fault: str | None = None
+    classes: tuple[Any, ...] = ()
+    subsets: tuple[Any, ...] = ()
 
 
-def read_listing(path: Path, media: MediaPlace) -> Annotations:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the rows of one clip say: where the first stands, and each text, class and subset once."""
+
+    where: str
+    captions: dict[str, None] = field(default_factory=dict)
+    classes: dict[str, None] = field(default_factory=dict)
+    subsets: dict[str, None] = field(default_factory=dict)
+
+
+def read_listing(path: Path, media: MediaPlace, classes: ClassSettings | None = None) -> Annotations:
     """Reads a listing.
 
     Rows that share file and times are one clip with several captions. A row that cannot be used becomes a fault
@@ -56,33 +74,40 @@ def read_listing(path: Path, media: MediaPlace) -> Annotations:
     Args:
         path: the listing.
         media: where the files are, which may be named by URLs, too.
+        classes: of a corpus whose clips have classes; None leaves columns of them unread.
 
     Raises:
         UserError: the listing cannot be read or has no file column.
     """
-    found: dict[tuple[Path, float | None, float | None], tuple[str, dict[str, None]]] = {}
+    found: dict[tuple[Path, float | None, float | None], _Found] = {}
     names = MediaNames(media)
     annotations = Annotations()
     any_caption, file_name = False, path.name
-    for row in _rows(path, names, annotations.notes):
+    for row in _rows(path, names, annotations.notes, classes):
         try:
             media_path, start, stop = _clip(row, names)
         except ValueError as error:
             annotations.faults.append((_shown(row.name), str(path), f"{row.place}: {escaped(str(error))}"))
             continue
         captions, reasons = _texts(row.captions)
-        annotations.faults += [(_shown(row.name), str(path), f"{row.place}: {reason}") for reason in reasons]
-        if reasons and not captions:
+        own, faults = _texts([*row.classes], "a class")
+        annotations.faults += [(_shown(row.name), str(path), f"{row.place}: {reason}") for reason in reasons + faults]
+        if faults or (reasons and not captions):
             continue
         any_caption |= bool(captions)
         key = (media_path, start, stop)
         if key not in found:
-            found[key] = (f"{file_name} {row.place}", {})
-        for caption in captions:
-            found[key][1][caption] = None
-    for (file, start, stop), (where, texts) in found.items():
-        annotations.segments.append(Segment(file, tuple(texts), start, stop, where))
-    if found and not any_caption and not annotations.notes:
+            found[key] = _Found(f"{file_name} {row.place}")
+        found[key].captions.update(dict.fromkeys(captions))
+        found[key].classes.update(dict.fromkeys(own))
+        found[key].subsets.update(dict.fromkeys(_texts([*row.subsets])[0]))
+    for (file, start, stop), one in found.items():
+        texts, labels, subsets = tuple(one.captions), tuple(one.classes), tuple(one.subsets)
+        annotations.segments.append(Segment(file, texts, start, stop, one.where, labels, subsets))
+    if classes is not None:
+        if n_without := sum(not one.classes for one in found.values()):
+            annotations.notes.append(f"{counted(n_without, 'clip')} of {path} without a class")
+    elif found and not any_caption and not annotations.notes:
         annotations.notes.append(f"no row of {path} has a caption")
     return annotations
 
@@ -139,14 +164,14 @@ def _time(value: Any) -> float | None:
     return seconds(repr(value))
 
 
-def _texts(captions: list[Any]) -> tuple[list[str], list[str]]:
-    """The texts that can be captions, and why others cannot."""
+def _texts(captions: list[Any], what: str = "a caption") -> tuple[list[str], list[str]]:
+    """The texts that can be captions (or names of classes), and why others cannot."""
     texts, reasons = [], []
     for caption in captions:
         if caption is None:
             continue
         if not isinstance(caption, str):
-            reasons.append(f"a caption is {_kind(caption)}, not a text")
+            reasons.append(f"{what} is {_kind(caption)}, not a text")
         elif reason := fault_of_caption(caption):
             reasons.append(reason)
         elif text := caption.strip():
@@ -168,10 +193,26 @@ def _shown(name: Any) -> str:
     return escaped(shown(name) if is_url(name) else name)
 
 
-def _rows(path: Path, names: MediaNames | None, notes: list[str]) -> Iterator[Row]:
+def is_classified(path: Path) -> bool:
+    """Whether a listing has a column of classes and none of captions.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     if path.suffix.lower() in LINES:
-        return _json_rows(path, notes)
-    return _table_rows(path, names, notes)
+        with contextlib.suppress(ValueError, StopIteration):
+            lines = lines_of(read_text(path, WHAT)[0])
+            return has_classes([*_object(next(line for line in lines if line.strip()))])
+        return False
+    return has_classes(_open_table(path, []).header)
+
+
+def _rows(
+    path: Path, names: MediaNames | None, notes: list[str], classes: ClassSettings | None = None
+) -> Iterator[Row]:
+    if path.suffix.lower() in LINES:
+        return _json_rows(path, notes, classes)
+    return _table_rows(path, names, notes, classes)
 
 
 def _open_table(path: Path, notes: list[str]) -> Table:
@@ -180,20 +221,23 @@ def _open_table(path: Path, notes: list[str]) -> Table:
     return open_table(text, known, "\t" if path.suffix.lower() == ".tsv" else ",")
 
 
-def _table_rows(path: Path, names: MediaNames | None, notes: list[str]) -> Iterator[Row]:
+def _table_rows(path: Path, names: MediaNames | None, notes: list[str], classes: ClassSettings | None) -> Iterator[Row]:
     """Rows of a CSV or TSV file."""
     table = _open_table(path, notes)
-    columns = columns_of(table.header, path, HEADER_RULE)
+    columns = columns_of(table.header, path, HEADER_RULE, classes is not None)
     items = _items(table, _file_column(table, columns, names, path), names)
     notes += _column_notes(table, columns, path)
     comments: list[int] = []
-    n_needed = max(columns.captions, default=-1) + 1
+    given = (one for one in (columns.label, columns.labels) if one is not None)
+    n_needed = max((*columns.captions, *given), default=-1) + 1
+    missed = "the caption" if columns.captions else "the class"
     for line, cells, fault, n_fields in records(table, items, comments):
         if 0 < n_fields < n_needed:
             has = f"it has {counted(n_fields, 'field')}, the header {len(table.header)}"
-            fault = fault or f"{has}: write the caption, or the separators of empty cells"
+            fault = fault or f"{has}: write {missed}, or the separators of empty cells"
         start, stop = (None if column is None else cells[column] for column in (columns.start, columns.stop))
-        yield Row(f"row {line}", cells[items.column], [cells[k] for k in columns.captions], (start, stop), fault)
+        captions, own = [cells[k] for k in columns.captions], (_classes(cells, columns, classes) if classes else ())
+        yield Row(f"row {line}", cells[items.column], captions, (start, stop), fault, own, _subsets(cells, columns))
     if comments:
         notes.append(f"{counted(len(comments), 'line')} of {path} with # passed over")
 
@@ -225,7 +269,7 @@ def _items(table: Table, column: int, names: MediaNames | None) -> Items:
 
 def _column_notes(table: Table, columns: Columns, path: Path) -> list[str]:
     notes = []
-    if not columns.captions:
+    if not columns.captions and columns.label is None and columns.labels is None:
         listed = ", ".join(repr(name) for name in table.header[:20])
         notes.append(f"no caption column is known in {path}, which has {listed}: call one `caption`")
     if columns.start is not None and columns.stop is None:
@@ -236,7 +280,23 @@ def _column_notes(table: Table, columns: Columns, path: Path) -> list[str]:
     return notes
 
 
-def _json_rows(path: Path, notes: list[str]) -> Iterator[Row]:
+def _classes(cells: Sequence[Any], columns: Columns, settings: ClassSettings) -> tuple[Any, ...]:
+    """The classes of a row: a cell of one, and a cell or list of several."""
+    found = [] if columns.label is None else [cells[columns.label]]
+    several = None if columns.labels is None else cells[columns.labels]
+    if isinstance(several, str):
+        several = [one for one in several.split(settings.separator) if one.strip()]
+    return (*found, *(several if isinstance(several, list) else [several]))
+
+
+def _subsets(cells: Sequence[Any], columns: Columns) -> tuple[Any, ...]:
+    """The subsets of a row: its fold, and its split by its name."""
+    fold, split = (None if column is None else cells[column] for column in (columns.fold, columns.split))
+    named = "" if fold is None or isinstance(fold, bool) else str(fold).strip().removeprefix(FOLD)
+    return (f"{FOLD}{named}" if named else None, split if isinstance(split, str) else None)
+
+
+def _json_rows(path: Path, notes: list[str], classes: ClassSettings | None) -> Iterator[Row]:
     """Rows of a JSON Lines file.
 
     Raises:
@@ -254,8 +314,8 @@ def _json_rows(path: Path, notes: list[str]) -> Iterator[Row]:
             row = _object(line)
             keys = tuple(row)
             if keys not in known_columns:
-                known_columns[keys] = columns_of(keys, path)
-            held.append(_json_row(f"line {number}", list(row.values()), known_columns[keys]))
+                known_columns[keys] = columns_of(keys, path, classes=classes is not None)
+            held.append(_json_row(f"line {number}", list(row.values()), known_columns[keys], classes))
             any_object = True
         except ValueError as error:
             held.append(Row(f"line {number}", "", [], fault=str(error)))
@@ -268,13 +328,14 @@ def _json_rows(path: Path, notes: list[str]) -> Iterator[Row]:
         raise UserError(f"{path} {held[0].place} {held[0].fault}".rstrip(".") + ".")
 
 
-def _json_row(place: str, values: list[Any], columns: Columns) -> Row:
+def _json_row(place: str, values: list[Any], columns: Columns, classes: ClassSettings | None) -> Row:
     captions: list[Any] = []
     for position in columns.captions:
         value = values[position]
         captions += value if isinstance(value, list) else [value]
     start, stop = (None if position is None else values[position] for position in (columns.start, columns.stop))
-    return Row(place, values[columns.files[0]], captions, (start, stop))
+    own = _classes(values, columns, classes) if classes else ()
+    return Row(place, values[columns.files[0]], captions, (start, stop), None, own, _subsets(values, columns))
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
@@ -17,7 +17,8 @@ from pipeline.console.text import did_you_mean
 from pipeline.formats.text import fault_of_text
 from pipeline.media.audio_store import AudioStore
 from pipeline.media.containers import DEFAULT, SUFFIXES, Limits, MediaError
-from pipeline.media.location import MediaPlace
+from pipeline.media.location import MediaPlace, local
+from pipeline.media.members import Packed
 from pipeline.media.probe import MediaInfo, probe, recalled, remember, within
 from pipeline.media.unchanged import ingested
 from pipeline.remote.address import RemoteFile, is_url, path_of
@@ -55,6 +56,8 @@ class MediaOpener:
             UserError: it cannot be staged.
         """
         source = self.location.source(path.as_posix())
+        if isinstance(source, Packed):
+            raise MediaError("packed into another file: its corpus needs `reader: webdataset` or `huggingface`")
         if isinstance(source, Path):
             medium = ingested(source, self.memory)
             info = recalled(self.memory, medium.digest)
@@ -67,6 +70,20 @@ class MediaOpener:
             info = within(info, self.limits)
             return Medium(medium.digest, info, self._boundaries(source, medium.digest, info, medium.check))
         return self._remote(resolved(source), path in self.with_audio)
+
+    def complete(self, path: Path, known: Medium | str) -> Medium | str:
+        """What a reader has found out of a medium on its way, with the boundaries of its shots if it is cut at them.
+
+        Raises:
+            MediaError: it cannot be had any more.
+        """
+        if isinstance(known, str) or self.shots is None:
+            return known
+        boundaries = self.shots.recalled(known.digest, known.info)
+        if boundaries is None:
+            with local(self.location.source(path.as_posix()), known.digest) as file:
+                boundaries = self._boundaries(file, known.digest, known.info)
+        return replace(known, boundaries_s=boundaries)
 
     def _remote(self, source: RemoteFile, with_audio: bool) -> Medium:
         digest = self.memory.recall(source.identity, source.size, source.version) if source.version else None

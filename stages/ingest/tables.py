@@ -16,7 +16,11 @@ from pipeline.media.containers import MediaError
 from pipeline.media.probe import MediaInfo
 from pipeline.monitor.problems import Problems
 from stages.ingest.annotations import AnnotatedClip, Annotations, Caption, Span
+from stages.ingest.classes import add_classes
 from stages.ingest.windows import Window, cut, relevant
+
+CUT_SLACK_S = 1.0
+"""Seconds by which a clip that was cut out of a video may be longer than it should: cutters keep whole packets."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ def add_clips(annotations: Annotations, media: Mapping[Path, Medium], config: Co
     clips: dict[str, AnnotatedClip] = {}
     captions: dict[str, Caption] = {}
     pairs: dict[tuple[str, str], None] = {}
+    classes: dict[str, dict[str, None]] = {}
+    subsets: dict[tuple[str, str, str], None] = {}
     texts = list(dict.fromkeys(text for segment in annotations.segments for text in segment.captions))
     id_of = dict(zip(texts, (key.hex()[:16] for key in unpack_keys(caption_keys(texts))), strict=True))
     by_captions = config.clips_from == "captions"
@@ -150,9 +156,15 @@ def add_clips(annotations: Annotations, media: Mapping[Path, Medium], config: Co
             clip = _clip(segment.media, window, not (by_captions and timed) and window == (0.0, duration_s))
             clips.setdefault(clip.id, clip)
             pairs.update(((clip.id, id), None) for id in ids)
+            subsets.update(((subset, "clip", clip.id), None) for subset in segment.subsets)
+            if segment.classes:
+                classes.setdefault(clip.id, {}).update(dict.fromkeys(segment.classes))
     annotations.clips += clips.values()
     annotations.captions += captions.values()
     annotations.pairs += pairs
+    annotations.subsets += subsets
+    if classes:
+        add_classes(annotations, {clip: list(own) for clip, own in classes.items()}, config.classes)
 
 
 def _windows(path: Path, medium: Medium, config: CorpusConfig, problems: Problems) -> list[Window]:
@@ -212,6 +224,9 @@ def _span_rows(
         if medium is None:
             return []
         end = medium.info.duration_s
+        if reason := _fault_of_cut(span, end):
+            problems.add(clip.id, span.media, reason)
+            return []
         if span.start_s >= end:
             problems.add(clip.id, span.media, f"the clip starts at {span.start_s:g} s, the media ends at {end:.3f} s")
             return []
@@ -220,6 +235,24 @@ def _span_rows(
         name = names[span.media]
         rows.append(SpanRow(name, name, medium.digest, start, stop, span.start_frame, span.stop_frame))
     return rows
+
+
+def _fault_of_cut(span: Span, end_s: float) -> str | None:
+    """Why a medium cannot be what `files.media_are` says: its length tells a clip from the video it was cut out of."""
+    if span.cut_s is None:
+        return None
+    longest = span.cut_s + CUT_SLACK_S
+    if span.stop_s is None and end_s > longest:
+        return (
+            f"the file lasts {end_s:.2f} s, its clip {span.cut_s:g} s: if it is the whole video, set `media_are: "
+            "videos` in the corpus config"
+        )
+    if span.stop_s is not None and span.start_s > CUT_SLACK_S and end_s <= longest:
+        return (
+            f"the file lasts {end_s:.2f} s and its clip begins at {span.start_s:g} s: if it is the clip cut out of the "
+            "video, set `media_are: clips` in the corpus config"
+        )
+    return None
 
 
 def _times(span: Span, info: MediaInfo) -> tuple[float, float | None]:

@@ -7,13 +7,14 @@ retrieve in other directions, have tables of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.config.layout import MODALITIES
 from stages.report import tables
 from stages.report.results import ExperimentResult
 from stages.report.tables import WHOLE, Scores
@@ -23,12 +24,14 @@ SHOWN = {
     "multi-instance": ("mAP", "nDCG"),
     "multiple-choice": ("accuracy",),
     "avlnet": ("R@1", "R@5", "R@10", "MedR"),
+    "zero-shot-classification": ("top-1", "top-1 SD", "top-5", "mAP@10", "mAP"),
 }
 """Metrics in the table of the whole corpus, for each direction."""
 HEADLINES = {
     "paired-retrieval": (("text_to_clip", "R@1"), ("clip_to_text", "R@1")),
     "multi-instance": (("average", "mAP"), ("average", "nDCG")),
     "multiple-choice": (("inter_video", "accuracy"), ("intra_video", "accuracy")),
+    "zero-shot-classification": (("clip_to_class", "top-1"), ("class_to_clip", "mAP")),
     "avlnet": (
         ("sound_to_picture", "R@1"),
         ("picture_to_sound", "R@1"),
@@ -143,7 +146,8 @@ def overviews(results: Sequence[ExperimentResult], subset: str = WHOLE) -> Itera
     """
     together: dict[tuple[str, str, tuple[str, ...]], list[ExperimentResult]] = {}
     for result in results:
-        apart = _directions(result) if result.protocol == "avlnet" else ()
+        directions = _directions(result)
+        apart = directions if result.protocol == "avlnet" or is_cross_modal(directions) else ()
         together.setdefault((result.corpus, result.protocol, apart), []).append(result)
     for (corpus, protocol, _), members in together.items():
         groups: dict[str, list[ExperimentResult]] = {}
@@ -156,6 +160,11 @@ def overviews(results: Sequence[ExperimentResult], subset: str = WHOLE) -> Itera
                 rows = [_row(group, columns) for group in groups.values()]
                 chance = [_first(members, column) for column in columns]
                 yield Overview(corpus, protocol, of_subsets, columns, rows, chance)
+
+
+def is_cross_modal(directions: Collection[str]) -> bool:
+    """Whether clips are ranked by one modality for another, without captions."""
+    return bool(directions) and all(set(direction.split("_to_")) <= set(MODALITIES) for direction in directions)
 
 
 def _directions(result: ExperimentResult) -> tuple[str, ...]:
@@ -177,10 +186,18 @@ def _by_subset(members: Sequence[ExperimentResult], subset: str) -> list[Column]
     if subset != WHOLE:
         return []
     headlines = HEADLINES.get(members[0].protocol, ())
-    same_direction = len({direction for direction, _ in headlines}) == 1
+    if is_cross_modal(own := _directions(members[0])):
+        headlines = tuple((direction, "R@1") for direction in own)
+    directions, metrics = ({one[at] for one in headlines} for at in (0, 1))
+
+    def label(direction: str, metric: str) -> str:
+        """What tells the columns of one subset from each other."""
+        name = tables.direction_name(direction)
+        return metric if len(directions) == 1 else name if len(metrics) == 1 else f"{name} {metric}"
+
     subsets = dict.fromkeys(one for result in members for one in result.metrics if one != WHOLE)
     return [
-        Column(one, direction, metric, one, metric if same_direction else tables.direction_name(direction))
+        Column(one, direction, metric, one, label(direction, metric))
         for one in subsets
         for direction, metric in headlines
         if any(metric in result.metrics.get(one, {}).get(direction, {}) for result in members)

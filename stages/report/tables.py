@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import polars as pl
 
+from pipeline.config.layout import MODALITIES
+
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""By subset, direction and metric. R@k are percent, mAP and nDCG fractions."""
+"""By subset, direction and metric. R@k and top-k are percent, mAP and nDCG fractions."""
 
 Intervals = Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]
 """Likewise, both ends of each number's 95 % confidence interval."""
@@ -20,12 +23,16 @@ DIRECTIONS = {
     "average": "Average",
     "inter_video": "Inter-video",
     "intra_video": "Intra-video",
+    "clip_to_class": "Clip → class",
+    "class_to_clip": "Class → clip",
+    "folds": "Over folds",
     "sound_to_picture": "Audio → video",
     "picture_to_sound": "Video → audio",
     "text_to_sound_picture": "Text → audio + video",
     "sound_picture_to_text": "Audio + video → text",
     "sound_text_to_picture": "Text + audio → video",
     "picture_to_sound_text": "Video → text + audio",
+    **{f"{query}_to_{gallery}": f"{query.capitalize()} → {gallery}" for query, gallery in permutations(MODALITIES, 2)},
 }
 DIRECTION_MEANINGS = {
     "text_to_clip": "Each caption is a query and ranks the clips.",
@@ -33,12 +40,19 @@ DIRECTION_MEANINGS = {
     "average": "The mean of both directions, each counting one half.",
     "inter_video": "Questions whose five clips come from five videos.",
     "intra_video": "Questions whose five clips come from one video.",
+    "clip_to_class": "Each clip ranks the classes, by the texts that its prompts make of them.",
+    "class_to_clip": "Each class ranks the clips; every class counts alike.",
+    "folds": "The mean over the folds of the corpus, and the sample standard deviation (SD).",
     "sound_to_picture": "The audio of each clip is a query and ranks the videos of all clips.",
     "picture_to_sound": "The video of each clip is a query and ranks the audio of all clips.",
     "text_to_sound_picture": "Each caption is a query and ranks the clips by audio and video together.",
     "sound_picture_to_text": "Audio and video of each clip are a query and rank the captions.",
     "sound_text_to_picture": "Each caption with its clip's audio is a query and ranks the videos of all clips.",
     "picture_to_sound_text": "The video of each clip is a query and ranks the captions with their clips' audio.",
+    **{
+        f"{query}_to_{gallery}": f"Each clip's {query} is a query and ranks all clips by their {gallery}."
+        for query, gallery in permutations(MODALITIES, 2)
+    },
 }
 WHOLE = "all"
 """The subset that stands first."""
@@ -55,6 +69,10 @@ class Metric(NamedTuple):
 
 
 METRICS = {
+    "top-1": Metric(1, "↑", "Of 100 clips, how many have one of their classes in first place."),
+    "top-5": Metric(1, "↑", "The same among the first five places."),
+    "macro top-1": Metric(1, "↑", "The mean of top-1 over the classes, each counting alike."),
+    "mAP@10": Metric(3, "↑", "The mean of 1 / rank of a clip's class, 0 beyond the tenth place."),
     "R@1": Metric(1, "↑", "Recall at 1: of 100 queries, how many find a right answer in first place."),
     "R@5": Metric(1, "↑", "The same among the first five places."),
     "R@10": Metric(1, "↑", "The same among the first ten places."),
@@ -78,6 +96,9 @@ METRICS = {
         "only one, it equals recall at 1.",
     ),
     "accuracy": Metric(1, "↑", "Multiple choice: of 100 questions, how many pick the right clip of those offered."),
+    "top-1 SD": Metric(1, "", "Sample standard deviation of top-1 over the folds."),
+    "top-5 SD": Metric(1, "", "The same of top-5."),
+    "mAP SD": Metric(3, "", "The same of mAP."),
 }
 
 

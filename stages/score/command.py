@@ -12,6 +12,7 @@ import typer
 from cache.errors import UserError
 from pipeline.config import layout
 from pipeline.config.experiments import ALL, FOLDER, experiments_of, load_experiment, runnable_experiments
+from pipeline.config.layout import embedded_as
 from pipeline.config.params import FEATURES, PARAMS, load_params
 from pipeline.config.subsets import read_subset
 from pipeline.console.text import counted, did_you_mean
@@ -39,7 +40,7 @@ def score(
             f"No experiment of configs/experiments/{corpus}/ has all its encoders embedded: list them under "
             f"`embeddings` of {PARAMS} and run `dvc repro`."
         )
-    embedded = {encoder for experiment in experiments for encoder in experiment.encoders}
+    embedded = {embedded_as(encoder) for experiment in experiments for encoder in experiment.encoders}
     reader, kept, n_kept = EmbeddingReader(), CellStore(corpus, members), 0
     broken: dict[str, UserError] = {}
     found: dict[str, results.Result] = {}
@@ -65,7 +66,7 @@ def score(
             notes.append(f"{experiment.name}: {cell.nothing}")
         elif members is None:
             print(f"{experiment.name}: {headline(cell.directions)}", flush=True)
-    if absent := sorted({one for other in experiments_of(corpus) for one in other.encoders} - embedded):
+    if absent := sorted({embedded_as(one) for other in experiments_of(corpus) for one in other.encoders} - embedded):
         left = len(experiments_of(corpus)) - len(experiments)
         notes.append(f"{counted(left, 'experiment')} without embeddings of {', '.join(absent)} left out")
     if unlisted := _unlisted(corpus, embedded):
@@ -109,12 +110,20 @@ def _unlisted(corpus: str, encoders: Set[str]) -> list[str]:
     return sorted(one for one in encoders - params.encoders_of(corpus) if not one.startswith(FEATURES))
 
 
+HEADLINES = ("accuracy", "top-1", "R@1", "mAP")
+"""The first that a direction has says most of it."""
+
+
+def _headline_of(values: Mapping[str, float]) -> str:
+    return next(name for name in HEADLINES if name in values)
+
+
 def headline(scored: Mapping[str, Scored]) -> str:
-    """The few numbers that say most: mAP and nDCG of both directions, or accuracy or R@1 of each."""
+    """The few numbers that say most: mAP and nDCG of both directions, or accuracy, R@1 or mAP of each."""
     if "average" in scored:
         shown = [("average", metric) for metric in ("mAP", "nDCG")]
     else:
-        shown = [(direction, "accuracy" if "accuracy" in one.values else "R@1") for direction, one in scored.items()]
+        shown = [(direction, _headline_of(one.values)) for direction, one in scored.items()]
     parts = []
     for direction, metric in shown:
         value, chance = scored[direction].values[metric], scored[direction].chance.get(metric, np.nan)

@@ -24,7 +24,7 @@ from pipeline.console.text import did_you_mean
 from stages.score.functional.uncertainty import N_PERMUTATIONS, paired_permutation_test
 from stages.score.scored import Queries, per_query
 
-METRICS = ("accuracy", "R@1", "R@5", "R@10", "R@50", "MeanR", "mAP", "nDCG")
+METRICS = ("accuracy", "top-1", "top-5", "macro top-1", "mAP@10", "R@1", "R@5", "R@10", "R@50", "MeanR", "mAP", "nDCG")
 """Those that are means over queries. A median rank is none, and its difference no mean of differences."""
 AVERAGE = "average"
 AVERAGED = ("text_to_clip", "clip_to_text")
@@ -215,7 +215,7 @@ def _reason(folder: Path, name: str) -> str:
 
 
 def _cells(row: Compared) -> list[str]:
-    decimals = 4 if row.metric in ("mAP", "nDCG") else 2
+    decimals = 4 if row.metric in ("mAP", "mAP@10", "nDCG") else 2
     numbers = [f"{row.first:.{decimals}f}", f"{row.second:.{decimals}f}", f"{row.first - row.second:+.{decimals}f}"]
     return [_words(row.direction), row.metric, *numbers, f"{row.p:.4f}", f"{row.n_queries:,}"]
 

@@ -11,12 +11,14 @@ from stages.score.multi_instance import InstanceScorer
 from stages.score.multiple_choice import ChoiceScorer
 from stages.score.paired_retrieval import PairedScorer
 from stages.score.scored import Scorer
+from stages.score.zero_shot import ZeroShotScorer
 
 PROTOCOLS: dict[str, Callable[[ExperimentConfig, EmbeddingReader], Scorer]] = {
     "paired-retrieval": PairedScorer,
     "multi-instance": InstanceScorer,
     "multiple-choice": ChoiceScorer,
     "avlnet": AvlNetScorer,
+    "zero-shot-classification": ZeroShotScorer,
 }
 
 

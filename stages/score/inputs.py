@@ -132,12 +132,41 @@ def read_embedded(config: ExperimentConfig, reader: EmbeddingReader) -> Embedded
     return Embedded(clip_ids.to_list(), clip_rows, captions, len(clips) - len(clip_ids))
 
 
+def read_clips(
+    config: ExperimentConfig, reader: EmbeddingReader
+) -> tuple[list[str], list[StoredRows], list[StoredRows], int]:
+    """Clips of which every encoder has embedded the modality of the query and that of the gallery.
+
+    Returns:
+        Their ids, in table order; their rows as queries and as gallery, per encoder (n, dim); and how many clips of
+        the corpus are not among them.
+
+    Raises:
+        NothingToScore: there are none.
+        UserError: a table or artifact is missing or damaged.
+    """
+    clips = schemas.read_table(layout.table(config.corpus, "clips"), schemas.CLIPS)["clip_id"]
+    queries = [layout.of_modality(encoder, config.query) for encoder in config.encoders]
+    opened = [
+        reader.open(layout.embeddings(config.corpus, encoder, "clips")) for encoder in [*queries, *config.encoders]
+    ]
+    ids, rows = embedded_rows(opened, clips)
+    if ids.is_empty():
+        raise NothingToScore(
+            f"Corpus {config.corpus!r} has no clip embedded by {' + '.join([*queries, *config.encoders])}: there is "
+            "nothing to score (see `hearonce problems`)."
+        )
+    n = len(queries)
+    _check_comparable(config, rows[n:], rows[:n])
+    return ids.to_list(), rows[:n], rows[n:], len(clips) - len(ids)
+
+
 def _check_comparable(config: ExperimentConfig, clips: Sequence[StoredRows], captions: Sequence[StoredRows]) -> None:
     for name, own, others in zip(config.encoders, clips, captions, strict=True):
         if own.shape[1] != others.shape[1]:
             raise UserError(
                 f"Encoder {name!r} cannot be scored: its clips are rows of {own.shape[1]} numbers "
-                f"({layout.embeddings(config.corpus, name, 'clips')}), its captions of {others.shape[1]}; "
+                f"({layout.embeddings(config.corpus, name, 'clips')}), its queries of {others.shape[1]}; "
                 "both must come from one model."
             )
 

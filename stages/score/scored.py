@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.score.functional.classification import reciprocal_at
 from stages.score.functional.metrics import hits_at
 from stages.score.functional.uncertainty import interval, resampled
 
 Column = NDArray[np.float64]
+_AT = re.compile(r"(R@|top-|mAP@)([0-9]+)")
+"""Metrics of a rank up to k."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,11 +25,11 @@ class Queries:
     """Numbers of each query; a column that the protocol has not is None.
 
     Attributes:
-        ids: of captions, clips or questions.
+        ids: of captions, clips or questions, or names of classes.
         rank: (q,) 1-based rank of the best right item.
         average_precision: (q,) fraction.
         ndcg: (q,) fraction; nan where nothing is relevant.
-        correct: (q,) 1 where the answer is right, else 0.
+        correct: (q,) 1 where the answer is right, else 0; of a class the share of its clips.
     """
 
     ids: list[str]
@@ -42,7 +46,7 @@ class Scored:
     Attributes:
         queries: what is ranked for, by kind where numbers of one direction come from two kinds of query.
         n_items: items ranked.
-        values: metric -> value; R@k and accuracy in percent, mAP and nDCG as fractions.
+        values: metric -> value; R@k, top-k and accuracy in percent, mAP, mAP@k and nDCG as fractions.
         chance: the same for a ranking drawn at random, where it is known.
         classes: class -> metric -> value, where the protocol has classes.
         intervals: metric -> the two ends of its 95 % confidence interval.
@@ -87,16 +91,20 @@ class Scorer(Protocol):
 
 def per_query(metric: str, queries: Queries) -> Column | None:
     """The numbers whose mean (of MedR, median) is a metric, nan of queries without one; None without such numbers."""
-    if metric.startswith("R@"):
+    if found := _AT.fullmatch(metric):
+        name, k = found[1], int(found[2])
         if queries.rank is None:
             return None
-        return np.where(np.isnan(queries.rank), np.nan, 100.0 * hits_at(queries.rank, int(metric[2:])))
+        if name == "mAP@":
+            return reciprocal_at(queries.rank, k)
+        return np.where(np.isnan(queries.rank), np.nan, 100.0 * hits_at(queries.rank, k))
     return {
         "MedR": queries.rank,
         "MeanR": queries.rank,
         "mAP": queries.average_precision,
         "nDCG": queries.ndcg,
         "accuracy": None if queries.correct is None else 100.0 * queries.correct,
+        "macro top-1": None if queries.correct is None else 100.0 * queries.correct,
     }.get(metric)
 
 

@@ -5,11 +5,10 @@ Qdrant, LanceDB and Milvus take a column of lists of one length as vectors. No m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import polars as pl
-import typer
 
 from cache.artifact import open_artifact
 from cache.durable import new_directory
@@ -17,16 +16,12 @@ from cache.errors import UserError
 from cache.tables import CLIPS, read_table
 from pipeline.config import layout
 from pipeline.config.subsets import read_extended
-from pipeline.console.text import counted
 
 PART_ROWS = 1 << 17
 
 
 def export_vectors(corpus: str, encoder: str, folder: Path) -> int:
-    """Writes the embeddings of a corpus's clips as a folder of Parquet files of `PART_ROWS` rows each.
-
-    Columns: `id`, `vector` (fixed-size list of float32, not divided by its length), `corpus`, `encoder`, `fingerprint`,
-    `file`, `start_s`, `stop_s`, `captions`.
+    """Writes the embeddings of a corpus's clips as a folder of Parquet files, the tables of `clip_tables`.
 
     Args:
         corpus: whose clips.
@@ -39,12 +34,30 @@ def export_vectors(corpus: str, encoder: str, folder: Path) -> int:
     Raises:
         UserError: nothing is embedded, rows differ in length, or the folder exists.
     """
+    if folder.exists():
+        raise UserError(f"{folder} exists: name a new folder.")
+    count = 0
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(folder) as temporary:
+        for part, table in enumerate(clip_tables(corpus, encoder)):
+            table.write_parquet(temporary / f"clips-{part:05}.parquet")
+            count += len(table)
+    return count
+
+
+def clip_tables(corpus: str, encoder: str) -> Iterator[pl.DataFrame]:
+    """The embeddings of a corpus's clips and what is known of them, `PART_ROWS` rows at a time.
+
+    Columns: `id`, `vector` (fixed-size list of float32, not divided by its length), `corpus`, `encoder`, `fingerprint`,
+    `file`, `start_s`, `stop_s`, `captions`.
+
+    Raises:
+        UserError: nothing is embedded, or rows differ in length.
+    """
     source = layout.embeddings(corpus, encoder, "clips")
     if not source.exists():
         raise UserError(f"{source} is missing: run `dvc repro`, or `hearonce embed {corpus} {encoder}`.")
     artifact = open_artifact(source)
-    if folder.exists():
-        raise UserError(f"{folder} exists: name a new folder.")
     if artifact.format.ragged:
         raise UserError(f"{source} holds many rows of each clip: vector databases take one.")
     captions = (
@@ -61,31 +74,17 @@ def export_vectors(corpus: str, encoder: str, folder: Path) -> int:
         .with_columns(pl.col("captions").fill_null(pl.lit([], pl.List(pl.String))))
     )
     fingerprint = str(artifact.description.get("fingerprint", ""))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with new_directory(folder) as temporary:
-        for part, start in enumerate(range(0, len(artifact), PART_ROWS)):
-            stop = min(len(artifact), start + PART_ROWS)
-            vectors = pl.Series(artifact.read_float32(start, stop), dtype=pl.Array(pl.Float32, artifact.format.dim))
-            table = known[start:stop].select(
-                pl.col("clip_id").alias("id"),
-                vectors.alias("vector"),
-                pl.lit(corpus).alias("corpus"),
-                pl.lit(encoder).alias("encoder"),
-                pl.lit(fingerprint).alias("fingerprint"),
-                "file",
-                "start_s",
-                "stop_s",
-                "captions",
-            )
-            table.write_parquet(temporary / f"clips-{part:05}.parquet")
-    return len(artifact)
-
-
-def export_command(
-    corpus: Annotated[str, typer.Argument(help="A corpus of params.yaml.")],
-    encoder: Annotated[str, typer.Argument(help="An encoder that has embedded its clips.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the Parquet files.")],
-) -> None:
-    """Write the cached embeddings of a corpus's clips as Parquet, for Qdrant, LanceDB, Milvus and the like."""
-    count = export_vectors(corpus, encoder, out)
-    print(f"{out}: {counted(count, 'clip')} in {counted(-(-count // PART_ROWS), 'file')}")
+    for start in range(0, len(artifact), PART_ROWS):
+        stop = min(len(artifact), start + PART_ROWS)
+        vectors = pl.Series(artifact.read_float32(start, stop), dtype=pl.Array(pl.Float32, artifact.format.dim))
+        yield known[start:stop].select(
+            pl.col("clip_id").alias("id"),
+            vectors.alias("vector"),
+            pl.lit(corpus).alias("corpus"),
+            pl.lit(encoder).alias("encoder"),
+            pl.lit(fingerprint).alias("fingerprint"),
+            "file",
+            "start_s",
+            "stop_s",
+            "captions",
+        )

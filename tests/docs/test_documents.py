@@ -109,7 +109,7 @@ def check(arguments):
         for name in (name for name in names if not re.search(r"[{…<]|^NAME$", name)):
             find(name, catalogue)
     if "--encoder" in words:
-        assert Path(f"configs/encoders/{words[words.index('--encoder') + 1]}.yaml").is_file()
+        assert Path(f"configs/encoders/{words[words.index('--encoder') + 1].partition('@')[0]}.yaml").is_file()
     return named
 
 

@@ -1,4 +1,4 @@
-"""Folders of CLIP, SigLIP and SigLIP 2 as the hub has them, real architectures at a small size."""
+"""Folders of CLIP, MetaCLIP 2, SigLIP, SigLIP 2 and X-CLIP as the hub has them, real architectures at a small size."""
 
 from __future__ import annotations
 
@@ -10,14 +10,28 @@ import torch
 from parity.fill import fill_array, fill_state_dict
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel, Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
+from transformers import (
+    AutoTokenizer,
+    CLIPConfig,
+    CLIPModel,
+    MetaClip2Config,
+    MetaClip2Model,
+    Siglip2Config,
+    Siglip2Model,
+    SiglipConfig,
+    SiglipModel,
+    XCLIPConfig,
+    XCLIPModel,
+    XLMRobertaTokenizer,
+)
 
 from stages.embed.encoders.clip_like import ENCODER, ClipLike, Config
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 WORDS = ["dog", "barks", "a", "the", "rain", "on", "roof", "person", "cuts", "an", "onion"]
 MODELS = {"clip": CLIPModel, "siglip": SiglipModel, "siglip2-fixed": SiglipModel, "siglip2": Siglip2Model}
-DIMS = {"clip": 24, "siglip": 32, "siglip2-fixed": 32, "siglip2": 32}
+RELATIVES = {"metaclip2": MetaClip2Model, "xclip": XCLIPModel}
+DIMS = {"clip": 24, "siglip": 32, "siglip2-fixed": 32, "siglip2": 32, "metaclip2": 24, "xclip": 24}
 
 
 def encoder(folder: Path, *, kind: str = "clip", **options: object) -> ClipLike:
@@ -27,16 +41,26 @@ def encoder(folder: Path, *, kind: str = "clip", **options: object) -> ClipLike:
     return ENCODER(Config(**{"family": "clip-like", "model": str(folder), "dim": DIMS[kind], "frames": 3, **options}))
 
 
-def write(folder: Path, kind: str) -> None:
-    """Writes config.json, model.safetensors, preprocessor_config.json and the tokenizer's files."""
+def write(folder: Path, kind: str, config: object = None) -> None:
+    """Writes config.json, model.safetensors, preprocessor_config.json and the tokenizer's files.
+
+    The small model by default, else that of a config of `transformers`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    size = _clip_tokenizer(folder) if kind == "clip" else _other_tokenizer(folder, gemma=kind != "siglip")
-    config = _config(kind, size)
-    model = MODELS[kind](config)
+    if kind in ("clip", "xclip"):
+        size = _clip_tokenizer(folder)
+    elif kind == "metaclip2":
+        size = _xlm_tokenizer(folder)
+    else:
+        size = _other_tokenizer(folder, gemma=kind != "siglip")
+    config = config or _config(kind, size)
+    model = {**MODELS, **RELATIVES}[kind](config)
     fill_state_dict(model)
     save_file(model.state_dict(), folder / "model.safetensors")
     config.save_pretrained(folder)
-    _dump(folder / "preprocessor_config.json", PREPROCESSORS[kind])
+    settings = json.dumps(PREPROCESSORS[kind])
+    side = str(config.vision_config.image_size) if hasattr(config.vision_config, "image_size") else "32"
+    (folder / "preprocessor_config.json").write_text(settings.replace(" 32", f" {side}"), encoding="utf-8")
 
 
 def write_open_clip(folder: Path, golden: dict) -> None:
@@ -60,12 +84,20 @@ def smooth_frames(height: int, width: int) -> np.ndarray:
     return np.round(127.5 + 120 * np.stack(waves)).astype(np.uint8)
 
 
-def _config(kind: str, vocabulary: int) -> CLIPConfig | SiglipConfig | Siglip2Config:
+def _config(kind: str, vocabulary: int) -> object:
     vision = {**SMALL, "image_size": 32, "patch_size": 8}
     if kind == "clip":
         ids = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": vocabulary - 1}
         text = {**SMALL, "vocab_size": vocabulary, **ids}
         return CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+    if kind == "metaclip2":
+        text = {**SMALL, "vocab_size": vocabulary, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+        return MetaClip2Config(text_config=text, vision_config=vision, projection_dim=24)
+    if kind == "xclip":  # eos_token_id 2 is what the published settings have
+        text = {**SMALL, "vocab_size": vocabulary, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+        mit = {"mit_hidden_size": 24, "mit_intermediate_size": 48, "mit_num_attention_heads": 4}
+        own = {"projection_dim": 24, "prompt_num_attention_heads": 4}
+        return XCLIPConfig(text_config=text, vision_config={**vision, **mit, "num_frames": 4}, **own)
     text = {**SMALL, "vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
     if kind == "siglip2":
         return Siglip2Config(text_config=text, vision_config={**SMALL, "patch_size": 8, "num_patches": 16})
@@ -106,6 +138,32 @@ PREPROCESSORS = {
         "resample": 2,
     },
 }
+PREPROCESSORS["metaclip2"] = {
+    "crop_size": {"height": 32, "width": 32},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "rescale_factor": 0.00392156862745098,
+    "size": {"shortest_edge": 32},
+}
+PREPROCESSORS["xclip"] = {  # as microsoft/xclip-base-patch32 writes it, but for the crop, whose default is 224
+    "crop_size": {"height": 32, "width": 32},
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "VideoMAEFeatureExtractor",
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "processor_class": "XCLIPProcessor",
+    "resample": 2,
+    "size": 32,
+}
 PREPROCESSORS["siglip2-fixed"] = PREPROCESSORS["siglip"]
 
 
@@ -126,6 +184,15 @@ def _clip_tokenizer(folder: Path) -> int:
     settings = {**marks, "pad_token": "<|endoftext|>", "do_lower_case": True, "model_max_length": 77}
     _dump(folder / "tokenizer_config.json", {**settings, "tokenizer_class": "CLIPTokenizer"})
     return len(tokens)
+
+
+def _xlm_tokenizer(folder: Path) -> int:
+    """Unigrams with the marks of XLM-V, which MetaCLIP 2 reads text with."""
+    marks = ["<s>", "<pad>", "</s>", "<unk>"]
+    scores = [(mark, 0.0) for mark in marks] + [("▁", -8.0)] + [("▁" + word, -4.0) for word in WORDS]
+    scores += [(chr(code), -9.0) for code in range(33, 127)] + [("<mask>", 0.0)]
+    XLMRobertaTokenizer(vocab=scores, model_max_length=77).save_pretrained(folder)
+    return len(scores)
 
 
 def _other_tokenizer(folder: Path, *, gemma: bool) -> int:

@@ -20,14 +20,15 @@ def encoder(folder: Path, **options: object) -> Wavcaps:
     """The encoder with its checkpoint and a small vocabulary in the folder, where they are written if not there."""
     checkpoint, vocabulary = folder / "HTSAT-BERT-PT.pt", folder / "bert-base-uncased" / "vocab.txt"
     if not checkpoint.exists():
-        weights = {key: _constant(key, shape) for key, shape, _ in KEYS} | {POSITION_IDS: torch.arange(512)[None]}
+        weights = {key: filled_tensor(key, shape) for key, shape, _ in KEYS} | {POSITION_IDS: torch.arange(512)[None]}
         torch.save({"model": weights, "epoch": 3}, checkpoint)
     write_words(vocabulary)
     given = {"checkpoint": checkpoint, "text_model": str(vocabulary.parent), **options}
     return ENCODER(Config(family="wavcaps", **given))
 
 
-def _constant(key: str, shape: list[int]) -> torch.Tensor:
+def filled_tensor(key: str, shape: list[int]) -> torch.Tensor:
+    """The known value of a key, constants of the network included."""
     if key == "temp":
         return torch.tensor(0.07)
     if key.endswith("relative_position_index"):

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from cache.rows import RowFormat
-from stages.embed.encoder import AudioInput, ClipEncoder, EncoderConfig, ItemKind, Tower
+from stages.embed.encoder import AudioInput, ClipEncoder, EncoderConfig, Tower
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class AVLnetSpectrogram(ClipEncoder[Config]):
     dim = 40
     clip_input = AudioInput(16_000)
 
-    def row_format(self, items: ItemKind) -> RowFormat:
+    def row_format(self, tower: str) -> RowFormat:
         """Ragged rows in single precision."""
         return RowFormat(self.dim, ragged=True)
 

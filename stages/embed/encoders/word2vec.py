@@ -15,7 +15,7 @@ from pydantic import Field
 
 from cache.rows import RowFormat
 from pipeline.checkpoints.official import existing
-from stages.embed.encoder import CaptionEncoder, EncoderConfig, ItemKind, Tower
+from stages.embed.encoder import CaptionEncoder, EncoderConfig, Tower
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ class Word2Vec(CaptionEncoder[Config]):
         super().__init__(config)
         self.dim = config.dim
 
-    def row_format(self, items: ItemKind) -> RowFormat:
+    def row_format(self, tower: str) -> RowFormat:
         """Ragged rows in single precision, as in the file."""
         return RowFormat(self.dim, ragged=True)
 

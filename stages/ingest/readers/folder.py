@@ -41,7 +41,7 @@ def read(place: CorpusPlace, config: CorpusConfig) -> Annotations:
 
 def _captioned(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, files: list[Path]) -> Annotations:
     if config.captions_from == "listing":
-        return _from_listing(place, media, files)
+        return _from_listing(place, config, media, files)
     if config.captions_from == "subtitles":
         return _from_subtitles(place, media, files)
     if config.captions_from == "filename":
@@ -49,14 +49,14 @@ def _captioned(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, file
     return _from_texts(place, media, files)
 
 
-def _from_listing(place: CorpusPlace, media: MediaPlace, files: list[Path]) -> Annotations:
+def _from_listing(place: CorpusPlace, config: CorpusConfig, media: MediaPlace, files: list[Path]) -> Annotations:
     path = place.annotations
     if path.suffix.lower() not in listing.SUFFIXES or not path.exists():
         raise UserError(
             f"{path} is no caption listing ({', '.join(listing.SUFFIXES)}): correct `annotations:` in params.yaml, or "
             "set `captions_from:` to subtitles, text or filename in the corpus config."
         )
-    annotations = listing.read_listing(path, media)
+    annotations = listing.read_listing(path, media, config.classes)
     unlisted = set(files) - {segment.media for segment in annotations.segments}
     if unlisted:
         annotations.notes.append(

@@ -154,6 +154,19 @@ def test_code_in_a_checkpoint_never_runs(tmp_path):
         read_state_dict(path)
 
 
+def test_a_torchscript_archive_is_not_run(tmp_path):
+    """OpenAI's files of CLIP; the command that the message names makes one that is read."""
+    path, out = tmp_path / "ViT-B-32.pt", tmp_path / "out.pt"
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(path)
+    with pytest.raises(CheckpointError, match=r"is a TorchScript archive, .*a program, which is not run") as caught:
+        read_state_dict(path)
+    command = (
+        str(caught.value).split('python -c "')[1].removesuffix('"').replace("IN", str(path)).replace("OUT", str(out))
+    )
+    exec(command)
+    assert read_state_dict(out).keys() == {"weight", "bias"}
+
+
 def test_a_pickle_too_new_to_be_read_safely_says_how_to_rewrite_it(tmp_path):
     path = tmp_path / "a.pt"
     torch.save({"state_dict": {"a": torch.ones(1)}}, path, pickle_protocol=4)

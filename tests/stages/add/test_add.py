@@ -5,6 +5,7 @@ import pytest
 from cache.errors import UserError
 from pipeline.checkpoints.catalogue import load_catalogue
 from pipeline.checkpoints.official import official_annotations
+from pipeline.config.corpus import load_corpus
 from pipeline.config.experiments import experiments_of, load_experiment
 from pipeline.config.params import Params, config_of, load_params
 from stages.add.command import add
@@ -269,3 +270,28 @@ def test_the_folder_of_the_outputs_holds_no_inputs(project):
     params.write_text(params.read_text().replace("annotations: data/crosstask", "annotations: data"))
     with pytest.raises(UserError, match=r"corpus 'crosstask' names data, where this project puts what it makes"):
         check()
+
+
+WITH_CAPTIONS = (
+    "clotho",
+    "clotho-v1",
+    "audiocaps",
+    "musiccaps",
+    "msrvtt-videos",
+    "youcook2-videos",
+    "vatex",
+    "activitynet-captions",
+    "msvd",
+)
+
+
+def test_corpora_with_captions_are_added_with_licence_and_terms(folders, capsys):
+    for corpus in WITH_CAPTIONS:
+        add(corpus, **folders)
+        shown = capsys.readouterr().out
+        assert f"Licence of {corpus}: " in shown and f"Terms of {corpus}: " in shown
+        assert scored(corpus) == [experiment.name for experiment in experiments_of(corpus)]
+        assert (f"{corpus}-captions" in shown) == (corpus in WITH_CAPTIONS[:4])  # fetched by a command
+        subsets = {entry.subset for entry in load_params().subsets.values() if entry.corpus == corpus}
+        assert set(load_corpus(corpus).files.published_subsets) <= subsets
+    check()

@@ -1,6 +1,7 @@
 """Every shipped encoder against the catalogue of official files: what lacks is named by the command that fetches it."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,7 @@ FAMILY_OF = {
     for path in sorted(CONFIGS.rglob("*.yaml"))
 }
 ENCODERS = [name for name, family in FAMILY_OF.items() if family != AVLNET]
-IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm", "silero-vad")
+IN_WHEELS = ("yamnet-minilm", "efficientnet-minilm", "yamnet-efficientnet-minilm", "silero-vad")
 WITHOUT_WEIGHTS = ("features/avlnet-spectrogram", "audio-level")
 OF_ONE_TOWER = {"features/resnet152": "clips", "features/resnext101-3d": "clips", "features/word2vec": "captions"}
 OTHERS = {*IN_WHEELS, *WITHOUT_WEIGHTS, *OF_ONE_TOWER}
@@ -49,8 +50,9 @@ def test_what_an_encoder_of_one_tower_lacks_is_named_too(project, name, items):
 def test_what_an_encoder_lacks_is_named_by_the_command_that_fetches_it(project, name):
     """First the weights, then, once these are there, the files of the text tower."""
     encoder, catalogue = load_encoder(name), load_catalogue()
-    weights = named_by(encoder.clip_identity)
-    assert weights == named_by(encoder.caption_identity)
+    identities = [partial(encoder.identity, tower) for tower in encoder.towers]
+    weights = named_by(identities[0])
+    assert {named_by(identity) for identity in identities} == {weights}
     assert name in catalogue[weights].used_by
     if catalogue[weights].folder:
         return

@@ -132,7 +132,7 @@ def test_rows_that_cannot_be_used_are_said_by_init_and_ingest_alike(videos, hear
 
 
 def test_no_known_caption_column_is_said(videos, capsys):
-    (videos / "captions.csv").write_text("file,label\ndog.mp4,a dog\n")
+    (videos / "captions.csv").write_text("file,remark\ndog.mp4,a dog\n")
     start(videos, name="mine")
     assert "no caption column is known in" in capsys.readouterr().out
 

@@ -85,7 +85,7 @@ def test_relevant_windows_by_example(start_s, stop_s, windows):
         ({"hop_s": 0}, "hop_s"),
         ({"window_s": 4, "hop_s": 5}, "hop_s 5 is longer than window_s 4, which would leave gaps"),
         ({"window_s": None, "hop_s": 2}, "hop_s is given and window_s is null"),
-        ({"reader": "epic-mir", "clips_from": "shots"}, "clips_from: shots is for reader folder"),
+        ({"reader": "epic-mir", "clips_from": "shots"}, "clips_from: shots is for reader folder or webdataset"),
         ({"shots": {"detector": "adaptive", "threshold": 20}}, "detector adaptive has no threshold"),
     ],
 )

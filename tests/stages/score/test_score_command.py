@@ -195,7 +195,7 @@ def test_damage_met_block_by_block_names_the_file(corpus, monkeypatch):
 
 @pytest.mark.parametrize(("row_format", "said"), [
     (RowFormat(DIM, ragged=True), "poor/clips.* many rows of each clip"),
-    (RowFormat(DIM + 1), "'poor' cannot be scored: its clips are rows of 17 numbers .*, its captions of 16"),
+    (RowFormat(DIM + 1), "'poor' cannot be scored: its clips are rows of 17 numbers .*, its queries of 16"),
 ])  # fmt: skip
 def test_embeddings_that_cannot_be_compared_are_named(corpus, row_format, said):
     store = RowStore.ensure("store", "clips", "0" * 32, row_format)
