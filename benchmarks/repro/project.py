@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,10 @@ SECTIONS = ("corpora", "descriptions", "imports", "labels", "trainings", "embedd
 
 @dataclass(frozen=True)
 class Repro:
-    """One `dvc repro`: seconds of wall clock, stages that ran, stages in all, and what was printed."""
+    """One `dvc repro`: seconds of wall clock and of processors, stages that ran, stages in all, what was printed."""
 
     seconds: float
+    processors: float
     ran: tuple[str, ...]
     n_stages: int
     output: str
@@ -75,7 +77,7 @@ def run(root: Path, *command: str) -> str:
 
 def repro(root: Path) -> Repro:
     """Runs `dvc repro`, every line with the seconds since its start."""
-    begun, lines = time.monotonic(), []
+    begun, before, lines = time.monotonic(), _processors(), []
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=root,
@@ -91,7 +93,19 @@ def repro(root: Path) -> Repro:
     seconds, output = time.monotonic() - begun, "\n".join(lines)
     assert process.returncode == 0, output
     ran = re.findall(r"Running stage '(.*)'", output)
-    return Repro(seconds, tuple(ran), len(ran) + len(re.findall(r"Stage '.*' (?:didn't|is cached)", output)), output)
+    return Repro(
+        seconds,
+        _processors() - before,
+        tuple(ran),
+        len(ran) + len(re.findall(r"Stage '.*' (?:didn't|is cached)", output)),
+        output,
+    )
+
+
+def _processors() -> float:
+    """Processor seconds of all processes that have ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def trivial(root: Path, n_run: int, n_kept: int, n_outs: int = 3) -> tuple[float, float]:

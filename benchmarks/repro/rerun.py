@@ -57,7 +57,9 @@ def main() -> None:
             add_clip(root, "third", f"new{i}")
             rerun = repro(root)
             seconds.append(rerun.seconds)
-            print(f"one new clip: {rerun.seconds:.2f} s, {len(rerun.ran)} of {rerun.n_stages} stages ran")
+            print(
+                f"one new clip: {rerun.seconds:.2f} s, {rerun.processors:.2f} of processors, {len(rerun.ran)} of {rerun.n_stages} stages ran"
+            )
             for name, part in rerun.parts:
                 print(f"  {part:6.2f} s  {name}")
         nothing = min(repro(root).seconds for _ in range(3))
