@@ -57,9 +57,8 @@ def main() -> None:
             add_clip(root, "third", f"new{i}")
             rerun = repro(root)
             seconds.append(rerun.seconds)
-            print(
-                f"one new clip: {rerun.seconds:.2f} s, {rerun.processors:.2f} of processors, {len(rerun.ran)} of {rerun.n_stages} stages ran"
-            )
+            used, n_ran = f"{rerun.seconds:.2f} s, {rerun.processors:.2f} s of processors", len(rerun.ran)
+            print(f"one new clip: {used}, {n_ran} of {rerun.n_stages} stages ran")
             for name, part in rerun.parts:
                 print(f"  {part:6.2f} s  {name}")
         nothing = min(repro(root).seconds for _ in range(3))
