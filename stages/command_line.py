@@ -11,7 +11,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # as in many containers: ea
 
 import typer
 
-from pipeline.commands.cache import verify as recomputing
+from pipeline.commands.cache import app as cache_commands
 from pipeline.console.app import lazy_group, run
 
 PANELS = {
@@ -64,7 +64,7 @@ RENAMED = {
 }
 """Commands of the last version; they answer with the new name."""
 
-recomputing.STAGE = "stages.embed.recompute:recompute"
+cache_commands.RECOMPUTE = "stages.embed.recompute:recompute"
 
 app = typer.Typer(
     name="hearonce",

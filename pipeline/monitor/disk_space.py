@@ -121,8 +121,11 @@ class Reserve:
 
 def dvc_cache() -> Path | None:
     """Where DVC will copy the outputs of this stage; None outside `dvc repro`."""
-    if "DVC_STAGE" not in os.environ:
-        return None
+    return dvc_cache_folder() if "DVC_STAGE" in os.environ else None
+
+
+def dvc_cache_folder() -> Path:
+    """DVC's cache as the project's configuration has it."""
     config = configparser.ConfigParser(interpolation=None)
     try:
         config.read([".dvc/config", ".dvc/config.local"])

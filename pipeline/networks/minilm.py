@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
-from transformers import BertConfig, BertModel
 
 from pipeline.checkpoints.weights import load_strictly
 from pipeline.checkpoints.wheels import WeightsError
+from pipeline.networks.bert import Bert
 from pipeline.networks.packed import place
 
 DIM = 384
@@ -38,7 +39,9 @@ class MiniLM:
         self.device = torch.device(device)
         try:
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            config = BertConfig.from_json_file(str(folder / "config.json"))
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+            with torch.device("meta"):
+                self.network = Bert(config)
             state = load_file(folder / "model.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise WeightsError(f"{folder} is not a readable MiniLM folder: {error}") from error
@@ -46,8 +49,8 @@ class MiniLM:
             if type(error) is not Exception:
                 raise
             raise WeightsError(f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}") from error
-        state.pop("embeddings.position_ids", None)  # a constant, which newer BertModels compute
-        self.network = BertModel(config, add_pooling_layer=True)
+        state.pop("embeddings.position_ids", None)  # a constant
+        self.network.to_empty(device="cpu")
         load_strictly(self.network, state, folder / "model.safetensors", "the network of its config.json")
         self.network = place(self.network, self.device)
         self.tokenizer.no_padding()
@@ -88,7 +91,7 @@ class MiniLM:
         longest = max(len(ids) for ids in tokens)
         padded = torch.tensor([ids + [0] * (longest - len(ids)) for ids in tokens], device=self.device)
         mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in tokens], device=self.device)
-        hidden = self.network(input_ids=padded, attention_mask=mask).last_hidden_state
+        hidden = self.network(padded, mask)
         weights = mask.unsqueeze(2).to(hidden.dtype)
         mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
         return functional.normalize(mean.float(), dim=1).cpu().numpy()

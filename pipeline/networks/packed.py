@@ -57,7 +57,6 @@ class PackedLinear(nn.Module):
         return x if self._activation == "none" else getattr(functional, self._activation)(x)
 
 
-@torch.compiler.disable  # inductor takes packed weights of its own making only
 def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
     return product
@@ -141,7 +140,6 @@ class PackedConv(nn.Module):
         )
 
 
-@torch.compiler.disable  # inductor takes packed weights of its own making only
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
     result: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *how, [], None)
     return result
@@ -194,3 +192,18 @@ def _replace(model: nn.Module) -> None:
             setattr(model, name, PackedLinear.of(child))
         else:
             _replace(child)
+
+
+def compile_network(network: nn.Module, **options: Any) -> None:
+    """Runs a network through torch.compile, in place, except for packed layers.
+
+    Inductor takes packed weights of its own making only. The functions are wrapped here and not where they are defined,
+    because that alone would import the compiler.
+
+    Args:
+        network: as `place` returned it.
+        **options: of `torch.compile`.
+    """
+    global _multiplied, _convolved
+    _multiplied, _convolved = torch.compiler.disable(_multiplied), torch.compiler.disable(_convolved)
+    network.compile(**options)

@@ -1,15 +1,18 @@
 """Rows that a colleague has computed: a fresh clone takes them from the artifact that `dvc.lock` names.
 
-DVC deletes a stage's outputs before its command runs, but still serves them as `dvc.lock` has them, from its cache or
-straight from the remote.
+DVC deletes a stage's outputs before its command runs, but still has them as `dvc.lock` names them: in its cache, where
+they are read as files, or in the remote, from where DVC serves them. DVC itself parses all of dvc.yaml and dvc.lock for
+that, which takes longer than a few new rows.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -24,6 +27,7 @@ from pipeline.config.layout import DATA
 from pipeline.config.params import FEATURES, config_of
 from pipeline.config.records import load_yaml
 from pipeline.console.text import counted
+from pipeline.monitor.disk_space import dvc_cache_folder
 
 FIRST = {"zarr.json", "keys"}
 
@@ -82,7 +86,62 @@ Parts = dict[str, Callable[[Path], None]]
 
 
 def _current_parts(out: Path) -> Parts:
-    """The parts of an output of a stage of dvc.yaml."""
+    """The parts of an output of a stage of dvc.yaml: from DVC's cache if all are there, otherwise through DVC."""
+    locked = next(((one, path) for one in _locked() if out.is_relative_to(path := Path(one["path"]))), None)
+    if locked is None:  # no run has made it
+        return {}
+    files = _files_in_cache(locked[0], out.relative_to(locked[1]).parts)
+    return _served(out) if files is None else _parts(files)
+
+
+def _locked() -> Iterator[dict[str, Any]]:
+    """The outputs of all stages in dvc.lock."""
+    for stage in load_yaml(Path("dvc.lock")).get("stages", {}).values():
+        yield from stage.get("outs", [])
+
+
+def _files_in_cache(locked: dict[str, Any], inside: tuple[str, ...]) -> dict[tuple[str, ...], Path] | None:
+    """Paths in DVC's cache of the files of a folder, by their names in it; None if one is not there."""
+    folder = _in_cache(locked)
+    if folder is None or folder.suffix != ".dir" or not folder.is_file():
+        return None
+    files: dict[tuple[str, ...], Path] = {}
+    for entry in json.loads(folder.read_bytes()):
+        key = tuple(entry["relpath"].split("/"))
+        if key[: len(inside)] == inside:
+            path = _in_cache({**locked, "md5": entry["md5"]})
+            if path is None or not path.is_file():
+                return None
+            files[key[len(inside) :]] = path
+    return files
+
+
+def _in_cache(locked: dict[str, Any]) -> Path | None:
+    """Where DVC's cache of this project keeps an object; None for one in the layout of DVC 2."""
+    digest = str(locked.get("md5", ""))
+    if locked.get("hash") != "md5" or len(digest) < 3:
+        return None
+    return dvc_cache_folder() / "files" / "md5" / digest[:2] / digest[2:]
+
+
+def _parts(files: dict[tuple[str, ...], Path]) -> Parts:
+    """The parts of an artifact, given the files below it."""
+
+    def copier(part: str) -> Callable[[Path], None]:
+        def copy(target: Path) -> None:
+            for key, source in files.items():
+                if key[0] == part:
+                    path = target.joinpath(*key[1:])
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, path)
+
+        return copy
+
+    return {key[0]: copier(key[0]) for key in files}
+
+
+def _served(out: Path) -> Parts:
+    """The parts of an output as DVC serves them, fetching what its cache lacks."""
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(".")
@@ -113,19 +172,9 @@ def _earlier_parts(out: Path) -> Parts:
         tree = load(cache, digest)
     if not isinstance(tree, Tree):
         return {}
-    files = {key[len(inside) :]: oid for key, _, oid in tree if key[: len(inside)] == inside}
-
-    def copier(part: str) -> Callable[[Path], None]:
-        def copy(target: Path) -> None:
-            for key, oid in files.items():
-                if key[0] == part:
-                    path = target.joinpath(*key[1:])
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(cache.oid_to_path(oid.value), path)
-
-        return copy
-
-    return {key[0]: copier(key[0]) for key in files}
+    return _parts(
+        {key[len(inside) :]: Path(cache.oid_to_path(oid.value)) for key, _, oid in tree if key[: len(inside)] == inside}
+    )
 
 
 def _earlier_output(out: Path) -> tuple[str, Path] | None:
@@ -138,12 +187,10 @@ def _earlier_output(out: Path) -> tuple[str, Path] | None:
     earlier = {old for old, new in RENAMED_ENCODERS.items() if new == name}
     names = [name, name.removeprefix(FEATURES), config_of(name), *earlier]
     paths = [folder / corpus / one / out.name for one in names]
-    stages = load_yaml(Path("dvc.lock")).get("stages", {})
-    for stage in stages.values():
-        for one in stage.get("outs", []):
-            for path in paths:
-                if str(one.get("md5", "")).endswith(".dir") and path.is_relative_to(one["path"]):
-                    return one["md5"], path.relative_to(one["path"])
+    for one in _locked():
+        for path in paths:
+            if str(one.get("md5", "")).endswith(".dir") and path.is_relative_to(one["path"]):
+                return one["md5"], path.relative_to(one["path"])
     return None
 
 
@@ -161,6 +208,10 @@ def previous_table(out: Path, schema: schemas.Schema, note: Callable[[str], None
         return nothing
     with tempfile.TemporaryDirectory() as folder:
         try:
+            locked = next((one for one in _locked() if one["path"] == out.as_posix()), {})
+            cached = _in_cache(locked)
+            if cached is not None and cached.is_file():
+                return schemas.read_table(cached, schema)
             from dvc.api import DVCFileSystem
 
             DVCFileSystem(".").get(out.as_posix(), str(Path(folder) / out.name))

@@ -73,8 +73,10 @@ def load_tower(encoder: Encoder, name: str, device: torch.device, compiled: bool
         if not networks:
             raise UserError(f"Encoder family {encoder.config.family!r} has nothing to compile for {name}.")
         check_compiler()
+        from pipeline.networks.packed import compile_network
+
         for network in networks:
-            network.compile()
+            compile_network(network)
     return LoadedTower(tower, device, precision=encoder.config.precision)
 
 

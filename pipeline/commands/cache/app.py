@@ -19,3 +19,6 @@ COMMANDS = {
 }
 
 app = subcommands("List, verify, maintain and exchange row stores and embedding caches.", COMMANDS)
+
+RECOMPUTE = ""
+"""`module:function` that computes rows anew, a `verify.Recompute`; the command line of the stages names it."""

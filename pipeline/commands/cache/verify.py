@@ -15,7 +15,7 @@ from cache.artifact import looks_like_artifact, open_artifact
 from cache.errors import Damage, DamageError, UserError
 from cache.location import DIGESTS, LocalLocation, Store, location_of
 from cache.upkeep import repair as row_repair
-from pipeline.commands.cache import audio
+from pipeline.commands.cache import app, audio
 from pipeline.commands.cache.inventory import answer_paths, artifact_paths, chosen_stores, is_store, store_paths
 from pipeline.commands.cache.outdated import drop_outdated, verify_outdated
 from pipeline.console.app import AsJson, DryRun
@@ -198,10 +198,6 @@ def _line(path: str, damage: Damage) -> dict[str, Any]:
     return {"path": path, "file": damage.file, "rows": damage.rows, "reason": damage.reason}
 
 
-STAGE = ""
-"""`module:function` that computes rows anew, a `Recompute`; the command line of the stages names it."""
-
-
 @dataclass(frozen=True)
 class Compared:
     """A cached row that has been computed anew, or was to be.
@@ -239,7 +235,7 @@ def recompute_rows(n: int, seed: int, stores: Sequence[str], as_json: bool) -> b
     Raises:
         UserError: no cached row of the project can be computed.
     """
-    module, name = STAGE.split(":")
+    module, name = app.RECOMPUTE.split(":")
     run: Recompute = getattr(importlib.import_module(module), name)
     compared = run(n, seed, stores)
     agreeing = [row for row in compared if row.agrees]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.networks import packed as packing
 from pipeline.networks.packed import PackedLinear, can_pack, place
 
 CPU = torch.device("cpu")
@@ -47,3 +48,29 @@ def test_a_layer_with_other_hooks_is_left_alone():
 
     model = nn.Sequential(Doubled(3, 3))
     assert type(place(model, CPU)[0]) is Doubled
+
+
+def test_a_compiled_network_leaves_packed_layers_out_of_its_graphs(monkeypatch):
+    for name in ("_multiplied", "_convolved"):
+        monkeypatch.setattr(packing, name, getattr(packing, name))
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 4)
+
+        def forward(self, x):
+            return nn.functional.gelu(self.layer(x * 2))
+
+    network = place(Network(), CPU)
+    x, graphs = torch.randn(3, 8), []
+
+    def backend(graph, _):
+        graphs.append(graph.code)
+        return graph.forward
+
+    with torch.inference_mode():
+        expected = network(x)
+        packing.compile_network(network, backend=backend)
+        assert torch.equal(network(x), expected)
+    assert any("gelu" in code for code in graphs) and not any("_linear_pointwise" in code for code in graphs)

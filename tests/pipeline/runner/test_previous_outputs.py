@@ -1,6 +1,7 @@
 """Rows of the artifact that `dvc.lock` names, in a real DVC project of one stage."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,19 @@ def test_nothing_is_taken_of_another_encoder_or_where_dvc_has_none(lacking_outpu
     for out in (OUT, Path("data/none.zarr")):
         warm(other, out, other.lookup([caption_key("rain")]), said.append)
     assert other.missing([caption_key("rain")]) and said == []
+
+
+def test_what_lies_in_dvcs_cache_is_taken_without_starting_dvc(lacking_output, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dvc.api", None)  # an import of it fails
+    mine, said = store("mine"), []
+    warm(mine, OUT, mine.lookup([caption_key("rain")]), said.append)
+    assert said == ["1 row from the artifact in dvc.lock"]
+    np.testing.assert_array_equal(mine.read([caption_key("rain")]), VALUES["rain"])
+
+
+def test_an_artifact_of_which_the_cache_lacks_a_file_is_asked_of_dvc(lacking_output):
+    values = max(Path(".dvc/cache/files").rglob("*"), key=lambda path: path.stat().st_size)
+    values.unlink()
+    mine, said = store("mine"), []
+    warm(mine, OUT, mine.lookup([caption_key("rain")]), said.append)
+    assert mine.missing([caption_key("rain")]) and "cannot be had" in said[0]
