@@ -2,7 +2,8 @@
 
 A clip's score is that of its best caption: BM25 (S. Robertson and H. Zaragoza, The Probabilistic Relevance Framework,
 2009) over the words of the query, any of which may match, divided by the best score of the query, so that it lies in
-[0, 1]. Chinese, Japanese and Thai are written without spaces: for them characters are words.
+[0, 1]. Chinese, Japanese and Thai are written without spaces: for them characters are words. Text is brought to
+Unicode's form NFKC first: composed, decomposed, full-width and half-width letters are the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,6 +22,9 @@ Floats = NDArray[np.float32]
 
 WITHOUT_SPACES = re.compile(r"([\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af])")
 """Thai, Kana, Han and Hangul."""
+
+LETTERS = "L* N* M* Co"
+"""Categories of Unicode of which words are made: with marks, the vowels of Devanagari and its relatives."""
 
 MOST_WORDS = 64
 """Of a query; later ones are left out of the full text, not of the embedding."""
@@ -37,7 +42,7 @@ class WordIndex:
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.execute(
             "CREATE VIRTUAL TABLE captions USING fts5(text, clip UNINDEXED, "
-            "tokenize='porter unicode61 remove_diacritics 2')"
+            f"tokenize=\"porter unicode61 remove_diacritics 2 categories '{LETTERS}'\")"
         )
         with self._database:
             self._database.executemany("INSERT INTO captions VALUES (?, ?)", _rows(captions))
@@ -86,11 +91,17 @@ def mixed(similarities: Floats, words: Floats, share: float) -> Floats:
 
 
 def _words(text: str) -> list[str]:
-    spaced = WITHOUT_SPACES.sub(r" \1 ", text.replace("\0", " "))
-    return list(dict.fromkeys(re.findall(r"\w+", spaced)))[:MOST_WORDS]
+    letters = "".join(c if unicodedata.category(c)[0] in "LNM" else " " for c in _spaced(text))
+    return list(dict.fromkeys(letters.split()))[:MOST_WORDS]
+
+
+def _spaced(text: str) -> str:
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return WITHOUT_SPACES.sub(r" \1 ", text.replace("\0", " "))
 
 
 def _rows(captions: pl.Series) -> Iterator[tuple[str, int]]:
     for clip, texts in enumerate(captions):
         for text in texts if texts is not None else ():
-            yield WITHOUT_SPACES.sub(r" \1 ", text.replace("\0", " ")), clip
+            yield _spaced(text), clip

@@ -1,5 +1,7 @@
 """Full text of captions: whatever a person types is words, not syntax."""
 
+import unicodedata
+
 import numpy as np
 import polars as pl
 import pytest
@@ -15,6 +17,9 @@ CAPTIONS = [
     ["犬が庭で吠えている"],
     ["Ein Hündchen bellt"],
     ['"quoted" NEAR(dog) AND OR NOT *'],
+    ["कुत्ता भौंकता है"],
+    ["घर में कौन है"],
+    ["ﾈｺが鳴く"],
 ]
 
 
@@ -34,6 +39,14 @@ def test_words_match_by_stem_in_any_script(index):
     assert best(index, "犬") == 3 and best(index, "hundchen") == 4
     scores = index.scores("dog cat", len(CAPTIONS))
     assert scores[0] > 0 and scores[1] > 0 and scores[2] == scores[3] == 0
+
+
+def test_forms_of_unicode_are_the_same_words(index):
+    for form in ("NFC", "NFD"):
+        assert best(index, unicodedata.normalize(form, "Hündchen")) == 4
+    assert best(index, "ネコ") == 8
+    scores = index.scores("कुत्ता", len(CAPTIONS))
+    assert scores[6] == 1 and not scores[7], "a word of Devanagari is one word, not the consonants in it"
 
 
 @given(st.text(max_size=60))
