@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,11 @@ import typer
 from cache.errors import UserError
 from hearonce.ranking import Query, Ranking
 from hearonce.searcher import MOST_BY_INDEX, Searcher
+from pipeline.config.params import PARAMS
 from pipeline.console.app import AsJson
 from pipeline.console.tables import print_json, print_table
+from stages.search.saved import check_free
+from stages.search.saved import save as save_subset
 
 
 def search(
@@ -133,9 +137,14 @@ def search_command(
     ] = None,
     device: Annotated[str | None, typer.Option(envvar="HEARONCE_DEVICE", help="cpu, cuda, ...")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare all clips, also where there is an index.")] = False,
+    save: Annotated[
+        str | None, typer.Option(help="Keep the clips found as this subset, to be searched and scored like any other.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find clips by a text, a file or another clip, over the cached embeddings of a corpus."""
+    if save is not None:
+        check_free(corpus, save)
     found = search(
         corpus,
         text,
@@ -152,6 +161,14 @@ def search_command(
         by=by,
         device=device,
     )
+    query = next(str(given) for given in (text, audio, video, clip) if given is not None)
+    if save is not None:
+        path = save_subset(corpus, save, found["clip_id"].to_list(), f"The best {len(found)} clips for: {query}")
+        print(
+            f"{path}: {len(found)} clips; `hearonce score {corpus} {save}` scores them, and an entry `{corpus}-{save}: "
+            f"{{corpus: {corpus}, subset: {save}}}` under `subsets:` of {PARAMS} has `dvc repro` do so.",
+            file=sys.stderr,
+        )
     if as_json:
         return print_json(found.to_dicts())
     rows = [
@@ -162,5 +179,4 @@ def search_command(
         ]
         for row in found.iter_rows(named=True)
     ]
-    query = next(str(one) for one in (text, audio, video, clip) if one is not None)
     print_table(f"{corpus}: {query}", ["clip", "captions", "score"], rows, n_left=2)

@@ -30,13 +30,9 @@ def save(corpus: str, name: str, clips: Sequence[str], note: str | None = None) 
     Raises:
         UserError: the name cannot be one, or there is a subset of that name.
     """
-    if not NAME.fullmatch(name) or name == "all" or len(name) > 100:
-        raise UserError(f"Subset {name!r}: take letters, digits, dashes, dots and underscores (and not `all`).")
+    path = check_free(corpus, name)
     if not clips:
         raise UserError(f"Subset {name!r} would be empty.")
-    path = FOLDER / corpus / f"{name}.yaml"
-    if path.exists():
-        raise UserError(f"There is a subset {name!r} already ({path}): take another name, or delete it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         f"# {line}" for line in "".join(c if c.isprintable() or c == "\n" else " " for c in note or "").splitlines()
@@ -44,4 +40,18 @@ def save(corpus: str, name: str, clips: Sequence[str], note: str | None = None) 
     document = yaml.safe_dump({"clips": list(dict.fromkeys(clips))}, allow_unicode=True, width=1000, sort_keys=False)
     with new_file(path) as temporary:
         temporary.write_text("\n".join([*lines, document]), encoding="utf-8")
+    return path
+
+
+def check_free(corpus: str, name: str) -> Path:
+    """The file of a new subset.
+
+    Raises:
+        UserError: the name cannot be one, or there is a subset of that name.
+    """
+    if not NAME.fullmatch(name) or name == "all" or len(name) > 100:
+        raise UserError(f"Subset {name!r}: take letters, digits, dashes, dots and underscores (and not `all`).")
+    path = FOLDER / corpus / f"{name}.yaml"
+    if path.exists():
+        raise UserError(f"There is a subset {name!r} already ({path}): take another name, or delete it.")
     return path

@@ -29,6 +29,14 @@ def test_text_file_and_clip_find_what_they_mean(demo, hearonce):
     assert code == 0 and [one["clip_id"] for one in json.loads(out)] == alike["clip_id"].to_list()[:2]
     code, out, _ = hearonce("search", "demo", "--clip", "cat-meow.mp4", "--top", "2")
     assert code == 0 and alike["clip_id"][0] in out
+    saving = ("search", "demo", "--clip", "cat-meow.mp4", "--top", "3", "--save", "like-a-cat")
+    code, out, err = hearonce(*saving, "--json")
+    assert code == 0 and len(json.loads(out)) == 3 and "`hearonce score demo like-a-cat`" in err
+    kept = facade.search("demo", "a cat", subset="like-a-cat", device="cpu")
+    assert set(kept["clip_id"]) == set(alike["clip_id"].to_list()[:3])
+    assert hearonce("score", "demo", "like-a-cat")[0] == 0
+    code, _, err = hearonce(*saving)
+    assert code == 2 and "There is a subset 'like-a-cat' already" in err
 
     for given, message in (
         ({}, "Give one query"),
