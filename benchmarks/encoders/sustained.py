@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -49,8 +50,16 @@ class SleepingTower:
         return rows if self._row.ndim == 2 else np.stack(rows)
 
 
+def idle_s() -> float:
+    """Seconds in which a processor of this machine had nothing to do, all processors together."""
+    numbers = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(numbers[4]) + int(numbers[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def sustained(fed: Fed, rows: int, cpu_ms: float) -> list[str]:
-    """Rows per second, the bound, their ratio, CPU milliseconds a row of the whole process, and rows per batch.
+    """Rows per second, the bound, their ratio, CPU milliseconds a row, and processors that the run had and that idled.
+
+    Where none idled and the run had fewer than there are, other work took the rest.
 
     Args:
         fed: whose files are read again and again, each time from one sample later on, so that keys differ.
@@ -69,11 +78,11 @@ def sustained(fed: Fed, rows: int, cpu_ms: float) -> list[str]:
     summary, problems = Summary("benchmark"), Problems("benchmark")
     with tempfile.TemporaryDirectory() as folder:
         store = RowStore.ensure(Path(folder), "clips", "0" * 32, fed.encoder.row_format("clips"))
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu, idle = time.perf_counter(), time.process_time(), idle_s()
         runner = LocalRunner(reader.read, lambda: (tower, {}))
         compute_missing(reader.rows, store, runner, problems=problems, summary=summary)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        wall, cpu, idle = time.perf_counter() - wall, time.process_time() - cpu, idle_s() - idle
     if problems.found:
         raise SystemExit(f"{len(problems)} of {rows} clips failed: {problems.found[0].reason}")
     bound = min(1 / NETWORK_S, processors() * 1000 / cpu_ms)
-    return [f"{rows / wall:.0f}", f"{bound:.0f}", f"{rows / wall / bound:.2f}", f"{cpu * 1000 / rows:.2f}"]
+    return [f"{rows / wall:.0f}", f"{bound:.0f}", f"{rows / wall / bound:.2f}", f"{cpu * 1000 / rows:.2f}", f"{cpu / wall:.2f}", f"{idle / wall:.2f}"]
