@@ -180,7 +180,8 @@ def measured(family: str, folder: Path, count: int, rounds: int, rate: int) -> d
         for number in range(rounds + 1):
             ours_read, items = cpu_ms(read, rows)
             limit_read, samples = cpu_ms(plain, files)
-            prepare = cpu_ms(lambda pair: made.tower.prepare(*pair), [(i, r.key) for i, r in zip(items, rows)])[0]
+            pairs = [(item, row.key) for item, row in zip(items, rows, strict=True)]
+            prepare = cpu_ms(lambda pair: made.tower.prepare(*pair), pairs)[0]
             features = cpu_ms(own, samples)[0] if own else 0.0
             if number:  # the first warms up
                 found.append((ours_read, prepare, limit_read, features))

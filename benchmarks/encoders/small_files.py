@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import av
@@ -58,13 +59,13 @@ def demux_and_digest(path: Path) -> None:
             assert packet.size >= 0
 
 
-def decode_and_encode(path: Path, target: Path) -> None:
+def decode_and_encode(path: Path, folder: Path) -> None:
     """All audio of a file by PyAV, as FLAC by libFLAC."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         frames = [frame.to_ndarray() for frame in container.decode(stream)]
         rate = stream.rate
-    soundfile.write(target, np.concatenate(frames, 1).T, rate, subtype="PCM_16", format="FLAC")
+    soundfile.write(folder / f"{path.stem}.flac", np.concatenate(frames, 1).T, rate, subtype="PCM_16", format="FLAC")
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
@@ -97,13 +98,10 @@ def main() -> None:
         in_parallel(lambda i: files[i].is_file() or sound_file(files[i], i, parsed.seconds), range(len(files)), None)
         for number in range(parsed.rounds + 1):
             with project(media), tempfile.TemporaryDirectory() as flac:
-                target = Path(flac)
                 ways: dict[str, Callable[[], object]] = {
                     "demux + digest": lambda: in_threads(demux_and_digest, files),
                     "ingest": lambda: ingest("small", strict=True),
-                    "decode + FLAC": lambda: in_threads(
-                        lambda path: decode_and_encode(path, target / f"{path.stem}.flac"), files
-                    ),
+                    "decode + FLAC": lambda: in_threads(partial(decode_and_encode, folder=Path(flac)), files),
                     "extract_audio": lambda: extract_audio("small", strict=True),
                 }
                 for name, way in ways.items():

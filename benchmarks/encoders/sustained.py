@@ -85,4 +85,11 @@ def sustained(fed: Fed, rows: int, cpu_ms: float) -> list[str]:
     if problems.found:
         raise SystemExit(f"{len(problems)} of {rows} clips failed: {problems.found[0].reason}")
     bound = min(1 / NETWORK_S, processors() * 1000 / cpu_ms)
-    return [f"{rows / wall:.0f}", f"{bound:.0f}", f"{rows / wall / bound:.2f}", f"{cpu * 1000 / rows:.2f}", f"{cpu / wall:.2f}", f"{idle / wall:.2f}"]
+    return [
+        f"{rows / wall:.0f}",
+        f"{bound:.0f}",
+        f"{rows / wall / bound:.2f}",
+        f"{cpu * 1000 / rows:.2f}",
+        f"{cpu / wall:.2f}",
+        f"{idle / wall:.2f}",
+    ]
