@@ -327,9 +327,22 @@ def read_audio(flac: Path | CheckedFile, start_s: float, stop_s: float, sample_r
         raise MediaError(f"damaged FLAC file (libsndfile error {error.code})") from error
     if len(samples) < last - first:
         raise MediaError(f"truncated: {len(samples)} of {last - first} samples read")
-    mono = mix_to_mono(samples)[:, 0].astype(np.float32)
+    mono = _mean_of_channels(samples)
     if sample_rate is None or rate == sample_rate:
         return mono
     wanted = max(round(Fraction(len(mono) * sample_rate, rate)), 1)
     resampled = soxr.resample(mono, rate, sample_rate, quality="HQ")[:wanted]
     return np.pad(resampled, (0, wanted - len(resampled)))
+
+
+def _mean_of_channels(samples: Samples) -> NDArray[np.float32]:
+    """The mean of what libFLAC gave, float32 (n, channels) to (n,).
+
+    Two samples of 16 or 24 bits have a sum that float32 holds exactly, so that it needs no float64, which would take
+    as long as a third of the decoding.
+    """
+    if samples.shape[1] != 2:
+        return mix_to_mono(samples)[:, 0].astype(np.float32)
+    mono: NDArray[np.float32] = samples[:, 0] + samples[:, 1]
+    mono *= np.float32(0.5)
+    return mono

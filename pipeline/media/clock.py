@@ -10,7 +10,7 @@ decoder knows of parts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -237,23 +237,36 @@ class _Run:
         stamps = [one.pts for one in first if one.pts is not None] or [one.dts for one in first if one.dts is not None]
         self.first = min(stamps, default=None)
         if self.stream.type == "audio":
-            self._end = max((end for one in shown if (end := self._end_of(one, lasts(one))) is not None), default=None)
+            self._end = max((stamp * self.tick + lasts(one) for stamp, one in self._latest(shown)), default=None)
             if skipped and self._end is not None and self.stream.codec_context:
                 self._end -= Fraction(skipped, self.stream.codec_context.sample_rate)
-            self.packet_s = max(map(lasts, packets), default=Fraction(0))
+            self.packet_s = max(map(lasts, {_duration(one): one for one in packets}.values()), default=Fraction(0))
         else:  # what is written of a frame's length is of the order of decoding, so that the last one's is the last
             length = lasts(shown[-1])
-            self._end = max((end for one in shown if (end := self._end_of(one, length)) is not None), default=None)
+            self._end = max((stamp * self.tick + length for stamp, _ in self._latest(shown)), default=None)
         if self.first is None and self.unstamped:
             self.first = 0
             self._end = self.unstamped_s
         self.head, self.tail = [], deque()
 
-    def _end_of(self, packet: av.Packet, length: Fraction) -> Fraction | None:
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is not None and packet.dts is not None and abs(stamp - packet.dts) * self.tick > FAR_AHEAD_S:
-            stamp = packet.dts  # a timestamp gone wild; the order of decoding is right
-        return None if stamp is None else stamp * self.tick + length
+    def _latest(self, packets: Sequence[av.Packet]) -> Iterable[tuple[int, av.Packet]]:
+        """The last packet of each duration and its timestamp in ticks; fractions of every packet would cost more than
+        reading it.
+        """
+        found: dict[tuple[int, ...], tuple[int, av.Packet]] = {}
+        for packet in packets:
+            order, duration = packet.dts, _duration(packet)
+            stamp = order if packet.pts is None else packet.pts
+            if stamp != order and None not in (stamp, order) and abs(stamp - order) * self.tick > FAR_AHEAD_S:
+                stamp = order  # a timestamp gone wild; the order of decoding is right
+            if stamp is not None and (duration not in found or stamp > found[duration][0]):
+                found[duration] = stamp, packet
+        return found.values()
+
+
+def _duration(packet: av.Packet) -> tuple[int, ...]:
+    """What `length_of` works out the seconds of a packet of audio from."""
+    return packet.duration or 0, packet.time_base.numerator, packet.time_base.denominator
 
 
 def _skipped(packet: av.Packet) -> int:

@@ -111,3 +111,15 @@ def test_not_a_flac_file(tmp_path):
     (tmp_path / "a.flac").write_text("text")
     with pytest.raises(MediaError, match="damaged FLAC file"):
         read_audio(tmp_path / "a.flac", 0, 1, 16000)
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_the_mean_of_two_channels_is_rounded_once(tmp_path, bits):
+    top = 2 ** (bits - 1)
+    edges = np.array([-top, 1 - top, -1, 0, 1, top - 2, top - 1])
+    drawn = np.random.default_rng(0).integers(-top, top, (4000, 2))
+    integers = np.concatenate([np.stack(np.meshgrid(edges, edges), -1).reshape(-1, 2), drawn])
+    path = tmp_path / "two.flac"
+    soundfile.write(path, (integers << (32 - bits)).astype(np.int32), 8000, subtype=f"PCM_{bits}")
+    read = read_audio(path, 0.0, len(integers) / 8000, None)
+    np.testing.assert_array_equal(read, (integers.sum(1) / (2 * top)).astype(np.float32))
