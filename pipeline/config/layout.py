@@ -13,6 +13,8 @@ VARIANT = "@"
 MODALITIES = ("audio", "video", "audio+video")
 """What the clip towers of an encoder that has several are called."""
 TEXT = "text-"
+AVLNET = {"audio": "sound", "video": "picture"}
+"""What AVLnet's artifacts of a modality are called."""
 
 
 def text_tower(modality: str) -> str:
@@ -59,10 +61,13 @@ def embeddings(corpus: str, encoder: str, items: str) -> Path:
         encoder: by which; `ENCODER@MODALITY` for one of several towers, and the texts to compare with it.
         items: `clips` or `captions`, of AVLnet `sound`, `picture`, ...
     """
-    modality = modality_of(encoder)
+    folder, modality = DATA / "embeddings" / corpus / embedded_as(encoder), modality_of(encoder)
     if modality is not None and items in ("clips", "captions"):
         items = modality if items == "clips" else text_tower(modality)
-    return DATA / "embeddings" / corpus / embedded_as(encoder) / f"{items}.zarr"
+        former = folder / f"{AVLNET.get(items, items)}.zarr"
+        if former.exists():
+            return former
+    return folder / f"{items}.zarr"
 
 
 def searching(corpus: str, encoder: str, what: str) -> Path:

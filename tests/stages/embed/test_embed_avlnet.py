@@ -20,6 +20,7 @@ from avlnet_samples import (
 )
 
 from cache import tables
+from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline.checkpoints.fingerprints import fingerprint_of
@@ -282,3 +283,24 @@ def test_fingerprints_are_those_of_earlier_versions(project, side, fingerprint):
     Path("net.pth").write_bytes(b"weights")
     config = AvlNetConfig(family="avlnet", checkpoint=Path("net.pth"))
     assert fingerprint_of({**config.identity(side), "features": ["ab"]})[0] == fingerprint
+
+
+def test_videos_are_searched_by_the_audio_of_a_clip(corpus):
+    from hearonce.searching import search
+
+    write_encoder("bi")
+    found = embed()
+    schemas.write_table(schemas.table([], schemas.MEDIA), schemas.MEDIA, layout.table(CORPUS, "media"))
+    Path("params.yaml").write_text(
+        f"corpora: {{{CORPUS}: {{media: media, annotations: media}}}}\nsubsets: {{}}\n"
+        f"embeddings: {{a: {{corpus: {CORPUS}, encoder: mine, config: configs/encoders/mine.yaml, reads: media}}}}\n"
+    )
+    best = search(CORPUS, clip="5.mp4", encoders="mine@video", by="audio", top=3)
+    query = found["sound"]["5.mp4"]
+    cosines = {
+        clip: row @ query / np.linalg.norm(row) / np.linalg.norm(query)
+        for clip, row in found["picture"].items()
+        if clip != "5.mp4"
+    }
+    assert best["clip_id"].to_list() == sorted(cosines, key=cosines.__getitem__, reverse=True)[:3]
+    np.testing.assert_allclose(best["score"], sorted(cosines.values(), reverse=True)[:3], atol=1e-5)
