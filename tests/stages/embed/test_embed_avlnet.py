@@ -20,7 +20,6 @@ from avlnet_samples import (
 )
 
 from cache import tables
-from cache import tables as schemas
 from cache.artifact import open_artifact
 from cache.errors import UserError
 from pipeline.checkpoints.fingerprints import fingerprint_of
@@ -290,7 +289,7 @@ def test_videos_are_searched_by_the_audio_of_a_clip(corpus):
 
     write_encoder("bi")
     found = embed()
-    schemas.write_table(schemas.table([], schemas.MEDIA), schemas.MEDIA, layout.table(CORPUS, "media"))
+    tables.write_table(tables.table([], tables.MEDIA), tables.MEDIA, layout.table(CORPUS, "media"))
     Path("params.yaml").write_text(
         f"corpora: {{{CORPUS}: {{media: media, annotations: media}}}}\nsubsets: {{}}\n"
         f"embeddings: {{a: {{corpus: {CORPUS}, encoder: mine, config: configs/encoders/mine.yaml, reads: media}}}}\n"
