@@ -246,7 +246,7 @@ def export_command(
     exported = Exported(corpus, encoder)
     if to == "parquet":
         count = export_vectors(corpus, encoder, out)
-        print(f"{out}: {counted(count, 'clip')} in {counted(-(-count // PART_ROWS), 'file')}")
+        print(f"{out}: {counted(count, 'clip')} in {counted(len(list(out.glob('*.parquet'))), 'file')}")
     elif to == "mteb":
         count = export_mteb(exported, out, captions, language)
         print(f"{out}: {counted(count, 'caption')} against clips and back, at {', '.join(map(str, K_VALUES))}")
