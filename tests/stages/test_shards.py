@@ -19,6 +19,7 @@ from object_store import serving_objects
 
 from cache import tables as schemas
 from cache.errors import UserError
+from hearonce.server.previews import MAKERS, Media, Span
 from pipeline.config import layout
 from pipeline.config.params import load_params
 from pipeline.media import members
@@ -103,6 +104,11 @@ def test_the_rows_of_a_folder_are_those_of_shards_from_ingest_to_score(project, 
     shutil.rmtree(".hearonce/audio")
     extract_audio("shards")
     assert flacs() == wanted and len(wanted) == 4
+    video = table("shards", "media").filter(pl.col("has_video")).row(0, named=True)
+    span = Span(video["path"], video["digest"], 0.0, 1.0)
+    for what in ("frame", "waveform", "preview"):
+        MAKERS[what](Media("shards", (span,), (span,)), project / what)
+        assert (project / what).stat().st_size > 100
 
     capsys.readouterr()
     embed("folder", "yamnet-minilm", device="cpu")
