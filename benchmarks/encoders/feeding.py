@@ -217,7 +217,16 @@ def main() -> None:
     load = f"load {os.getloadavg()[0]:.1f} on {processors()} processors"
     show(f"CPU ms per clip of {CLIP_S:.0f} s at {parsed.rate} Hz in stereo, one thread; {load}", head, lines)
     if runs:
-        head = ["encoder", "rows/s", "bound", "sustained / bound", "CPU ms a row", "processors had", "idle"]
+        head = [
+            "encoder",
+            "rows/s",
+            "bound",
+            "sustained / bound",
+            "of plain threads",
+            "CPU ms a row",
+            "processors had",
+            "idle",
+        ]
         show("Rows/s, the network a sleep of 0.3 ms a clip", head, runs)
 
 
