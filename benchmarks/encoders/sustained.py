@@ -79,7 +79,7 @@ def in_plain_threads(fed: Fed, rows: int) -> float:
 
 
 def sustained(fed: Fed, rows: int, cpu_ms: float) -> list[str]:
-    """Rows per second, the bound, their ratio and that to plain threads, CPU milliseconds a row, processors had and idle.
+    """Rows per second, the bound, their ratio and that to plain threads, CPU ms a row, processors had and idle.
 
     Where none idled and the run had fewer than there are, other work took the rest.
 
