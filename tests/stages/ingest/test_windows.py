@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cache.errors import UserError
@@ -35,12 +35,15 @@ def test_a_medium_cut_into_too_many_windows_is_refused_by_its_hop():
     st.lists(st.floats(0, 200)).map(sorted),
     st.floats(0, 3),
 )
+@example(22.0, 1.0785921479017642, 0.9999999999999999, [], 1.0)
 def test_windows_cover_a_medium_without_gap(duration_s, window_s, share, boundaries_s, shortest_s):
     config = CorpusConfig(window_s=window_s, hop_s=share * window_s, min_window_s=shortest_s)
     windows = cut(duration_s, config, boundaries_s)
     assert windows[0][0] == 0 and windows[-1][1] == duration_s
     for (start_s, stop_s), (next_start_s, next_stop_s) in pairwise(windows):
-        assert start_s < next_start_s <= stop_s < next_stop_s
+        assert (
+            start_s < next_start_s <= stop_s + 1e-9 and stop_s < next_stop_s
+        )  # a hop may be a window but for rounding
     assert all(stop_s - start_s >= min(shortest_s, duration_s, window_s) - 1e-6 for start_s, stop_s in windows)
 
 
