@@ -8,14 +8,14 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
 import typer
 
 from cache.artifact import Artifact, open_artifact
-from cache.durable import new_directory, new_file
+from cache.durable import new_file
 from cache.errors import UserError
 from hearonce.mteb_results import K_VALUES, mteb_result
 from pipeline.checkpoints.catalogue import load_catalogue
@@ -24,7 +24,7 @@ from pipeline.config.corpus import load_corpus
 from pipeline.config.params import config_of
 from pipeline.config.subsets import read_extended
 from pipeline.console.text import counted
-from stages.search.export import PART_ROWS, clip_tables, export_vectors
+from stages.search.export import clip_artifact, clip_tables, export_vectors, new_export, with_vectors
 
 Format = Literal["parquet", "huggingface", "webdataset", "mteb"]
 SHARD_ROWS = 1 << 13
@@ -42,22 +42,15 @@ class Exported:
     corpus: str
     encoder: str
 
-    def artifact(self, items: str) -> Artifact | None:
-        """The embeddings of clips or captions; None where the encoder has embedded none."""
-        path = layout.embeddings(self.corpus, self.encoder, items)
-        return open_artifact(path) if path.exists() else None
-
     def clips(self) -> Artifact:
-        """The embeddings of clips.
+        """See `stages.search.export.clip_artifact`."""
+        return clip_artifact(self.corpus, self.encoder)
 
-        Raises:
-            UserError: there are none, or they are damaged.
-        """
-        found = self.artifact("clips")
-        if found is None:
-            path = layout.embeddings(self.corpus, self.encoder, "clips")
-            raise UserError(f"{path} is missing: run `dvc repro`, or `hearonce embed {self.corpus} {self.encoder}`.")
-        return found
+    def captions(self) -> Artifact | None:
+        """The embeddings of captions; None where the encoder has embedded none, or many rows of each."""
+        path = layout.embeddings(self.corpus, self.encoder, "captions")
+        artifact = open_artifact(path) if path.exists() else None
+        return None if artifact is None or artifact.format.ragged else artifact
 
     def checkpoints(self) -> list[str]:
         """Checkpoints of the encoder with their licences, a line each."""
@@ -82,10 +75,10 @@ def export_huggingface(exported: Exported, folder: Path) -> int:
     Raises:
         UserError: nothing is embedded, rows differ in length, or the folder exists.
     """
-    clips, captions = exported.clips(), exported.artifact("captions")
-    with _new(folder) as temporary:
+    clips, captions = exported.clips(), exported.captions()
+    with new_export(folder) as temporary:
         configs = {"clips": _write_parts(clip_tables(exported.corpus, exported.encoder), temporary, "clips")}
-        if captions is not None and not captions.format.ragged:
+        if captions is not None:
             configs["captions"] = _write_parts(_caption_tables(exported, captions), temporary, "captions")
         (temporary / "README.md").write_text(card(exported, clips, configs), encoding="utf-8")
     return len(clips)
@@ -107,7 +100,7 @@ def export_webdataset(exported: Exported, folder: Path) -> int:
         UserError: nothing is embedded, rows differ in length, or the folder exists.
     """
     clips, row = exported.clips(), 0
-    with _new(folder) as temporary:
+    with new_export(folder) as temporary:
         for table in clip_tables(exported.corpus, exported.encoder):
             for part in table.iter_slices(SHARD_ROWS):
                 name = temporary / f"clips-{row // SHARD_ROWS:06}.tar"
@@ -204,10 +197,8 @@ def _caption_tables(exported: Exported, captions: Artifact) -> Iterator[pl.DataF
         .with_columns(pl.col("clips").fill_null(pl.lit([], pl.List(pl.String))))
         .select("text", "source", "clips", id="caption_id")
     )
-    for start in range(0, len(captions), PART_ROWS):
-        stop = min(len(captions), start + PART_ROWS)
-        vectors = pl.Series(captions.read_float32(start, stop), dtype=pl.Array(pl.Float32, captions.format.dim))
-        yield known[start:stop].select("id", "text", "source", "clips", vectors.alias("vector"))
+    for part in with_vectors(known, captions):
+        yield part.select("id", "text", "source", "clips", "vector")
 
 
 def _write_parts(tables: Iterator[pl.DataFrame], folder: Path, name: str) -> str:
@@ -216,13 +207,6 @@ def _write_parts(tables: Iterator[pl.DataFrame], folder: Path, name: str) -> str
     for part, table in enumerate(tables):
         table.write_parquet(folder / name / f"train-{part:05}.parquet")
     return f"{name}/*.parquet"
-
-
-def _new(folder: Path) -> Any:
-    if folder.exists():
-        raise UserError(f"{folder} exists: name a new folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return new_directory(folder)
 
 
 def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:

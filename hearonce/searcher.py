@@ -227,13 +227,13 @@ class Searcher:
         """Encoders of a query, which can embed it."""
         names = query.encoders or (self.default_encoder(query.corpus, query.kind),)
         names = tuple(galleries_of(query.corpus, name)[-1] for name in names)
-        for name in names:
-            if query.by is not None and (query.kind == "text" or layout.modality_of(name) is None):
+        if query.by is not None and query.kind == "text":
+            raise UserError(f"--by {query.by} is no use with a text.")
+        for name in names if query.by is not None else ():
+            if layout.modality_of(name) is None:
                 raise UserError(
                     f"--by {query.by} is for a clip or a file as the query, and an encoder with several modalities: "
                     f"{name!r} has one."
-                    if query.kind != "text"
-                    else f"--by {query.by} is no use with a text."
                 )
         weights = query.weights
         if weights is not None and (len(weights) != len(names) or min(weights) < 0 or not 0 < sum(weights) < np.inf):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -13,8 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-LEFT_OUT = ("tests/", "docs/", "configs/corpora/demo/", "dvc.lock")
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
+
+from clone import REPOSITORY, working_tree
+
+__all__ = ["REPOSITORY", "Repro", "repro", "run", "trivial", "working_tree", "write_params"]
 SECTIONS = ("corpora", "descriptions", "imports", "labels", "trainings", "embeddings", "subsets", "search")
 
 
@@ -36,19 +38,6 @@ class Repro:
         events = sorted(at for at, line in marks if re.match(r"(Running stage|Updating lock|Stage ')", line))
         ends = [next((event for event in events if event > at), self.seconds) for at, _ in starts]
         return [(name, end - at) for (at, name), end in zip(starts, ends, strict=True)]
-
-
-def working_tree(root: Path) -> None:
-    """Copies the working tree without the demo's media and results, as a new repository of Git and DVC."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        source = REPOSITORY / name
-        if source.is_file() and not name.startswith(LEFT_OUT):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, root / name)
-    run(root, "git", "init", "-q")
 
 
 def write_params(root: Path, sections: Mapping[str, Mapping[str, str]]) -> None:

@@ -64,9 +64,9 @@ def embeddings(corpus: str, encoder: str, items: str) -> Path:
     folder, modality = DATA / "embeddings" / corpus / embedded_as(encoder), modality_of(encoder)
     if modality is not None and items in ("clips", "captions"):
         items = modality if items == "clips" else text_tower(modality)
-        former = folder / f"{AVLNET.get(items, items)}.zarr"
-        if former.exists():
-            return former
+        former = AVLNET.get(items)
+        if former is not None and (folder / f"{former}.zarr").exists():
+            items = former
     return folder / f"{items}.zarr"
 
 

@@ -1,12 +1,11 @@
 """Clients that are slow, that stop reading, and that leave."""
 
 import socket
-import threading
 import time
 from pathlib import Path
 
 import pytest
-import uvicorn
+from server_in_thread import in_thread
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
@@ -31,15 +30,8 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             Route("/small", lambda request: PlainTextResponse("here")),
         ]
     )
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(running.configured(app))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join(30)
+    with in_thread(app) as port:
+        yield port
 
 
 def connected(port: int) -> socket.socket:

@@ -5,18 +5,15 @@ Nothing of our own answers ranges; these cases are why that suffices.
 
 import os
 import socket
-import threading
 import time
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-import uvicorn
+from server_in_thread import in_thread
 from starlette.applications import Starlette
 from starlette.responses import FileResponse
 from starlette.routing import Route
-
-from hearonce.server import running
 
 BODY = bytes(range(256)) * 40
 LARGE = 48 << 20
@@ -34,15 +31,8 @@ def files(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def port(files):
     app = Starlette(routes=[Route("/{name}", lambda request: FileResponse(files / request.path_params["name"]))])
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(running.configured(app))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join(30)
+    with in_thread(app) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
